@@ -1,0 +1,183 @@
+"""Strict reading of JSON that came from a file: every value is checked, every error names its place."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ecovision_edge.errors import ContractError
+
+__all__ = ["Fields", "JsonValue", "canonical_json", "parse_json"]
+
+JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+
+_SHOWN = 60  # characters of a foreign value that an error message repeats
+
+
+def _reject_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+    result: dict[str, JsonValue] = {}
+    for key, value in pairs:
+        if key in result:
+            raise ValueError(f"the key {key!r} stands twice")
+        result[key] = value
+    return result
+
+
+def parse_json(data: bytes, where: str) -> Fields:
+    """Parse a JSON object, strictly: UTF-8, no NaN or Infinity, no key twice.
+
+    Raises:
+        ContractError: not such an object.
+    """
+    try:
+        value = json.loads(data.decode(), parse_constant=_reject_constant, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as e:  # also UnicodeDecodeError, and integers of thousands of digits
+        raise ContractError(
+            f"{where} is not valid JSON", found=str(e)[:_SHOWN], fix="export the bundle again"
+        ) from e
+    return Fields.of(value, where)
+
+
+def canonical_json(value: JsonValue) -> bytes:
+    """The same bytes for the same value: UTF-8, keys in the order given, two spaces, a newline at the end."""
+    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+class Fields:
+    """One JSON object being read; `done()` at the end refuses keys that nobody asked for."""
+
+    def __init__(self, data: dict[str, JsonValue], where: str) -> None:
+        self._data = data
+        self._where = where
+        self._seen: set[str] = set()
+
+    @classmethod
+    def of(cls, value: JsonValue, where: str) -> Fields:
+        """Wrap `value`, which must be an object."""
+        if not isinstance(value, dict):
+            raise ContractError(where, expected="an object", found=_show(value))
+        return cls(value, where)
+
+    def at(self, key: str) -> str:
+        """Where `key` stands, for messages."""
+        return f"{self._where}.{key}"
+
+    def wrong(self, key: str, expected: str) -> ContractError:
+        """The error for a value of `key` that is not as expected."""
+        return ContractError(self.at(key), expected=expected, found=_show(self._data.get(key)))
+
+    def has(self, key: str) -> bool:
+        """Whether `key` is there and not null."""
+        self._seen.add(key)
+        return self._data.get(key) is not None
+
+    def value(self, key: str) -> JsonValue:
+        """Any value; missing is an error."""
+        self._seen.add(key)
+        if key not in self._data:
+            raise ContractError(self._where, expected=f"a key {key!r}", found="none")
+        return self._data[key]
+
+    def text(self, key: str, *, most: int = 1000, pattern: str | None = None, what: str = "text") -> str:
+        """Printable text of 1 to `most` characters that matches the whole of `pattern`."""
+        value = self.value(key)
+        if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
+            raise self.wrong(key, f"{what}, 1 to {most} printable characters")
+        if pattern is not None and re.fullmatch(pattern, value) is None:
+            raise self.wrong(key, what)
+        return value
+
+    def text_or_none(self, key: str, *, most: int = 1000) -> str | None:
+        """Text, or None where it is null or missing."""
+        return self.text(key, most=most) if self.has(key) else None
+
+    def choice(self, key: str, choices: Sequence[str]) -> str:
+        """One of `choices`."""
+        value = self.value(key)
+        if not isinstance(value, str) or value not in choices:
+            raise self.wrong(key, f"one of {', '.join(choices)}")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """True or false."""
+        value = self.value(key)
+        if not isinstance(value, bool):
+            raise self.wrong(key, "true or false")
+        return value
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        """An integer in [low, high]."""
+        value = self.value(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.wrong(key, f"an integer from {low} to {high}")
+        return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        """A finite number in [low, high]."""
+        value = self.value(key)
+        if not _is_number(value) or not low <= value <= high:
+            raise self.wrong(key, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    def numbers(self, key: str, count: int, low: float, high: float) -> tuple[float, ...]:
+        """`count` finite numbers in [low, high]."""
+        value = self.value(key)
+        if not isinstance(value, list) or len(value) != count:
+            raise self.wrong(key, f"a list of {count} numbers")
+        numbers = [float(v) for v in value if _is_number(v) and low <= v <= high]
+        if len(numbers) != count:
+            raise self.wrong(key, f"{count} numbers from {low:g} to {high:g}")
+        return tuple(numbers)
+
+    def items(self, key: str, *, most: int) -> list[JsonValue]:
+        """A list of at most `most` values."""
+        value = self.value(key)
+        if not isinstance(value, list) or len(value) > most:
+            raise self.wrong(key, f"a list of at most {most}")
+        return value
+
+    def sub(self, key: str) -> Fields:
+        """An object inside this one."""
+        return Fields.of(self.value(key), self.at(key))
+
+    def free(self, key: str) -> dict[str, JsonValue]:
+        """An object whose keys are nobody's business here."""
+        value = self.value(key)
+        if not isinstance(value, dict):
+            raise self.wrong(key, "an object")
+        return value
+
+    def done(self) -> None:
+        """Refuse the keys that nothing has read."""
+        unknown = sorted(set(self._data) - self._seen)
+        if unknown:
+            raise ContractError(
+                self._where,
+                expected=f"only the keys {', '.join(sorted(self._seen))}",
+                found=", ".join(_show(key) for key in unknown[:5]),
+            )
+
+
+def _is_number(value: JsonValue) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer too large for a float
+        return False
+
+
+def _show(value: JsonValue) -> str:
+    """A foreign value, short and printable on any terminal."""
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):  # integers of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

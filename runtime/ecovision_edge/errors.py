@@ -1,0 +1,209 @@
+"""Every error that ecovision-edge raises on purpose.
+
+Each leaf is also the standard exception that it is, so `except ValueError` and `except OSError` work too::
+
+    EcovisionError
+    ├── ContractError (ValueError)             the contract or manifest is malformed or contradicts itself
+    │   ├── MissingContractError               the model carries no contract
+    │   └── SchemaVersionError                 written by a newer ecovision-edge
+    ├── BundleError
+    │   ├── BundleNotFoundError (FileNotFoundError)
+    │   ├── BundleReadError (OSError)          there, but not readable, or not of a sane size
+    │   ├── BundleWriteError (OSError)
+    │   ├── IntegrityError (ValueError)        the bytes are not those that the manifest names
+    │   ├── UnsafePathError (ValueError)       a path that leaves the bundle
+    │   └── ArtifactNotFoundError (LookupError)
+    ├── ModelError (ValueError)                the model cannot be opened, or does not fit its contract
+    ├── FrameError                             what was given as a frame is not one
+    │   ├── FrameTypeError (TypeError)
+    │   └── FrameValueError (ValueError)
+    ├── ImageReadError (OSError)               an image file that cannot be read or decoded
+    ├── OptionError (ValueError)               an option outside its range
+    ├── InferenceError (RuntimeError)          the engine failed while running
+    ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
+    └── ExportError                            raised by ecovision_edge_export
+        ├── CheckpointError (ValueError)       the weights are not what they should be
+        ├── DownloadError (OSError)            the weights could not be fetched
+        ├── DatasetError (ValueError)          the photographs are not what they should be
+        ├── StageError (RuntimeError)          a stage failed; says which, and what ran before it
+        └── ParityError (RuntimeError)         the exported model disagrees with PyTorch
+
+`exit_status` is what the command line returns for it: 1 for a check that failed, 2 for misuse.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactNotFoundError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleReadError",
+    "BundleWriteError",
+    "CheckpointError",
+    "ContractError",
+    "DatasetError",
+    "DownloadError",
+    "EcovisionError",
+    "ExportError",
+    "FrameError",
+    "FrameTypeError",
+    "FrameValueError",
+    "ImageReadError",
+    "InferenceError",
+    "IntegrityError",
+    "MissingContractError",
+    "MissingDependencyError",
+    "ModelError",
+    "OptionError",
+    "ParityError",
+    "SchemaVersionError",
+    "StageError",
+    "UnsafePathError",
+]
+
+
+class EcovisionError(Exception):
+    """Base of all errors of ecovision-edge: what was expected, what was found, what to do.
+
+    Args:
+        problem: What is wrong, in a few words.
+        expected: What would have been right.
+        found: What was there instead.
+        fix: What to do about it.
+
+    The message is one line: `problem: expected ..., found ...; fix`.
+    """
+
+    exit_status: int = 1
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        expected: object = None,
+        found: object = None,
+        fix: str | None = None,
+    ) -> None:
+        parts = []
+        if expected is not None:
+            parts.append(f"expected {expected}")
+        if found is not None:
+            parts.append(f"found {found}")
+        message = problem if not parts else f"{problem}: {', '.join(parts)}"
+        if fix:
+            message = f"{message}; {fix}"
+        self.message = " ".join(message.split())
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class ContractError(EcovisionError, ValueError):
+    """The contract or the manifest is malformed, or contradicts itself or the model."""
+
+
+class MissingContractError(ContractError):
+    """The model file carries no contract, so nobody can say how to prepare its input."""
+
+
+class SchemaVersionError(ContractError):
+    """The contract was written by a newer ecovision-edge."""
+
+
+class BundleError(EcovisionError):
+    """Something about a bundle folder."""
+
+
+class BundleNotFoundError(BundleError, FileNotFoundError):
+    """No bundle or model at that path."""
+
+    exit_status = 2
+
+
+class BundleReadError(BundleError, OSError):
+    """A file of the bundle is there but cannot be read, or is not of a sane size."""
+
+
+class BundleWriteError(BundleError, OSError):
+    """The bundle could not be written; what was there before is untouched."""
+
+
+class IntegrityError(BundleError, ValueError):
+    """The bytes on disk are not those that the manifest names."""
+
+
+class UnsafePathError(BundleError, ValueError):
+    """A path in the manifest leaves the bundle."""
+
+
+class ArtifactNotFoundError(BundleError, LookupError):
+    """The bundle has no such artifact."""
+
+    exit_status = 2
+
+
+class ModelError(EcovisionError, ValueError):
+    """The model cannot be opened by the engine, or does not fit its contract."""
+
+
+class FrameError(EcovisionError):
+    """What was given as a frame is not one."""
+
+    exit_status = 2
+
+
+class FrameTypeError(FrameError, TypeError):
+    """Not a numpy array, or of a dtype with no unambiguous meaning."""
+
+
+class FrameValueError(FrameError, ValueError):
+    """Empty, of a wrong shape, or with values out of range."""
+
+
+class ImageReadError(EcovisionError, OSError):
+    """An image file cannot be read or decoded."""
+
+    exit_status = 2
+
+
+class OptionError(EcovisionError, ValueError):
+    """An option outside its range."""
+
+    exit_status = 2
+
+
+class InferenceError(EcovisionError, RuntimeError):
+    """The engine failed while running the network."""
+
+
+class MissingDependencyError(EcovisionError, ImportError):
+    """An optional library is not installed, or is too old."""
+
+
+class ExportError(EcovisionError):
+    """Base of the exporter's errors."""
+
+
+class CheckpointError(ExportError, ValueError):
+    """The weights are not what they should be."""
+
+    exit_status = 2
+
+
+class DownloadError(ExportError, OSError):
+    """The weights could not be fetched."""
+
+
+class DatasetError(ExportError, ValueError):
+    """The photographs for calibration or validation are not what they should be."""
+
+    exit_status = 2
+
+
+class StageError(ExportError, RuntimeError):
+    """A stage of the export failed; the message says which, and what ran before it."""
+
+
+class ParityError(ExportError, RuntimeError):
+    """The exported model disagrees with PyTorch by more than its budget."""
