@@ -1,0 +1,85 @@
+"""The other side of parity: PyTorch eager, with torchvision's own preprocessing of PIL images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.contract import Contract
+from ecovision_edge.errors import ImageReadError
+from ecovision_edge_export.checkpoint import Checkpoint, build_model
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+__all__ = ["TorchBaseline"]
+
+
+class TorchBaseline:
+    """The checkpoint as its author would evaluate it: PIL, torchvision transforms, fp32, eval mode, CPU.
+
+    Images are turned upright by their EXIF orientation, as the runtime's `read_image` does.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, contract: Contract) -> None:
+        from torchvision import transforms
+
+        self._model = build_model(checkpoint)
+        self._contract = contract
+        size = (contract.input.height, contract.input.width)
+        if contract.resize.shortest is None:
+            geometry = [transforms.Resize(size, antialias=True)]
+        else:
+            geometry = [transforms.Resize(contract.resize.shortest, antialias=True), transforms.CenterCrop(size)]
+        normalization = contract.normalization
+        self._transform = transforms.Compose(
+            [*geometry, transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)]
+        )
+
+    def prepare_file(self, path: Path) -> torch.Tensor:
+        """The network input for an image file, `(3, height, width)` float32.
+
+        Raises:
+            ImageReadError: not an image that PIL can decode.
+        """
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(path) as image:
+                return self._prepare(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+            raise ImageReadError(f"cannot decode {path}", expected="an image", found=str(e)[:200]) from e
+
+    def prepare_frame(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
+        """The network input for a frame, `(height, width, 3) uint8 BGR`."""
+        from PIL import Image
+
+        return self._prepare(Image.fromarray(np.ascontiguousarray(frame[..., ::-1])))
+
+    def from_network_input(self, batch: npt.NDArray[np.uint8 | np.float32]) -> torch.Tensor:
+        """What the exported graph computes on, `(n, 3, height, width)` float32, from its own input tensor."""
+        import torch
+
+        if self._contract.input.dtype == "float32":
+            return torch.from_numpy(batch)
+        rgb = np.ascontiguousarray(batch[..., ::-1].transpose(0, 3, 1, 2))
+        pixels = torch.from_numpy(rgb).to(torch.float32) / 255
+        mean = torch.tensor(self._contract.normalization.mean).view(1, 3, 1, 1)
+        std = torch.tensor(self._contract.normalization.std).view(1, 3, 1, 1)
+        return (pixels - mean) / std
+
+    def logits(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Logits `(n, classes)` of `(n, 3, height, width)`."""
+        import torch
+
+        with torch.inference_mode():
+            output: npt.NDArray[np.float32] = self._model(batch).numpy()
+        return output
+
+    def _prepare(self, image: Image.Image) -> torch.Tensor:
+        prepared: torch.Tensor = self._transform(image)
+        return prepared

@@ -1,0 +1,148 @@
+"""Load the weights of a mobilenet_v3_large from wherever they are, and say exactly what was loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecovision_edge.contract import WeightsSource
+from ecovision_edge.errors import CheckpointError, OptionError
+from ecovision_edge_export import hub
+from ecovision_edge_export.extras import require
+from ecovision_edge_export.reference import REFERENCE_WEIGHTS
+from ecovision_edge_export.state_dicts import check_fits, find_labels, meta_model, select_state, to_fp32
+from ecovision_edge_export.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+__all__ = ["ARCHITECTURE", "REFERENCE", "Checkpoint", "build_model", "load_checkpoint"]
+
+ARCHITECTURE = "mobilenet_v3_large"
+"""The one architecture this exporter knows, by torchvision's name."""
+
+REFERENCE = "reference"
+"""The word that stands for the weights embedded in this package."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Weights that fit mobilenet_v3_large, and where they came from.
+
+    `state` has exactly torchvision's keys, in its order, fp32 (counters int64), finite; treat it as
+    read-only. `labels` are in the order of the output, None where neither the file nor a known model says.
+    `notes` are decisions a reader should know of, one line each: which of several sets of weights was taken.
+    """
+
+    state: Mapping[str, torch.Tensor]
+    num_classes: int
+    source: WeightsSource
+    labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
+    """Load and check weights; code in the file is never run.
+
+    Args:
+        spec: `reference` (embedded in this package), a `.pth` or `.pt` file of `torch.save`, a
+            `.safetensors` file, or `hf://OWNER/REPO[@REVISION]/FILE`. `hf://AmadFR/ecovision_mobilenetv3`
+            alone is the published EcoVision model. A file that is called `reference` is `./reference`.
+        num_classes: Classes that the weights must have, 2 to 1000; None takes what is there.
+
+    A file may hold a state dict, or a checkpoint dict with one under `state_dict`, `model_state_dict`,
+    `model` or `net`, or under `ema_state_dict`, `state_dict_ema`, `model_ema` or `ema`. Where both are there
+    the EMA weights are taken, since those are the ones that trainings evaluate, and a note says so. The
+    prefixes `module.`, `_orig_mod.` and `model.` are taken off.
+
+    Raises:
+        CheckpointError: no such file, not weights, damaged, wants code to be run, another architecture or
+            number of classes, NaN or infinite weights; or a malformed `hf://`.
+        DownloadError: the hub does not give the file, or gives other bytes than are known for it.
+        MissingDependencyError: the extra `export` is not installed.
+        OptionError: `num_classes` outside 2 to 1000.
+    """
+    if num_classes is not None and not 2 <= num_classes <= 1000:
+        raise OptionError("num_classes", expected="2 to 1000", found=num_classes)
+    require("torch", "export", "2.7")
+    if spec == REFERENCE:
+        return _from_file(
+            read_weights_file(REFERENCE_WEIGHTS, REFERENCE_WEIGHTS.name), REFERENCE, num_classes
+        )
+    if spec.startswith("hf:"):
+        return _from_hub(hub.parse(spec), num_classes)
+    if "://" in spec or not spec.strip():
+        raise CheckpointError(f"{spec or 'an empty text'} is not a checkpoint", expected=ACCEPTED)
+    path = Path(spec).expanduser()
+    name = _printable(path.name) or spec
+    return _from_file(read_weights_file(path, name), name, num_classes)
+
+
+def build_model(checkpoint: Checkpoint) -> torch.nn.Module:
+    """Torchvision's mobilenet_v3_large with these weights: `(n, 3, h, w)` fp32 to `(n, classes)` logits.
+
+    In eval mode, no parameter wants a gradient, and it shares no memory with the checkpoint. Draws no random
+    numbers.
+
+    Raises:
+        MissingDependencyError: the extra `export` is not installed.
+    """
+    model = meta_model(checkpoint.num_classes)
+    model.load_state_dict({k: v.clone() for k, v in checkpoint.state.items()}, strict=True, assign=True)
+    return model.requires_grad_(False).eval()
+
+
+def _from_hub(wanted: hub.HubFile, num_classes: int | None) -> Checkpoint:
+    fetched = hub.fetch(wanted)
+    file = read_weights_file(fetched.path, wanted.file.rpartition("/")[2])
+    known = fetched.known
+    if known is not None:
+        hub.check_sha256(fetched, file.sha256)
+    return _from_file(
+        file,
+        fetched.uri,
+        num_classes,
+        revision=fetched.revision,
+        known_labels=known.labels if known is not None else None,
+    )
+
+
+def _from_file(
+    file: WeightsFile,
+    source: str,
+    num_classes: int | None,
+    *,
+    revision: str | None = None,
+    known_labels: tuple[str, ...] | None = None,
+) -> Checkpoint:
+    loaded, metadata = decode(file)
+    held = select_state(loaded, file.name)
+    classes = check_fits(held.state, num_classes, file.name)
+    labels = find_labels(held, _json_values(metadata), classes, file.name)
+    return Checkpoint(
+        state=to_fp32(held.state, file.name),
+        num_classes=classes,
+        source=WeightsSource(architecture=ARCHITECTURE, source=source, sha256=file.sha256, revision=revision),
+        labels=labels or known_labels,
+        notes=held.notes,
+    )
+
+
+def _json_values(metadata: Mapping[str, str]) -> dict[object, object]:
+    """Safetensors metadata are texts; lists and objects travel in them as JSON."""
+    values: dict[object, object] = {}
+    for key, text in metadata.items():
+        try:
+            values[key] = json.loads(text)
+        except ValueError:
+            values[key] = text
+    return values
+
+
+def _printable(name: str) -> str:
+    """A file name that fits into a message and into JSON, whatever bytes it is made of."""
+    return "".join(c if c.isprintable() else "?" for c in name)

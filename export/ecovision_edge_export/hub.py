@@ -1,0 +1,202 @@
+"""Weights from the Hugging Face hub: its addresses, its errors, and the published model that is known."""
+
+from __future__ import annotations
+
+import os
+import re
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecovision_edge.errors import CheckpointError, DownloadError
+from ecovision_edge_export.extras import require
+from ecovision_edge_export.reference import LABELS
+
+__all__ = ["ECOVISION", "Fetched", "HubFile", "KnownModel", "check_sha256", "fetch", "parse"]
+
+FORM = "hf://OWNER/REPO[@REVISION]/FILE"
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # the hub's own rule for owners and repositories
+
+
+@dataclass(frozen=True, slots=True)
+class HubFile:
+    """A file of a model repository; `revision` is a branch, a tag or a commit, None the default branch."""
+
+    repo: str
+    file: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A published file whose bytes and labels are known, `revision` being the whole commit hash."""
+
+    repo: str
+    file: str
+    revision: str
+    sha256: str
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file in the hub's cache on this machine; `revision` is the commit it was resolved to."""
+
+    wanted: HubFile
+    path: Path
+    revision: str
+    known: KnownModel | None
+
+    @property
+    def uri(self) -> str:
+        """The address without the revision."""
+        return f"hf://{self.wanted.repo}/{self.wanted.file}"
+
+
+# https://huggingface.co/AmadFR/ecovision_mobilenetv3: RGB 224x224, ImageNet mean and standard deviation.
+ECOVISION = KnownModel(
+    repo="AmadFR/ecovision_mobilenetv3",
+    file="ecovision_mobilenetv3_ST.pth",
+    revision="7c2daeea3f684058ae8a1c9656c50fc7309fc36c",
+    sha256="0d60ec3944396b9e989a5e082ad848d6820a92e461230d620d7a53e39ccd52a1",
+    labels=LABELS,
+)
+
+
+def parse(spec: str) -> HubFile:
+    """Read `hf://OWNER/REPO[@REVISION]/FILE`; a `/` inside REVISION is written `%2F`.
+
+    `hf://AmadFR/ecovision_mobilenetv3` alone is the published EcoVision model, at its known commit.
+
+    Raises:
+        CheckpointError: malformed; shows the form.
+    """
+    rest = spec.removeprefix("hf://")
+    owner, _, rest = rest.partition("/")
+    middle, _, file = rest.partition("/")
+    name, at, quoted = middle.partition("@")
+    repo, revision = f"{owner}/{name}", urllib.parse.unquote(quoted) or None
+    if repo == ECOVISION.repo and not file:
+        file = ECOVISION.file
+        revision = revision or (None if at else ECOVISION.revision)
+    well_formed = (
+        spec.startswith("hf://")
+        and spec.isprintable()
+        and all(_SEGMENT.fullmatch(part) for part in (owner, name))
+        and (revision is not None) == bool(at)
+        and (revision is None or re.fullmatch(r"[\w./+-]+", revision, re.ASCII) is not None)
+        and not {"", ".", ".."}.intersection((file if revision is None else f"{file}/{revision}").split("/"))
+        and not set('\\?#:*"<>|').intersection(file)
+    )
+    if not well_formed:
+        raise CheckpointError(
+            f"{ascii(spec)[1:-1][:200]} is not an address of the hub",
+            expected=FORM,
+            fix=f"the published EcoVision model is hf://{ECOVISION.repo}",
+        )
+    return HubFile(repo=repo, file=file, revision=revision)
+
+
+def fetch(wanted: HubFile) -> Fetched:
+    """The file in the hub's cache, downloaded where it is not there yet.
+
+    `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` mean what they mean to
+    huggingface_hub, which reads all but `HF_ENDPOINT` when it is first imported.
+
+    Raises:
+        DownloadError: no such repository, revision or file, no access, no connection, or offline and not
+            in the cache.
+        CheckpointError: a name that the hub does not allow.
+        MissingDependencyError: the extra `export` is not installed.
+    """
+    require("huggingface_hub", "export", "0.30")
+    import huggingface_hub
+
+    try:
+        downloaded = huggingface_hub.hf_hub_download(
+            wanted.repo,
+            wanted.file,
+            revision=wanted.revision,
+            endpoint=os.environ.get("HF_ENDPOINT") or None,
+            library_name="ecovision-edge",
+        )
+    except Exception as e:
+        # The hub's own errors, those of its HTTP library (which changed between versions), and OSError.
+        raise _explain(e, wanted) from e
+    path = Path(downloaded)
+    # The cache is .../snapshots/COMMIT/FILE, and FILE may have folders.
+    revision = path.parents[wanted.file.count("/")].name
+    known = ECOVISION
+    is_known = (wanted.repo, wanted.file, revision) == (known.repo, known.file, known.revision)
+    return Fetched(wanted=wanted, path=path, revision=revision, known=known if is_known else None)
+
+
+def check_sha256(fetched: Fetched, sha256: str) -> None:
+    """Refuse bytes that are not those of the known model; deletes nothing.
+
+    Raises:
+        DownloadError: says both hashes.
+    """
+    if fetched.known is not None and sha256 != fetched.known.sha256:
+        raise DownloadError(
+            f"the bytes of {fetched.uri} are not those that were published",
+            expected=f"sha256 {fetched.known.sha256}",
+            found=f"sha256 {sha256}",
+            fix=f"delete {fetched.path.resolve()} and load again; if the hash stays, do not use the file",
+        )
+
+
+def _explain(error: BaseException, wanted: HubFile) -> DownloadError | CheckpointError:
+    """One line for what huggingface_hub raised."""
+    from huggingface_hub import errors
+
+    where = f"{wanted.repo} at revision {wanted.revision or 'main'}"
+    login = "log in with `hf auth login` or set HF_TOKEN"
+    if isinstance(error, errors.HFValidationError):
+        return CheckpointError(f"{wanted.repo} is not a name that the hub allows", expected=FORM)
+    if isinstance(error, errors.GatedRepoError):
+        return DownloadError(
+            f"{wanted.repo} is gated", fix=f"accept its terms on its page of the hub, then {login}"
+        )
+    if isinstance(error, errors.RevisionNotFoundError):
+        return DownloadError(f"{wanted.repo} has no revision {wanted.revision}")
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return DownloadError(f"the hub has no repository {wanted.repo}", fix=f"if it is private, {login}")
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return _explain_unreachable(error, wanted)
+    if isinstance(error, errors.EntryNotFoundError):
+        return DownloadError(f"{where} has no file {wanted.file}")
+    if isinstance(error, errors.HfHubHTTPError):
+        status = getattr(error.response, "status_code", None)
+        if status in {401, 403}:
+            return DownloadError(f"the hub denies access to {wanted.repo} (HTTP {status})", fix=login)
+        return DownloadError(
+            f"the hub answered HTTP {status} for {wanted.file} of {where}", fix="try again later"
+        )
+    return DownloadError(f"{wanted.file} of {where} was not downloaded ({_short(error)})", fix="try again")
+
+
+def _explain_unreachable(error: BaseException, wanted: HubFile) -> DownloadError | CheckpointError:
+    """Not in the cache, and the hub gave nothing: why is in the cause."""
+    from huggingface_hub import errors
+
+    cause = error.__cause__
+    missing = f"hf://{wanted.repo}/{wanted.file} is not in the cache of this machine"
+    if isinstance(cause, errors.OfflineModeIsEnabled):
+        return DownloadError(
+            f"{missing}, and HF_HUB_OFFLINE forbids to fetch it",
+            fix="unset HF_HUB_OFFLINE once, or give the path of a local file",
+        )
+    if isinstance(cause, errors.HfHubHTTPError):
+        return _explain(cause, wanted)
+    host = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    if isinstance(cause, errors.FileMetadataError):
+        return DownloadError(f"{host} does not answer as a hub does", fix="check HF_ENDPOINT and the proxy")
+    return DownloadError(
+        f"{missing}, and {host} cannot be reached ({_short(cause or error)})",
+        fix="check the connection, or give the path of a local file",
+    )
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"

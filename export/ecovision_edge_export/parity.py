@@ -1,0 +1,362 @@
+"""Parity: does the exported model, in the runtime that devices use, answer as PyTorch does?
+
+On one side PyTorch eager with torchvision's preprocessing of PIL images, on the other the runtime's own
+`Classifier`, each end to end from the image file. Parity is a gate: see `Budget`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge.classifier import Classifier
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.images import read_image
+from ecovision_edge.stats import mcnemar_p, wilson_interval
+from ecovision_edge_export.baseline import TorchBaseline
+from ecovision_edge_export.dataset import PhotographSet
+
+__all__ = ["Accuracy", "Budget", "Flip", "Parity", "budget_for", "generated_cases", "measure_parity"]
+
+GENERATED_IMAGES = 128
+FIRM_MARGIN = 0.2
+"""On generated images only those count for agreement where PyTorch's own first class leads by this much
+probability: a drawing that PyTorch itself is unsure of proves nothing either way."""
+
+TENSOR_CHECKS = 256  # inputs on which logits are compared tensor to tensor
+_BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What an artifact may lose against PyTorch to be let through.
+
+    Args:
+        agreement: Least top-1 agreement, 0 to 1.
+        max_drop: Most that accuracy may drop, in points of per cent; judged where there are labels.
+        max_dlogit: Most that a logit may differ on the same input tensor; None where that is not judged.
+    """
+
+    agreement: float
+    max_drop: float | None = None
+    max_dlogit: float | None = None
+
+
+def budget_for(precision: str, *, agree: float = 98.0, max_drop: float = 0.5) -> Budget:
+    """The budget of an artifact; `agree` (per cent) and `max_drop` (points) are for int8."""
+    if precision == "fp32":
+        return Budget(agreement=0.998, max_dlogit=1e-3)
+    return Budget(agreement=agree / 100, max_drop=max_drop)
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """An image whose first class is not PyTorch's, with both classes and their probabilities."""
+
+    image: str
+    torch_label: str
+    torch_score: float
+    label: str
+    score: float
+    truth: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Correct answers on labelled images, of PyTorch and of the artifact.
+
+    `only_torch` and `only_artifact` count the images that just one of them got right; `p` is McNemar's.
+    """
+
+    images: int
+    torch_correct: int
+    artifact_correct: int
+    only_torch: int
+    only_artifact: int
+
+    @property
+    def p(self) -> float:
+        """McNemar's exact two-sided p."""
+        return mcnemar_p(self.only_torch, self.only_artifact)
+
+    @property
+    def drop_points(self) -> float:
+        """PyTorch's accuracy less the artifact's, in points of per cent."""
+        return 100 * (self.torch_correct - self.artifact_correct) / self.images
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """One artifact against PyTorch.
+
+    Args:
+        artifact: Its name.
+        evidence: `photographs`, or `generated`, which is weak.
+        images: Images compared.
+        judged: Those that count for agreement (all photographs; generated ones where PyTorch is firm).
+        agreed: Those of `judged` with the same first class.
+        max_dp: Largest difference of any probability, over all images and classes.
+        mean_dp: Mean over images of the largest difference of any probability.
+        max_dlogit: Largest difference of a logit on identical input tensors.
+        flips: Every image with another first class.
+        accuracy: Where all images have labels.
+        budget: What it was judged by.
+    """
+
+    artifact: str
+    evidence: Literal["photographs", "generated"]
+    images: int
+    judged: int
+    agreed: int
+    max_dp: float
+    mean_dp: float
+    max_dlogit: float
+    flips: tuple[Flip, ...]
+    accuracy: Accuracy | None
+    budget: Budget
+
+    @property
+    def agreement(self) -> float:
+        """Top-1 agreement, 0 to 1; 0 where no image could be judged."""
+        return self.agreed / self.judged if self.judged else 0.0
+
+    def failures(self) -> tuple[str, ...]:
+        """Each part of the budget that is not met, as `expected ..., found ...`."""
+        wrong = []
+        b = self.budget
+        if self.agreement < b.agreement:
+            wrong.append(
+                f"agreement: expected >= {100 * b.agreement:g} %, found {100 * self.agreement:.2f} % "
+                f"({self.judged - self.agreed} of {self.judged} flipped)"
+            )
+        if b.max_drop is not None and self.accuracy is not None and self.accuracy.drop_points > b.max_drop:
+            wrong.append(
+                f"accuracy drop: expected <= {b.max_drop:g} points, found {self.accuracy.drop_points:.2f}"
+            )
+        if b.max_dlogit is not None and not self.max_dlogit <= b.max_dlogit:
+            wrong.append(
+                f"max |dlogit| on identical inputs: expected <= {b.max_dlogit:g}, found {self.max_dlogit:.2g}"
+            )
+        return tuple(wrong)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the whole budget is met."""
+        return not self.failures()
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """All figures as JSON values, rounded to what they mean; every flip by name."""
+        return {**self.summary(), "flips": [_flip_json(f) for f in self.flips]}
+
+    def summary(self) -> dict[str, JsonValue]:
+        """The figures without the flips: what goes into a manifest."""
+        result: dict[str, JsonValue] = {
+            "ok": self.ok,
+            "evidence": self.evidence,
+            "images": self.images,
+            "judged": self.judged,
+            "agreed": self.agreed,
+            "agreement": round(self.agreement, 6),
+            "max_dp": _round(self.max_dp),
+            "mean_dp": _round(self.mean_dp),
+            "max_dlogit_same_input": _round(self.max_dlogit),
+            "budget": {
+                "agreement": self.budget.agreement,
+                "max_drop_points": self.budget.max_drop,
+                "max_dlogit_same_input": self.budget.max_dlogit,
+            },
+        }
+        if self.accuracy is not None:
+            a = self.accuracy
+            result["accuracy"] = {
+                "images": a.images,
+                "torch": _share(a.torch_correct, a.images),
+                "artifact": _share(a.artifact_correct, a.images),
+                "only_torch_correct": a.only_torch,
+                "only_artifact_correct": a.only_artifact,
+                "drop_points": round(a.drop_points, 4),
+                "mcnemar_p": _round(a.p),
+            }
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One image for both sides: its name, its label if known, and how each side gets at it."""
+
+    name: str
+    label: int | None
+    frame: Callable[[], npt.NDArray[np.uint8]]
+    prepare: Callable[[TorchBaseline], object]
+
+
+def photograph_cases(photographs: PhotographSet) -> Sequence[Case]:
+    """Cases that each side reads from the file itself."""
+    return [
+        Case(
+            p.name,
+            p.label,
+            lambda path=p.path: read_image(path),  # type: ignore[misc]
+            lambda baseline, path=p.path: baseline.prepare_file(path),  # type: ignore[misc]
+        )
+        for p in photographs.photographs
+    ]
+
+
+def generated_cases(count: int = GENERATED_IMAGES) -> Sequence[Case]:
+    """Drawn frames, for want of photographs."""
+    return [
+        Case(
+            f"drawn-{i}",
+            None,
+            lambda seed=i: draw_frame(seed),  # type: ignore[misc]
+            lambda baseline, seed=i: baseline.prepare_frame(draw_frame(seed)),  # type: ignore[misc]
+        )
+        for i in range(count)
+    ]
+
+
+def measure_parity(
+    baseline: TorchBaseline,
+    artifacts: Mapping[str, tuple[Classifier, Budget]],
+    photographs: PhotographSet | None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Parity, ...]:
+    """Compare each artifact with PyTorch on the photographs, or on drawn frames where there are none.
+
+    Args:
+        baseline: PyTorch.
+        artifacts: By name, the runtime's classifier and the budget.
+        photographs: With or without labels; None for drawn frames.
+        progress: Called with the images done and their number.
+
+    Raises:
+        ImageReadError: a file that is no image, on either side.
+        InferenceError: an engine failed.
+    """
+    cases = photograph_cases(photographs) if photographs is not None else generated_cases()
+    every = max(1, math.ceil(len(cases) / TENSOR_CHECKS))
+    torch_rows: list[npt.NDArray[np.float32]] = []
+    rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in artifacts}
+    dlogit = dict.fromkeys(artifacts, 0.0)
+    done = 0
+    for group in _groups(cases, _BATCH):
+        torch_rows.append(_torch_logits(baseline, group))
+        for position, case in enumerate(group):
+            frame = case.frame()
+            for name, (classifier, _) in artifacts.items():
+                network_input = classifier.prepare(frame)
+                logits = classifier.run(network_input)
+                rows[name].append(logits)
+                if (done + position) % every == 0:
+                    same = baseline.logits(baseline.from_network_input(network_input))
+                    dlogit[name] = max(dlogit[name], float(np.abs(logits - same).max()))
+        done += len(group)
+        progress(done, len(cases))
+    expected = np.concatenate(torch_rows)
+    evidence: Literal["photographs", "generated"] = "generated" if photographs is None else "photographs"
+    return tuple(
+        _compare(name, evidence, cases, expected, np.concatenate(rows[name]), classifier, budget, dlogit[name])
+        for name, (classifier, budget) in artifacts.items()
+    )
+
+
+def _compare(
+    name: str,
+    evidence: Literal["photographs", "generated"],
+    cases: Sequence[Case],
+    expected: npt.NDArray[np.float32],
+    found: npt.NDArray[np.float32],
+    classifier: Classifier,
+    budget: Budget,
+    max_dlogit: float,
+) -> Parity:
+    p, q = classifier.probabilities(expected), classifier.probabilities(found)
+    first, second = p.argmax(1), q.argmax(1)
+    top = np.sort(p, axis=1)
+    judged = (top[:, -1] - top[:, -2] >= FIRM_MARGIN) if evidence == "generated" else np.ones(len(p), bool)
+    same = first == second
+    largest = np.abs(p - q).max(axis=1)
+    labels = classifier.labels
+    flips = tuple(
+        Flip(
+            image=cases[i].name,
+            torch_label=labels[first[i]],
+            torch_score=float(p[i, first[i]]),
+            label=labels[second[i]],
+            score=float(q[i, second[i]]),
+            truth=_label(labels, cases[i].label),
+        )
+        for i in np.flatnonzero(~same).tolist()
+    )
+    return Parity(
+        artifact=name,
+        evidence=evidence,
+        images=len(cases),
+        judged=int(judged.sum()),
+        agreed=int((same & judged).sum()),
+        max_dp=float(largest.max()),
+        mean_dp=float(largest.mean()),
+        max_dlogit=max_dlogit,
+        flips=flips,
+        accuracy=_accuracy(cases, first, second),
+        budget=budget,
+    )
+
+
+def _accuracy(
+    cases: Sequence[Case], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> Accuracy | None:
+    known = [case.label for case in cases if case.label is not None]
+    if len(known) != len(cases):
+        return None
+    truth = np.array(known)
+    a, b = first == truth, second == truth
+    return Accuracy(len(truth), int(a.sum()), int(b.sum()), int((a & ~b).sum()), int((b & ~a).sum()))
+
+
+def _torch_logits(baseline: TorchBaseline, group: Sequence[Case]) -> npt.NDArray[np.float32]:
+    import torch
+
+    prepared = [case.prepare(baseline) for case in group]
+    return baseline.logits(torch.stack([x for x in prepared if isinstance(x, torch.Tensor)]))
+
+
+def _groups(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:
+    for start in range(0, len(cases), size):
+        yield cases[start : start + size]
+
+
+def _label(labels: Sequence[str], index: int | None) -> str | None:
+    return None if index is None else labels[index]
+
+
+def _share(correct: int, images: int) -> dict[str, JsonValue]:
+    low, high = wilson_interval(correct, images)
+    return {
+        "correct": correct,
+        "accuracy": round(correct / images, 6),
+        "wilson95": [round(low, 6), round(high, 6)],
+    }
+
+
+def _flip_json(flip: Flip) -> dict[str, JsonValue]:
+    return {
+        "image": flip.image,
+        "torch": flip.torch_label,
+        "torch_score": round(flip.torch_score, 6),
+        "label": flip.label,
+        "score": round(flip.score, 6),
+        "truth": flip.truth,
+    }
+
+
+def _round(value: float) -> float:
+    """Four significant digits: what is beyond differs between runs on different machines."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,99 @@
+"""Trace and simplify: from PyTorch to a small, clean ONNX graph."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import onnx
+
+from ecovision_edge.errors import ExportError
+from ecovision_edge_export.names import rename_tensors
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["INPUT", "OPSET", "OUTPUT", "simplify", "strip_notes", "trace"]
+
+OPSET = 20
+"""ONNX opset of every model written; onnxruntime runs it since 1.17."""
+
+_IR_VERSION = 10  # that of onnx 1.16, the least that onnxruntime 1.20 is sure to read
+
+INPUT, OUTPUT = "input", "logits"
+
+
+def trace(model: torch.nn.Module, height: int, width: int) -> onnx.ModelProto:
+    """Trace `model` with the modern exporter; input `(batch, 3, height, width)` float32, batch dynamic.
+
+    Raises:
+        ExportError: the exporter kept the batch fixed, or wrote another opset.
+    """
+    import torch
+
+    example = torch.zeros(2, 3, height, width)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it reports every decomposition that it skips
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations, of no use to a reader
+            program = torch.onnx.export(
+                model,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                dynamic_shapes=({0: torch.export.Dim("batch", min=1, max=4096)},),
+                opset_version=OPSET,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    assert program is not None
+    traced: onnx.ModelProto = program.model_proto
+    batch = traced.graph.input[0].type.tensor_type.shape.dim[0]
+    opset = {o.domain: o.version for o in traced.opset_import}.get("", 0)
+    if not batch.dim_param or opset != OPSET:
+        raise ExportError(
+            "trace",
+            expected=f"a dynamic batch, opset {OPSET}",
+            found=f"batch {batch.dim_value or batch.dim_param}, opset {opset}",
+            fix="use a torch and onnxscript that the extra `export` names",
+        )
+    return traced
+
+
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Simplify with onnxsim, name the tensors, and leave out what says how it was made.
+
+    Raises:
+        ExportError: onnxsim could not show that the simplified graph is the same.
+    """
+    import onnxsim
+
+    simplified, same = onnxsim.simplify(model)
+    if not same:
+        raise ExportError("simplify", expected="a graph equal to the traced one", found="a different one")
+    return rename_tensors(strip_notes(simplified))
+
+
+def strip_notes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without doc strings, metadata and unused opsets: they name files of this machine and change."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    result.doc_string = ""
+    result.producer_name, result.producer_version = "ecovision-edge", ""
+    result.ir_version = _IR_VERSION
+    del result.metadata_props[:]
+    used = {node.domain for node in result.graph.node}
+    kept = [o for o in result.opset_import if o.domain in used or o.domain == ""]
+    del result.opset_import[:]
+    result.opset_import.extend(sorted(kept, key=lambda o: o.domain))
+    graph = result.graph
+    graph.name, graph.doc_string = "mobilenet_v3_large", ""
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    return result

@@ -1,0 +1,201 @@
+"""From a file of weights to the Python objects in it, without ever running code from it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import stat
+import warnings
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ecovision_edge.errors import CheckpointError
+from ecovision_edge_export.extras import require
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["ACCEPTED", "WeightsFile", "decode", "read_weights_file", "safetensors_metadata"]
+
+MAX_BYTES = (
+    2 * 1024**3
+)  # a mobilenet_v3_large is 17 MB; this leaves room for checkpoints with optimizer state
+SAVE_WEIGHTS_ALONE = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+ACCEPTED = (
+    "`reference`, a .pth or .pt file of torch.save, a .safetensors file, or hf://OWNER/REPO[@REVISION]/FILE"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """A file of weights as read, once: the bytes that are decoded are those that were hashed.
+
+    `name` is what messages and the contract call it, without folders of this machine.
+    """
+
+    name: str
+    data: bytes
+    sha256: str
+
+
+def read_weights_file(path: Path, name: str) -> WeightsFile:
+    """Read the whole file.
+
+    Raises:
+        CheckpointError: missing, not a file, not readable, empty, or above 2 GiB.
+    """
+    try:
+        # Not blocking: opening a named pipe would wait for a writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:  # noqa: PTH123 - a descriptor, not a path
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise CheckpointError(f"{name} is not a file", fix=f"give {ACCEPTED}")
+            if status.st_size > MAX_BYTES:
+                raise CheckpointError(name, expected=f"at most {MAX_BYTES} bytes", found=status.st_size)
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError as e:
+        raise CheckpointError(f"no checkpoint at {name}", expected=ACCEPTED) from e
+    except IsADirectoryError as e:
+        raise CheckpointError(f"{name} is a folder, not a file", fix=f"give {ACCEPTED}") from e
+    except (OSError, ValueError) as e:  # ValueError: a NUL character in the path
+        reason = getattr(e, "strerror", None) or e
+        raise CheckpointError(f"{name!a} cannot be read ({reason})") from e
+    if not data or len(data) > MAX_BYTES:
+        raise CheckpointError(
+            name, expected=f"1 to {MAX_BYTES} bytes", found="an empty file" if not data else "more"
+        )
+    return WeightsFile(name=name, data=data, sha256=hashlib.sha256(data).hexdigest())
+
+
+def decode(file: WeightsFile) -> tuple[object, dict[str, str]]:
+    """What the file holds, on the CPU, and the metadata of a .safetensors file (else empty).
+
+    Raises:
+        CheckpointError: not a format of weights, damaged, or wants Python code to be run.
+    """
+    if file.name.lower().endswith(".safetensors"):
+        return _load_safetensors(file)
+    return _load_torch(file), {}
+
+
+def safetensors_metadata(data: bytes) -> dict[str, str]:
+    """The `__metadata__` of safetensors bytes; empty where there is none.
+
+    The header is 8 bytes of length, little endian, then JSON
+    (https://huggingface.co/docs/safetensors/index#format).
+
+    Raises:
+        ValueError: not such a header.
+    """
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    found = header.get("__metadata__") if isinstance(header, dict) else None
+    return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def _load_safetensors(file: WeightsFile) -> tuple[object, dict[str, str]]:
+    require("torch", "export")
+    require("safetensors", "export")
+    import safetensors
+    import safetensors.torch
+
+    try:
+        state: object = safetensors.torch.load(file.data)
+        return state, safetensors_metadata(file.data)
+    except safetensors.SafetensorError as e:
+        raise CheckpointError(
+            f"{file.name} is not a .safetensors file, or it is damaged ({_short(e)}){_hint(file.data)}"
+        ) from e
+    except Exception as e:
+        # A dtype that this torch does not have, or a header that only the Rust side accepts.
+        raise CheckpointError(
+            f"{file.name} cannot be read as .safetensors ({type(e).__name__}: {_short(e)})"
+        ) from e
+
+
+def _load_torch(file: WeightsFile) -> object:
+    if zipfile.is_zipfile(io.BytesIO(file.data)):
+        _check_archive(file)
+    elif file.data[:4] == b"PK\x03\x04":
+        raise CheckpointError(
+            f"{file.name} is damaged: a torch.save archive whose end is missing", fix="fetch or copy it again"
+        )
+    elif file.data[:1] != b"\x80":  # the first byte of a binary pickle: torch.save before 1.6
+        raise CheckpointError(f"{file.name} is not a file of torch.save{_hint(file.data)}", expected=ACCEPTED)
+    require("torch", "export")
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            # Torch warns about foreign pickle protocols; whether it loads is what counts.
+            warnings.simplefilter("ignore")
+            loaded: object = torch.load(io.BytesIO(file.data), weights_only=True, map_location="cpu")
+    except Exception as e:
+        # Damaged pickles raise anything: KeyError, EOFError, RuntimeError, UnpicklingError, struct.error, ...
+        raise _refusal(file.name, e) from e
+    return loaded
+
+
+def _check_archive(file: WeightsFile) -> None:
+    """Refuse TorchScript, foreign archives, and small archives that unpack to gigabytes."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(file.data)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as e:
+        raise CheckpointError(f"{file.name} is a damaged archive ({_short(e)})") from e
+    inner = {entry.filename.partition("/")[2] for entry in entries}
+    if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
+        raise CheckpointError(
+            f"{file.name} is a TorchScript archive (torch.jit.save), which holds code", fix=SAVE_WEIGHTS_ALONE
+        )
+    if "data.pkl" not in inner:
+        raise CheckpointError(
+            f"{file.name} is a zip archive that torch.save did not write", expected=ACCEPTED
+        )
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > MAX_BYTES:
+        raise CheckpointError(file.name, expected=f"at most {MAX_BYTES} bytes unpacked", found=unpacked)
+
+
+def _refusal(name: str, error: Exception) -> CheckpointError:
+    """The error for what `torch.load` raised."""
+    text = str(error)
+    wanted = re.search(r"(?:GLOBAL|Unsupported class|Trying to instantiate) ([\w.]+)", text)
+    if wanted:
+        symbol = wanted[1].rstrip(".")
+        what = "is a whole pickled model" if _is_model(symbol) else "is a pickle that wants code to be run"
+        return CheckpointError(
+            f"{name} {what}, which could run anything: it asks for `{symbol}`; it was not loaded",
+            fix=SAVE_WEIGHTS_ALONE,
+        )
+    return CheckpointError(
+        f"{name} is damaged or not a file of torch.save ({type(error).__name__}: {_short(error)})",
+        fix="fetch or copy it again, and compare its size",
+    )
+
+
+def _is_model(symbol: str) -> bool:
+    return symbol.startswith(("torchvision.", "torch.nn.", "timm.", "ultralytics.")) or symbol.startswith(
+        "__main__."
+    )
+
+
+def _hint(data: bytes) -> str:
+    """What the first bytes look like, where that explains the mistake."""
+    start = data[:200].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return " but a Git LFS pointer (run: git lfs pull)"
+    if start.startswith((b"<!doctype", b"<html")):
+        return " but a web page"
+    if start.isascii():
+        return " but text"
+    return ""
+
+
+def _short(error: BaseException) -> str:
+    return " ".join(str(error).split())[:160] or "no details"

@@ -1,0 +1,77 @@
+"""The engines that run a network, behind one Protocol.
+
+An engine gets the model's bytes (already hashed by whoever read them) and gives logits. It knows nothing of
+frames, labels or probabilities.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.contract import Contract
+from ecovision_edge.errors import OptionError
+
+__all__ = ["Backend", "BackendOptions", "default_threads"]
+
+MAX_THREADS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """How an engine runs.
+
+    Args:
+        threads: Threads for one inference, 1 to 256; None is `default_threads()`.
+        providers: onnxruntime execution providers in order of preference, each one that is installed; None
+            is the CPU.
+        spinning: Whether idle threads spin instead of sleeping. It costs CPU time between frames, which
+            the rest of a camera loop wants; off unless asked for.
+    """
+
+    threads: int | None = None
+    providers: tuple[str, ...] | None = None
+    spinning: bool = False
+
+    def __post_init__(self) -> None:
+        threads = self.threads
+        if threads is not None and (
+            isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS
+        ):
+            raise OptionError("threads", expected=f"1 to {MAX_THREADS}, or none", found=ascii(threads)[:40])
+
+
+class Backend(Protocol):
+    """A loaded network. Not thread-safe unless the engine says so."""
+
+    @property
+    def engine(self) -> str:
+        """Name and version of the engine, for instance `onnxruntime 1.32.0`."""
+        ...
+
+    @property
+    def contract(self) -> Contract:
+        """The contract that stands in the model file itself."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Threads for one inference."""
+        ...
+
+    def run(self, batch: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
+        """Run `contract.input.shape(n)` of the contract's dtype; returns `(n, classes)` float32."""
+        ...
+
+
+def default_threads() -> int:
+    """The cores that this process may use, at most 4: a network this small gains nothing beyond."""
+    try:
+        usable = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        usable = os.cpu_count() or 1
+    return max(1, min(4, usable))

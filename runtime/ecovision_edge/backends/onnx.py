@@ -1,0 +1,177 @@
+"""onnxruntime behind the Backend protocol."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.backends import BackendOptions, default_threads
+from ecovision_edge.backends._external import refuse_external_data
+from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.errors import (
+    EcovisionError,
+    InferenceError,
+    MissingContractError,
+    MissingDependencyError,
+    ModelError,
+    OptionError,
+)
+
+try:
+    import onnxruntime as ort
+except ImportError as e:  # pragma: no cover - a base dependency, but some boards take another build of it
+    raise MissingDependencyError(
+        "onnxruntime is not installed",
+        fix="pip install onnxruntime (on a Jetson: the onnxruntime-gpu wheel of its JetPack)",
+    ) from e
+
+__all__ = ["OnnxBackend"]
+
+_TENSOR = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+_ERRORS_ONLY = 3  # onnxruntime's log severity: keeps its start-up warnings off a device's log
+
+
+class OnnxBackend:
+    """An ONNX model in onnxruntime. `run` may be called from several threads at once.
+
+    Args:
+        model: The model file's bytes. External data is refused: a model is one file.
+        options: Threads, providers, spinning.
+
+    Raises:
+        MissingContractError: the model carries no contract.
+        ContractError, SchemaVersionError: it carries one that cannot be read.
+        ModelError: onnxruntime cannot open it, or its input or output is not what its contract says.
+        OptionError: a provider that is not installed.
+    """
+
+    def __init__(self, model: bytes, options: BackendOptions | None = None) -> None:
+        options = options or BackendOptions()
+        self._threads = options.threads or default_threads()
+        providers = _providers(options.providers)
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = self._threads
+        settings.inter_op_num_threads = 1
+        settings.log_severity_level = _ERRORS_ONLY
+        settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
+        refuse_external_data(model)
+        try:
+            self._session = ort.InferenceSession(model, settings, providers=providers)
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except Exception as e:  # onnxruntime's errors share no base class
+            raise ModelError(
+                "onnxruntime cannot open the model", found=_first_line(e), fix="export it again"
+            ) from e
+        text = metadata.get(METADATA_KEY)
+        if text is None:
+            raise MissingContractError(
+                "the model carries no contract",
+                expected=f"metadata {METADATA_KEY}",
+                found=f"{', '.join(sorted(metadata)) or 'no metadata'}"[:200],
+                fix="export it with `ecovision-edge export`",
+            )
+        self._contract = Contract.loads(text)
+        self._fixed_batch = _check_fit(self._session, self._contract)
+
+    @property
+    def engine(self) -> str:
+        """`onnxruntime` and its version."""
+        return f"onnxruntime {ort.__version__}"
+
+    @property
+    def contract(self) -> Contract:
+        """The contract that stands in the model's metadata."""
+        return self._contract
+
+    @property
+    def threads(self) -> int:
+        """Threads for one inference."""
+        return self._threads
+
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """The execution providers in use, in order."""
+        return tuple(self._session.get_providers())
+
+    def run(self, batch: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
+        """Logits `(n, classes)` float32 for `contract.input.shape(n)`.
+
+        Raises:
+            InferenceError: onnxruntime failed, or the output is not finite or of another shape.
+        """
+        spec, classes = self._contract.input, len(self._contract.labels)
+        if batch.shape != spec.shape(len(batch)) or batch.dtype != np.dtype(spec.dtype):
+            raise InferenceError(
+                "wrong input", expected=f"{spec.shape(len(batch))} {spec.dtype}", found=f"{batch.shape} {batch.dtype}"
+            )
+        step = self._fixed_batch or max(len(batch), 1)
+        try:
+            parts = [
+                self._session.run([self._contract.output.name], {spec.name: batch[i : i + step]})[0]
+                for i in range(0, len(batch), step)
+            ]
+        except Exception as e:  # onnxruntime's errors share no base class
+            raise InferenceError("onnxruntime failed to run the model", found=_first_line(e)) from e
+        logits: npt.NDArray[np.float32] = np.concatenate(parts) if len(parts) != 1 else parts[0]
+        if logits.shape != (len(batch), classes) or not np.isfinite(logits).all():
+            raise InferenceError(
+                "wrong output",
+                expected=f"{(len(batch), classes)} finite numbers",
+                found=f"{logits.shape}, {int(np.isfinite(logits).sum())} finite",
+            )
+        return logits
+
+
+def _providers(wanted: tuple[str, ...] | None) -> list[str]:
+    available = ort.get_available_providers()
+    providers = ["CPUExecutionProvider"] if wanted is None else list(wanted)
+    missing = [p for p in providers if p not in available]
+    if missing or not providers:
+        raise OptionError(
+            "providers",
+            expected=f"some of {', '.join(available)}",
+            found=", ".join(missing) or "none",
+            fix="install the onnxruntime build that has it",
+        )
+    return providers
+
+
+def _check_fit(session: ort.InferenceSession, contract: Contract) -> int | None:
+    """Compare the model's real input and output with the contract; returns the batch if it is fixed."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or inputs[0].name != contract.input.name:
+        raise ModelError(
+            "the model's input does not fit its contract",
+            expected=f"one input {contract.input.name!r}",
+            found=", ".join(i.name for i in inputs) or "none",
+        )
+    shape, kind = inputs[0].shape, inputs[0].type
+    expected = contract.input.shape(1)[1:]
+    if kind != _TENSOR[contract.input.dtype] or len(shape) != 4 or tuple(shape[1:]) != expected:
+        raise ModelError(
+            "the model's input does not fit its contract",
+            expected=f"{_TENSOR[contract.input.dtype]} (batch, {', '.join(map(str, expected))})",
+            found=f"{kind} {shape}",
+        )
+    output = next((o for o in outputs if o.name == contract.output.name), None)
+    if output is None:
+        raise ModelError(
+            "the model's output does not fit its contract",
+            expected=f"an output {contract.output.name!r}",
+            found=", ".join(o.name for o in outputs),
+        )
+    classes = len(contract.labels)
+    if output.type != "tensor(float)" or len(output.shape) != 2 or output.shape[1] != classes:
+        raise ModelError(
+            "the labels do not fit the model's output",
+            expected=f"tensor(float) (batch, {classes}) for {classes} labels",
+            found=f"{output.type} {output.shape}",
+            fix="export again with the labels that the model was trained on",
+        )
+    return shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, EcovisionError):
+        return error.message
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,160 @@
+"""A bundle: a folder with a manifest, the models it names, and golden vectors.
+
+Files are read once and checked as read: what is hashed is what is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from ecovision_edge.contract import Contract
+from ecovision_edge.errors import (
+    ArtifactNotFoundError,
+    BundleError,
+    BundleNotFoundError,
+    BundleReadError,
+    IntegrityError,
+    UnsafePathError,
+)
+from ecovision_edge.golden import MAX_GOLDEN_BYTES, Golden
+from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
+
+__all__ = ["MANIFEST_NAME", "Bundle", "embedded_bundle_path", "read_file"]
+
+MANIFEST_NAME = "bundle.json"
+MAX_MANIFEST_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle: its folder, and its manifest, read and validated."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Open the bundle in the folder `path`; the models are read, and hashed, when they are asked for.
+
+        Raises:
+            BundleNotFoundError: no such folder, or no `bundle.json` in it.
+            BundleReadError: `bundle.json` cannot be read, or is too large.
+            ContractError, SchemaVersionError, UnsafePathError: as `Manifest.loads`.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise BundleNotFoundError(
+                "no bundle", expected="a folder that `ecovision-edge export` wrote", found=str(folder)
+            )
+        if not os.path.lexists(folder / MANIFEST_NAME):
+            raise BundleNotFoundError(
+                "not a bundle",
+                expected=f"{MANIFEST_NAME} in {folder}",
+                found="none",
+                fix="make one with `ecovision-edge export`",
+            )
+        return cls(folder, Manifest.loads(read_file(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES)))
+
+    @property
+    def contract(self) -> Contract:
+        """What the runtime has to know about the model."""
+        return self.manifest.contract
+
+    def artifact(self, name: str = "auto") -> ArtifactEntry:
+        """Find an artifact by name (`int8-onnx`), by precision (`int8`), or the default one (`auto`).
+
+        `auto` is the int8 ONNX model where there is one, else the fp32 one.
+
+        Raises:
+            ArtifactNotFoundError: no such artifact; the message lists those there are.
+        """
+        entries = self.manifest.artifacts
+        wanted = ("int8-onnx", "fp32-onnx") if name == "auto" else (name, f"{name}-onnx")
+        for want in wanted:
+            for entry in entries:
+                if entry.name == want:
+                    return entry
+        raise ArtifactNotFoundError(
+            f"no artifact {ascii(name)[:60]} in this bundle",
+            expected=f"auto or one of {', '.join(e.name for e in entries)}",
+        )
+
+    def read(self, entry: ArtifactEntry | FileEntry) -> bytes:
+        """The bytes of a file of this bundle, checked against the manifest.
+
+        Raises:
+            BundleNotFoundError, BundleReadError, UnsafePathError: it is not a readable file of the folder.
+            IntegrityError: its size or sha256 is not the manifest's.
+        """
+        file = entry.file if isinstance(entry, ArtifactEntry) else entry
+        data = read_file(self.path, file.file, file.bytes, too_large=IntegrityError)
+        found = hashlib.sha256(data).hexdigest()
+        if len(data) != file.bytes or found != file.sha256:
+            raise IntegrityError(
+                f"{file.file} is not the file that the manifest names",
+                expected=f"{file.bytes} bytes, sha256 {file.sha256}",
+                found=f"{len(data)} bytes, sha256 {found}",
+                fix="copy the bundle again, or export it again",
+            )
+        return data
+
+    def golden(self) -> Golden:
+        """The golden vectors, checked; raises as `read` and `Golden.loads`."""
+        if self.manifest.golden.bytes > MAX_GOLDEN_BYTES:
+            raise BundleReadError(
+                "golden vectors",
+                expected=f"at most {MAX_GOLDEN_BYTES} bytes",
+                found=self.manifest.golden.bytes,
+            )
+        return Golden.loads(self.read(self.manifest.golden), self.contract)
+
+
+def embedded_bundle_path() -> Path:
+    """Folder of the reference bundle that ships inside this package."""
+    return Path(str(resources.files("ecovision_edge"))) / "data" / "reference"
+
+
+def read_file(
+    folder: Path, name: str, most: int, *, too_large: type[BundleError] = BundleReadError
+) -> bytes:
+    """Read `folder/name`, which has to be a regular file of at most `most` bytes, and inside `folder`.
+
+    A symbolic link is followed only while it stays inside (a model store may link its own files).
+
+    Raises:
+        BundleNotFoundError: no such file.
+        UnsafePathError: it is a link that leaves the folder.
+        BundleReadError: not a regular file, or not readable.
+        too_large: more than `most` bytes.
+    """
+    path = folder / name
+    try:
+        real = path.resolve(strict=True)
+        if not real.is_relative_to(folder.resolve(strict=True)):
+            raise UnsafePathError(
+                f"{name} leaves the bundle", expected=f"a file inside {folder}", found=f"a link to {real}"
+            )
+        # Non-blocking, so that a fifo is refused instead of waited for.
+        with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
+            status = os.fstat(stream.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise BundleReadError(f"cannot read {name}", expected="a regular file", found="none")
+            if status.st_size > most:
+                raise too_large(
+                    f"{name} is too large",
+                    expected=f"at most {most} bytes",
+                    found=f"{status.st_size} bytes",
+                    fix="copy the bundle again, or export it again",
+                )
+            return stream.read(most + 1)
+    except FileNotFoundError as e:
+        raise BundleNotFoundError(f"{name} is missing", expected=f"the file in {folder}", found="none") from e
+    except (OSError, RuntimeError, ValueError) as e:  # RuntimeError: a loop of links, before Python 3.13
+        if isinstance(e, BundleError):
+            raise
+        raise BundleReadError(f"cannot read {name}", found=str(e)) from e

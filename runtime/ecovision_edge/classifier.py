@@ -1,0 +1,251 @@
+"""The public heart: a frame goes in, a prediction comes out."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.backends import Backend, BackendOptions
+from ecovision_edge.bundle import Bundle, embedded_bundle_path, read_file
+from ecovision_edge.contract import Contract, Filter
+from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
+from ecovision_edge.manifest import MAX_FILE_BYTES
+from ecovision_edge.preprocess import Preprocessor
+
+__all__ = ["Classifier", "Prediction", "Timings"]
+
+Frame = npt.NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Milliseconds that one frame took; in a batch, its share.
+
+    Args:
+        prepare_ms: Frame to network input.
+        infer_ms: The network.
+        post_ms: Logits to probabilities.
+    """
+
+    prepare_ms: float
+    infer_ms: float
+    post_ms: float
+
+    @property
+    def total_ms(self) -> float:
+        """All three."""
+        return self.prepare_ms + self.infer_ms + self.post_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the network says of one frame. It is no decision: an empty tray gets a label too.
+
+    Args:
+        label: The most probable class.
+        index: Its place in `contract.labels`.
+        score: Its probability, 0 to 1, after the contract's temperature.
+        margin: `score` less the second probability, 0 to 1.
+        probabilities: Of all classes, in the order of `contract.labels`; they add up to 1.
+        timings: How long it took.
+    """
+
+    label: str
+    index: int
+    score: float
+    margin: float
+    probabilities: tuple[float, ...]
+    timings: Timings
+
+
+class Classifier:
+    """Classifies camera frames with one artifact of a bundle. Made by `Classifier.load`.
+
+    `classify`, `classify_batch` and `logits` may be called from several threads at once.
+    """
+
+    def __init__(
+        self, backend: Backend, *, artifact: str, bundle: Bundle | None = None, filter: Filter | None = None
+    ) -> None:
+        """Wrap a loaded engine; `Classifier.load` is the usual way."""
+        self._backend = backend
+        self._preprocessor = Preprocessor(backend.contract, filter=filter)
+        self._artifact = artifact
+        self._bundle = bundle
+
+    @classmethod
+    def load(
+        cls,
+        source: str | os.PathLike[str] | None = None,
+        *,
+        artifact: str = "auto",
+        threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        spinning: bool = False,
+        filter: Filter | None = None,
+    ) -> Classifier:
+        """Load a bundle's artifact, or a lone model file that carries its contract.
+
+        Args:
+            source: A bundle's folder, an `.onnx` file, or None for the reference bundle in this package.
+            artifact: Which model of the bundle: its name (`int8-onnx`), its precision (`int8`, `fp32`), or
+                `auto`: int8 where there is one, else fp32.
+            threads: For one inference, 1 to 256; None is the cores this process may use, at most 4.
+            providers: onnxruntime execution providers in order of preference; None is the CPU.
+            spinning: Whether idle threads spin (a little faster, at the cost of the rest of the loop).
+            filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
+                the bundle hold for the contract's own.
+
+        Raises:
+            BundleNotFoundError, ArtifactNotFoundError: there is no such thing.
+            BundleReadError, IntegrityError, UnsafePathError: the files are not what the manifest says.
+            ContractError: what the model says of itself is malformed, or is not what the manifest says.
+            ModelError: the engine cannot open it, or it does not fit its contract.
+            OptionError: an option outside its range.
+        """
+        options = BackendOptions(threads, None if providers is None else tuple(providers), spinning)
+        path = embedded_bundle_path() if source is None else Path(source)
+        if path.is_dir():
+            return cls.from_bundle(Bundle.open(path), artifact, options, filter=filter)
+        if not path.exists():
+            raise BundleNotFoundError(
+                "nothing to load", expected="a bundle's folder or an .onnx file", found=f"no {path}"
+            )
+        if path.suffix.lower() != ".onnx":
+            raise ModelError(
+                "cannot tell what to load", expected="a bundle's folder or an .onnx file", found=path.name
+            )
+        if artifact != "auto":
+            raise ArtifactNotFoundError(
+                "a lone model file has no artifacts to choose from", expected="auto", found=artifact
+            )
+        data = read_file(path.parent, path.name, MAX_FILE_BYTES)
+        return cls(_open_onnx(data, options), artifact=path.name, filter=filter)
+
+    @classmethod
+    def from_bundle(
+        cls,
+        bundle: Bundle,
+        artifact: str = "auto",
+        options: BackendOptions | None = None,
+        *,
+        filter: Filter | None = None,
+    ) -> Classifier:
+        """Load one artifact of an opened bundle; raises as `load`."""
+        entry = bundle.artifact(artifact)
+        if entry.format != "onnx":
+            raise ModelError(
+                f"no engine here runs {entry.name}", expected="an onnx artifact", found=entry.format
+            )
+        backend = _open_onnx(bundle.read(entry), options or BackendOptions())
+        if backend.contract != bundle.contract:
+            raise ContractError(
+                f"the contract in {entry.file.file} is not that of bundle.json",
+                fix="export the bundle again",
+            )
+        return cls(backend, artifact=entry.name, bundle=bundle, filter=filter)
+
+    @property
+    def contract(self) -> Contract:
+        """What the model needs and gives."""
+        return self._backend.contract
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes, in the order of the probabilities."""
+        return self._backend.contract.labels
+
+    @property
+    def artifact(self) -> str:
+        """Name of the artifact, or of the lone model file."""
+        return self._artifact
+
+    @property
+    def bundle(self) -> Bundle | None:
+        """The bundle it came from; None for a lone model file."""
+        return self._bundle
+
+    @property
+    def backend(self) -> Backend:
+        """The engine."""
+        return self._backend
+
+    def __repr__(self) -> str:
+        return f"<Classifier {self._artifact} of {len(self.labels)} classes on {self._backend.engine}>"
+
+    def classify(self, frame: Frame) -> Prediction:
+        """Classify one frame, `(height, width, 3) uint8 BGR` of any size, as OpenCV gives it.
+
+        Grey, BGRA and float frames are taken as `ecovision_edge.preprocess.as_bgr` says.
+
+        Raises:
+            FrameTypeError, FrameValueError: not a frame.
+            InferenceError: the engine failed.
+        """
+        start = time.perf_counter()
+        batch = self._preprocessor.prepare(frame)
+        return self._predict(batch, start)[0]
+
+    def classify_batch(self, frames: Sequence[Frame]) -> list[Prediction]:
+        """Classify several frames, of any sizes, in one run of the network; raises as `classify`."""
+        if len(frames) == 0:
+            return []
+        start = time.perf_counter()
+        batch = self._preprocessor.prepare_batch(frames)
+        return self._predict(batch, start)
+
+    def logits(self, frame: Frame) -> npt.NDArray[np.float32]:
+        """The network's raw output for one frame, `(classes,) float32`; raises as `classify`.
+
+        Where the contract's output is probabilities, these are their natural logarithms.
+        """
+        return self.run(self._preprocessor.prepare(frame))[0]
+
+    def prepare(self, frame: Frame) -> npt.NDArray[np.uint8 | np.float32]:
+        """The network input for one frame, `contract.input.shape(1)`."""
+        return self._preprocessor.prepare(frame)
+
+    def run(self, batch: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
+        """Logits `(n, classes)` for network inputs that `prepare` made."""
+        output = self._backend.run(batch)
+        if self.contract.output.kind == "probabilities":
+            output = np.log(np.maximum(output, np.finfo(np.float32).tiny))
+        return output
+
+    def probabilities(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Softmax of `logits / temperature` over the last axis."""
+        scaled = np.asarray(logits, np.float64) / self.contract.temperature
+        exp = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
+        result: npt.NDArray[np.float64] = exp / exp.sum(axis=-1, keepdims=True)
+        return result
+
+    def _predict(self, batch: npt.NDArray[np.uint8 | np.float32], start: float) -> list[Prediction]:
+        prepared = time.perf_counter()
+        logits = self.run(batch)
+        inferred = time.perf_counter()
+        rows = self.probabilities(logits).tolist()
+        share = 1000 / len(rows)
+        timings = Timings(
+            (prepared - start) * share,
+            (inferred - prepared) * share,
+            (time.perf_counter() - inferred) * share,
+        )
+        return [self._prediction(row, timings) for row in rows]
+
+    def _prediction(self, probabilities: list[float], timings: Timings) -> Prediction:
+        index = max(range(len(probabilities)), key=probabilities.__getitem__)
+        score = probabilities[index]
+        second = max(p for i, p in enumerate(probabilities) if i != index)
+        return Prediction(self.labels[index], index, score, score - second, tuple(probabilities), timings)
+
+
+def _open_onnx(model: bytes, options: BackendOptions) -> Backend:
+    from ecovision_edge.backends.onnx import OnnxBackend  # loads onnxruntime: only when it is wanted
+
+    return OnnxBackend(model, options)

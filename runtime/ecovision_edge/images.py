@@ -1,0 +1,66 @@
+"""Image files as OpenCV frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.errors import ImageReadError
+
+__all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+MAX_IMAGE_BYTES = 256 * 2**20
+
+
+def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
+    """Read an image file as `(height, width, 3) uint8 BGR`, turned upright as its EXIF orientation says.
+
+    Raises:
+        ImageReadError: no such file, or not an image that OpenCV can decode.
+    """
+    try:
+        if Path(path).stat().st_size > MAX_IMAGE_BYTES:
+            raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
+        data = Path(path).read_bytes()
+    except ImageReadError:
+        raise
+    except (OSError, ValueError) as e:
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e
+    return decode_image(data, str(path))
+
+
+def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of a JPEG, PNG, ... as `read_image` does; `name` is for the message.
+
+    Raises:
+        ImageReadError: not an image that OpenCV can decode.
+    """
+    frame = None
+    if data:
+        try:
+            frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        except cv2.error as e:  # over a size that OpenCV refuses, for instance
+            raise ImageReadError(f"cannot decode {name}", expected="an image", found=str(e)[:200]) from e
+    if frame is None:
+        raise ImageReadError(
+            f"cannot decode {name}",
+            expected="a whole JPEG, PNG, BMP, WebP or TIFF image",
+            found=f"{len(data)} bytes that OpenCV cannot decode" if data else "an empty file",
+        )
+    return np.asarray(frame, np.uint8)
+
+
+def find_images(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """The image files below `folder`, in sorted order; hidden ones are passed over."""
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(root) / name

@@ -1,0 +1,39 @@
+"""The few statistics that a claim about accuracy needs; plain Python."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["mcnemar_p", "wilson_interval"]
+
+_Z95 = 1.959963984540054  # 97.5 % point of the normal distribution
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a proportion, both ends in 0 to 1; (0, 1) for no trials.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
+    J. Am. Stat. Assoc. 22 (1927) 209-212.
+    """
+    if trials == 0:
+        return 0.0, 1.0
+    p, z2 = successes / trials, _Z95**2
+    centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = _Z95 * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
+    return max(0.0, centre - half), min(1.0, centre + half)
+
+
+def mcnemar_p(only_first: int, only_second: int) -> float:
+    """McNemar's exact two-sided p: do two classifiers differ, given where just one of them is right?
+
+    `only_first` and `only_second` count the samples that only the first, or only the second, got right.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
+    percentages", Psychometrika 12 (1947) 153-157; exact form: binomial with p = 1/2.
+    """
+    n, k = only_first + only_second, min(only_first, only_second)
+    if n == 0:
+        return 1.0
+    # Exact integers: a float would overflow beyond about 1,000 discordant pairs.
+    tail = sum(math.comb(n, i) for i in range(k + 1))
+    return min(1.0, 2 * tail / 2**n)

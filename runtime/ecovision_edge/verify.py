@@ -1,0 +1,152 @@
+"""Verify a bundle on this device: hashes, contract, and golden vectors through the engine that will be used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge.backends import BackendOptions
+from ecovision_edge.bundle import Bundle
+from ecovision_edge.classifier import Classifier
+from ecovision_edge.device import Cpu, read_cpu
+from ecovision_edge.errors import EcovisionError
+from ecovision_edge.golden import Golden
+from ecovision_edge.manifest import ArtifactEntry
+
+__all__ = ["Check", "VerifyReport", "golden_tolerance", "verify_bundle"]
+
+FP32_TOLERANCE = 1e-3
+"""Largest allowed difference of fp32 logits from the golden ones: the export's own parity budget."""
+
+INT8_TOLERANCE = 0.25
+"""The same for int8 where integer sums are exact (Arm, x86 with VNNI).
+
+The layers left in fp32 add up in another order on another CPU; a last bit of theirs can move a value across
+a rounding boundary of the first quantization, and from there on it is one level of 255 off.
+"""
+
+SATURATING_TOLERANCE = 4.0
+"""The same for int8 on x86 without VNNI, whose kernels clip sums (see `Cpu.u8s8_saturates`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; `detail` says what was found."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """All checks of a bundle on this device, and the CPU they ran on."""
+
+    checks: tuple[Check, ...]
+    cpu: Cpu
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check passed."""
+        return all(check.ok for check in self.checks)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values."""
+        return {
+            "ok": self.ok,
+            "cpu": {"arch": self.cpu.arch, "model": self.cpu.model, "u8s8_saturates": self.cpu.u8s8_saturates},
+            "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in self.checks],
+        }
+
+
+def golden_tolerance(entry: ArtifactEntry, cpu: Cpu) -> float:
+    """Largest allowed |difference| of a logit from its golden value, for this artifact on this CPU."""
+    if entry.precision == "fp32":
+        return FP32_TOLERANCE
+    return INT8_TOLERANCE if cpu.u8s8_saturates is False else SATURATING_TOLERANCE
+
+
+def verify_bundle(
+    path: str | os.PathLike[str], options: BackendOptions | None = None, *, cpu: Cpu | None = None
+) -> VerifyReport:
+    """Check every file of a bundle, and run each artifact on the golden inputs on this device.
+
+    What is wrong becomes a failed check in the report, not an exception; only a bundle that is not there
+    at all raises.
+
+    Raises:
+        BundleNotFoundError: no bundle at `path`.
+        OptionError: an option outside its range.
+    """
+    cpu = cpu or read_cpu()
+    try:
+        bundle = Bundle.open(path)
+    except FileNotFoundError:
+        raise
+    except EcovisionError as e:
+        return VerifyReport((Check("manifest", False, e.message),), cpu)
+    entries = bundle.manifest.artifacts
+    checks = [Check("manifest", True, f"{len(entries)} artifacts, {len(bundle.contract.labels)} labels")]
+    golden: Golden | None = None
+    try:
+        golden = bundle.golden()
+        checks.append(Check(bundle.manifest.golden.file, True, f"sha256 matches, {len(golden.inputs)} vectors"))
+    except EcovisionError as e:
+        checks.append(Check(bundle.manifest.golden.file, False, e.message))
+    for entry in entries:
+        checks.extend(_check_artifact(bundle, entry, golden, options or BackendOptions(), cpu))
+    return VerifyReport(tuple(checks), cpu)
+
+
+def _check_artifact(
+    bundle: Bundle, entry: ArtifactEntry, golden: Golden | None, options: BackendOptions, cpu: Cpu
+) -> list[Check]:
+    try:
+        classifier = Classifier.from_bundle(bundle, entry.name, options)
+    except EcovisionError as e:
+        return [Check(entry.file.file, False, e.message)]
+    checks = [Check(entry.file.file, True, "sha256 matches, contract matches, opens")]
+    if golden is not None:
+        checks.append(_check_golden(classifier, entry, golden, cpu))
+    return checks
+
+
+def _check_golden(classifier: Classifier, entry: ArtifactEntry, golden: Golden, cpu: Cpu) -> Check:
+    name = f"golden {entry.name}"
+    expected = golden.logits.get(entry.name)
+    if expected is None:
+        return Check(name, False, "no golden logits for this artifact; export the bundle again")
+    try:
+        found = np.concatenate([classifier.run(golden.inputs[i : i + 1]) for i in range(len(golden.inputs))])
+    except EcovisionError as e:
+        return Check(name, False, e.message)
+    return compare_golden(name, expected, found, golden_tolerance(entry, cpu), entry, cpu)
+
+
+def compare_golden(
+    name: str,
+    expected: npt.NDArray[np.float32],
+    found: npt.NDArray[np.float32],
+    tolerance: float,
+    entry: ArtifactEntry,
+    cpu: Cpu,
+) -> Check:
+    """One check of found logits against golden ones, both `(n, classes)`.
+
+    The label has to be the golden one too, except where the golden one led by less than the tolerance.
+    """
+    worst = float(np.abs(found - expected).max())
+    top = np.sort(expected, axis=1)
+    firm = top[:, -1] - top[:, -2] > 2 * tolerance
+    flips = int(((found.argmax(1) != expected.argmax(1)) & firm).sum())
+    same_bits = bool((found == expected).all())
+    detail = f"{len(expected)} vectors, " + (
+        "same bits" if same_bits else f"max |dlogit| {worst:.2g} (allowed {tolerance:g}), {flips} flips"
+    )
+    if entry.precision == "int8" and cpu.u8s8_saturates is not False:
+        detail += "; this CPU has no VNNI, so int8 sums may be clipped: prefer --artifact fp32 here"
+    return Check(name, worst <= tolerance and flips == 0, detail)
