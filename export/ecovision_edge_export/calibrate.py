@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,10 @@ from onnx import TensorProto, helper
 from ecovision_edge._fields import JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import DatasetError
 
-__all__ = ["CalibrationTable", "Evidence", "measure_ranges", "onnx_session"]
+__all__ = ["REFERENCE_CALIBRATION", "CalibrationTable", "Evidence", "measure_ranges", "onnx_session"]
+
+REFERENCE_CALIBRATION = Path(__file__).parent / "models" / "reference.calibration.json"
+"""Ranges recorded with the reference weights, so that they can be exported where there are no photographs."""
 
 Evidence = Literal["photographs", "generated", "recorded"]
 

@@ -77,8 +77,11 @@ def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
         return _from_hub(hub.parse(spec), num_classes)
     if "://" in spec or not spec.strip():
         raise CheckpointError(f"{spec or 'an empty text'} is not a checkpoint", expected=ACCEPTED)
-    path = Path(spec).expanduser()
-    name = _printable(path.name) or spec
+    try:
+        path = Path(spec).expanduser()
+    except RuntimeError as e:
+        raise CheckpointError(f"{spec.partition('/')[0]} is nobody's home folder", expected=ACCEPTED) from e
+    name = _printable(path.name or spec)
     return _from_file(read_weights_file(path, name), name, num_classes)
 
 
@@ -98,16 +101,14 @@ def build_model(checkpoint: Checkpoint) -> torch.nn.Module:
 
 def _from_hub(wanted: hub.HubFile, num_classes: int | None) -> Checkpoint:
     fetched = hub.fetch(wanted)
-    file = read_weights_file(fetched.path, wanted.file.rpartition("/")[2])
-    known = fetched.known
-    if known is not None:
-        hub.check_sha256(fetched, file.sha256)
+    file = read_weights_file(fetched.path, fetched.uri)
+    hub.check_sha256(fetched, file.sha256)
     return _from_file(
         file,
         fetched.uri,
         num_classes,
         revision=fetched.revision,
-        known_labels=known.labels if known is not None else None,
+        known_labels=fetched.known.labels if fetched.known is not None else None,
     )
 
 
@@ -138,11 +139,11 @@ def _json_values(metadata: Mapping[str, str]) -> dict[object, object]:
     for key, text in metadata.items():
         try:
             values[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             values[key] = text
     return values
 
 
 def _printable(name: str) -> str:
     """A file name that fits into a message and into JSON, whatever bytes it is made of."""
-    return "".join(c if c.isprintable() else "?" for c in name)
+    return "".join(c if c.isprintable() else "?" for c in name)[:255]

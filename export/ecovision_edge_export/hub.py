@@ -16,6 +16,7 @@ __all__ = ["ECOVISION", "Fetched", "HubFile", "KnownModel", "check_sha256", "fet
 
 FORM = "hf://OWNER/REPO[@REVISION]/FILE"
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # the hub's own rule for owners and repositories
+_SPECIAL = re.compile(r'[\\?#%:*"<>|\x00-\x1f\x7f]')  # of addresses, and of Windows paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,22 +72,16 @@ def parse(spec: str) -> HubFile:
     Raises:
         CheckpointError: malformed; shows the form.
     """
-    rest = spec.removeprefix("hf://")
-    owner, _, rest = rest.partition("/")
+    owner, _, rest = spec.removeprefix("hf://").partition("/")
     middle, _, file = rest.partition("/")
     name, at, quoted = middle.partition("@")
-    repo, revision = f"{owner}/{name}", urllib.parse.unquote(quoted) or None
-    if repo == ECOVISION.repo and not file:
-        file = ECOVISION.file
-        revision = revision or (None if at else ECOVISION.revision)
+    repo, revision = f"{owner}/{name}", urllib.parse.unquote(quoted) if at else None
     well_formed = (
         spec.startswith("hf://")
         and spec.isprintable()
         and all(_SEGMENT.fullmatch(part) for part in (owner, name))
-        and (revision is not None) == bool(at)
-        and (revision is None or re.fullmatch(r"[\w./+-]+", revision, re.ASCII) is not None)
-        and not {"", ".", ".."}.intersection((file if revision is None else f"{file}/{revision}").split("/"))
-        and not set('\\?#:*"<>|').intersection(file)
+        and (revision is None or _is_path(revision))
+        and (_is_path(file) or (not file and repo == ECOVISION.repo))
     )
     if not well_formed:
         raise CheckpointError(
@@ -94,7 +89,14 @@ def parse(spec: str) -> HubFile:
             expected=FORM,
             fix=f"the published EcoVision model is hf://{ECOVISION.repo}",
         )
+    if not file:
+        return HubFile(repo=repo, file=ECOVISION.file, revision=revision or ECOVISION.revision)
     return HubFile(repo=repo, file=file, revision=revision)
+
+
+def _is_path(text: str) -> bool:
+    """A relative path that stays where it is, of characters that an address does not give a meaning to."""
+    return not {"", ".", ".."}.intersection(text.split("/")) and not _SPECIAL.search(text)
 
 
 def fetch(wanted: HubFile) -> Fetched:
@@ -189,13 +191,22 @@ def _explain_unreachable(error: BaseException, wanted: HubFile) -> DownloadError
         )
     if isinstance(cause, errors.HfHubHTTPError):
         return _explain(cause, wanted)
-    host = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    host = _host()
     if isinstance(cause, errors.FileMetadataError):
         return DownloadError(f"{host} does not answer as a hub does", fix="check HF_ENDPOINT and the proxy")
     return DownloadError(
         f"{missing}, and {host} cannot be reached ({_short(cause or error)})",
         fix="check the connection, or give the path of a local file",
     )
+
+
+def _host() -> str:
+    """The hub's host alone: an endpoint may carry a password."""
+    try:
+        host = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
+    except ValueError:
+        host = None
+    return host or "the host in HF_ENDPOINT"
 
 
 def _short(error: BaseException) -> str:

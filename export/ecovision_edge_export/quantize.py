@@ -98,6 +98,7 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable, fp32_blocks: int) 
             {"MinimumRealRange": _MIN_RANGE},
         )
         quantizer.quantize_model()
+        quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
     return quantized
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -119,6 +120,12 @@ def meta_model(num_classes: int) -> torch.nn.Module:
     return model
 
 
+@functools.lru_cache(maxsize=8)
+def _layout(num_classes: int) -> Mapping[str, torch.Size]:
+    """Keys and shapes of the model's state dict, in its order; kept, since building the model is slow."""
+    return {key: tensor.shape for key, tensor in meta_model(num_classes).state_dict().items()}
+
+
 def check_fits(state: Mapping[str, torch.Tensor], num_classes: int | None, name: str) -> int:
     """Compare with mobilenet_v3_large; the number of classes that the weights have.
 
@@ -133,22 +140,22 @@ def check_fits(state: Mapping[str, torch.Tensor], num_classes: int | None, name:
     elif classes is not None and num_classes not in {None, classes}:
         problems.append(f"{classes} classes, not {num_classes}")
     # A wrong count is said once, not again as wrong shapes: compare with the count that is there.
-    wanted = meta_model(classes if classes is not None and classes > 0 else num_classes or 2).state_dict()
+    wanted = _layout(classes if classes is not None and classes > 0 else num_classes or 2)
     missing = [k for k in wanted if k not in state and not k.endswith(COUNTER)]
     extra = [k for k in state if k not in wanted]
     common = [k for k in wanted if k in state]
     shapes = [
-        f"{k} is {_shape(state[k])} instead of {_shape(wanted[k])}"
+        f"{k} is {_sides(state[k].shape)} instead of {_sides(wanted[k])}"
         for k in common
-        if state[k].shape != wanted[k].shape
+        if state[k].shape != wanted[k]
     ]
     kinds = [f"{k} is {_kind(state[k])}" for k in common if not _usable(k, state[k])]
     for what, items in (("missing", missing), ("not known", extra)):
         if items:
-            problems.append(f"{len(items)} keys {what}: {_some(items)}")
+            problems.append(f"{_count(len(items), 'key')} {what}: {_some(items)}")
     for what, items in (("of another shape", shapes), ("not dense floating numbers", kinds)):
         if items:
-            problems.append(f"{len(items)} tensors {what}: {_some(items, quote=False)}")
+            problems.append(f"{_count(len(items), 'tensor')} {what}: {_some(items, quote=False)}")
     if problems:
         found = "; ".join(problems)
         guess = _guess(state, missing, extra)
@@ -172,10 +179,10 @@ def to_fp32(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
 
     plain: dict[str, torch.Tensor] = {}
     bad = []
-    for key, like in meta_model(2).state_dict().items():
+    for key in _layout(2):  # the keys are the same for every number of classes
         tensor = state[key].detach() if key in state else torch.zeros((), dtype=torch.int64)
         if key.endswith(COUNTER) and not tensor.is_floating_point():
-            plain[key] = tensor.to(like.dtype, copy=True)
+            plain[key] = tensor.to(torch.int64, copy=True)
             continue
         # Judged after the conversion: 1e300 in fp64 is finite, in fp32 it is not.
         value = tensor.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
@@ -187,7 +194,7 @@ def to_fp32(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
     if bad:
         raise CheckpointError(
             f"{name} holds NaN, infinite or impossible weights (a training that diverged?)",
-            found=f"{len(bad)} tensors: {_some(bad)}",
+            found=f"{_count(len(bad), 'tensor')}: {_some(bad)}",
         )
     return plain
 
@@ -231,7 +238,7 @@ def _labels(key: str, value: object) -> tuple[str, ...] | None:
 def _usable(key: str, tensor: torch.Tensor) -> bool:
     import torch
 
-    dense = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    dense = tensor.layout == torch.strided and not tensor.is_meta and not tensor.is_quantized
     return dense and (tensor.is_floating_point() or (key.endswith(COUNTER) and not tensor.is_complex()))
 
 
@@ -269,9 +276,15 @@ def _key(key: object) -> str:
     return text if text.isascii() and text.isprintable() and len(text) <= 80 else ascii(text)[:80]
 
 
-def _shape(tensor: torch.Tensor) -> str:
-    return "x".join(str(side) for side in tensor.shape) or "a scalar"
+def _sides(shape: torch.Size) -> str:
+    return "x".join(str(side) for side in shape) or "a scalar"
 
 
 def _kind(tensor: torch.Tensor) -> str:
+    if tensor.is_meta:
+        return "empty (saved from the meta device)"
     return f"{str(tensor.dtype).removeprefix('torch.')} {str(tensor.layout).removeprefix('torch.')}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

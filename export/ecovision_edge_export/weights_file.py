@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import pickletools
 import re
 import stat
 import warnings
@@ -137,7 +138,7 @@ def _load_torch(file: WeightsFile) -> object:
             loaded: object = torch.load(io.BytesIO(file.data), weights_only=True, map_location="cpu")
     except Exception as e:
         # Damaged pickles raise anything: KeyError, EOFError, RuntimeError, UnpicklingError, struct.error, ...
-        raise _refusal(file.name, e) from e
+        raise _refusal(file, e) from e
     return loaded
 
 
@@ -162,27 +163,42 @@ def _check_archive(file: WeightsFile) -> None:
         raise CheckpointError(file.name, expected=f"at most {MAX_BYTES} bytes unpacked", found=unpacked)
 
 
-def _refusal(name: str, error: Exception) -> CheckpointError:
+def _refusal(file: WeightsFile, error: Exception) -> CheckpointError:
     """The error for what `torch.load` raised."""
-    text = str(error)
-    wanted = re.search(r"(?:GLOBAL|Unsupported class|Trying to instantiate) ([\w.]+)", text)
+    match = re.search(r"(?:GLOBAL|Unsupported class|Trying to instantiate) ([\w.]+)", str(error))
+    wanted = match[1].rstrip(".") if match else _first_global(file.data)
     if wanted:
-        symbol = wanted[1].rstrip(".")
-        what = "is a whole pickled model" if _is_model(symbol) else "is a pickle that wants code to be run"
+        whole = wanted.startswith(("torchvision.", "torch.nn.", "timm."))
+        what = "is a whole pickled model" if whole else "is a pickle that wants code to be run"
         return CheckpointError(
-            f"{name} {what}, which could run anything: it asks for `{symbol}`; it was not loaded",
+            f"{file.name} {what}: it asks for `{wanted}`, and was not loaded, because it could run anything",
             fix=SAVE_WEIGHTS_ALONE,
         )
     return CheckpointError(
-        f"{name} is damaged or not a file of torch.save ({type(error).__name__}: {_short(error)})",
+        f"{file.name} is damaged or not a file of torch.save ({type(error).__name__}: {_short(error)})",
         fix="fetch or copy it again, and compare its size",
     )
 
 
-def _is_model(symbol: str) -> bool:
-    return symbol.startswith(("torchvision.", "torch.nn.", "timm.", "ultralytics.")) or symbol.startswith(
-        "__main__."
-    )
+def _first_global(data: bytes) -> str | None:
+    """The first global of a pickle of protocol 3 or newer, read without running it; None where there is none.
+
+    torch.save writes protocol 2; torch refuses what `pickle.dump` writes today before it comes to a global.
+    """
+    if data[:1] != b"\x80" or data[1:2] <= b"\x02":
+        return None
+    texts: list[str] = []
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "GLOBAL":
+                return str(argument).replace(" ", ".")
+            if opcode.name == "STACK_GLOBAL":
+                return ".".join(texts[-2:])
+            if "UNICODE" in opcode.name:
+                texts.append(str(argument)[:100])
+    except Exception:  # noqa: BLE001 - a damaged pickle raises anything; the caller has an error to raise
+        return None
+    return None
 
 
 def _hint(data: bytes) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ecovision_edge.bundle import MANIFEST_NAME
-from ecovision_edge.errors import BundleWriteError
+from ecovision_edge.errors import BundleWriteError, EcovisionError
 
 __all__ = ["check_target", "write_folder"]
 
@@ -64,6 +64,8 @@ def write_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Pat
         _put_in_place(folder, target)
         _sync_folder(target.parent)
     except OSError as e:
+        if isinstance(e, EcovisionError):  # from `verify`
+            raise
         raise BundleWriteError(
             f"cannot write {target}",
             expected="a place to write to",

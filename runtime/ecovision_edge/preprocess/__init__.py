@@ -16,7 +16,7 @@ import numpy.typing as npt
 from ecovision_edge.contract import Contract, Filter, Normalization, ResizeSpec
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess.antialias import antialiased_resize
-from ecovision_edge.preprocess.fast import fast_resize
+from ecovision_edge.preprocess.fast import fast_resize, make_plan
 from ecovision_edge.preprocess.frames import MAX_FRAME_SIDE, Frame, as_bgr
 from ecovision_edge.preprocess.geometry import Geometry
 
@@ -161,10 +161,12 @@ def _resize_into(
         rows = slice(geometry.top, geometry.top + geometry.height)
         columns = slice(geometry.left, geometry.left + geometry.width)
         out[...] = image[rows, columns]
-    elif filter == "pil" or geometry.is_wasteful:
+        return
+    plan = make_plan(geometry) if filter == "fast" else None
+    if plan is None:
         antialiased_resize(image, geometry, out)
     else:
-        fast_resize(image, geometry, out)
+        fast_resize(image, plan, geometry, out)
 
 
 def _checked_filter(filter: Filter) -> Filter:

@@ -13,8 +13,11 @@ from ecovision_edge.errors import FrameTypeError, FrameValueError
 
 __all__ = ["MAX_FRAME_SIDE", "Frame", "as_bgr"]
 
-Frame: TypeAlias = npt.NDArray[np.integer | np.floating]
-"""What OpenCV's functions return; ordinarily `(height, width, 3) uint8 BGR`. `as_bgr` says what is taken."""
+Frame: TypeAlias = npt.NDArray[np.generic]
+"""Ordinarily `(height, width, 3) uint8 BGR`; `as_bgr` says what else is taken.
+
+The type is any array, as OpenCV's own annotations name no dtype; what does not fit is refused when it comes.
+"""
 
 MAX_FRAME_SIDE = 32767
 """Longest side of a frame in pixels: several of OpenCV's functions index with 16 bits."""

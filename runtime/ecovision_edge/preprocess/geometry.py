@@ -15,7 +15,7 @@ WASTE = 4.0
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The part `(height, width)` at `(top, left)` of a frame resized to `(full_height, full_width)`; pixels."""
+    """The part `(height, width)` at `(top, left)` of a frame resized to `(full_height, full_width)`."""
 
     source_height: int
     source_width: int

@@ -1,0 +1,464 @@
+"""How close each resize filter comes to PIL's, and what it costs; a developers' tool.
+
+    python -m ecovision_edge_bench.filters --images DIR [--model BUNDLE_OR_ONNX] [--markdown] [--json FILE]
+
+The network was trained on pictures that PIL resized (antialiased bilinear), so PIL's result is the reference:
+for each size of frame and each filter the table gives the difference in pixels (levels of 255), in
+probabilities and in top-1, and the time as a ratio to PIL's in the same run.
+
+**Where the large frames come from.** A photograph that is at least as large as the wanted frame is shrunk to
+it (`INTER_AREA`). A smaller one is stretched to it (bicubic), and gets back the fine detail that stretching
+cannot give: the mosaic of other photographs at their native resolution, less what of it would survive being
+shrunk to the photograph's own size and stretched again. So the picture and its label stay, while the bands
+above, which alias where a filter is poor, hold detail of real photographs. At full strength that detail is as
+crisp as a 256-pixel thumbnail's, which no camera frame is: so it is multiplied by
+`0.37 * (640 / width) ** 0.75`. With that, `INTER_LINEAR` differs from PIL by 1.6 to 1.9 levels at 640x480 and
+by 2.0 at 1920x1080, where camera photographs gave 1.6 and 2.0; and at 512x384 it flips 2.8 % of 1,212 top-1
+answers, against 2.1 % of 422 on photographs of that native size. So the method is, if anything, harder on a
+filter than a camera is. Frames that are not square are stretched out of square, which the resize undoes.
+
+What this cannot say: how a particular camera's noise, sharpening and compression behave.
+
+**Times** are of the resize alone, one thread in OpenCV, all filters on the same frame in an order shuffled
+anew for each; PIL's excludes the conversion from numpy, which a program would have to pay as well. Set
+`OPENBLAS_NUM_THREADS=1` to hold `pil` to one thread too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.contract import (
+    METADATA_KEY,
+    Contract,
+    InputSpec,
+    Normalization,
+    ResizeSpec,
+    WeightsSource,
+)
+from ecovision_edge.errors import (
+    ArtifactNotFoundError,
+    EcovisionError,
+    ImageReadError,
+    MissingDependencyError,
+    ModelError,
+    OptionError,
+)
+from ecovision_edge.preprocess import Preprocessor, resize
+
+__all__ = ["Model", "Row", "camera_frame", "main", "measure", "photographs", "to_markdown"]
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+Resizer: TypeAlias = Callable[[Image], Image]
+
+REFERENCE = "PIL"
+SIZES = ((256, 256), (512, 384), (640, 480), (800, 600), (1280, 720), (1280, 960), (1920, 1080), (2000, 1500))
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+TILES = 128  # photographs that the mosaics are made of
+SEED = 20240229  # any number; it fixes the choice of photographs, the mosaics and the order of measuring
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One filter at one size of frame, against PIL.
+
+    Attributes:
+        width: Of the frame, pixels.
+        height: Of the frame, pixels.
+        filter: `PIL`, `pil`, `fast`, `INTER_LINEAR` or `INTER_AREA`.
+        photographs: How many were measured.
+        mean_difference: Mean absolute difference of the pixels, levels of 255.
+        max_difference: Largest of all, levels of 255.
+        probability_difference: Mean over photographs of the largest difference of a probability;
+            None: no model.
+        flips: Photographs whose top-1 differs; None: no model.
+        time_ratio: Median time / PIL's median time.
+        median_ms: Median time on this machine, milliseconds.
+        min_ms: Least time on this machine, milliseconds.
+        times_ms: Every time measured, milliseconds.
+    """
+
+    width: int
+    height: int
+    filter: str
+    photographs: int
+    mean_difference: float
+    max_difference: int
+    probability_difference: float | None
+    flips: int | None
+    time_ratio: float
+    median_ms: float
+    min_ms: float
+    times_ms: list[float] = field(repr=False)
+
+
+class Model:
+    """Any ONNX classifier with one of the two inputs that a contract may name.
+
+    Args:
+        path: An ONNX file, or a bundle: a folder in which `model.fp32.onnx`, else the first `*.onnx`,
+            is taken.
+
+    Raises:
+        ArtifactNotFoundError: No such file.
+        ModelError: onnxruntime cannot open it, or its input is neither `(n, h, w, 3) uint8` nor
+            `(n, 3, h, w) float32`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        file = _model_file(path)
+        try:
+            self._session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's own exceptions have no common base but this
+            raise ModelError(f"cannot open {file}", found=str(error)[:200]) from error
+        given = self._session.get_inputs()[0]
+        text = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+        self.contract = Contract.loads(text) if text else _assumed_contract(given.type, given.shape, file)
+        self._name = given.name
+        self._batches = not isinstance(given.shape[0], int)
+        self._preprocessor = Preprocessor(self.contract)
+
+    def probabilities(self, images: Sequence[Image]) -> npt.NDArray[np.float64]:
+        """Classify pictures that already have the network's size.
+
+        Args:
+            images: `(height, width, 3) uint8 BGR` each.
+
+        Returns:
+            `(len(images), classes) float64`, each row with the sum 1.
+        """
+        batch = self._preprocessor.prepare_batch(list(images))
+        parts = [batch] if self._batches else [batch[i : i + 1] for i in range(len(batch))]
+        outputs = np.concatenate([self._session.run(None, {self._name: part})[0] for part in parts])
+        values = outputs.astype(np.float64)
+        if self.contract.output.kind == "probabilities":
+            return values
+        exponents = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
+
+
+def photographs(folder: Path, limit: int) -> list[Path]:
+    """The photographs to measure: the same ones for the same folder and limit.
+
+    Raises:
+        ImageReadError: None there.
+    """
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    if not found:
+        raise ImageReadError(
+            "no photographs", expected=f"{', '.join(sorted(SUFFIXES))} files in {folder}", found="none"
+        )
+    random.Random(SEED).shuffle(found)  # noqa: S311 - a sample, not a secret
+    return found[:limit]
+
+
+def camera_frame(
+    photograph: Image, width: int, height: int, tiles: Sequence[Image], rng: np.random.Generator
+) -> Image:
+    """A frame of the wanted size out of a photograph, by the method that the module describes.
+
+    Args:
+        photograph: `(h, w, 3) uint8`.
+        width: Wanted, pixels.
+        height: Wanted, pixels.
+        tiles: Pieces of other photographs, all of one size, in their native resolution.
+        rng: Chooses the tiles.
+
+    Returns:
+        `(height, width, 3) uint8`.
+    """
+    native_height, native_width = photograph.shape[:2]
+    if (native_width, native_height) == (width, height):
+        return photograph
+    if native_width >= width and native_height >= height:
+        return _pixels(cv2.resize(photograph, (width, height), interpolation=cv2.INTER_AREA))
+    tile_height, tile_width = tiles[0].shape[:2]
+    rows, columns = -(-height // tile_height), -(-width // tile_width)
+    choice = rng.integers(0, len(tiles), (rows, columns))
+    mosaic = np.concatenate([np.concatenate([tiles[i] for i in row], axis=1) for row in choice], axis=0)
+    mosaic = np.ascontiguousarray(mosaic[:height, :width])
+    coarse = cv2.resize(mosaic, (native_width, native_height), interpolation=cv2.INTER_AREA)
+    blurred = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    detail = cv2.subtract(mosaic, blurred, dtype=cv2.CV_32F)
+    stretched = cv2.resize(photograph, (width, height), interpolation=cv2.INTER_CUBIC)
+    strength = 0.37 * (640 / width) ** 0.75  # see the module's docstring
+    return _pixels(cv2.addWeighted(stretched.astype(np.float32), 1.0, np.asarray(detail), strength, 0.0))
+
+
+def measure(
+    paths: Sequence[Path], sizes: Sequence[tuple[int, int]], model: Model | None = None
+) -> Iterator[Row]:
+    """Measure every filter at each size `(width, height)`; PIL's own row comes first in each.
+
+    Raises:
+        MissingDependencyError: Pillow is not installed.
+        ImageReadError: A photograph cannot be decoded.
+    """
+    spec = InputSpec() if model is None else model.contract.input
+    filters = _filters(spec.height, spec.width)
+    tiles = _tiles(paths[:TILES])
+    for width, height in sizes:
+        rng = np.random.default_rng(SEED)
+        tally = {name: _Tally() for name in filters}
+        for path in paths:
+            frame = camera_frame(_read(path), width, height, tiles, rng)
+            pictures = _run(filters, frame, tally, rng)
+            answers = None if model is None else model.probabilities(list(pictures.values()))
+            _compare(pictures, answers, tally)
+        base = statistics.median(tally[REFERENCE].times_ms)
+        for name, seen in tally.items():
+            yield seen.row(width, height, name, base)
+
+
+def to_markdown(rows: Sequence[Row]) -> str:
+    """The rows as a markdown table."""
+    lines = [
+        "| frame | filter | pixels: mean | max | probability | top-1 flips | time / PIL | this machine |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for r in rows:
+        probability = "" if r.probability_difference is None else f"{r.probability_difference:.4f}"
+        flips = "" if r.flips is None else f"{r.flips} of {r.photographs}"
+        lines.append(
+            f"| {r.width}x{r.height} | {r.filter} | {r.mean_difference:.2f} | {r.max_difference} "
+            f"| {probability} | {flips} | {r.time_ratio:.2f} | {r.median_ms:.2f} ms |"
+        )
+    return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What was seen of one filter at one size."""
+
+    times_ms: list[float] = field(default_factory=list)
+    means: list[float] = field(default_factory=list)
+    largest: int = 0
+    probability: list[float] = field(default_factory=list)
+    flips: int = 0
+
+    def row(self, width: int, height: int, name: str, base_ms: float) -> Row:
+        median = statistics.median(self.times_ms)
+        return Row(
+            width=width,
+            height=height,
+            filter=name,
+            photographs=len(self.means),
+            mean_difference=statistics.fmean(self.means),
+            max_difference=self.largest,
+            probability_difference=statistics.fmean(self.probability) if self.probability else None,
+            flips=self.flips if self.probability else None,
+            time_ratio=median / base_ms,
+            median_ms=median,
+            min_ms=min(self.times_ms),
+            times_ms=self.times_ms,
+        )
+
+
+def _filters(height: int, width: int) -> dict[str, Resizer]:
+    """Each filter under its name; the reference, which takes and gives PIL images, as `_run` knows, first."""
+    spec = ResizeSpec()
+
+    def opencv(interpolation: int) -> Resizer:
+        return lambda frame: _pixels(cv2.resize(frame, (width, height), interpolation=interpolation))
+
+    def pillow(frame: Image) -> Image:
+        module = _pillow()
+        picture = module.fromarray(frame)
+        return np.asarray(picture.resize((width, height), module.Resampling.BILINEAR))
+
+    return {
+        REFERENCE: pillow,
+        "pil": lambda frame: resize(frame, spec, height, width, "pil"),
+        "fast": lambda frame: resize(frame, spec, height, width, "fast"),
+        "INTER_LINEAR": opencv(cv2.INTER_LINEAR),
+        "INTER_AREA": opencv(cv2.INTER_AREA),
+    }
+
+
+def _run(
+    filters: dict[str, Resizer], frame: Image, tally: dict[str, _Tally], rng: np.random.Generator
+) -> dict[str, Image]:
+    """Resize a frame by every filter in shuffled order, timed; the results are in the filters' order."""
+    names = list(filters)
+    if not tally[REFERENCE].times_ms:
+        for name in names:  # the first run fills caches and weights, so it is not timed
+            filters[name](frame)
+    results: dict[str, Image] = {}
+    for name in rng.permutation(names):
+        started = time.perf_counter()
+        results[str(name)] = filters[str(name)](frame)
+        tally[str(name)].times_ms.append((time.perf_counter() - started) * 1e3)
+    return {name: results[name] for name in names}
+
+
+def _compare(
+    pictures: dict[str, Image], answers: npt.NDArray[np.float64] | None, tally: dict[str, _Tally]
+) -> None:
+    reference = pictures[REFERENCE]
+    for i, (name, picture) in enumerate(pictures.items()):
+        seen = tally[name]
+        difference = cv2.absdiff(picture, reference)
+        seen.means.append(float(difference.mean()))
+        seen.largest = max(seen.largest, int(difference.max()))
+        if answers is not None:
+            seen.probability.append(float(np.abs(answers[i] - answers[0]).max()))
+            seen.flips += int(answers[i].argmax() != answers[0].argmax())
+
+
+def _pillow() -> ModuleType:
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Pillow is not installed", fix="pip install 'ecovision-edge[bench]'"
+        ) from error
+    return PIL.Image
+
+
+def _read(path: Path) -> Image:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageReadError("cannot decode a photograph", found=path)
+    return _pixels(image)
+
+
+def _tiles(paths: Sequence[Path]) -> list[Image]:
+    """The middle 160x160 of each photograph (or less, where one is smaller): letterbox bars stay out."""
+    images = [_read(path) for path in paths]
+    side = min(160, *(min(image.shape[:2]) for image in images))
+    return [
+        image[top : top + side, left : left + side]
+        for image in images
+        for top, left in [((image.shape[0] - side) // 2, (image.shape[1] - side) // 2)]
+    ]
+
+
+def _pixels(image: npt.NDArray[np.generic]) -> Image:
+    """An OpenCV result as uint8: floats are rounded and clipped."""
+    if image.dtype == np.uint8:
+        return np.asarray(image, np.uint8)
+    return np.clip(np.rint(np.asarray(image, np.float32)), 0, 255).astype(np.uint8)
+
+
+def _model_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    candidates = [path / "model.fp32.onnx", *sorted(path.glob("*.onnx"))] if path.is_dir() else []
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise ArtifactNotFoundError("no model", expected="an ONNX file, or a bundle that holds one", found=path)
+
+
+def _assumed_contract(kind: str, shape: Sequence[object], file: Path) -> Contract:
+    """For a model without a contract: its input's type and shape, and ImageNet's normalization."""
+    weights = WeightsSource("unknown", file.name, "0" * 64)
+    sides = {"tensor(uint8)": slice(1, 3), "tensor(float)": slice(2, 4)}.get(kind)
+    found = [side for side in shape[sides] if isinstance(side, int)] if sides and len(shape) == 4 else []
+    if len(found) != 2:
+        raise ModelError(
+            f"input of {file.name}",
+            expected="(n, height, width, 3) uint8 or (n, 3, height, width) float32 with fixed sides",
+            found=f"{kind} {list(shape)}",
+        )
+    height, width = found
+    if kind == "tensor(uint8)":
+        return Contract(("a", "b"), weights, InputSpec(height=height, width=width))
+    spec = InputSpec(layout="NCHW", dtype="float32", color="RGB", height=height, width=width)
+    return Contract(("a", "b"), weights, spec, normalization=Normalization(in_graph=False))
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (
+        width.isdecimal() and height.isdecimal() and 1 <= int(width) <= 8192 and 1 <= int(height) <= 8192
+    ):
+        raise OptionError("--size", expected="WIDTHxHEIGHT, sides from 1 to 8192", found=text)
+    return int(width), int(height)
+
+
+def _machine() -> dict[str, object]:
+    """What a reader has to know about the machine to judge the times."""
+    return {
+        "machine": platform.machine(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "opencv": cv2.__version__,
+        "pillow": _pillow().__version__,
+        "opencv_threads": cv2.getNumThreads(),
+        "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS"),
+    }
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ecovision_edge_bench.filters",
+        description="How close each resize filter comes to PIL's, and what it costs.",
+    )
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR", help="folder of photographs")
+    parser.add_argument("--model", type=Path, metavar="PATH", help="ONNX file or bundle, for probabilities")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+    parser.add_argument("--markdown", action="store_true", help="print the table and nothing else")
+    parser.add_argument("--limit", type=int, default=200, metavar="N", help="photographs (default 200)")
+    parser.add_argument(
+        "--size", action="append", metavar="WxH", help="size of frame; again for more (default: eight sizes)"
+    )
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the measurement; the exit status: 0, or what the error says."""
+    options = _parser().parse_args(argv)
+    try:
+        return _report(options)
+    except EcovisionError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_status
+
+
+def _report(options: argparse.Namespace) -> int:
+    if options.limit < 1:
+        raise OptionError("--limit", expected="at least 1", found=options.limit)
+    _pillow()
+    sizes = [_size(text) for text in options.size] if options.size else list(SIZES)
+    paths = photographs(options.images, options.limit)
+    model = Model(options.model) if options.model else None
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        machine = _machine()
+        rows = list(measure(paths, sizes, model))
+    finally:
+        cv2.setNumThreads(threads)
+    if options.json:
+        document = {"seed": SEED, "machine": machine, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if not options.markdown:
+        facts = ", ".join(f"{key} {value}" for key, value in machine.items())
+        sys.stdout.write(f"{len(paths)} photographs of {options.images}; {facts}\n\n")
+    sys.stdout.write(to_markdown(rows) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,233 @@
+"""The exporter's commands: thin; they parse, call the library, and print."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ecovision_edge.cli.output import write_json
+from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
+from ecovision_edge.errors import OptionError
+from ecovision_edge_export.extras import require
+
+if TYPE_CHECKING:
+    from ecovision_edge_export.parity import Parity
+
+__all__ = ["ConsoleReporter", "export", "parity"]
+
+_DEFAULT_MEAN = ",".join(map(str, IMAGENET_MEAN))
+_DEFAULT_STD = ",".join(map(str, IMAGENET_STD))
+
+
+class ConsoleReporter:
+    """Shows stages on the terminal: a line each, and a progress bar while one counts."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self._progress: Progress | None = None
+        self._task: Any = None
+
+    def started(self, stage: str) -> None:
+        """A bar that spins until the stage counts."""
+        self._stop()
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<10}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+            transient=True,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._progress.add_task(stage, total=None)
+        self._progress.start()
+
+    def progressed(self, stage: str, done: int, total: int) -> None:
+        """Move the bar."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, total=total)
+
+    def finished(self, stage: str, figure: str) -> None:
+        """A line with what was found."""
+        self._stop()
+        self.console.print(f"[green]✓[/] {stage:<10}", end="")
+        self.console.print(figure, markup=False, soft_wrap=True)
+
+    def failed(self, stage: str) -> None:
+        """A line that says where it stopped."""
+        self._stop()
+        self.console.print(f"[red]✗[/] {stage}")
+
+    def warned(self, message: str) -> None:
+        """A line that stands out."""
+        self._stop()
+        self.console.print("[yellow]![/] ", end="")
+        self.console.print(message, markup=False, soft_wrap=True)
+
+    def _stop(self) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+
+def export(
+    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder; an older bundle is replaced.")],
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="reference, a .pth/.pt/.safetensors file, or hf://OWNER/REPO[@REVISION]/FILE. "
+            "hf://AmadFR/ecovision_mobilenetv3 is the published EcoVision model."
+        ),
+    ] = "reference",
+    calib: Annotated[Path | None, typer.Option(help="Photographs that set the int8 ranges.")] = None,
+    val: Annotated[Path | None, typer.Option(help="Photographs for parity: a folder a class, or flat.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A text file, one label a line, in the order of the output.")
+    ] = None,
+    num_classes: Annotated[int | None, typer.Option(help="Classes the weights must have, 2 to 1000.")] = None,
+    mean: Annotated[str, typer.Option(help="R,G,B for pixels in 0 to 1.")] = _DEFAULT_MEAN,
+    std: Annotated[str, typer.Option(help="R,G,B for pixels in 0 to 1.")] = _DEFAULT_STD,
+    resize: Annotated[str, typer.Option(help="squash, or shortest:PIXELS and a centre crop.")] = "squash",
+    imgsz: Annotated[str, typer.Option(help="Network input: PIXELS or HEIGHTxWIDTH.")] = "224",
+    filter: Annotated[str, typer.Option(help="The runtime's resize filter: fast or pil.")] = "fast",
+    input: Annotated[
+        str, typer.Option(help="uint8-nhwc (BGR frames, normalization in the graph) or float32-nchw.")
+    ] = "uint8-nhwc",
+    precision: Annotated[str, typer.Option(help="fp32, int8, or both with a comma.")] = "fp32,int8",
+    calib_size: Annotated[int, typer.Option(help="How many photographs of --calib to use.")] = 256,
+    agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
+    max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
+    fp32_blocks: Annotated[
+        int | None, typer.Option(help="Leading blocks that int8 leaves in fp32; default: found.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the choice of calibration photographs.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
+    allow_parity_failure: Annotated[
+        bool, typer.Option("--allow-parity-failure", help="Write it even so; the manifest says it.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="Write everything here as JSON; - is stdout.")] = None,
+) -> int:
+    """Export a trained checkpoint to a verified bundle.
+
+    Parity with PyTorch is a gate: a model that disagrees is not written, and the exit status is 1.
+
+    Examples:
+
+      ecovision-edge export --weights reference --out build/reference
+
+      ecovision-edge export --weights best.pth --labels labels.txt --calib photos/train --val photos/val --out build/mine
+
+      ecovision-edge export --weights hf://AmadFR/ecovision_mobilenetv3 --calib photos/train --val photos/val --out build/eco
+    """
+    _require_all()
+    from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
+    from ecovision_edge_export.pipeline import export_bundle
+
+    if filter not in ("fast", "pil"):
+        raise OptionError("--filter", expected="fast or pil", found=ascii(filter)[:40])
+    if input not in ("uint8-nhwc", "float32-nchw"):
+        raise OptionError("--input", expected="uint8-nhwc or float32-nchw", found=ascii(input)[:40])
+    options = ExportOptions(
+        weights=weights,
+        labels=read_labels(labels) if labels else None,
+        mean=parse_triple("--mean", mean),
+        std=parse_triple("--std", std),
+        resize=resize,
+        size=parse_size(imgsz),
+        filter="pil" if filter == "pil" else "fast",
+        input_form="uint8-nhwc" if input == "uint8-nhwc" else "float32-nchw",
+        num_classes=num_classes,
+        precisions=tuple(p.strip() for p in precision.split(",")),
+        calib=calib,
+        calib_size=calib_size,
+        val=val,
+        agree=agree,
+        max_drop=max_drop,
+        fp32_blocks=fp32_blocks,
+        seed=seed,
+        allow_parity_failure=allow_parity_failure,
+        name=name,
+    )
+    reporter = ConsoleReporter()
+    result = export_bundle(options, out, reporter)
+    if json is not None:
+        write_json(result.to_json(), json)
+    reporter.console.print(parity_table(result.parity))
+    for line in ("verify", "inspect", "classify IMAGE --bundle"):
+        command, _, option = line.partition(" ")
+        reporter.console.print(f"  ecovision-edge {command} {option + ' ' if option else ''}{out}", highlight=False)
+    return 0
+
+
+def parity(
+    bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
+    images: Annotated[
+        Path | None, typer.Option(help="Photographs: a folder a class, or flat. Default: drawn frames.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="The checkpoint it was exported from; default: as the contract says.")
+    ] = None,
+    artifact: Annotated[str | None, typer.Option(help="One artifact; default: all.")] = None,
+    agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
+    max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
+    json: Annotated[Path | None, typer.Option(help="Write all figures and flips here; - is stdout.")] = None,
+) -> int:
+    """Compare a bundle with the PyTorch checkpoint it came from, image by image.
+
+    Examples:
+
+      ecovision-edge parity build/reference --images photos/val
+
+      ecovision-edge parity build/mine --weights best.pth --images photos/val --json parity.json
+    """
+    _require_all()
+    from ecovision_edge_export.recheck import recheck_parity
+
+    reporter = ConsoleReporter()
+    result = recheck_parity(
+        bundle, images, weights=weights, artifact=artifact, agree=agree, max_drop=max_drop, reporter=reporter
+    )
+    if json is not None:
+        write_json({p.artifact: p.to_json() for p in result}, json)
+    reporter.console.print(parity_table(result))
+    for p in result:
+        for flip in p.flips[:20]:
+            truth = f" (is {flip.truth})" if flip.truth else ""
+            reporter.console.print(
+                f"  {p.artifact} {flip.image}: PyTorch {flip.torch_label} {flip.torch_score:.2f}, "
+                f"here {flip.label} {flip.score:.2f}{truth}",
+                markup=False,
+                soft_wrap=True,
+            )
+        for failure in p.failures():
+            reporter.console.print(f"[red]✗[/] {p.artifact} {failure}")
+    return 0 if all(p.ok for p in result) else 1
+
+
+def parity_table(result: Sequence[Parity]) -> Table:
+    """The parity rows as a rich table."""
+    from ecovision_edge_export.tables import parity_rows
+
+    first = result[0]
+    noun = "photographs" if first.evidence == "photographs" else "drawn frames (weak evidence)"
+    head, *rows = parity_rows(result)
+    table = Table(title=f"Parity with PyTorch on {first.images} {noun}", title_justify="left")
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _require_all() -> None:
+    for module in ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "PIL", "safetensors"):
+        require(module, "export")
+
+

@@ -1,0 +1,196 @@
+"""What the user asks of an export, checked before any work is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ecovision_edge.contract import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Contract,
+    Filter,
+    InputSpec,
+    Normalization,
+    ResizeSpec,
+    check_labels,
+)
+from ecovision_edge.errors import ContractError, OptionError
+from ecovision_edge_export.checkpoint import Checkpoint
+from ecovision_edge_export.reference import LABELS as ECOVISION_LABELS
+
+__all__ = ["ExportOptions", "InputForm", "make_contract", "parse_resize", "parse_size", "parse_triple", "read_labels"]
+
+InputForm = Literal["uint8-nhwc", "float32-nchw"]
+PRECISIONS = ("fp32", "int8")
+MIN_SIDE, MAX_SIDE = 32, 1024  # pixels; the network halves five times
+MAX_LABELS_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ExportOptions:
+    """All of an export's settings; see `ecovision-edge export --help` for their meaning.
+
+    Args:
+        weights: As `load_checkpoint` takes it.
+        labels: In the order of the output; None takes the checkpoint's own, or EcoVision's for ten classes.
+        mean: Of the channels R, G, B, for pixels in [0, 1].
+        std: Likewise.
+        resize: `squash`, or `shortest:N` for the shorter edge to N pixels and a centre crop.
+        size: Height and width of the network input in pixels, 32 to 1024.
+        filter: The runtime's resize filter that the contract names.
+        input_form: `uint8-nhwc` (BGR, normalization in the graph), or the classic `float32-nchw` (RGB).
+        num_classes: Classes that the checkpoint must have, 2 to 1000; None takes what is there.
+        precisions: Some of `fp32`, `int8`.
+        calib: Folder of photographs that set the int8 ranges.
+        calib_size: How many of them, at least 1.
+        val: Folder of photographs for parity, a folder a class or flat.
+        agree: Least top-1 agreement of int8 with PyTorch, per cent.
+        max_drop: Most that int8 accuracy may drop, points of per cent.
+        fp32_blocks: Leading blocks that stay fp32 in int8, 0 to 16; None finds the number.
+        seed: Of the choice of calibration photographs.
+        allow_parity_failure: Write the bundle even if parity fails; the manifest says so.
+        name: Of the bundle.
+
+    Raises:
+        OptionError: a value outside its range.
+    """
+
+    weights: str
+    labels: tuple[str, ...] | None = None
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    resize: str = "squash"
+    size: tuple[int, int] = (224, 224)
+    filter: Filter = "fast"
+    input_form: InputForm = "uint8-nhwc"
+    num_classes: int | None = None
+    precisions: tuple[str, ...] = PRECISIONS
+    calib: Path | None = None
+    calib_size: int = 256
+    val: Path | None = None
+    agree: float = 98.0
+    max_drop: float = 0.5
+    fp32_blocks: int | None = None
+    seed: int = 0
+    allow_parity_failure: bool = False
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.precisions or any(p not in PRECISIONS for p in self.precisions):
+            raise OptionError("--precision", expected="fp32, int8 or both", found=", ".join(self.precisions))
+        if not all(MIN_SIDE <= side <= MAX_SIDE for side in self.size):
+            raise OptionError(
+                "--imgsz", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found="x".join(map(str, self.size))
+            )
+        _in_range("--calib-size", self.calib_size, 1, 100_000)
+        _in_range("--agree", self.agree, 0, 100)
+        _in_range("--max-drop", self.max_drop, 0, 100)
+        if self.fp32_blocks is not None:
+            _in_range("--fp32-blocks", self.fp32_blocks, 0, 16)
+        parse_resize(self.resize, self.filter)
+
+
+def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:
+    """The contract of the bundle to be made.
+
+    Raises:
+        OptionError: the labels are not as many as the checkpoint's classes, or are not known.
+        ContractError: mean, std or resize that no contract can hold.
+    """
+    folded = options.input_form == "uint8-nhwc"
+    height, width = options.size
+    spec = InputSpec(height=height, width=width)
+    if not folded:
+        spec = dataclasses.replace(spec, name="input", layout="NCHW", dtype="float32", color="RGB")
+    return Contract(
+        labels=_labels(options, checkpoint),
+        weights=checkpoint.source,
+        input=spec,
+        resize=parse_resize(options.resize, options.filter),
+        normalization=Normalization(options.mean, options.std, in_graph=folded),
+    )
+
+
+def parse_resize(text: str, resize_filter: Filter) -> ResizeSpec:
+    """`squash` or `shortest:N`.
+
+    Raises:
+        OptionError: neither.
+    """
+    mode, colon, edge = text.partition(":")
+    if mode == "squash" and not colon:
+        return ResizeSpec(filter=resize_filter)
+    if mode == "shortest" and edge.isascii() and edge.isdigit() and len(edge) <= 5 and int(edge) > 0:
+        return ResizeSpec("shortest", int(edge), resize_filter)
+    raise OptionError("--resize", expected="squash or shortest:PIXELS, as shortest:256", found=ascii(text)[:40])
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`224`, or `HEIGHTxWIDTH` as `192x256`.
+
+    Raises:
+        OptionError: neither.
+    """
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(p.isascii() and p.isdigit() and len(p) <= 5 for p in parts):
+        raise OptionError("--imgsz", expected="PIXELS or HEIGHTxWIDTH, as 224", found=ascii(text)[:40])
+    return int(parts[0]), int(parts[-1])
+
+
+def parse_triple(option: str, text: str) -> tuple[float, float, float]:
+    """Three numbers with commas between, for R, G, B.
+
+    Raises:
+        OptionError: something else.
+    """
+    try:
+        r, g, b = (float(part) for part in text.split(","))
+    except ValueError:
+        r = g = b = math.nan
+    if not all(map(math.isfinite, (r, g, b))):
+        raise OptionError(option, expected="three numbers, as 0.485,0.456,0.406", found=ascii(text)[:40])
+    return r, g, b
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Labels from a text file, one a line, in the order of the output; empty lines at the end are nothing.
+
+    Raises:
+        OptionError: no such file, or not such labels.
+    """
+    try:
+        if path.stat().st_size > MAX_LABELS_BYTES:
+            raise OptionError("--labels", expected=f"at most {MAX_LABELS_BYTES} bytes", found=path.name)
+        lines = path.read_text("utf-8-sig").rstrip().splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise OptionError("--labels", expected="a UTF-8 text file, one label a line", found=str(e)) from e
+    labels = tuple(line.strip() for line in lines)
+    try:
+        check_labels(labels, f"--labels {path.name}")
+    except ContractError as e:
+        raise OptionError(e.message) from e
+    return labels
+
+
+def _labels(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
+    classes = checkpoint.num_classes
+    labels = options.labels or checkpoint.labels
+    if labels is None and classes == len(ECOVISION_LABELS):
+        labels = ECOVISION_LABELS
+    if labels is None or len(labels) != classes:
+        raise OptionError(
+            "labels",
+            expected=f"{classes}, one for each class of {checkpoint.source.source}",
+            found="none" if labels is None else f"{len(labels)} ({', '.join(labels[:3])}, ...)",
+            fix="give --labels FILE, one label a line, in the order the model was trained on",
+        )
+    return labels
+
+
+def _in_range(option: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise OptionError(option, expected=f"{low:g} to {high:g}", found=value)

@@ -1,0 +1,76 @@
+"""Parity of a finished bundle, again or on other photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ecovision_edge.bundle import Bundle
+from ecovision_edge.classifier import Classifier
+from ecovision_edge.errors import CheckpointError
+from ecovision_edge_export.baseline import TorchBaseline
+from ecovision_edge_export.checkpoint import load_checkpoint
+from ecovision_edge_export.dataset import list_photographs
+from ecovision_edge_export.parity import Parity, budget_for, measure_parity
+from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
+
+__all__ = ["recheck_parity"]
+
+
+def recheck_parity(
+    path: Path,
+    images: Path | None,
+    *,
+    weights: str | None = None,
+    artifact: str | None = None,
+    agree: float = 98.0,
+    max_drop: float = 0.5,
+    reporter: Reporter | None = None,
+) -> tuple[Parity, ...]:
+    """Measure the parity of a bundle's artifacts with the checkpoint that they came from.
+
+    Args:
+        path: The bundle.
+        images: Photographs, a folder a class or flat; None for drawn frames.
+        weights: The checkpoint, as `load_checkpoint` takes it; None takes the contract's source.
+        artifact: One artifact's name; None is all.
+        agree: Least int8 agreement, per cent.
+        max_drop: Most int8 accuracy may drop, points.
+        reporter: Shows the stages.
+
+    Raises:
+        CheckpointError: not the checkpoint that the bundle was exported from, by its sha256.
+        Others: as `Bundle.open`, `Classifier.load`, `load_checkpoint`, `measure_parity`.
+    """
+    script = Transcript(reporter or SilentReporter())
+    with script.stage("load"):
+        bundle = Bundle.open(path)
+        source = bundle.contract.weights
+        checkpoint = load_checkpoint(weights or source.source)
+        if checkpoint.source.sha256 != source.sha256:
+            raise CheckpointError(
+                "not the checkpoint that this bundle was exported from",
+                expected=f"{source.source}, sha256 {source.sha256}",
+                found=f"{checkpoint.source.source}, sha256 {checkpoint.source.sha256}",
+                fix="give the right one with --weights",
+            )
+        entries = bundle.manifest.artifacts if artifact is None else (bundle.artifact(artifact),)
+        artifacts = {
+            e.name: (
+                Classifier.from_bundle(bundle, e.name),
+                budget_for(e.precision, agree=agree, max_drop=max_drop),
+            )
+            for e in entries
+        }
+        script.figure(f"{bundle.manifest.name}: {', '.join(artifacts)}")
+    photographs = list_photographs(images, bundle.contract.labels, "--images") if images else None
+    if photographs is None:
+        script.warn("no --images: parity is measured on drawn frames, which is weak evidence")
+    with script.stage("parity"):
+        result = measure_parity(
+            TorchBaseline(checkpoint, bundle.contract),
+            artifacts,
+            photographs,
+            lambda done, total: script.progress("parity", done, total),
+        )
+        script.figure(", ".join(f"{p.artifact} {100 * p.agreement:.2f} %" for p in result))
+    return result

@@ -1,0 +1,65 @@
+"""Rebuild what ships inside the package: the reference's recorded ranges, and the int8 reference bundle.
+
+With photographs, everything is measured anew::
+
+    python -m ecovision_edge_export.shipped --calib PHOTOGRAPHS --val PHOTOGRAPHS
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.errors import EcovisionError
+from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
+from ecovision_edge_export.checkpoint import REFERENCE, load_checkpoint
+from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.pipeline import ExportResult, calibrate, export_bundle, prepare_graph
+from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
+
+__all__ = ["SHIPPED", "export_shipped", "main", "record_ranges"]
+
+SHIPPED = ExportOptions(weights=REFERENCE, precisions=("int8",), name=REFERENCE)
+"""The options that the shipped bundle is exported with, `val` apart."""
+
+
+def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationTable:
+    """Measure the reference's ranges and its fp32 blocks on photographs; raises as `export_bundle`."""
+    options = dataclasses.replace(SHIPPED, calib=calib)
+    checkpoint = load_checkpoint(REFERENCE)
+    contract = make_contract(options, checkpoint)
+    script = Transcript(reporter or SilentReporter())
+    return calibrate(options, contract, prepare_graph(checkpoint, contract, script), script)
+
+
+def export_shipped(out: Path, val: Path | None = None, reporter: Reporter | None = None) -> ExportResult:
+    """Export the shipped bundle from the recorded ranges to `out`; raises as `export_bundle`."""
+    return export_bundle(dataclasses.replace(SHIPPED, val=val), out, reporter)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line of this module; the exit status."""
+    from ecovision_edge_export.cli import ConsoleReporter
+
+    parser = argparse.ArgumentParser(prog="python -m ecovision_edge_export.shipped", description=__doc__)
+    parser.add_argument("--calib", type=Path, help="photographs for new ranges; default: those recorded")
+    parser.add_argument("--val", type=Path, required=True, help="photographs for parity, a folder a class")
+    parser.add_argument("--out", type=Path, default=embedded_bundle_path(), help="default: in the package")
+    arguments = parser.parse_args(argv)
+    reporter = ConsoleReporter()
+    try:
+        if arguments.calib is not None:
+            REFERENCE_CALIBRATION.write_bytes(record_ranges(arguments.calib, reporter).dumps())
+        export_shipped(arguments.out, arguments.val, reporter)
+    except EcovisionError as e:
+        sys.stderr.write(f"{e}\n")
+        return e.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What several test files of the exporter share: a hub on this machine, and weights."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from urllib.parse import unquote
+
+import pytest
+
+
+@dataclass
+class FakeHub:
+    """A server that speaks as much of the hub's protocol as `hf_hub_download` needs.
+
+    `files` maps (repository, file) to bytes, `commits` maps (repository, revision) to a commit.
+    `gated`, `forbidden` and `broken` are repositories that answer so. With `cdn`, files are behind a redirect
+    as large ones are on the real hub. `requests` are (method, path) as they came.
+    """
+
+    url: str = ""
+    files: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    commits: dict[tuple[str, str], str] = field(default_factory=dict)
+    gated: set[str] = field(default_factory=set)
+    forbidden: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
+    foreign: bool = False
+    cdn: bool = False
+    requests: list[tuple[str, str]] = field(default_factory=list)
+    stop: Callable[[], None] = lambda: None
+
+    def add(self, repo: str, file: str, data: bytes, commit: str = "a" * 40) -> None:
+        self.files[repo, file] = data
+        for revision in ("main", commit):
+            self.commits[repo, revision] = commit
+
+    def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body for the path of a request."""
+        if self.foreign:
+            return 200, {}, b"<html>a captive portal</html>"
+        if path.startswith("/cdn/"):
+            return 200, {}, next(d for d in self.files.values() if _sha256(d) == path[5:])
+        owner, name, word, revision, file = (path.strip("/").split("/", 4) + [""] * 5)[:5]
+        repo, revision, file = f"{owner}/{name}", unquote(revision), unquote(file)
+        if repo in self.broken:
+            return 500, {}, b""
+        if repo in self.forbidden:
+            return 403, {}, b""
+        if repo in self.gated:
+            return 403, {"X-Error-Code": "GatedRepo"}, b""
+        if word != "resolve" or not any(r == repo for r, _ in self.files):
+            # So the hub answers to who is not logged in: it does not tell private from missing.
+            return 401, {"X-Error-Code": "RepoNotFound"}, b""
+        commit = self.commits.get((repo, revision))
+        if commit is None:
+            return 404, {"X-Error-Code": "RevisionNotFound"}, b""
+        data = self.files.get((repo, file))
+        headers = {"X-Repo-Commit": commit}
+        if data is None:
+            return 404, {**headers, "X-Error-Code": "EntryNotFound"}, b""
+        if self.cdn:
+            linked = {"X-Linked-ETag": f'"{_sha256(data)}"', "X-Linked-Size": str(len(data))}
+            # Another name of this machine: the client takes a redirect for one to a CDN only where it leaves
+            # the host.
+            cdn = self.url.replace("127.0.0.1", "localhost")
+            return 302, {**headers, **linked, "Location": f"{cdn}/cdn/{_sha256(data)}"}, b""
+        return 200, {**headers, "ETag": f'"{_sha256(data)}"'}, data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def fake_hub() -> Iterator[FakeHub]:
+    """A running `FakeHub` on a free port of 127.0.0.1; `fake_hub.stop()` ends it early."""
+    hub = FakeHub()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            hub.requests.append((self.command, self.path))
+            status, headers, body = hub.answer(self.path)
+            self.send_response(status)
+            for key, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True  # a client that keeps its connection open must not hold up the end
+    hub.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+
+    def stop() -> None:
+        if thread.is_alive():
+            server.shutdown()
+            server.server_close()
+            thread.join(10)
+            assert not thread.is_alive()
+
+    hub.stop = stop
+    yield hub
+    stop()

@@ -1,0 +1,556 @@
+"""Loading weights: every form that is accepted, and every refusal."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecovision_edge.errors import CheckpointError, MissingDependencyError, OptionError
+from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.extras import require
+from ecovision_edge_export.reference import LABELS, REFERENCE_WEIGHTS, main, write_reference_weights
+
+torch = pytest.importorskip("torch", reason="needs the extra `export`")
+torchvision = pytest.importorskip("torchvision", reason="needs the extra `export`")
+safetensors_torch = pytest.importorskip("safetensors.torch", reason="needs the extra `export`")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Threads only slow down hundreds of small tensors, most of all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def reference() -> Checkpoint:
+    return load_checkpoint("reference")
+
+
+@pytest.fixture
+def weights(reference):
+    """A state dict of 10 classes, free to change."""
+    return dict(reference.state)
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Save with torch.save, then load; `save` are its options."""
+
+    def save_and_load(obj, *, num_classes=None, name="w.pth", **save):
+        torch.save(obj, tmp_path / name, **save)
+        return load_checkpoint(str(tmp_path / name), num_classes=num_classes)
+
+    return save_and_load
+
+
+def write(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    return str(path)
+
+
+def same(a, b) -> bool:
+    return list(a) == list(b) and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def refusal(spec: str, **options) -> str:
+    """The one line with which it is refused."""
+    with pytest.raises(CheckpointError) as e:
+        load_checkpoint(spec, **options)
+    assert "\n" not in str(e.value)
+    assert len(str(e.value)) < 4000
+    return str(e.value)
+
+
+# -- the embedded reference -----------------------------------------------------------------------------
+
+
+def test_the_reference_is_fp32_finite_and_labelled(reference):
+    assert reference.num_classes == 10
+    assert reference.labels == LABELS
+    assert (reference.source.architecture, reference.source.source) == ("mobilenet_v3_large", "reference")
+    assert reference.source.sha256 == hashlib.sha256(REFERENCE_WEIGHTS.read_bytes()).hexdigest()
+    for key, tensor in reference.state.items():
+        assert tensor.dtype == (torch.int64 if key.endswith("num_batches_tracked") else torch.float32)
+        assert torch.isfinite(tensor).all()
+
+
+def test_writing_the_reference_again_gives_the_same_bytes(reference, tmp_path):
+    torch.save(dict(reference.state), tmp_path / "src.pth")
+    first = write_reference_weights(tmp_path / "src.pth", tmp_path / "a.safetensors")
+    assert main([str(tmp_path / "src.pth"), "--output", str(tmp_path / "b.safetensors")]) == 0
+    data = (tmp_path / "a.safetensors").read_bytes()
+    assert data == (tmp_path / "b.safetensors").read_bytes()
+    assert hashlib.sha256(data).hexdigest() == first
+    assert same(load_checkpoint(str(tmp_path / "a.safetensors")).state, reference.state)
+
+
+def test_a_weight_beyond_fp16_is_not_made_infinite(weights, tmp_path, capsys):
+    weights["classifier.0.weight"] = weights["classifier.0.weight"] * 1e7
+    torch.save(weights, tmp_path / "src.pth")
+    assert main([str(tmp_path / "src.pth"), "--output", str(tmp_path / "a.safetensors")]) == 2
+    assert "65504" in capsys.readouterr().err
+    assert not (tmp_path / "a.safetensors").exists()
+
+
+def test_tiny_variances_survive_the_embedded_file(reference):
+    # fp16 ends at 6e-8: this one would have become 0.
+    smallest = min(float(v[v > 0].min()) for k, v in reference.state.items() if k.endswith("running_var"))
+    assert 0 < smallest < 6e-8
+
+
+# -- the model ------------------------------------------------------------------------------------------
+
+
+def test_the_model_is_ready_to_run_and_draws_no_random_numbers(reference):
+    before = torch.get_rng_state()
+    model = build_model(reference)
+    assert torch.equal(before, torch.get_rng_state())
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    assert model(torch.zeros(2, 3, 64, 64)).shape == (2, 10)
+    assert same(model.state_dict(), reference.state)
+
+
+def test_changing_the_model_leaves_the_checkpoint_alone(reference):
+    model = build_model(reference)
+    model.classifier[3].bias.fill_(7)
+    assert not torch.equal(model.classifier[3].bias, reference.state["classifier.3.bias"])
+
+
+def test_the_model_is_the_one_that_torchvision_would_give(reference):
+    with torch.random.fork_rng():
+        theirs = torchvision.models.mobilenet_v3_large(weights=None, num_classes=10)
+    theirs.load_state_dict(reference.state)
+    x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(theirs.eval()(x), build_model(reference)(x))
+
+
+# -- what a file may look like --------------------------------------------------------------------------
+
+
+def test_a_plain_state_dict_loads_and_is_named_without_its_folder(load, weights, tmp_path):
+    c = load(weights, num_classes=10)
+    assert same(c.state, weights)
+    assert (c.source.source, c.source.revision, c.labels, c.notes) == ("w.pth", None, None, ())
+    assert c.source.sha256 == hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()
+
+
+def test_the_format_of_torch_before_1_6_loads(load, weights):
+    assert same(load(weights, _use_new_zipfile_serialization=False).state, weights)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "state_dict",
+        "model_state_dict",
+        "model",
+        "net",
+        "ema_state_dict",
+        "state_dict_ema",
+        "model_ema",
+        "ema",
+    ],
+)
+def test_a_state_dict_inside_a_checkpoint_is_found(load, weights, key):
+    c = load({"epoch": 3, "step": torch.tensor(7), key: OrderedDict(weights), "optimizer": {"lr": 0.1}})
+    assert same(c.state, weights)
+    assert c.notes == ()
+
+
+def test_ema_weights_win_over_raw_ones_and_a_note_says_so(load, weights):
+    raw = {**weights, "classifier.3.bias": weights["classifier.3.bias"] + 1}
+    c = load({"state_dict": raw, "ema": {"module": weights, "decay": 0.999}})
+    assert same(c.state, weights)
+    assert c.notes == ("weights taken from `ema`; not used: `state_dict`",)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "_orig_mod.module.model."]
+)
+def test_the_prefixes_of_wrappers_are_taken_off(load, weights, prefix):
+    assert same(load({prefix + k: v for k, v in weights.items()}).state, weights)
+
+
+def test_the_state_of_torchs_own_averaged_model_loads(load, reference):
+    averaged = torch.optim.swa_utils.AveragedModel(build_model(reference), use_buffers=True)
+    assert "n_averaged" in averaged.state_dict()
+    assert same(load({"model_ema": averaged.state_dict()}).state, reference.state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_float_types_become_fp32(load, weights, dtype):
+    c = load({k: v.to(dtype) if v.is_floating_point() else v for k, v in weights.items()})
+    assert {v.dtype for v in c.state.values()} == {torch.float32, torch.int64}
+    assert torch.equal(c.state["classifier.3.bias"], weights["classifier.3.bias"].to(dtype).float())
+
+
+def test_counters_may_be_missing_or_averaged_into_floats(load, weights):
+    counters = [k for k in weights if k.endswith("num_batches_tracked")]
+    averaged = {**weights, counters[0]: weights[counters[0]].float() + 0.5}
+    assert load(averaged).state[counters[0]].dtype == torch.int64
+    dropped = load({k: v for k, v in weights.items() if k not in counters})
+    assert set(dropped.state) == set(weights)
+    build_model(dropped)
+
+
+def test_parameters_and_strided_views_become_plain_dense_tensors(load, weights):
+    key = "classifier.0.weight"
+    c = load({**weights, key: torch.nn.Parameter(weights[key].t().contiguous().t())})
+    assert type(c.state[key]) is torch.Tensor
+    assert c.state[key].is_contiguous()
+    assert not c.state[key].requires_grad
+    assert torch.equal(c.state[key], weights[key])
+
+
+def test_safetensors_load_with_labels_from_their_metadata(weights, tmp_path):
+    path = tmp_path / "w.safetensors"
+    safetensors_torch.save_file(weights, path, {"labels": json.dumps(LABELS), "format": "pt"})
+    c = load_checkpoint(str(path))
+    assert same(c.state, weights)
+    assert c.labels == LABELS
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"labels": list(LABELS)},
+        {"classes": LABELS},
+        {"class_names": list(LABELS), "classes": 10, "labels": torch.arange(10)},
+        {"class_to_idx": {n: i for i, n in enumerate(LABELS)}},
+        {"idx_to_class": dict(enumerate(LABELS))},
+        {"idx_to_class": {str(i): n for i, n in reversed(list(enumerate(LABELS)))}},
+    ],
+)
+def test_labels_that_travel_in_the_checkpoint_are_picked_up(load, weights, extra):
+    assert load({"model": weights, **extra}).labels == LABELS
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ({"labels": ["a", "b"]}, "10 labels, one a class, found 2"),
+        ({"labels": ["a"] * 10}, "each label once"),
+        ({"labels": ["", *LABELS[1:]]}, "printable"),
+        ({"labels": list(LABELS), "classes": list(reversed(LABELS))}, "`labels` and its `classes`"),
+    ],
+)
+def test_labels_that_cannot_be_right_are_refused(load, weights, extra, says):
+    with pytest.raises(CheckpointError, match=says):
+        load({"model": weights, **extra})
+
+
+def test_another_number_of_classes_is_read_from_the_classifier(load, weights):
+    weights["classifier.3.weight"] = torch.zeros(3, 1280)
+    weights["classifier.3.bias"] = torch.zeros(3)
+    c = load(weights)
+    assert c.num_classes == 3
+    assert build_model(c)(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+
+
+# -- code is never run ----------------------------------------------------------------------------------
+
+
+class Malicious:
+    """Unpickling it would create a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("form", ["zip", "legacy", "pickle2", "pickle4", "pickle5"])
+def test_a_pickle_that_wants_code_is_refused_and_not_run(tmp_path, form):
+    mark, path = tmp_path / "owned", tmp_path / "evil.pth"
+    evil = {"state_dict": Malicious(mark)}
+    if form.startswith("pickle"):
+        path.write_bytes(pickle.dumps(evil, protocol=int(form[-1])))
+    else:
+        torch.save(evil, path, _use_new_zipfile_serialization=form == "zip")
+    message = refusal(str(path))
+    assert "system" in message
+    assert "torch.save(model.state_dict(), 'weights.pth')" in message
+    assert not mark.exists()
+
+
+def test_a_whole_pickled_model_is_refused_by_name(tmp_path, reference):
+    torch.save(build_model(reference), tmp_path / "whole.pth")
+    message = refusal(str(tmp_path / "whole.pth"))
+    assert "whole pickled model" in message
+    assert "MobileNetV3" in message
+    assert "state_dict()" in message
+
+
+def test_a_torchscript_archive_is_refused(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its TorchScript deprecated
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "s.pt")
+    assert "TorchScript" in refusal(str(tmp_path / "s.pt"))
+
+
+# -- what is not a checkpoint ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.pth", b"", "empty file"),
+        ("a.safetensors", b"", "empty file"),
+        ("a.pth", b"hello, I am text", "but text"),
+        ("a.safetensors", b"hello, I am text", "but text"),
+        ("a.pth", b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Git LFS pointer"),
+        ("a.pth", b"<!DOCTYPE html><html>", "web page"),
+        ("a.pth", bytes(range(256)), "not a file of torch.save"),
+        ("a.pth", b"\x80\x02", "damaged"),
+        ("a.safetensors", struct.pack("<Q", 2**63) + b"{}", "damaged"),
+        ("a.safetensors", struct.pack("<Q", 2) + b"{}", "state dict"),
+        ("a.safetensors", struct.pack("<Q", 100) + b"{}", "damaged"),
+    ],
+)
+def test_a_file_that_is_not_weights_is_refused_with_what_it_looks_like(tmp_path, name, data, says):
+    assert says in refusal(write(tmp_path / name, data))
+
+
+def test_safetensors_that_promise_terabytes_are_refused(tmp_path):
+    header = json.dumps({"x.y": {"dtype": "F32", "shape": [10**6, 10**6], "data_offsets": [0, 4 * 10**12]}})
+    data = struct.pack("<Q", len(header)) + header.encode()
+    assert "damaged" in refusal(write(tmp_path / "a.safetensors", data))
+
+
+def test_a_zip_that_unpacks_to_gigabytes_is_refused_unopened(tmp_path, monkeypatch):
+    import ecovision_edge_export.weights_file as module
+
+    monkeypatch.setattr(module, "MAX_BYTES", 1_000_000)
+    with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as z:
+        z.writestr("bomb/data.pkl", b"\0" * 2_000_000)
+    assert "unpacked" in refusal(str(tmp_path / "bomb.pth"))
+
+
+def test_a_zip_of_something_else_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as z:
+        z.writestr("readme.txt", "hi")
+    assert "torch.save did not write" in refusal(str(tmp_path / "a.pt"))
+
+
+def test_a_file_above_the_cap_is_refused_before_it_is_read(tmp_path):
+    with (tmp_path / "big.pth").open("wb") as f:
+        f.truncate(2 * 1024**3 + 1)  # sparse
+    assert "at most 2147483648 bytes" in refusal(str(tmp_path / "big.pth"))
+
+
+def test_a_missing_file_says_what_is_accepted(tmp_path):
+    message = refusal(str(tmp_path / "none.pth"))
+    assert "no checkpoint at none.pth" in message
+    assert "hf://" in message
+    assert ".safetensors" in message
+
+
+@pytest.mark.parametrize(
+    "spec", ["", " ", "https://example.org/w.pth", "a\0b.pth", "x" * 5000, "~nobody-of-that-name/w.pth"]
+)
+def test_a_spec_that_is_no_path_is_refused(spec):
+    refusal(spec)
+
+
+def test_folders_and_pipes_are_refused(tmp_path):
+    assert "folder" in refusal(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe.pth")
+    assert "not a file" in refusal(str(tmp_path / "pipe.pth"))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("keep", [1, 10, 100, 3000, 0.5, 0.99])
+def test_a_truncated_file_is_refused(tmp_path, weights, legacy, keep):
+    torch.save(weights, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    data = (tmp_path / "w.pth").read_bytes()
+    refusal(write(tmp_path / "w.pth", data[: keep if keep >= 1 else int(len(data) * keep)]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    position=st.integers(0, 2000),
+    value=st.integers(0, 255),
+    extension=st.sampled_from(["pth", "safetensors"]),
+)
+def test_damage_in_a_small_file_is_a_checkpoint_error(tmp_path_factory, position, value, extension):
+    state = {"features.0.0.weight": torch.zeros(2, 2)}
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = bytearray(buffer.getvalue() if extension == "pth" else safetensors_torch.save(state))
+    data[position % len(data)] = value
+    path = tmp_path_factory.mktemp("damage") / f"d.{extension}"
+    refusal(write(path, bytes(data)))  # undamaged or not, it lacks most keys
+
+
+@pytest.mark.parametrize("obj", [3, "text", [1, 2], torch.zeros(3), {}, {"epoch": 3}, {"model": {}}])
+def test_a_file_without_a_state_dict_is_refused(tmp_path, obj):
+    torch.save(obj, tmp_path / "w.pth")
+    assert "state dict" in refusal(str(tmp_path / "w.pth"))
+
+
+# -- weights that do not fit ----------------------------------------------------------------------------
+
+
+def meta_weights(name: str, **options):
+    """A state dict of another torchvision network, zeros."""
+    with torch.device("meta"):
+        model = getattr(torchvision.models, name)(weights=None, **options)
+    return {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in model.state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mobilenet_v3_small", "mobilenet_v3_small"),
+        ("resnet18", "resnet"),
+        ("mobilenet_v2", "mobilenet_v2"),
+        ("efficientnet_b0", "efficientnet"),
+    ],
+)
+def test_the_weights_of_another_network_are_recognised(load, name, says):
+    with pytest.raises(CheckpointError, match=f"these look like {says} weights") as e:
+        load(meta_weights(name))
+    assert " and " in str(e.value)
+    assert "more" in str(e.value)
+    assert len(str(e.value)) < 2500
+
+
+def test_one_error_lists_the_whole_difference(load, weights):
+    del weights["features.0.0.weight"]
+    weights["surprise.weight"] = torch.zeros(1)
+    weights["classifier.0.bias"] = torch.zeros(7)
+    weights["features.16.1.bias"] = torch.zeros(960, dtype=torch.int8)
+    with pytest.raises(CheckpointError) as e:
+        load(weights, num_classes=12)
+    for part in (
+        "10 classes, not 12",
+        "1 key missing: features.0.0.weight",
+        "1 key not known: surprise.weight",
+        "classifier.0.bias is 7 instead of 1280",
+        "features.16.1.bias is int8",
+    ):
+        assert part in str(e.value)
+
+
+def test_a_different_classifier_is_recognised(load, weights):
+    weights["classifier.3.1.weight"] = weights.pop("classifier.3.weight")
+    weights["classifier.3.1.bias"] = weights.pop("classifier.3.bias")
+    with pytest.raises(CheckpointError, match="mobilenet_v3_large with another classifier"):
+        load(weights)
+
+
+@pytest.mark.parametrize("classes", [0, 1, 1001])
+def test_a_number_of_classes_outside_the_contract_is_refused(load, weights, classes):
+    weights["classifier.3.weight"] = torch.zeros(classes, 1280)
+    weights["classifier.3.bias"] = torch.zeros(classes)
+    with pytest.raises(CheckpointError, match=f"{classes} classes, not 2 to 1000"):
+        load(weights)
+
+
+@pytest.mark.parametrize("num_classes", [-1, 0, 1, 1001])
+def test_an_impossible_number_of_classes_is_misuse(num_classes):
+    with pytest.raises(OptionError):
+        load_checkpoint("reference", num_classes=num_classes)
+
+
+def test_weights_that_are_not_finite_are_listed(load, weights):
+    weights["features.0.1.bias"] = weights["features.0.1.bias"].clone()
+    weights["features.0.1.bias"][3] = float("nan")
+    weights["features.16.1.running_var"] = -weights["features.16.1.running_var"]
+    weights["classifier.3.bias"] = torch.full((10,), 1e300, dtype=torch.float64)
+    with pytest.raises(CheckpointError) as e:
+        load(weights)
+    assert "3 tensors: features.0.1.bias, features.16.1.running_var, classifier.3.bias" in str(e.value)
+
+
+@pytest.mark.parametrize("kind", ["sparse", "complex", "int", "expanded", "meta"])
+def test_tensors_that_are_not_dense_floats_are_refused(load, weights, kind):
+    odd = {
+        "sparse": lambda t: t.to_sparse(),
+        "complex": lambda t: t.to(torch.complex64),
+        "int": lambda t: t.to(torch.int32),
+        # One number that claims to be 4 TB: its shape is refused before anything is copied.
+        "expanded": lambda t: torch.zeros(1).expand(10**6, 10**6),
+        "meta": lambda t: t.to("meta"),
+    }[kind]
+    with pytest.raises(CheckpointError, match=r"w.pth.* classifier\.0\.weight is"):
+        load({**weights, "classifier.0.weight": odd(weights["classifier.0.weight"])})
+
+
+def test_entries_that_are_no_tensors_are_refused(load, weights):
+    with pytest.raises(CheckpointError, match=r"not every entry .* 7, note"):
+        load({**weights, 7: torch.zeros(1), "note": "hi"})
+
+
+# -- optional libraries ---------------------------------------------------------------------------------
+
+
+def test_a_missing_library_gives_the_pip_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(
+        MissingDependencyError,
+        match=r"^torchvision is not installed; run: pip install 'ecovision-edge\[export\]'$",
+    ):
+        require("torchvision", "export")
+
+
+def test_a_broken_library_is_not_called_missing(monkeypatch, tmp_path):
+    (tmp_path / "halfbuilt.py").write_text("raise RuntimeError('operator torchvision::nms\\ndoes not exist')")
+    (tmp_path / "needy.py").write_text("import no_such_library_at_all")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(
+        MissingDependencyError, match=r"installed but cannot be imported .*nms does not exist"
+    ):
+        require("halfbuilt", "export")
+    with pytest.raises(MissingDependencyError, match="needy needs no_such_library_at_all"):
+        require("needy", "export")
+
+
+@pytest.mark.parametrize(
+    ("found", "minimum", "enough"),
+    [
+        ("2.7.0+cpu", "2.7", True),
+        ("2.10.1", "2.7", True),
+        ("2", "2.0.0", True),
+        ("2.6.9", "2.7", False),
+        ("weird", "1", False),
+    ],
+)
+def test_an_old_library_is_refused(monkeypatch, tmp_path, found, minimum, enough):
+    (tmp_path / "versioned.py").write_text(f"__version__ = {found!r}")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "versioned", raising=False)
+    if enough:
+        assert require("versioned", "export", minimum).__name__ == "versioned"
+    else:
+        with pytest.raises(MissingDependencyError, match=f"expected {minimum} or newer, found {found}"):
+            require("versioned", "export", minimum)
+
+
+def test_importing_the_loader_imports_no_torch():
+    code = "import sys, ecovision_edge_export.checkpoint; print('torch' in sys.modules)"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True, timeout=60
+    )
+    assert ran.stdout.strip() == "False"
