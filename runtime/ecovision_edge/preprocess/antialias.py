@@ -36,12 +36,12 @@ BLOCK = 8
 STRIP_BYTES = 512 << 10
 
 # Exact halves are common (8 source pixels to 7 makes every weight a multiple of a small fraction), and PIL
-# decides them by how its weights happen to be rounded, to whole multiples of `WEIGHT_STEP` (`PRECISION_BITS` of
-# Pillow's `Resample.c`). float32 sums cannot see errors so small; so each weight carries its own error `LEAN` times
-# over, which tips a half to PIL's side and moves nothing else by more than 0.002 of a level. `TIE`, the step of
-# float32 below 256, sends up the halves that no error tips. Of 1 to 64 and 2^-15 to 2^-17 this pair left the
-# fewest pixels unequal to PIL: 0.005 % at 256 to 224 pixels (without: 3.6 %, some by two levels), 0.03 % at
-# 512x384, 0.002 % at 640x480, none at 448x448, 0.1 % at 899x337.
+# decides them by how its weights happen to be rounded: to whole multiples of `WEIGHT_STEP` (`PRECISION_BITS`
+# of Pillow's `Resample.c`). float32 sums cannot see errors so small; so each weight carries its own error
+# `LEAN` times over, which tips a half to PIL's side and moves nothing else by more than 0.002 of a level.
+# `TIE`, the step of float32 below 256, sends up the halves that no error tips. Of 1 to 64 and 2^-15 to 2^-17
+# this pair left the fewest pixels unequal to PIL: 0.005 % at 256 to 224 pixels (without: 3.6 %, some by two
+# levels), 0.03 % at 512x384, 0.002 % at 640x480, none at 448x448, 0.1 % at 899x337.
 WEIGHT_STEP = 2.0**-22
 LEAN = 64
 TIE = 2.0**-16

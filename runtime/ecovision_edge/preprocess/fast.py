@@ -2,8 +2,8 @@
 
 `INTER_LINEAR` reads four pixels for each one that it writes and skips the rest, which aliases; `INTER_AREA`
 reads them all, and slowly, unless it halves. So a frame is halved until a shrink of at most `MOST` is left,
-blurred as much as that shrink asks for, and sampled by `INTER_LINEAR`. What a blur of 3x3 cannot do is done
-after the shrink, where there are few pixels.
+blurred along each axis as much as that shrink asks for, and sampled by `INTER_LINEAR`. The blurs have three
+taps, for which OpenCV is quick: one box, one Gaussian, or the one after the other.
 
 How much to blur was found by measuring, with the photographs and the network of
 `python -m ecovision_edge_bench.filters`; variances are in squared pixels of the image that is blurred.
@@ -24,26 +24,22 @@ from ecovision_edge.preprocess.geometry import Geometry
 __all__ = ["Plan", "fast_resize", "make_plan"]
 
 # Shrink that is left to INTER_LINEAR at most. At 3 the 3x3 blur still beats another halving, whose 2x2 boxes
-# then are too coarse for the final grid (mean difference to PIL at 2.9 x 2.1: 0.35 levels against 0.69).
+# then are too coarse for the final grid (mean difference to PIL at 2.9 x 2.1: 0.3 levels against 0.7).
 MOST = 3.0
 
 # Where halving has to stop early, for the frame is far longer than the network's input or of an odd size, the
 # blur can still serve up to this; beyond it there is no plan, and the antialiased filter is the better one.
 LIMIT = 4.0
 
-# Variance that INTER_LINEAR lacks at the shrink r, divided by r - 1, where 3 taps can give it: least mean
-# difference to PIL over r from 1.07 to 2.14, which wanted variances of 0.03 to 0.6.
+# Variance of the blur at the shrink r, divided by r - 1: it gave the least mean difference to PIL over r from
+# 1.07 to 2.14, which wanted variances of 0.03 to 0.6, and serves to 3.
 BLUR_SLOPE = 0.55
 
 # Variance of three equal taps, the widest that a 3-tap blur gets.
 BOX_VARIANCE = 2 / 3
 
-# From this shrink on in both axes the blur is the box: OpenCV's box costs 0.8 of its Gaussian.
-BOX_SHRINK = 1.9
-
-# Where the box is not enough, the output is blurred by this much of the variance that is missing: 1 would
-# match the lowest frequencies, 1.5 came closest to PIL at 2.86 and 3.
-LATE_FACTOR = 1.5
+# A box serves wherever at least this much is wanted; OpenCV's costs 0.8 of its Gaussian.
+BOX_FROM = 0.5
 
 # Blurs of less variance are left out: they change less than rounding does.
 LEAST_VARIANCE = 0.02
@@ -54,13 +50,12 @@ NO_SIGMA = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done to frames of one size: halve, blur, sample, blur; sigmas in pixels, 0 for none."""
+    """What is done to frames of one size: halve, blur, sample; sigmas in pixels, 0 for none."""
 
     halvings: int
-    box: bool
-    early: tuple[float, float]  # across, down; unused with `box`
+    box: tuple[int, int]  # taps across and down, 3 or 1
+    sigma: tuple[float, float]  # of the Gaussian, across and down
     scale: tuple[float, float]  # output / halved frame, across and down
-    late: tuple[float, float]  # across, down
 
 
 def fast_resize(
@@ -80,27 +75,18 @@ def fast_resize(
         height, width = work.shape[0] // 2, work.shape[1] // 2
         # Of an odd side the last row stays out here; `plan.scale` keeps the picture from being stretched.
         work = cv2.resize(work[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-    work = cv2.blur(work, (3, 3)) if plan.box else _blurred(work, plan.early)
+    if plan.box != (1, 1):
+        work = cv2.blur(work, plan.box)
+    across, down = plan.sigma
+    if across or down:
+        taps = (3 if across else 1, 3 if down else 1)
+        work = cv2.GaussianBlur(work, taps, across or NO_SIGMA, sigmaY=down or NO_SIGMA)
     target = out if g.is_whole else np.empty((g.full_height, g.full_width, 3), np.uint8)
     across, down = plan.scale
+    # The scale and not the size is given, for halving may have dropped a row; `_may_halve` saw to the size.
     cv2.resize(work, None, dst=target, fx=across, fy=down, interpolation=cv2.INTER_LINEAR)
-    if any(plan.late):
-        _blurred(target, plan.late, target)
     if target is not out:
         out[...] = target[g.top : g.top + g.height, g.left : g.left + g.width]
-
-
-def _blurred(
-    image: npt.NDArray[np.integer | np.floating],
-    sigmas: tuple[float, float],
-    out: npt.NDArray[np.uint8] | None = None,
-) -> npt.NDArray[np.integer | np.floating]:
-    """A Gaussian of 3 taps along each axis whose sigma is not 0."""
-    across, down = sigmas
-    if not (across or down):
-        return image
-    taps = (3 if across else 1, 3 if down else 1)
-    return cv2.GaussianBlur(image, taps, across or NO_SIGMA, dst=out, sigmaY=down or NO_SIGMA)
 
 
 @functools.lru_cache(maxsize=64)
@@ -120,13 +106,8 @@ def make_plan(geometry: Geometry) -> Plan | None:
     across, down = (s / f / 2**halvings for s, f in zip(source, full, strict=True))
     if max(across, down) > LIMIT:
         return None
-    return Plan(
-        halvings=halvings,
-        box=min(across, down) >= BOX_SHRINK,
-        early=(_sigma(_early_variance(across)), _sigma(_early_variance(down))),
-        scale=(1 / across, 1 / down),
-        late=(_sigma(_late_variance(across)), _sigma(_late_variance(down))),
-    )
+    box, rest = _blurs(across, down)
+    return Plan(halvings, box, (_sigma(rest[0]), _sigma(rest[1])), (1 / across, 1 / down))
 
 
 def _may_halve(source: tuple[int, int], full: tuple[int, int], done: int) -> bool:
@@ -143,17 +124,14 @@ def _may_halve(source: tuple[int, int], full: tuple[int, int], done: int) -> boo
     return max(lost) < 0.49
 
 
-def _early_variance(shrink: float) -> float:
-    return min(BLUR_SLOPE * (shrink - 1), BOX_VARIANCE)
-
-
-def _late_variance(shrink: float) -> float:
-    """Variance, in output pixels, that sampling at `shrink` still lacks after a box blur.
-
-    The triangle of half-width r has the variance r^2 / 6, and INTER_LINEAR adds 1/6 on average.
-    """
-    missing = (shrink * shrink - 1) / 6 - BOX_VARIANCE
-    return LATE_FACTOR * missing / (shrink * shrink)
+def _blurs(across: float, down: float) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Taps of the box, and variances left to the Gaussian, for the shrinks that INTER_LINEAR is to make."""
+    wanted = [max(0.0, BLUR_SLOPE * (shrink - 1)) for shrink in (across, down)]
+    # One axis alone that a Gaussian can serve gets no box: the other axis may need the Gaussian anyway.
+    useful = max(wanted) > BOX_VARIANCE or min(wanted) >= BOX_FROM
+    boxed = [useful and variance >= BOX_FROM for variance in wanted]
+    rest = [v - BOX_VARIANCE if b else v for v, b in zip(wanted, boxed, strict=True)]
+    return (3 if boxed[0] else 1, 3 if boxed[1] else 1), (rest[0], rest[1])
 
 
 def _sigma(variance: float) -> float:

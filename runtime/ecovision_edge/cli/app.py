@@ -1,0 +1,144 @@
+"""The root command, its lazily loaded subcommands, and the mapping of errors to exit statuses."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperGroup
+
+from ecovision_edge._version import __version__
+from ecovision_edge.errors import EcovisionError
+
+__all__ = ["COMMANDS", "main"]
+
+
+class Command(NamedTuple):
+    """Where a command's function is, and the line that `--help` shows for it without loading it."""
+
+    module: str
+    function: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "classify": Command("ecovision_edge.cli.classify", "classify", "Classify images."),
+    "inspect": Command("ecovision_edge.cli.inspect", "inspect", "Show what a bundle or a model file says of itself."),
+    "verify": Command("ecovision_edge.cli.verify", "verify", "Verify a bundle on this device."),
+    "export": Command(
+        "ecovision_edge_export.cli", "export", "Export a trained checkpoint to a verified bundle. [export]"
+    ),
+    "parity": Command(
+        "ecovision_edge_export.cli", "parity", "Compare a bundle with PyTorch, image by image. [export]"
+    ),
+}
+"""Every command; those of other packages are named by import path and loaded when they are called."""
+
+
+class _LazyGroup(TyperGroup):
+    """Loads a command's module only when it is called, or asked for its own help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        command = COMMANDS.get(cmd_name)
+        if command is None:
+            return super().get_command(ctx, cmd_name)
+        function = getattr(importlib.import_module(command.module), command.function)
+        return _as_command(cmd_name, function)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
+
+
+def _as_command(name: str, function: Callable[..., object]) -> Any:
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command(name)(function)
+    command = typer.main.get_command(single)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=_LazyGroup,
+    name="ecovision-edge",
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(value: bool) -> None:
+    if value:
+        print(f"ecovision-edge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """A garbage classifier on a small computer, and trust in it there.
+
+    Exit status: 0 good, 1 a check failed, 2 misuse.
+
+    Examples:
+
+      ecovision-edge classify photo.jpg
+
+      ecovision-edge verify build/reference
+
+      ecovision-edge COMMAND --help
+    """
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in arguments[:1]
+    try:
+        result = typer.main.get_command(app).main(
+            args=arguments, prog_name="ecovision-edge", standalone_mode=False
+        )
+    except EcovisionError as e:
+        if debug:
+            raise
+        return _fail(e.message, e.exit_status)
+    except typer.Abort:
+        return _fail("interrupted", 130)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as e:
+        usage = _usage_message(e)
+        if usage is None:
+            raise
+        return _fail(usage, 2)
+    return result if isinstance(result, int) else 0
+
+
+def _usage_message(error: Exception) -> str | None:
+    """One line for the argument parser's own errors; None for anything else, which is a bug of ours."""
+    format_message = getattr(error, "format_message", None)
+    if format_message is None:
+        return None
+    context = getattr(error, "ctx", None)
+    hint = f"; see {context.command_path} --help" if context is not None else ""
+    return f"{str(format_message()).rstrip('.')}{hint}"
+
+
+def _fail(message: str, status: int) -> int:
+    sys.stderr.write(f"ecovision-edge: {message}\n")
+    return status

@@ -1,0 +1,121 @@
+"""`ecovision-edge classify`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecovision_edge.cli.output import write_json
+from ecovision_edge.errors import ImageReadError, OptionError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.classifier import Classifier, Prediction
+
+__all__ = ["classify"]
+
+DEMO_FRAMES = 8
+
+
+def classify(
+    images: Annotated[
+        list[str],
+        typer.Argument(help="Image files, folders of them, - for an image on standard input, or demo:."),
+    ],
+    bundle: Annotated[
+        Path | None, typer.Option("--bundle", "-b", help="A bundle or an .onnx file; default: the reference.")
+    ] = None,
+    artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
+    threads: Annotated[int | None, typer.Option(help="For one inference; default: the cores, at most 4.")] = None,
+    top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
+    json: Annotated[Path | None, typer.Option(help="Write all probabilities here; - is stdout.")] = None,
+) -> int:
+    """Classify images; demo: is a few drawn frames, for a try without a camera.
+
+    A file that cannot be read is reported and passed over; the exit status is then 1.
+
+    Examples:
+
+      ecovision-edge classify photo.jpg
+
+      ecovision-edge classify photos/ --top 3 --bundle build/reference
+
+      rpicam-still -n -o - | ecovision-edge classify -
+
+      ecovision-edge classify demo: --json -
+    """
+    from ecovision_edge.classifier import Classifier
+
+    if not 1 <= top <= 1000:
+        raise OptionError("--top", expected="1 to 1000", found=top)
+    classifier = Classifier.load(bundle, artifact=artifact, threads=threads)
+    rows: list[JsonValue] = []
+    failed = 0
+    for name, frame in _frames(images):
+        if isinstance(frame, ImageReadError):
+            failed += 1
+            print(f"ecovision-edge: {frame.message}", file=sys.stderr)
+            continue
+        prediction = classifier.classify(frame)
+        if json is not None:
+            rows.append(_to_json(name, prediction, classifier))
+        if str(json) != "-":
+            print(_line(name, prediction, classifier, top), flush=True)
+    if json is not None:
+        write_json({"artifact": classifier.artifact, "failed": failed, "images": rows}, json)
+    return 1 if failed else 0
+
+
+def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | ImageReadError]]:
+    """Each image with its name; what cannot be read comes as its error."""
+    from ecovision_edge.images import decode_image, find_images, read_image
+
+    for text in images:
+        if text == "demo:":
+            from ecovision_edge.drawn import draw_frame
+
+            for seed in range(DEMO_FRAMES):
+                yield f"demo:{seed}", draw_frame(seed)
+        elif text == "-":
+            try:
+                yield "-", decode_image(sys.stdin.buffer.read(), "standard input")
+            except ImageReadError as e:
+                yield "-", e
+        else:
+            path = Path(text)
+            found = find_images(path) if path.is_dir() else iter([path])
+            count = 0
+            for file in found:
+                count += 1
+                try:
+                    yield str(file), read_image(file)
+                except ImageReadError as e:
+                    yield str(file), e
+            if count == 0:
+                yield text, ImageReadError(f"no image in {text}", expected="JPEG, PNG, BMP, WebP or TIFF files")
+
+
+def _line(name: str, prediction: Prediction, classifier: Classifier, top: int) -> str:
+    ranked = sorted(range(len(classifier.labels)), key=lambda i: -prediction.probabilities[i])[:top]
+    classes = "  ".join(f"{classifier.labels[i]} {prediction.probabilities[i]:.3f}" for i in ranked)
+    return f"{ascii(name)[1:-1] if not name.isprintable() else name}  {classes}  {prediction.timings.total_ms:.1f} ms"
+
+
+def _to_json(name: str, prediction: Prediction, classifier: Classifier) -> JsonValue:
+    t = prediction.timings
+    return {
+        "image": name.encode("utf-8", "backslashreplace").decode(),
+        "label": prediction.label,
+        "index": prediction.index,
+        "score": prediction.score,
+        "margin": prediction.margin,
+        "probabilities": dict(zip(classifier.labels, prediction.probabilities, strict=True)),
+        "timings_ms": {"prepare": t.prepare_ms, "infer": t.infer_ms, "post": t.post_ms, "total": t.total_ms},
+    }

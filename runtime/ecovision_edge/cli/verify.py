@@ -1,0 +1,39 @@
+"""`ecovision-edge verify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecovision_edge.cli.output import write_json
+
+__all__ = ["verify"]
+
+
+def verify(
+    bundle: Annotated[Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")] = None,
+    threads: Annotated[int | None, typer.Option(help="For one inference; default: the cores, at most 4.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report here; - is stdout.")] = None,
+) -> int:
+    """Verify a bundle on this device: hashes, contract, golden vectors. Exit status 1 if a check fails.
+
+    Examples:
+
+      ecovision-edge verify
+
+      ecovision-edge verify build/reference --json -
+    """
+    from ecovision_edge.backends import BackendOptions
+    from ecovision_edge.bundle import embedded_bundle_path
+    from ecovision_edge.verify import verify_bundle
+
+    report = verify_bundle(bundle or embedded_bundle_path(), BackendOptions(threads=threads))
+    if json is not None:
+        write_json(report.to_json(), json)
+    if str(json) != "-":
+        for check in report.checks:
+            print(f"{'ok    ' if check.ok else 'FAILED'} {check.name}: {check.detail}")
+        print(f"{'verified' if report.ok else 'NOT verified'} on {report.cpu.arch}, {report.cpu.model}")
+    return 0 if report.ok else 1
