@@ -34,7 +34,10 @@ class TorchBaseline:
         if contract.resize.shortest is None:
             geometry = [transforms.Resize(size, antialias=True)]
         else:
-            geometry = [transforms.Resize(contract.resize.shortest, antialias=True), transforms.CenterCrop(size)]
+            geometry = [
+                transforms.Resize(contract.resize.shortest, antialias=True),
+                transforms.CenterCrop(size),
+            ]
         normalization = contract.normalization
         self._transform = transforms.Compose(
             [*geometry, transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)]

@@ -91,7 +91,7 @@ def measure_ranges(
     evidence: Evidence,
     progress: Callable[[int], None] = lambda done: None,
 ) -> CalibrationTable:
-    """Run `model` over network inputs, a batch at a time, and keep each float tensor's least and greatest value.
+    """Run `model` over network inputs, and keep each float tensor's least and greatest value.
 
     Args:
         model: The fp32 graph, preprocessing folded.

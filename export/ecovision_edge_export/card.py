@@ -15,9 +15,11 @@ def write_card(manifest: Manifest, parity: Sequence[Parity]) -> str:
     """The text of MODEL_CARD.md."""
     contract = manifest.contract
     weights, spec, norm = contract.weights, contract.input, contract.normalization
-    resize = contract.resize.mode
+    resize: str = contract.resize.mode
     if contract.resize.shortest is not None:
         resize = f"shorter edge to {contract.resize.shortest}, centre crop"
+    revision = f" at {weights.revision}" if weights.revision else ""
+    by = "in the graph" if norm.in_graph else "by the runtime"
     lines = [
         f"# {_plain(manifest.name)}",
         "",
@@ -27,12 +29,12 @@ def write_card(manifest: Manifest, parity: Sequence[Parity]) -> str:
         "| what | value |",
         "|---|---|",
         f"| architecture | {weights.architecture} |",
-        f"| weights | {_plain(weights.source)}{f' at {weights.revision}' if weights.revision else ''} |",
+        f"| weights | {_plain(weights.source)}{revision} |",
         f"| weights sha256 | `{weights.sha256}` |",
         f"| labels | {_plain(', '.join(contract.labels))} |",
         f"| input | `{spec.name}`: {spec.layout} {spec.dtype} {spec.color}, {spec.height} x {spec.width} |",
         f"| resize | {resize}, filter `{contract.resize.filter}` |",
-        f"| mean, std (RGB) | {norm.mean}, {norm.std}, {'in the graph' if norm.in_graph else 'by the runtime'} |",
+        f"| mean, std (RGB) | {norm.mean}, {norm.std}, {by} |",
         f"| output | `{contract.output.name}`: {contract.output.kind} |",
         "",
         "## Files",
@@ -69,7 +71,8 @@ def _evidence(parity: Sequence[Parity]) -> str:
             f"{first.judged} of them on which PyTorch itself is firm."
         )
     return (
-        f"PyTorch eager with torchvision and PIL against this runtime, end to end from {first.images} image files."
+        "PyTorch eager with torchvision and PIL against this runtime, end to end from "
+        f"{first.images} image files."
     )
 
 

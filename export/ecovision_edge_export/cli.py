@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 
 from ecovision_edge.cli.output import write_json
@@ -78,7 +85,9 @@ class ConsoleReporter:
 
 
 def export(
-    out: Annotated[Path, typer.Option("--out", "-o", help="The bundle's folder; an older bundle is replaced.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="The bundle's folder; an older bundle is replaced.")
+    ],
     weights: Annotated[
         str,
         typer.Option(
@@ -87,7 +96,9 @@ def export(
         ),
     ] = "reference",
     calib: Annotated[Path | None, typer.Option(help="Photographs that set the int8 ranges.")] = None,
-    val: Annotated[Path | None, typer.Option(help="Photographs for parity: a folder a class, or flat.")] = None,
+    val: Annotated[
+        Path | None, typer.Option(help="Photographs for parity: a folder a class, or flat.")
+    ] = None,
     labels: Annotated[
         Path | None, typer.Option(help="A text file, one label a line, in the order of the output.")
     ] = None,
@@ -122,9 +133,9 @@ def export(
 
       ecovision-edge export --weights reference --out build/reference
 
-      ecovision-edge export --weights best.pth --labels labels.txt --calib photos/train --val photos/val --out build/mine
+      ecovision-edge export --weights best.pth --calib train --val val -o mine
 
-      ecovision-edge export --weights hf://AmadFR/ecovision_mobilenetv3 --calib photos/train --val photos/val --out build/eco
+      ecovision-edge export --weights hf://AmadFR/ecovision_mobilenetv3 -o eco
     """
     _require_all()
     from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
@@ -162,7 +173,9 @@ def export(
     reporter.console.print(parity_table(result.parity))
     for line in ("verify", "inspect", "classify IMAGE --bundle"):
         command, _, option = line.partition(" ")
-        reporter.console.print(f"  ecovision-edge {command} {option + ' ' if option else ''}{out}", highlight=False)
+        reporter.console.print(
+            f"  ecovision-edge {command} {option + ' ' if option else ''}{out}", highlight=False
+        )
     return 0
 
 
@@ -185,7 +198,7 @@ def parity(
 
       ecovision-edge parity build/reference --images photos/val
 
-      ecovision-edge parity build/mine --weights best.pth --images photos/val --json parity.json
+      ecovision-edge parity mine --weights best.pth --images val --json p.json
     """
     _require_all()
     from ecovision_edge_export.recheck import recheck_parity
@@ -229,5 +242,3 @@ def parity_table(result: Sequence[Parity]) -> Table:
 def _require_all() -> None:
     for module in ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "PIL", "safetensors"):
         require(module, "export")
-
-

@@ -47,7 +47,11 @@ def fold_preprocessing(model: onnx.ModelProto, contract: Contract) -> onnx.Model
         helper.make_node("Cast", [spec.name], ["preprocess/Cast"], "preprocess/Cast", to=TensorProto.FLOAT),
         helper.make_node("Sub", ["preprocess/Cast", "preprocess.mean"], ["preprocess/Sub"], "preprocess/Sub"),
         helper.make_node(
-            "Transpose", ["preprocess/Sub"], ["preprocess/Transpose"], "preprocess/Transpose", perm=[0, 3, 1, 2]
+            "Transpose",
+            ["preprocess/Sub"],
+            ["preprocess/Transpose"],
+            "preprocess/Transpose",
+            perm=[0, 3, 1, 2],
         ),
     ]
     conv.input[0] = "preprocess/Transpose"
@@ -79,7 +83,7 @@ def _stem(graph: onnx.GraphProto) -> tuple[onnx.NodeProto, onnx.TensorProto]:
     return users[0], weights[users[0].input[1]]
 
 
-def _float32(values: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[
-    tuple[int, ...], np.dtype[np.float32]
-]:
+def _float32(
+    values: np.ndarray[tuple[int, ...], np.dtype[np.float64]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
     return np.ascontiguousarray(values, np.float32)

@@ -22,7 +22,15 @@ from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.reference import LABELS as ECOVISION_LABELS
 
-__all__ = ["ExportOptions", "InputForm", "make_contract", "parse_resize", "parse_size", "parse_triple", "read_labels"]
+__all__ = [
+    "ExportOptions",
+    "InputForm",
+    "make_contract",
+    "parse_resize",
+    "parse_size",
+    "parse_triple",
+    "read_labels",
+]
 
 InputForm = Literal["uint8-nhwc", "float32-nchw"]
 PRECISIONS = ("fp32", "int8")
@@ -126,7 +134,9 @@ def parse_resize(text: str, resize_filter: Filter) -> ResizeSpec:
         return ResizeSpec(filter=resize_filter)
     if mode == "shortest" and edge.isascii() and edge.isdigit() and len(edge) <= 5 and int(edge) > 0:
         return ResizeSpec("shortest", int(edge), resize_filter)
-    raise OptionError("--resize", expected="squash or shortest:PIXELS, as shortest:256", found=ascii(text)[:40])
+    raise OptionError(
+        "--resize", expected="squash or shortest:PIXELS, as shortest:256", found=ascii(text)[:40]
+    )
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -262,7 +262,9 @@ def measure_parity(
     expected = np.concatenate(torch_rows)
     evidence: Literal["photographs", "generated"] = "generated" if photographs is None else "photographs"
     return tuple(
-        _compare(name, evidence, cases, expected, np.concatenate(rows[name]), classifier, budget, dlogit[name])
+        _compare(
+            name, evidence, cases, expected, np.concatenate(rows[name]), classifier, budget, dlogit[name]
+        )
         for name, (classifier, budget) in artifacts.items()
     )
 

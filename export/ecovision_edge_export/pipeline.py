@@ -24,7 +24,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError, ParityError
 from ecovision_edge.golden import Golden
 from ecovision_edge.images import read_image
-from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
+from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest, Precision
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.verify import verify_bundle
 from ecovision_edge_export.baseline import TorchBaseline
@@ -41,13 +41,14 @@ from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity import GENERATED_IMAGES, Parity, budget_for, measure_parity
 from ecovision_edge_export.quantize import BlockChoice, blocks_of, choose_fp32_blocks, quantize
-from ecovision_edge_export.trace import OPSET, simplify, trace
+from ecovision_edge_export.trace import OPSET, OUTPUT, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.write import check_target, write_folder
 
 __all__ = ["ExportResult", "calibrate", "export_bundle", "prepare_graph"]
 
 GOLDEN_VECTORS = 4
+FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical inputs
 DEFAULT_FP32_BLOCKS = 4  # where no photograph can tell; see quantize
 
 _LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
@@ -78,8 +79,9 @@ class ExportResult:
 class _Made:
     """A finished model file and how it was made."""
 
-    precision: str
+    precision: Precision
     data: bytes
+    golden_tolerance: float
     recipe: dict[str, JsonValue]
 
     @property
@@ -111,14 +113,14 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     graph = prepare_graph(checkpoint, contract, script)
     made = []
     if "fp32" in options.precisions:
-        made.append(_Made("fp32", finish(graph, contract), {}))
+        made.append(_Made("fp32", finish(graph, contract), FP32_TOLERANCE, {}))
     table: CalibrationTable | None = None
     if "int8" in options.precisions:
         table = calibrate(options, contract, graph, script)
         with script.stage("quantize"):
             assert table.fp32_blocks is not None
             int8 = quantize(graph, table, table.fp32_blocks)
-            made.append(_Made("int8", finish(int8, contract), _recipe(table)))
+            made.append(_Made("int8", finish(int8, contract), _int8_tolerance(table), _recipe(table)))
             kept = sum(b <= table.fp32_blocks for b in blocks_of(graph).values())
             script.figure(f"QDQ u8s8 per channel, blocks 0-{table.fp32_blocks} ({kept} nodes) in fp32")
     parity = _gate(options, checkpoint, contract, made, val, script)
@@ -173,10 +175,12 @@ def calibrate(
         listed = list_photographs(options.calib, None, "--calib")
         photographs, others = choose(listed, options.calib_size, options.seed)
         if len(photographs) < options.calib_size:
-            script.warn(f"--calib has {len(photographs)} photographs, fewer than the {options.calib_size} asked for")
+            script.warn(
+                f"--calib has {len(photographs)} photographs, fewer than the {options.calib_size} asked for"
+            )
     else:
         script.warn(
-            "no --calib: int8 ranges come from drawn frames, which is weak evidence; give a folder of photographs"
+            "no --calib: int8 ranges come from drawn frames, which is weak evidence; give photographs"
         )
     preprocessor = Preprocessor(contract)
     total = len(photographs) if photographs is not None else GENERATED_IMAGES
@@ -193,7 +197,9 @@ def calibrate(
     if options.fp32_blocks is not None:
         return _with_blocks(table, options.fp32_blocks)
     if not others:
-        script.warn(f"no photographs left to choose fp32 blocks by: {DEFAULT_FP32_BLOCKS} leading blocks stay fp32")
+        script.warn(
+            f"no photographs left to choose fp32 blocks by: {DEFAULT_FP32_BLOCKS} leading blocks stay fp32"
+        )
         return _with_blocks(table, DEFAULT_FP32_BLOCKS)
     with script.stage("search"):
         rows = choose_fp32_blocks(graph, table, list(_network_inputs(preprocessor, others)))
@@ -220,7 +226,8 @@ def _recorded_fits(options: ExportOptions) -> bool:
     """Whether the recorded ranges were measured on what will be exported."""
     default = ExportOptions(weights=REFERENCE)
     return options.weights == REFERENCE and all(
-        getattr(options, name) == getattr(default, name) for name in ("mean", "std", "resize", "size", "input_form")
+        getattr(options, name) == getattr(default, name)
+        for name in ("mean", "std", "resize", "size", "input_form")
     )
 
 
@@ -239,7 +246,9 @@ def _gate(
 ) -> tuple[Parity, ...]:
     """Measure parity; let through only what meets its budget, or what was waived."""
     if val is None:
-        script.warn("no --val: parity is measured on drawn frames, which is weak evidence; the manifest says so")
+        script.warn(
+            "no --val: parity is measured on drawn frames, which is weak evidence; the manifest says so"
+        )
     with script.stage("parity"):
         artifacts = {
             m.name: (
@@ -294,9 +303,16 @@ def _assemble(
     for m, p in zip(made, parity, strict=True):
         file = f"model.{m.precision}.onnx"
         files[file] = m.data
-        precision = "fp32" if m.precision == "fp32" else "int8"
         entries.append(
-            ArtifactEntry(_entry(file, m.data), "onnx", precision, OPSET, recipe=m.recipe, parity=p.summary())
+            ArtifactEntry(
+                _entry(file, m.data),
+                "onnx",
+                m.precision,
+                m.golden_tolerance,
+                OPSET,
+                recipe=m.recipe,
+                parity=p.summary(),
+            )
         )
     provenance: dict[str, JsonValue] = {
         "ecovision_edge": __version__,
@@ -344,6 +360,12 @@ def _calibration_json(table: CalibrationTable | None) -> JsonValue:
     if table is None:
         return None
     return {"evidence": table.evidence, "images": table.images, "digest": table.digest}
+
+
+def _int8_tolerance(table: CalibrationTable) -> float:
+    """Three levels of the quantized logits, rounded."""
+    low, high = table.ranges[OUTPUT]
+    return float(f"{3 * (max(high, 0) - min(low, 0)) / 255:.3g}")
 
 
 def _tried(rows: tuple[BlockChoice, ...]) -> str:

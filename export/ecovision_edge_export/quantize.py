@@ -28,8 +28,8 @@ MIN_SQNR_DB = 24.0
 """A choice of blocks is good enough with both, on photographs that set no range.
 
 The gate wants 98 % agreement; over 256 photographs 99 % leaves it a margin of two standard errors.
-24 dB is where the reference's agreement on its validation photographs passed 99 %: a figure that moves less from
-sample to sample than a count of flips does.
+24 dB is where the reference's agreement on its validation photographs passed 99 %: a figure that moves less
+from sample to sample than a count of flips does.
 """
 
 _MIN_RANGE = 1e-4

@@ -12,7 +12,7 @@ from ecovision_edge.errors import ContractError
 
 __all__ = ["Fields", "JsonValue", "canonical_json", "parse_json"]
 
-JsonValue: TypeAlias = "str | int | float | bool | None | list[JsonValue] | dict[str, JsonValue]"
+JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 
 _SHOWN = 60  # characters of a foreign value that an error message repeats
 
@@ -121,17 +121,17 @@ class Fields:
 
     def number(self, key: str, low: float, high: float) -> float:
         """A finite number in [low, high]."""
-        value = self.value(key)
-        if not _is_number(value) or not low <= value <= high:
+        value = _number(self.value(key))
+        if value is None or not low <= value <= high:
             raise self.wrong(key, f"a number from {low:g} to {high:g}")
-        return float(value)
+        return value
 
     def numbers(self, key: str, count: int, low: float, high: float) -> tuple[float, ...]:
         """`count` finite numbers in [low, high]."""
         value = self.value(key)
         if not isinstance(value, list) or len(value) != count:
             raise self.wrong(key, f"a list of {count} numbers")
-        numbers = [float(v) for v in value if _is_number(v) and low <= v <= high]
+        numbers = [n for v in value if (n := _number(v)) is not None and low <= n <= high]
         if len(numbers) != count:
             raise self.wrong(key, f"{count} numbers from {low:g} to {high:g}")
         return tuple(numbers)
@@ -165,13 +165,15 @@ class Fields:
             )
 
 
-def _is_number(value: JsonValue) -> bool:
+def _number(value: JsonValue) -> float | None:
+    """A finite number as a float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return False
+        return None
     try:
-        return math.isfinite(value)
+        number = float(value)
     except OverflowError:  # an integer too large for a float
-        return False
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _show(value: JsonValue) -> str:

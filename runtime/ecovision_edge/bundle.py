@@ -119,9 +119,7 @@ def embedded_bundle_path() -> Path:
     return Path(str(resources.files("ecovision_edge"))) / "data" / "reference"
 
 
-def read_file(
-    folder: Path, name: str, most: int, *, too_large: type[BundleError] = BundleReadError
-) -> bytes:
+def read_file(folder: Path, name: str, most: int, *, too_large: type[BundleError] = BundleReadError) -> bytes:
     """Read `folder/name`, which has to be a regular file of at most `most` bytes, and inside `folder`.
 
     A symbolic link is followed only while it stays inside (a model store may link its own files).

@@ -205,7 +205,8 @@ class Classifier:
 
         Where the contract's output is probabilities, these are their natural logarithms.
         """
-        return self.run(self._preprocessor.prepare(frame))[0]
+        logits: npt.NDArray[np.float32] = self.run(self._preprocessor.prepare(frame))[0]
+        return logits
 
     def prepare(self, frame: Frame) -> npt.NDArray[np.uint8 | np.float32]:
         """The network input for one frame, `contract.input.shape(1)`."""

@@ -31,6 +31,8 @@ __all__ = [
     "ResizeMode",
     "ResizeSpec",
     "WeightsSource",
+    "check_labels",
+    "check_schema_version",
 ]
 
 SCHEMA_VERSION = 1
@@ -149,9 +151,7 @@ class OutputSpec:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(OutputKind):
-            raise ContractError(
-                "contract.output.kind", expected="logits or probabilities", found=self.kind
-            )
+            raise ContractError("contract.output.kind", expected="logits or probabilities", found=self.kind)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,8 @@ def draw_frame(seed: int, width: int = 640, height: int = 480) -> Image:
         """Item coordinates in [-1, 1] to pixels."""
         c, s = math.cos(turn), math.sin(turn)
         xy = np.array(points) @ np.array([[c, s], [-s, c]]) * side + centre
-        return np.round(xy * 2**_SHIFT).astype(np.int32)
+        pixels: npt.NDArray[np.int32] = np.round(xy * 2**_SHIFT).astype(np.int32)
+        return pixels
 
     _ITEMS[seed % len(_ITEMS)](frame, place, rng)
     frame = cv2.GaussianBlur(frame, (0, 0), 0.7).astype(np.uint8)
@@ -46,8 +47,8 @@ Colour = tuple[int, int, int]
 
 
 def _tray(rng: np.random.Generator, width: int, height: int) -> Image:
-    grain = rng.normal(0, 1, (height // 8 + 1, width // 8 + 1, 1)).astype(np.float32)
-    grain = cv2.resize(grain, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
+    coarse = rng.normal(0, 1, (height // 8 + 1, width // 8 + 1)).astype(np.float32)
+    grain = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)[..., None]
     base = rng.uniform(90, 230) + rng.uniform(-10, 10, 3)
     tray: Image = np.clip(base + 5 * grain, 0, 255).astype(np.uint8)
     return tray

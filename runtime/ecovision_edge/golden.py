@@ -63,11 +63,15 @@ class Golden:
         logits = {}
         for key, array in arrays.items():
             if not key.startswith(_PREFIX):
-                raise ContractError("golden vectors", expected=f"names {_PREFIX}ARTIFACT", found=ascii(key)[:60])
+                raise ContractError(
+                    "golden vectors", expected=f"names {_PREFIX}ARTIFACT", found=ascii(key)[:60]
+                )
             _check(array, key, (count, len(contract.labels)), "float32")
             if not np.isfinite(array).all():
-                raise ContractError(f"golden vectors {key}", expected="finite numbers", found="NaN or infinity")
-            logits[key.removeprefix(_PREFIX)] = array
+                raise ContractError(
+                    f"golden vectors {key}", expected="finite numbers", found="NaN or infinity"
+                )
+            logits[key.removeprefix(_PREFIX)] = array.astype(np.float32, copy=False)
         return cls(inputs, logits)
 
 
@@ -97,9 +101,7 @@ def _get(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[np.uint
     return array
 
 
-def _check(
-    array: npt.NDArray[np.uint8 | np.float32], name: str, shape: tuple[int, ...], dtype: str
-) -> None:
+def _check(array: npt.NDArray[np.uint8 | np.float32], name: str, shape: tuple[int, ...], dtype: str) -> None:
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise ContractError(
             f"golden vectors {ascii(name)[:60]}",

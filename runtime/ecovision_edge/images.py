@@ -25,14 +25,13 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         ImageReadError: no such file, or not an image that OpenCV can decode.
     """
     try:
-        if Path(path).stat().st_size > MAX_IMAGE_BYTES:
-            raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
-        data = Path(path).read_bytes()
-    except ImageReadError:
-        raise
+        with Path(path).open("rb") as stream:
+            data = stream.read(MAX_IMAGE_BYTES + 1)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e
+    if len(data) > MAX_IMAGE_BYTES:
+        raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
     return decode_image(data, str(path))
 
 

@@ -10,7 +10,7 @@ from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.contract import SCHEMA_VERSION, Contract, check_schema_version
 from ecovision_edge.errors import ContractError, UnsafePathError
 
-__all__ = ["ArtifactEntry", "FileEntry", "Manifest"]
+__all__ = ["MAX_FILE_BYTES", "ArtifactEntry", "FileEntry", "Format", "Manifest", "Precision"]
 
 KIND = "ecovision-edge bundle"
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit for one model
@@ -47,11 +47,16 @@ class FileEntry:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactEntry:
-    """One model file, for instance `int8-onnx`, and the parity figures it was let through with."""
+    """One model file, for instance `int8-onnx`, and the parity figures it was let through with.
+
+    `golden_tolerance` is the largest difference of a logit from its golden value that a device may show, where
+    integer sums are exact (see `ecovision_edge.verify`).
+    """
 
     file: FileEntry
     format: Format
     precision: Precision
+    golden_tolerance: float
     opset: int | None = None
     recipe: Mapping[str, JsonValue] = field(default_factory=dict)
     parity: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -69,6 +74,7 @@ class ArtifactEntry:
             "format": self.format,
             "precision": self.precision,
             "opset": self.opset,
+            "golden_tolerance": self.golden_tolerance,
             "recipe": dict(self.recipe),
             "parity": dict(self.parity),
         }
@@ -80,6 +86,7 @@ class ArtifactEntry:
             file=FileEntry.from_fields(f),
             format=cast("Format", f.choice("format", get_args(Format))),
             precision=cast("Precision", f.choice("precision", get_args(Precision))),
+            golden_tolerance=f.number("golden_tolerance", 0, 1e6),
             opset=f.integer("opset", 1, 1000) if f.has("opset") else None,
             recipe=f.free("recipe"),
             parity=f.free("parity"),
@@ -155,7 +162,7 @@ def check_file_name(name: str) -> None:
     Raises:
         UnsafePathError: it has a separator, a drive, or is `.` or `..`.
     """
-    if name in {"", ".", ".."} or any(c in name for c in '/\\:\0') or not name.isprintable():
+    if name in {"", ".", ".."} or any(c in name for c in "/\\:\0") or not name.isprintable():
         raise UnsafePathError(
             "a file that bundle.json names",
             expected="a plain file name in the bundle's own folder",

@@ -36,4 +36,4 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
         return 1.0
     # Exact integers: a float would overflow beyond about 1,000 discordant pairs.
     tail = sum(math.comb(n, i) for i in range(k + 1))
-    return min(1.0, 2 * tail / 2**n)
+    return min(1.0, float(2 * tail / 2**n))

@@ -1,4 +1,4 @@
-"""Verify a bundle on this device: hashes, contract, and golden vectors through the engine that will be used."""
+"""Verify a bundle on this device: hashes, contract, and golden vectors through the engine in use."""
 
 from __future__ import annotations
 
@@ -19,18 +19,12 @@ from ecovision_edge.manifest import ArtifactEntry
 
 __all__ = ["Check", "VerifyReport", "golden_tolerance", "verify_bundle"]
 
-FP32_TOLERANCE = 1e-3
-"""Largest allowed difference of fp32 logits from the golden ones: the export's own parity budget."""
+SATURATING_FACTOR = 3.0
+"""How much wider the tolerance of an int8 artifact is on x86 without VNNI.
 
-INT8_TOLERANCE = 0.25
-"""The same for int8 where integer sums are exact (Arm, x86 with VNNI).
-
-The layers left in fp32 add up in another order on another CPU; a last bit of theirs can move a value across
-a rounding boundary of the first quantization, and from there on it is one level of 255 off.
+Its kernels clip sums (see `Cpu.u8s8_saturates`). Measured on 32 photographs with the reference bundle: at most
+1 level of the quantized logits on Cortex-A72 and A76, 2.3 levels on an emulated Haswell; the tolerance is 3.
 """
-
-SATURATING_TOLERANCE = 4.0
-"""The same for int8 on x86 without VNNI, whose kernels clip sums (see `Cpu.u8s8_saturates`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +52,24 @@ class VerifyReport:
         """As JSON values."""
         return {
             "ok": self.ok,
-            "cpu": {"arch": self.cpu.arch, "model": self.cpu.model, "u8s8_saturates": self.cpu.u8s8_saturates},
+            "cpu": {
+                "arch": self.cpu.arch,
+                "model": self.cpu.model,
+                "u8s8_saturates": self.cpu.u8s8_saturates,
+            },
             "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in self.checks],
         }
 
 
 def golden_tolerance(entry: ArtifactEntry, cpu: Cpu) -> float:
-    """Largest allowed |difference| of a logit from its golden value, for this artifact on this CPU."""
-    if entry.precision == "fp32":
-        return FP32_TOLERANCE
-    return INT8_TOLERANCE if cpu.u8s8_saturates is False else SATURATING_TOLERANCE
+    """Largest allowed |difference| of a logit from its golden value, for this artifact on this CPU.
+
+    Integer sums are the same bits on every CPU where they are exact. Layers left in fp32 add up in another
+    order on another CPU; a last bit of theirs can move a value across a rounding boundary of the first
+    quantization, and so the logits by a level or two: that is what the manifest's tolerance allows.
+    """
+    exact = entry.precision == "fp32" or cpu.u8s8_saturates is False
+    return entry.golden_tolerance * (1 if exact else SATURATING_FACTOR)
 
 
 def verify_bundle(
@@ -94,7 +96,9 @@ def verify_bundle(
     golden: Golden | None = None
     try:
         golden = bundle.golden()
-        checks.append(Check(bundle.manifest.golden.file, True, f"sha256 matches, {len(golden.inputs)} vectors"))
+        checks.append(
+            Check(bundle.manifest.golden.file, True, f"sha256 matches, {len(golden.inputs)} vectors")
+        )
     except EcovisionError as e:
         checks.append(Check(bundle.manifest.golden.file, False, e.message))
     for entry in entries:

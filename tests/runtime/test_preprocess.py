@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 
-import ecovision_edge.preprocess as preprocess
+from ecovision_edge import preprocess
 from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess import MAX_FRAME_SIDE, Preprocessor, as_bgr, resize
@@ -70,10 +70,10 @@ pictures = st.sampled_from([noise, drawn])
 
 
 @settings(deadline=None, max_examples=120)
-@given(sides, sides, st.integers(1, 300), st.integers(1, 300), pictures, st.integers(0, 9))
-def test_pil_is_within_one_level_of_pillow_for_any_sizes(h, w, height, width, picture, seed):
+@given(st.tuples(sides, sides), st.integers(1, 300), st.integers(1, 300), pictures, st.integers(0, 9))
+def test_pil_is_within_one_level_of_pillow_for_any_sizes(source, height, width, picture, seed):
     """Down, up, mixed, any aspect."""
-    image = picture(h, w, seed)
+    image = picture(*source, seed)
     assert farthest(resize(image, SQUASH, height, width, "pil"), pil(image, height, width)) <= 1
 
 
@@ -95,12 +95,11 @@ def test_pil_equals_pillow_in_nearly_every_pixel(h, w):
     assert unequal.mean() < 0.002
 
 
-def test_pil_works_in_strips_as_it_does_at_once(monkeypatch):
-    """The size of the cache blocks does not show in the result."""
-    image = drawn(700, 500)
-    whole = resize(image, SQUASH, 224, 224, "pil")
+def test_pil_is_within_one_level_of_pillow_when_it_works_in_strips(monkeypatch):
+    """As it does with frames that outgrow the cache."""
     monkeypatch.setattr(preprocess.antialias, "STRIP_BYTES", 1)
-    assert farthest(whole, resize(image, SQUASH, 224, 224, "pil")) == 0
+    image = drawn(700, 500)
+    assert farthest(resize(image, SQUASH, 224, 224, "pil"), pil(image, 224, 224)) <= 1
 
 
 def test_pil_keeps_a_flat_picture_flat():
@@ -128,12 +127,12 @@ def test_pil_is_within_one_level_of_pillow_on_photographs():
 # ---------------------------------------------------------------- shortest edge and crop
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 260), st.data())
 def test_shortest_is_torchvisions_resize_and_center_crop(h, w, shortest, data):
     """Its rounding of the longer edge and of the offset included."""
     transforms = pytest.importorskip("torchvision.transforms", reason="needs torchvision: [export]")
-    if max(h, w) / min(h, w) * shortest**2 > 4e6:  # torchvision makes the whole picture, so keep it small
+    if max(h, w) / min(h, w) * shortest**2 > 1e6:  # torchvision makes the whole picture, so keep it small
         w = h
     height, width = (data.draw(st.integers(1, shortest)) for _ in "hw")
     image = noise(h, w)
@@ -171,8 +170,10 @@ def test_a_frame_of_the_networks_own_size_passes_unchanged(name):
 
 @pytest.mark.parametrize(
     ("h", "w"),
-    [(256, 256), (384, 512), (480, 640), (600, 800), (720, 1280), (1080, 1920), (1079, 1919), (961, 1281)]
-    + [(2000, 1500), (241, 1999), (2464, 3280), (225, 100), (100, 900)],
+    [
+        *[(256, 256), (384, 512), (480, 640), (600, 800), (720, 1280), (1080, 1920), (1079, 1919)],
+        *[(961, 1281), (2000, 1500), (241, 1999), (2464, 3280), (225, 100), (100, 900)],
+    ],
 )
 def test_fast_is_close_to_pil_on_smooth_pictures(h, w):
     """Within 3 levels anywhere and a half on average, odd sizes and both directions included."""
@@ -357,7 +358,7 @@ MISUSE = [
     pytest.param(np.zeros((0, 5, 3), np.uint8), FrameValueError, SHAPE + r"\(0, 5, 3\)", id="no rows"),
     pytest.param(np.zeros((5, 0), np.uint8), FrameValueError, "it has no pixels", id="no columns"),
     pytest.param(np.array([]), FrameValueError, "it has no pixels", id="empty"),
-    pytest.param(np.uint8(3).reshape(()), FrameValueError, SHAPE + r"\(\) uint8", id="0-D"),
+    pytest.param(np.array(3, np.uint8), FrameValueError, SHAPE + r"\(\) uint8", id="0-D"),
     pytest.param(np.zeros(9, np.uint8), FrameValueError, SHAPE + r"\(9,\) uint8", id="1-D"),
     pytest.param(PIXEL[None], FrameValueError, SHAPE + ".*use classify_batch", id="batch"),
     pytest.param(np.zeros((1, 2, 3, 4, 5), np.uint8), FrameValueError, SHAPE, id="5-D"),

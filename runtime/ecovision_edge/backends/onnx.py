@@ -102,7 +102,9 @@ class OnnxBackend:
         spec, classes = self._contract.input, len(self._contract.labels)
         if batch.shape != spec.shape(len(batch)) or batch.dtype != np.dtype(spec.dtype):
             raise InferenceError(
-                "wrong input", expected=f"{spec.shape(len(batch))} {spec.dtype}", found=f"{batch.shape} {batch.dtype}"
+                "wrong input",
+                expected=f"{spec.shape(len(batch))} {spec.dtype}",
+                found=f"{batch.shape} {batch.dtype}",
             )
         step = self._fixed_batch or max(len(batch), 1)
         try:

@@ -27,7 +27,9 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "classify": Command("ecovision_edge.cli.classify", "classify", "Classify images."),
-    "inspect": Command("ecovision_edge.cli.inspect", "inspect", "Show what a bundle or a model file says of itself."),
+    "inspect": Command(
+        "ecovision_edge.cli.inspect", "inspect", "Show what a bundle or a model file says of itself."
+    ),
     "verify": Command("ecovision_edge.cli.verify", "verify", "Verify a bundle on this device."),
     "export": Command(
         "ecovision_edge_export.cli", "export", "Export a trained checkpoint to a verified bundle. [export]"

@@ -33,7 +33,9 @@ def classify(
         Path | None, typer.Option("--bundle", "-b", help="A bundle or an .onnx file; default: the reference.")
     ] = None,
     artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
-    threads: Annotated[int | None, typer.Option(help="For one inference; default: the cores, at most 4.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
+    ] = None,
     top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all probabilities here; - is stdout.")] = None,
 ) -> int:
@@ -99,13 +101,17 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
                 except ImageReadError as e:
                     yield str(file), e
             if count == 0:
-                yield text, ImageReadError(f"no image in {text}", expected="JPEG, PNG, BMP, WebP or TIFF files")
+                yield (
+                    text,
+                    ImageReadError(f"no image in {text}", expected="JPEG, PNG, BMP, WebP or TIFF files"),
+                )
 
 
 def _line(name: str, prediction: Prediction, classifier: Classifier, top: int) -> str:
     ranked = sorted(range(len(classifier.labels)), key=lambda i: -prediction.probabilities[i])[:top]
     classes = "  ".join(f"{classifier.labels[i]} {prediction.probabilities[i]:.3f}" for i in ranked)
-    return f"{ascii(name)[1:-1] if not name.isprintable() else name}  {classes}  {prediction.timings.total_ms:.1f} ms"
+    shown = name if name.isprintable() else ascii(name)[1:-1]
+    return f"{shown}  {classes}  {prediction.timings.total_ms:.1f} ms"
 
 
 def _to_json(name: str, prediction: Prediction, classifier: Classifier) -> JsonValue:

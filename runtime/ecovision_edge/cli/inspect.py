@@ -16,7 +16,9 @@ __all__ = ["inspect"]
 
 
 def inspect(
-    path: Annotated[Path | None, typer.Argument(help="A bundle or an .onnx file; default: the reference.")] = None,
+    path: Annotated[
+        Path | None, typer.Argument(help="A bundle or an .onnx file; default: the reference.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything here; - is stdout.")] = None,
 ) -> int:
     """Show what a bundle or a model file says of itself: contract, artifacts, parity, provenance.

@@ -13,8 +13,12 @@ __all__ = ["verify"]
 
 
 def verify(
-    bundle: Annotated[Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")] = None,
-    threads: Annotated[int | None, typer.Option(help="For one inference; default: the cores, at most 4.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report here; - is stdout.")] = None,
 ) -> int:
     """Verify a bundle on this device: hashes, contract, golden vectors. Exit status 1 if a check fails.

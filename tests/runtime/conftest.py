@@ -1,0 +1,191 @@
+"""What the runtime's tests share: models of a few hundred bytes, and bundles made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from ecovision_edge.backends import BackendOptions
+from ecovision_edge.backends.onnx import OnnxBackend
+from ecovision_edge.contract import METADATA_KEY, Contract, InputSpec, Normalization, WeightsSource
+from ecovision_edge.golden import Golden
+from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
+
+SIDE = 8
+LABELS = ("blue", "green", "red")
+
+
+class Forge:
+    """Makes tiny models and bundles.
+
+    The network answers with the mean of each channel, divided by 16: what is blue is "blue".
+    """
+
+    labels = LABELS
+    side = SIDE
+
+    def contract(self, **changes: Any) -> Contract:
+        """A contract for the tiny network; `dtype="float32"` gives the NCHW form."""
+        if changes.pop("dtype", "uint8") == "float32":
+            form = InputSpec("frame", "NCHW", "float32", "RGB", SIDE, SIDE)
+            changes = {"input": form, "normalization": Normalization(in_graph=False), **changes}
+        base = Contract(LABELS, WeightsSource("tiny", "test", "0" * 64), InputSpec(height=SIDE, width=SIDE))
+        return dataclasses.replace(base, **changes)
+
+    def proto(
+        self,
+        contract: Contract | None = None,
+        *,
+        batch: str | int = "batch",
+        classes: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        extra_nodes: Sequence[onnx.NodeProto] = (),
+    ) -> onnx.ModelProto:
+        """The tiny network with `contract` in its metadata, unless `metadata` says otherwise."""
+        contract = contract or self.contract()
+        spec, k = contract.input, classes or len(contract.labels)
+        shape = [batch, *spec.shape(1)[1:]]
+        kind = TensorProto.UINT8 if spec.dtype == "uint8" else TensorProto.FLOAT
+        axes = [1, 2] if spec.layout == "NHWC" else [2, 3]
+        weight = np.zeros((3, k), np.float32)
+        for i in range(min(3, k)):
+            weight[i, i] = 1 / 16
+        nodes = [
+            helper.make_node("Cast", [spec.name], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels"], ["means"], axes=axes, keepdims=0),
+            helper.make_node("MatMul", ["means", "weight"], [contract.output.name]),
+            *extra_nodes,
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "tiny",
+            [helper.make_tensor_value_info(spec.name, kind, shape)],
+            [helper.make_tensor_value_info(contract.output.name, TensorProto.FLOAT, [batch, k])],
+            [numpy_helper.from_array(weight, "weight")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        helper.set_model_props(model, {METADATA_KEY: contract.dumps()} if metadata is None else dict(metadata))
+        return model
+
+    def model(self, contract: Contract | None = None, **options: Any) -> bytes:
+        """The bytes of `proto`."""
+        return self.proto(contract, **options).SerializeToString()
+
+    def entry(self, name: str, data: bytes) -> FileEntry:
+        """The manifest's words about a file of these bytes."""
+        return FileEntry(name, hashlib.sha256(data).hexdigest(), len(data))
+
+    def bundle(
+        self,
+        folder: Path,
+        contract: Contract | None = None,
+        *,
+        precisions: Sequence[str] = ("fp32", "int8"),
+        models: Mapping[str, bytes] | None = None,
+        golden: bytes | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """A valid bundle in the new folder `folder`; "int8" is the same tiny graph as "fp32"."""
+        contract = contract or self.contract()
+        models = models or {p: self.model(contract) for p in precisions}
+        if golden is None:
+            golden = self.golden(contract, {f"{p}-onnx": data for p, data in models.items()}).dumps()
+        folder.mkdir(parents=True)
+        artifacts = []
+        for precision, data in models.items():
+            file = f"model.{precision}.onnx"
+            (folder / file).write_bytes(data)
+            artifacts.append(ArtifactEntry(self.entry(file, data), "onnx", precision, 17))
+        (folder / "golden.npz").write_bytes(golden)
+        manifest = Manifest(
+            "tiny", contract, tuple(artifacts), self.entry("golden.npz", golden), dict(provenance or {"by": "test"})
+        )
+        (folder / "bundle.json").write_bytes(manifest.dumps())
+        return folder
+
+    def golden(self, contract: Contract, models: Mapping[str, bytes]) -> Golden:
+        """Golden vectors of three inputs, by running the models."""
+        rng = np.random.default_rng(7)
+        shape = contract.input.shape(3)
+        if contract.input.dtype == "uint8":
+            inputs = rng.integers(0, 256, shape, dtype=np.uint8)
+        else:
+            inputs = rng.normal(size=shape).astype(np.float32)
+        run = {name: OnnxBackend(data, BackendOptions(1)).run(inputs) for name, data in models.items()}
+        return Golden(inputs, run)
+
+    def read(self, folder: Path) -> dict[str, Any]:
+        """`bundle.json` as plain values."""
+        return json.loads((folder / "bundle.json").read_bytes())
+
+    def edit(self, folder: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+        """Let `change` alter `bundle.json` in place."""
+        data = self.read(folder)
+        change(data)
+        (folder / "bundle.json").write_text(json.dumps(data))
+        return folder
+
+    def put(self, folder: Path, name: str, data: bytes) -> Path:
+        """Replace a file of the bundle, and let the manifest name the new bytes."""
+        (folder / name).write_bytes(data)
+        entry = self.entry(name, data)
+
+        def rename(manifest: dict[str, Any]) -> None:
+            for part in (*manifest["artifacts"], manifest["golden"]):
+                if part["file"] == name:
+                    part.update(sha256=entry.sha256, bytes=entry.bytes)
+
+        return self.edit(folder, rename)
+
+
+@pytest.fixture(scope="session")
+def forge() -> Forge:
+    """The maker of tiny models and bundles."""
+    return Forge()
+
+
+@pytest.fixture
+def bundle(forge: Forge, tmp_path: Path) -> Path:
+    """The folder of a valid tiny bundle with an fp32 and an int8 artifact."""
+    return forge.bundle(tmp_path / "bundle")
+
+
+@pytest.fixture(scope="session")
+def pristine(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A valid tiny bundle that nobody changes."""
+    return forge.bundle(tmp_path_factory.mktemp("pristine") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def photographs() -> list[Path]:
+    """A few photographs, one a class; skips where there are none."""
+    root = Path(os.environ.get("ECOVISION_DATA") or Path(__file__).parents[3] / "shared/data/garbage-v2")
+    folders = sorted(p for p in (root / "val").glob("*") if p.is_dir())
+    found = [next(iter(sorted(p for p in f.iterdir() if p.suffix.lower() == ".jpg")), None) for f in folders]
+    photos = [p for p in found if p is not None]
+    if not photos:
+        pytest.skip(f"no photographs at {root}/val: set ECOVISION_DATA to a folder with val/CLASS/*.jpg")
+    return photos
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., subprocess.CompletedProcess[bytes]]:
+    """Run this Python with arguments in a new process."""
+
+    def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[bytes]:
+        options = {"capture_output": True, "timeout": 120, **options}
+        return subprocess.run([sys.executable, *map(str, arguments)], check=False, **options)
+
+    return run
