@@ -113,8 +113,9 @@ def measure_ranges(
         low, high = np.minimum(low, values[:, 0]), np.maximum(high, values[:, 1])
         done += len(batch)
         progress(done)
-    if done == 0 or not (np.isfinite(low).all() and np.isfinite(high).all()):
-        wrong = [n for n, a, b in zip(names, low, high, strict=True) if not math.isfinite(a + b)]
+    finite = np.isfinite(low) & np.isfinite(high)
+    if done == 0 or not finite.all():
+        wrong = [n for n, ok in zip(names, finite, strict=True) if done and not ok]
         raise DatasetError(
             "calibration",
             expected="finite activations on at least one image",

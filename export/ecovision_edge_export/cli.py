@@ -107,7 +107,7 @@ def export(
     std: Annotated[str, typer.Option(help="R,G,B for pixels in 0 to 1.")] = _DEFAULT_STD,
     resize: Annotated[str, typer.Option(help="squash, or shortest:PIXELS and a centre crop.")] = "squash",
     imgsz: Annotated[str, typer.Option(help="Network input: PIXELS or HEIGHTxWIDTH.")] = "224",
-    filter: Annotated[str, typer.Option(help="The runtime's resize filter: fast or pil.")] = "fast",
+    filter: Annotated[str, typer.Option(help="The runtime's resize filter: pil (exact) or fast.")] = "pil",
     input: Annotated[
         str, typer.Option(help="uint8-nhwc (BGR frames, normalization in the graph) or float32-nchw.")
     ] = "uint8-nhwc",

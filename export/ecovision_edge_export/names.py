@@ -48,7 +48,8 @@ def rename_tensors(model: onnx.ModelProto) -> onnx.ModelProto:
             users = [n for n in graph.node if old in n.input]
             if len(users) == 1:
                 renamed[old] = fresh(bias)
-        node.name = base
+        first = renamed[node.output[0]]
+        node.name = base if first in fixed else first
     for node in graph.node:
         node.input[:] = [renamed.get(i, i) for i in node.input]
         node.output[:] = [renamed.get(o, o) for o in node.output]

@@ -73,7 +73,7 @@ class ExportOptions:
     std: tuple[float, float, float] = IMAGENET_STD
     resize: str = "squash"
     size: tuple[int, int] = (224, 224)
-    filter: Filter = "fast"
+    filter: Filter = "pil"
     input_form: InputForm = "uint8-nhwc"
     num_classes: int | None = None
     precisions: tuple[str, ...] = PRECISIONS

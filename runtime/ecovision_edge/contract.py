@@ -102,7 +102,7 @@ class ResizeSpec:
 
     mode: ResizeMode = "squash"
     shortest: int | None = None
-    filter: Filter = "fast"
+    filter: Filter = "pil"
 
     def __post_init__(self) -> None:
         if self.mode not in get_args(ResizeMode) or self.filter not in get_args(Filter):

@@ -9,7 +9,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
+import onnx
 import pytest
+
+from ecovision_edge.contract import Contract
+from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.pipeline import ExportResult, export_bundle
+from ecovision_edge_export.trace import simplify, trace
 
 
 @dataclass
@@ -113,3 +121,33 @@ def fake_hub() -> Iterator[FakeHub]:
     hub.stop = stop
     yield hub
     stop()
+
+
+@pytest.fixture(scope="session")
+def reference() -> Checkpoint:
+    """The embedded reference checkpoint."""
+    return load_checkpoint("reference")
+
+
+@pytest.fixture(scope="session")
+def contract(reference: Checkpoint) -> Contract:
+    """The reference's contract with every default."""
+    return make_contract(ExportOptions(weights="reference"), reference)
+
+
+@pytest.fixture(scope="session")
+def simplified(reference: Checkpoint) -> onnx.ModelProto:
+    """The reference, traced and simplified. Copy it before changing it."""
+    return simplify(trace(build_model(reference), 224, 224))
+
+
+@pytest.fixture(scope="session")
+def graph(simplified: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
+    """The fp32 graph with preprocessing folded. Copy it before changing it."""
+    return fold_preprocessing(simplified, contract)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """A bundle of the reference, fp32 and int8, made without photographs."""
+    return export_bundle(ExportOptions(weights="reference"), tmp_path_factory.mktemp("exported") / "bundle")

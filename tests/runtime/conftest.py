@@ -76,7 +76,8 @@ class Forge:
             [numpy_helper.from_array(weight, "weight")],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-        helper.set_model_props(model, {METADATA_KEY: contract.dumps()} if metadata is None else dict(metadata))
+        own = {METADATA_KEY: contract.dumps()}
+        helper.set_model_props(model, own if metadata is None else dict(metadata))
         return model
 
     def model(self, contract: Contract | None = None, **options: Any) -> bytes:
@@ -107,11 +108,10 @@ class Forge:
         for precision, data in models.items():
             file = f"model.{precision}.onnx"
             (folder / file).write_bytes(data)
-            artifacts.append(ArtifactEntry(self.entry(file, data), "onnx", precision, 17))
+            artifacts.append(ArtifactEntry(self.entry(file, data), "onnx", precision, 1e-3, 17))
         (folder / "golden.npz").write_bytes(golden)
-        manifest = Manifest(
-            "tiny", contract, tuple(artifacts), self.entry("golden.npz", golden), dict(provenance or {"by": "test"})
-        )
+        vectors = self.entry("golden.npz", golden)
+        manifest = Manifest("tiny", contract, tuple(artifacts), vectors, dict(provenance or {"by": "test"}))
         (folder / "bundle.json").write_bytes(manifest.dumps())
         return folder
 

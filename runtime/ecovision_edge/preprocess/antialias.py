@@ -41,8 +41,8 @@ STRIP_BYTES = 512 << 10
 # `LEAN` times over, which tips a half to PIL's side and moves nothing else by more than 0.02 of a level.
 # `TIE`, the step of float32 below 256, sends up the halves that no error tips. Of 1 to 64 and 2^-15 to 2^-17
 # this pair left the fewest pixels unequal to PIL: 0.005 % at 256 to 224 pixels (without: 3.6 %, some by two
-# levels), 0.03 % at 512x384, 0.002 % at 640x480, none at 448x448, 0.1 % at 899x337. With hundreds of weights to a
-# sum the errors would add up to more than a tipped half, so beyond a shrink of `LEAN_SHRINK` they count once.
+# levels), 0.03 % at 512x384, 0.002 % at 640x480, none at 448x448, 0.1 % at 899x337. With hundreds of weights
+# to a sum the errors would add up to more than a tip, so beyond a shrink of `LEAN_SHRINK` they count once.
 WEIGHT_STEP = 2.0**-22
 LEAN = 64
 LEAN_SHRINK = 12.0

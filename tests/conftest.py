@@ -1,0 +1,31 @@
+"""What all tests share: where photographs are, and no skip that could have been avoided."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def photographs() -> Path:
+    """Folder with `train/CLASS/*.jpg` and `val/CLASS/*.jpg`: $ECOVISION_DATA, or ../shared/data/garbage-v2."""
+    folder = Path(os.environ.get("ECOVISION_DATA", SHARED / "data" / "garbage-v2"))
+    if not (folder / "val").is_dir():
+        pytest.skip("needs photographs: set ECOVISION_DATA to a folder with train/CLASS and val/CLASS")
+    return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """With ECOVISION_NO_SKIP=1 a skip is a failure: everything that tests need is there."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("ECOVISION_NO_SKIP") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"
+    return report

@@ -1,0 +1,167 @@
+"""Facts about reading image files."""
+
+import os
+import struct
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecovision_edge import images
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import ImageReadError
+from ecovision_edge.images import IMAGE_SUFFIXES, decode_image, find_images, read_image
+
+FRAME = draw_frame(1, 40, 30)
+
+
+def encoded(suffix, frame=FRAME):
+    ok, data = cv2.imencode(suffix, frame)
+    assert ok
+    return data.tobytes()
+
+
+def with_orientation(jpeg, orientation):
+    """The JPEG with an EXIF block that says how it is turned."""
+    tiff = b"II*\0\x08\0\0\0\x01\0" + struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + b"\0\0\0\0"
+    payload = b"Exif\0\0" + tiff
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(payload) + 2) + payload + jpeg[2:]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".tiff"])
+def test_a_lossless_image_comes_back_as_it_was(tmp_path, suffix):
+    """BGR, exact."""
+    path = tmp_path / f"x{suffix}"
+    path.write_bytes(encoded(suffix))
+    assert np.array_equal(read_image(path), FRAME)
+    assert np.array_equal(read_image(str(path)), FRAME)
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_every_suffix_that_is_looked_for_can_be_decoded(suffix):
+    """`find_images` finds nothing that `read_image` must refuse."""
+    frame = decode_image(encoded(suffix), "x")
+    assert frame.shape == FRAME.shape
+    assert frame.dtype == np.uint8
+    assert np.abs(frame.astype(int) - FRAME).mean() < 12
+
+
+def test_grey_and_alpha_become_bgr():
+    """Three channels, whatever the file holds."""
+    grey = decode_image(encoded(".png", FRAME[:, :, 0].copy()), "x")
+    assert np.array_equal(grey, np.repeat(FRAME[:, :, :1], 3, 2))
+    alpha = np.dstack([FRAME, np.zeros(FRAME.shape[:2], np.uint8)])
+    assert np.array_equal(decode_image(encoded(".png", alpha), "x"), FRAME)
+
+
+def test_sixteen_bits_become_eight():
+    """A 16-bit PNG gives its high bytes."""
+    deep = FRAME.astype(np.uint16) * 257
+    assert np.array_equal(decode_image(encoded(".png", deep), "x"), FRAME)
+
+
+def test_a_turned_photograph_is_read_upright():
+    """EXIF orientation 6 is turned a quarter clockwise."""
+    jpeg = encoded(".jpg")
+    straight = decode_image(jpeg, "x")
+    assert np.array_equal(decode_image(with_orientation(jpeg, 1), "x"), straight)
+    assert np.array_equal(decode_image(with_orientation(jpeg, 6), "x"), np.rot90(straight, -1))
+
+
+@pytest.mark.parametrize("data", [b"", b"no image", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"])
+def test_what_is_no_image_is_refused(tmp_path, data):
+    """With the file's name in the message."""
+    path = tmp_path / "x.png"
+    path.write_bytes(data)
+    with pytest.raises(ImageReadError, match=r"cannot decode .*x\.png"):
+        read_image(path)
+
+
+def test_an_image_that_says_it_is_huge_is_refused():
+    """OpenCV's own refusal of 2^31 pixels is mapped."""
+    png = encoded(".png")
+    huge = png[:16] + struct.pack(">II", 2**30, 2**30) + png[24:]
+    with pytest.raises(ImageReadError):
+        decode_image(huge, "x")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path):
+    """Missing, a folder, an impossible name: one error, which is an OSError."""
+    for path in (tmp_path / "none.png", tmp_path, tmp_path / ("x" * 300), "a\0b.png"):
+        with pytest.raises(ImageReadError, match="cannot read") as caught:
+            read_image(path)
+        assert isinstance(caught.value, OSError)
+
+
+def test_a_file_beyond_the_limit_is_refused(tmp_path, monkeypatch):
+    """The limit is what is read at most."""
+    path = tmp_path / "x.png"
+    path.write_bytes(encoded(".png"))
+    monkeypatch.setattr(images, "MAX_IMAGE_BYTES", path.stat().st_size)
+    assert read_image(path).shape == FRAME.shape
+    monkeypatch.setattr(images, "MAX_IMAGE_BYTES", path.stat().st_size - 1)
+    with pytest.raises(ImageReadError, match="too large"):
+        read_image(path)
+
+
+@pytest.mark.xfail(strict=True, reason="read_image opens a fifo and waits for who writes to it")
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path):
+    """A folder of photographs with a fifo in it does not hang the command."""
+    path = tmp_path / "x.png"
+    os.mkfifo(path)
+    # Lets a reader that did open it come to its end.
+    writer = threading.Thread(target=lambda: os.close(os.open(path, os.O_WRONLY)), daemon=True)
+    writer.start()
+    with pytest.raises(ImageReadError) as caught:
+        read_image(path)
+    if writer.is_alive():
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        writer.join(10)
+    assert "empty file" not in str(caught.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([".jpg", ".png", ".bmp", ".webp", ".tif"]),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+    st.floats(0, 1),
+)
+def test_damaged_images_decode_or_are_refused(suffix, changes, kept):
+    """Truncated and altered files give a frame or an ImageReadError, nothing else."""
+    data = bytearray(encoded(suffix))
+    for where, value in changes:
+        data[int(where * len(data))] = value
+    try:
+        frame = decode_image(bytes(data[: int(kept * len(data))]), "x")
+    except ImageReadError:
+        return
+    assert frame.ndim == 3
+    assert frame.shape[2] == 3
+
+
+def test_images_are_found_below_in_sorted_order(tmp_path):
+    """By suffix in any case; hidden files and folders are passed over, links to folders not followed."""
+    for name in ("b.png", "a.JPG", "sub/c.webp", ".hidden.png", ".git/d.png", "notes.txt", "png", "a/z.bmp"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
+    found = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
+    assert found == ["a.JPG", "b.png", "a/z.bmp", "sub/c.webp"]
+
+
+def test_an_empty_folder_has_no_images(tmp_path):
+    """Nor has one that is not there."""
+    assert list(find_images(tmp_path)) == []
+    assert list(find_images(tmp_path / "none")) == []
+
+
+def test_a_photograph_is_read(photographs):
+    """Real JPEGs: three channels, more than one colour."""
+    for path in photographs:
+        frame = read_image(path)
+        assert frame.ndim == 3
+        assert frame.std() > 1
