@@ -147,9 +147,7 @@ def test_an_array_beyond_the_limit_is_refused_unread(monkeypatch):
         Golden.loads(GOOD.dumps(), CONTRACT)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="an array may be in the archive any number of times; the last one counts"
-)
+@pytest.mark.xfail(strict=True, reason="an array may be there any number of times; the last one counts")
 def test_an_array_that_is_there_twice_is_refused():
     """Else one array of megabytes, named a hundred thousand times, keeps a device busy for hours."""
     data = archive([("inputs.npy", npy(INPUTS)), ("inputs.npy", npy(INPUTS)), ("logits/x.npy", npy(LOGITS))])
