@@ -11,31 +11,40 @@ __all__ = ["parity_rows"]
 
 
 def parity_rows(parity: Sequence[Parity]) -> list[list[str]]:
-    """A head and a row an artifact, PyTorch first where there are labels."""
-    labelled = parity[0].accuracy is not None
-    head = ["artifact", "agreement", "flips", "max |dp|", "mean |dp|", "max |dlogit| same input"]
-    rows = [head]
-    if labelled:
-        head += ["accuracy [Wilson 95 %]", "drop, points", "McNemar p"]
-        first = parity[0].accuracy
-        assert first is not None
-        rows.append(["PyTorch", "", "", "", "", "", _share(first.torch_correct, first.images), "", ""])
-    for p in parity:
-        row = [
-            p.artifact,
-            f"{100 * p.agreement:.2f} % of {p.judged}",
-            str(len(p.flips)),
-            f"{p.max_dp:.3f}",
-            f"{p.mean_dp:.4f}",
-            f"{p.max_dlogit:.2g}",
+    """A head, then a row a figure, with a column for PyTorch and one for each artifact."""
+    rows = [
+        ["", "PyTorch", *(p.artifact for p in parity)],
+        ["top-1 agreement", "", *(f"{100 * p.agreement:.2f} % of {p.judged}" for p in parity)],
+        ["flips", "", *(str(len(p.flips)) for p in parity)],
+        ["max |dp|", "", *(f"{p.max_dp:.4f}" for p in parity)],
+        ["mean |dp|", "", *(f"{p.mean_dp:.4f}" for p in parity)],
+        ["max |dlogit|, same input", "", *(f"{p.max_dlogit:.2g}" for p in parity)],
+    ]
+    accuracies = [p.accuracy for p in parity if p.accuracy is not None]
+    if accuracies:
+        first = accuracies[0]
+        rows += [
+            [
+                "accuracy",
+                _percent(first.torch_correct, first.images),
+                *(_percent(a.artifact_correct, a.images) for a in accuracies),
+            ],
+            [
+                "Wilson 95 %",
+                _interval(first.torch_correct, first.images),
+                *(_interval(a.artifact_correct, a.images) for a in accuracies),
+            ],
+            ["accuracy drop, points", "", *(f"{a.drop_points:.2f}" for a in accuracies)],
+            ["McNemar p", "", *(f"{a.p:.2f}" for a in accuracies)],
         ]
-        if p.accuracy is not None:
-            a = p.accuracy
-            row += [_share(a.artifact_correct, a.images), f"{a.drop_points:.2f}", f"{a.p:.2f}"]
-        rows.append(row)
+    rows.append(["within budget", "", *("yes" if p.ok else "NO" for p in parity)])
     return rows
 
 
-def _share(correct: int, images: int) -> str:
+def _percent(correct: int, images: int) -> str:
+    return f"{100 * correct / images:.2f} %"
+
+
+def _interval(correct: int, images: int) -> str:
     low, high = wilson_interval(correct, images)
-    return f"{100 * correct / images:.2f} % [{100 * low:.1f}, {100 * high:.1f}]"
+    return f"{100 * low:.1f} to {100 * high:.1f} %"

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Make .venv in this checkout with the package (editable) and the extras named; used by quickstart.sh and
+# tests/run.sh. usage: bash export/setup-venv.sh EXTRA[,EXTRA...]
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+extras=${1:?usage: setup-venv.sh EXTRA[,EXTRA...]}
+
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+  { echo "needs Python 3.10 or newer: set PYTHON to one" >&2; exit 1; }
+if [ ! -x .venv/bin/python ] || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+  if ! "$python" -m venv --clear .venv; then
+    # Debian, Ubuntu and Raspberry Pi OS keep venv in a package of its own.
+    [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null ||
+      { echo "needs Python's venv: sudo apt-get install python3-venv, then run this again" >&2; exit 1; }
+    apt-get update -qq && apt-get install -y -qq python3-venv
+    "$python" -m venv --clear .venv
+  fi
+fi
+echo "installing ecovision-edge[$extras] into .venv (with the extra export: PyTorch, some 6 GB, minutes)"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
