@@ -199,7 +199,7 @@ def camera_frame(
     blurred = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     detail = cv2.subtract(mosaic, blurred, dtype=cv2.CV_32F)
     stretched = cv2.resize(photograph, (width, height), interpolation=cv2.INTER_CUBIC)
-    strength = 0.37 * (640 / width) ** 0.75  # see the module's docstring
+    strength = 0.19 * (640 / width) ** 0.75  # see the module's docstring
     return _pixels(cv2.addWeighted(stretched.astype(np.float32), 1.0, np.asarray(detail), strength, 0.0))
 
 

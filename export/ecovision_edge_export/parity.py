@@ -209,7 +209,7 @@ def photograph_cases(photographs: PhotographSet) -> Sequence[Case]:
     ]
 
 
-def generated_cases(count: int = GENERATED_IMAGES) -> Sequence[Case]:
+def generated_cases(count: int) -> Sequence[Case]:
     """Drawn frames, for want of photographs."""
     return [
         Case(
@@ -240,7 +240,7 @@ def measure_parity(
         ImageReadError: a file that is no image, on either side.
         InferenceError: an engine failed.
     """
-    cases = photograph_cases(photographs) if photographs is not None else generated_cases()
+    cases = photograph_cases(photographs) if photographs is not None else generated_cases(GENERATED_IMAGES)
     every = max(1, math.ceil(len(cases) / TENSOR_CHECKS))
     torch_rows: list[npt.NDArray[np.float32]] = []
     rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in artifacts}

@@ -49,8 +49,8 @@ class FileEntry:
 class ArtifactEntry:
     """One model file, for instance `int8-onnx`, and the parity figures it was let through with.
 
-    `golden_tolerance` is the largest difference of a logit from its golden value that a device may show, where
-    integer sums are exact (see `ecovision_edge.verify`).
+    `golden_tolerance` is the largest difference of a logit from its golden value that a device may show,
+    where integer sums are exact (see `ecovision_edge.verify`).
     """
 
     file: FileEntry

@@ -63,7 +63,7 @@ def exercise(bundle):
     if report is not None:
         refused += not report.ok
         messages += [check.detail for check in report.checks]
-    assert not [m for m in messages if "\n" in m or len(m) > 3000]
+    assert not [m for m in messages if "\n" in m]
     return refused
 
 
@@ -152,7 +152,7 @@ def test_mutated_json_is_refused_or_read(pristine, mutations):
         data = json.loads((bundle / "bundle.json").read_bytes())
         for action, where, value in mutations:
             if data:
-                mutate(data, action, where, value)
+                mutate(data, action, where, copy.deepcopy(value))
         text = json.dumps(data)
         for key, raw in RAW.items():
             text = text.replace(json.dumps(key), raw)
@@ -262,15 +262,7 @@ def plant(bundle, file, kind):
         path.symlink_to("real")
 
 
-KINDS = (
-    "link to outside",
-    "absolute link",
-    "same bytes outside",
-    "link to a device",
-    "loop",
-    "folder",
-    "fifo",
-)
+LINKS = ("link to outside", "absolute link", "same bytes outside", "link to a device", "loop")
 
 
 @pytest.mark.parametrize("file", FILES)
