@@ -62,7 +62,8 @@ def measure(
 ) -> tuple[Parity, ...]:
     """Parity on a folder with the fp32 budget."""
     photographs = list_photographs(folder, labels, "--val")
-    return measure_parity(baseline, {n: (c, budget_for("fp32")) for n, c in classifiers.items()}, photographs)
+    judged = {n: (c, budget_for("fp32")) for n, c in classifiers.items()}
+    return measure_parity(baseline, judged, photographs)
 
 
 def test_an_equal_model_passes(baseline: TorchBaseline, fp32: Classifier, labelled: Path) -> None:
@@ -166,7 +167,7 @@ def figures(**changes: object) -> Parity:
     ],
 )
 def test_the_budget_is_judged_at_its_edge(changes: dict[str, object], ok: bool) -> None:
-    """98 % is enough, less is not; half a point may be lost, more may not; nothing judged is nothing proved."""
+    """98 % is enough; half a point may be lost; nothing judged is nothing proved."""
     assert figures(**changes).ok is ok
 
 

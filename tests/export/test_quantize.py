@@ -124,7 +124,9 @@ def test_the_recorded_ranges_fit_the_graph(graph: onnx.ModelProto) -> None:
     """The table that ships has exactly the tensors of the graph that the exporter makes."""
     recorded = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded")
     inferred = onnx.shape_inference.infer_shapes(graph)
-    kinds = {v.name: v.type.tensor_type.elem_type for v in (*inferred.graph.value_info, *inferred.graph.output)}
+    kinds = {
+        v.name: v.type.tensor_type.elem_type for v in (*inferred.graph.value_info, *inferred.graph.output)
+    }
     assert set(recorded.ranges) == {n for n, k in kinds.items() if k == onnx.TensorProto.FLOAT}
     assert recorded.fp32_blocks is not None
 
@@ -154,7 +156,7 @@ def test_sqnr_goes_up_with_more_fp32(
 def test_awkward_checkpoints_quantize(
     kind: str, reference: Checkpoint, contract: Contract, inputs: list[np.ndarray]
 ) -> None:
-    """Dead and huge channels give a model that opens, and whose int8 answer is finite and, dead, near fp32."""
+    """The int8 model opens, its answer is finite, and near fp32 where channels are dead."""
     state = {k: v.clone() for k, v in reference.state.items()}
     if kind == "dead squeeze-and-excitation":
         state["features.6.block.2.fc1.weight"].zero_()

@@ -169,7 +169,7 @@ def test_a_model_of_a_newer_schema_is_refused(forge):
 
 def test_labels_unlike_the_output_are_refused(forge):
     """Three labels on four outputs."""
-    with pytest.raises(ModelError, match="labels do not fit.*3 labels"):
+    with pytest.raises(ModelError, match=r"labels do not fit.*3 labels"):
         OnnxBackend(forge.model(classes=4))
 
 
@@ -224,7 +224,7 @@ def half_output(model):
 )
 def test_a_model_unlike_its_contract_is_refused(forge, change):
     """Another input, another output; the message says what was expected and found."""
-    with pytest.raises(ModelError, match="expected .* found") as caught:
+    with pytest.raises(ModelError, match=r"expected .* found") as caught:
         OnnxBackend(altered(forge, change))
     assert isinstance(caught.value, ValueError)
 
@@ -325,15 +325,18 @@ def test_a_model_with_tensors_in_other_files_is_refused(forge, place, monkeypatc
 
 def test_graphs_nested_without_end_are_refused():
     """A thousand levels, which no network has, do not exhaust the stack."""
-    data = b""
-    for _ in range(1000):  # graph -> node -> attribute -> graph ...
-        for tag in (b"\x32", b"\x2a", b"\x0a"):
-            size, length = len(data), b""
-            while size > 127:
-                length, size = length + bytes([size & 127 | 128]), size >> 7
-            data = tag + length + bytes([size]) + data
-    with pytest.raises(ModelError, match="not an ONNX model"):
-        OnnxBackend(b"\x3a" + data[1:])
+
+    def field(number, content):
+        size, length = len(content), b""
+        while size > 127:
+            size, length = size >> 7, length + bytes([size & 127 | 128])
+        return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+    graph = b""
+    for _ in range(1000):
+        graph = field(1, field(5, field(6, graph)))  # node, attribute, graph
+    with pytest.raises(ModelError, match="nested too deep"):
+        OnnxBackend(field(7, graph))
 
 
 @pytest.mark.parametrize(
@@ -362,13 +365,11 @@ def test_names_that_are_no_text_are_refused(forge, name):
         OnnxBackend(replaced(forge.model(), name, name[:-2] + b"\xff" + name[-1:]))
 
 
-@pytest.mark.xfail(
-    strict=True, reason="onnxruntime's fallback prints '*** EP Error ***': needs enable_fallback=0"
-)
+@pytest.mark.xfail(strict=True, reason="onnxruntime's fallback prints: needs enable_fallback=0")
 def test_a_refused_model_prints_nothing_on_standard_output(forge, capfd):
     """Else `--json -` is not JSON any more."""
     with pytest.raises(ModelError):
-        OnnxBackend(replaced(forge.model(), METADATA_KEY.encode(), METADATA_KEY.encode()[:-1] + b"\xff"))
+        OnnxBackend(replaced(forge.model(), b"MatMul", b"MatM\xffl"))
     assert capfd.readouterr().out == ""
 
 
@@ -377,7 +378,7 @@ def test_a_refused_model_prints_nothing_on_standard_error(forge, capfd):
     """The one line comes from whoever catches the ModelError."""
 
     def shorten(model):
-        model.graph.initializer[0].dims[0] = 1
+        model.graph.initializer[0].dims[1] = 2
 
     with pytest.raises(ModelError):
         OnnxBackend(altered(forge, shorten))

@@ -1,0 +1,344 @@
+"""The export, whole, and the writing of bundles."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from ecovision_edge import Bundle, Classifier, verify_bundle
+from ecovision_edge.cli import main
+from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import BundleWriteError, IntegrityError, ParityError, StageError
+from ecovision_edge_export import pipeline, recheck
+from ecovision_edge_export.checkpoint import Checkpoint
+from ecovision_edge_export.options import ExportOptions
+from ecovision_edge_export.parity import Budget
+from ecovision_edge_export.pipeline import ExportResult, export_bundle
+from ecovision_edge_export.transcript import Transcript
+from ecovision_edge_export.write import write_folder
+
+Export = Callable[..., ExportResult]
+
+
+@pytest.fixture
+def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Export:
+    """`export_bundle` of the reference, without tracing it again, on eight drawn frames."""
+    monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
+    monkeypatch.setattr(pipeline, "simplify", lambda model: model)
+    monkeypatch.setattr("ecovision_edge_export.parity.GENERATED_IMAGES", 8)
+
+    def run(out: Path, **changes: object) -> ExportResult:
+        return export_bundle(ExportOptions(weights="reference", **changes), out)  # type: ignore[arg-type]
+
+    return run
+
+
+def names(folder: Path) -> set[str]:
+    """What is in a folder."""
+    return {p.name for p in folder.iterdir()}
+
+
+def test_a_bundle_is_whole_and_verifies(exported: ExportResult) -> None:
+    """All files are there, the contract is in each model, and the device's self-test passes."""
+    assert names(exported.path) == {
+        "bundle.json",
+        "model.fp32.onnx",
+        "model.int8.onnx",
+        "golden.npz",
+        "MODEL_CARD.md",
+    }
+    report = verify_bundle(exported.path)
+    assert report.ok
+    bundle = Bundle.open(exported.path)
+    for name in ("model.fp32.onnx", "model.int8.onnx"):
+        model = onnx.load(exported.path / name)
+        metadata = {p.key: p.value for p in model.metadata_props}
+        assert list(metadata) == [METADATA_KEY]
+        assert Contract.loads(metadata[METADATA_KEY]) == bundle.contract
+    assert Classifier.load(exported.path / "model.int8.onnx").labels == bundle.contract.labels
+
+
+def test_the_same_inputs_give_the_same_bytes(export: Export, exported: ExportResult, tmp_path: Path) -> None:
+    """Every file but the manifest's parity figures: models, golden vectors; twice the same, manifest too."""
+    first, second = export(tmp_path / "a"), export(tmp_path / "b")
+    for name in names(first.path):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
+    for name in ("model.fp32.onnx", "model.int8.onnx", "golden.npz"):
+        assert (first.path / name).read_bytes() == (exported.path / name).read_bytes(), name
+
+
+def test_nothing_of_this_machine_is_in_a_bundle(exported: ExportResult) -> None:
+    """No path, user or host name."""
+    words = [os.uname().nodename.encode(), str(exported.path.parent).encode(), b"/tmp/", b"/home/", b"/root/"]
+    for path in exported.path.iterdir():
+        data = path.read_bytes()
+        assert [w for w in words if len(w) > 3 and w in data] == [], path.name
+
+
+def test_weak_evidence_is_recorded(exported: ExportResult) -> None:
+    """Without photographs the manifest and the card say so."""
+    provenance = Bundle.open(exported.path).manifest.provenance
+    assert provenance["validation"]["evidence"] == "generated"  # type: ignore[index,call-overload]
+    assert provenance["parity_waived"] is False
+    assert "drawn frames, not on photographs: weak evidence" in (exported.path / "MODEL_CARD.md").read_text()
+
+
+def test_the_gate_keeps_the_old_bundle(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failing int8 model is not written, the older bundle stays, and nothing is left beside it."""
+    out = tmp_path / "bundle"
+    export(out, precisions=("fp32",))
+    before = {p.name: p.read_bytes() for p in out.iterdir()}
+    monkeypatch.setattr(pipeline, "quantize", ruined(pipeline.quantize))
+    with pytest.raises(ParityError, match=r"nothing was written.*int8-onnx agreement: expected >= 98 %"):
+        export(out)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == before
+    assert names(tmp_path) == {"bundle"}
+
+
+def test_a_waiver_is_written_down(export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --allow-parity-failure the bundle is written, and manifest and card say what failed."""
+    monkeypatch.setattr(pipeline, "quantize", ruined(pipeline.quantize))
+    result = export(tmp_path / "bundle", allow_parity_failure=True)
+    assert result.manifest.provenance["parity_waived"] is True
+    assert "Waived: int8-onnx agreement" in (result.path / "MODEL_CARD.md").read_text()
+    assert any("waived" in w for w in result.transcript["warnings"])  # type: ignore[union-attr,operator]
+
+
+def ruined(quantize: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
+    """A quantizer whose logits have the wrong sign."""
+
+    def run(*args: object) -> onnx.ModelProto:
+        model = quantize(*args)
+        last = next(n for n in model.graph.node if "logits" in n.output)
+        last.output[:] = ["right"]
+        model.graph.node.append(onnx.helper.make_node("Neg", ["right"], ["logits"], "wrong"))
+        return model
+
+    return run
+
+
+def test_the_classic_input_is_classified_too(export: Export, exported: ExportResult, tmp_path: Path) -> None:
+    """--input float32-nchw: the runtime normalizes, and answers as with the folded graph."""
+    result = export(tmp_path / "classic", precisions=("fp32",), input_form="float32-nchw")
+    classic, folded = Classifier.load(result.path), Classifier.load(exported.path, artifact="fp32")
+    assert classic.contract.input.shape(1) == (1, 3, 224, 224)
+    frame = draw_frame(3)
+    assert np.abs(classic.logits(frame) - folded.logits(frame)).max() < 1e-3
+
+
+def test_a_centre_crop_is_exported(export: Export, tmp_path: Path) -> None:
+    """--resize shortest:256 passes the gate against torchvision's Resize and CenterCrop."""
+    result = export(tmp_path / "crop", precisions=("fp32",), resize="shortest:256")
+    assert result.parity[0].ok
+    assert result.parity[0].max_dp < 1e-3
+
+
+def test_the_fast_filter_is_what_parity_measures(export: Export, tmp_path: Path) -> None:
+    """With --filter fast the probabilities are no longer PyTorch's to the last digit."""
+    result = export(tmp_path / "fast", precisions=("fp32",), filter="fast", allow_parity_failure=True)
+    assert result.manifest.contract.resize.filter == "fast"
+    assert result.parity[0].max_dp > 1e-4
+
+
+def test_a_fine_tune_of_three_classes_is_exported(reference: Checkpoint, tmp_path: Path) -> None:
+    """Own labels, own size, own photographs: from a .pth of three classes to a bundle that classifies."""
+    state = {k: v.clone() for k, v in reference.state.items()}
+    for key in ("classifier.3.weight", "classifier.3.bias"):
+        state[key] = state[key][[2, 5, 8]]
+    torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "three.pth")
+    photographs = tmp_path / "photographs"
+    for i in range(12):
+        label = ("box", "can", "shoe")[i % 3]
+        (photographs / label).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(photographs / label / f"{i}.png"), draw_frame((2, 5, 7)[i % 3] + 8 * i, 160, 120))
+    options = ExportOptions(
+        weights=str(tmp_path / "three.pth"),
+        labels=("box", "can", "shoe"),
+        size=(160, 192),
+        calib=photographs,
+        calib_size=8,
+        val=photographs,
+        agree=60,
+        max_drop=50,
+    )
+    result = export_bundle(options, tmp_path / "bundle")
+    assert result.parity[0].ok
+    assert result.parity[0].accuracy is not None
+    prediction = Classifier.load(tmp_path / "bundle").classify(draw_frame(2))
+    assert prediction.label in ("box", "can", "shoe")
+    assert sum(prediction.probabilities) == pytest.approx(1)
+    assert result.manifest.name == "three"
+    assert result.manifest.contract.weights.source == "three.pth"
+
+
+def test_a_stage_that_breaks_is_named(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of a library becomes one that says which stage, and what ran before it."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("in a library")
+
+    monkeypatch.setattr(pipeline, "fold_preprocessing", broken)
+    with pytest.raises(
+        StageError, match=r"stage fold failed \(before it: load, trace, simplify\).*ZeroDivisionError"
+    ):
+        export(tmp_path / "bundle")
+    assert names(tmp_path) == set()
+
+
+def test_the_transcript_has_every_stage(exported: ExportResult) -> None:
+    """In order, each with its figure."""
+    stages = exported.transcript["stages"]
+    assert [s["stage"] for s in stages] == [  # type: ignore[union-attr,index,call-overload]
+        *("load", "trace", "simplify", "fold", "calibrate", "quantize", "parity", "write")
+    ]
+    assert all(s["found"] for s in stages)  # type: ignore[union-attr,index,call-overload]
+
+
+def test_something_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
+    """A folder with other things, or a file, is refused before any work is done."""
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"mine")
+    for target in (tmp_path / "photos", tmp_path / "photos" / "a.jpg"):
+        with pytest.raises(BundleWriteError, match="will not replace"):
+            export_bundle(ExportOptions(weights="reference"), target)
+    assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"mine"
+
+
+def test_what_fails_verification_is_not_put_in_place(tmp_path: Path) -> None:
+    """The error of the verification goes through, and the old folder stays."""
+    write_folder(tmp_path / "b", {"bundle.json": b"old"}, lambda folder: None)
+
+    def refuse(folder: Path) -> None:
+        assert (folder / "bundle.json").read_bytes() == b"new"
+        raise IntegrityError("no")
+
+    with pytest.raises(IntegrityError):
+        write_folder(tmp_path / "b", {"bundle.json": b"new"}, refuse)
+    assert (tmp_path / "b" / "bundle.json").read_bytes() == b"old"
+    assert names(tmp_path) == {"b"}
+
+
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_bundle_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
+    """With the atomic exchange, and without it where the system has none: no file of the old one stays."""
+    if not exchange:
+        monkeypatch.setattr("ecovision_edge_export.write._exchange", lambda first, second: False)
+    write_folder(tmp_path / "b", {"bundle.json": b"1", "old": b""}, lambda folder: None)
+    write_folder(tmp_path / "b", {"bundle.json": b"2"}, lambda folder: None)
+    assert names(tmp_path / "b") == {"bundle.json"}
+    assert names(tmp_path) == {"b"}
+    assert (tmp_path / "b").stat().st_mode & 0o777 == 0o755
+
+
+def test_a_place_that_cannot_be_written_to_is_one_error(tmp_path: Path) -> None:
+    """A file where a folder should be."""
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BundleWriteError, match="nothing was changed"):
+        write_folder(tmp_path / "file" / "b", {"bundle.json": b""}, lambda folder: None)
+
+
+def test_killed_at_any_moment_there_is_the_old_bundle_or_the_new(tmp_path: Path) -> None:
+    """A process that replaces a bundle again and again is killed 30 times; what is there is always whole."""
+    code = textwrap.dedent("""
+        import sys
+        from pathlib import Path
+        from ecovision_edge_export.write import write_folder
+        n = 0
+        while True:
+            n += 1
+            files = {"bundle.json": b"%d" % n, "a": b"%d" % n * 5000, "b": b"%d" % n * 5000}
+            write_folder(Path(sys.argv[1]), files, lambda folder: None)
+            if n == 1:
+                print("go", flush=True)
+    """)
+    target = tmp_path / "bundle"
+    for kill in range(30):
+        process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"go\n"
+        for _ in range(kill * 2000):  # another moment each time, without a clock
+            pass
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        number = (target / "bundle.json").read_bytes()
+        assert names(target) == {"bundle.json", "a", "b"}
+        assert (target / "a").read_bytes() == (target / "b").read_bytes() == number * 5000
+
+
+def test_the_command_prints_a_transcript_and_writes_json(
+    export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stages with ticks, the parity table, the commands to run next; --json has all of it."""
+    out, report = tmp_path / "bundle", tmp_path / "report.json"
+    assert main(["export", "--out", str(out), "--precision", "fp32", "--json", str(report)]) == 0
+    printed = capsys.readouterr().err
+    assert "✓ parity" in printed
+    assert "weak evidence" in printed
+    assert f"ecovision-edge verify {out}" in printed.replace("\n", "")
+    data = json.loads(report.read_text())
+    assert data["parity"]["fp32-onnx"]["ok"] is True
+    assert [s["stage"] for s in data["stages"]][-1] == "write"
+
+
+def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
+    export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One line of error each."""
+    monkeypatch.setattr(pipeline, "quantize", ruined(pipeline.quantize))
+    assert main(["export", "--out", str(tmp_path / "a"), "--precision", "int8"]) == 1
+    assert "parity failed" in capsys.readouterr().err.splitlines()[-1]
+    for arguments in (["--weights", "none.pth"], ["--imgsz", "x"], ["--filter", "y"], ["--input", "z"]):
+        assert main(["export", "--out", str(tmp_path / "b"), *arguments]) == 2
+        assert capsys.readouterr().err.splitlines()[-1].startswith("ecovision-edge: ")
+    assert names(tmp_path) == set()
+
+
+def test_parity_is_a_command(exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It measures a finished bundle; the exit status is 1 where a budget is not met."""
+    monkeypatch.setattr("ecovision_edge_export.parity.GENERATED_IMAGES", 8)
+    assert main(["parity", str(exported.path), "--artifact", "fp32", "--json", str(tmp_path / "p.json")]) == 0
+    assert json.loads((tmp_path / "p.json").read_text())["fp32-onnx"]["ok"] is True
+    monkeypatch.setattr(recheck, "budget_for", lambda *_, **__: Budget(agreement=1.1))
+    assert main(["parity", str(exported.path), "--artifact", "fp32"]) == 1
+    assert main(["parity", str(exported.path), "--images", str(tmp_path / "none")]) == 2
+
+
+def test_real_photographs_pass_the_gate(photographs: Path, tmp_path: Path, export: Export) -> None:
+    """fp32 and int8 within their budgets on 240 validation photographs, int8 calibrated on 64."""
+    val = tmp_path / "val"
+    for folder in sorted((photographs / "val").iterdir()):
+        (val / folder.name).mkdir(parents=True)
+        for path in sorted(folder.iterdir())[:24]:
+            (val / folder.name / path.name).symlink_to(path)
+    result = export(tmp_path / "bundle", calib=photographs / "train", calib_size=64, val=val)
+    fp32, int8 = result.parity
+    assert fp32.ok
+    assert int8.ok
+    assert fp32.evidence == "photographs"
+    assert fp32.accuracy is not None
+    assert result.manifest.provenance["calibration"]["images"] == 64  # type: ignore[index,call-overload]
+
+
+def test_a_library_error_before_any_stage_says_nothing_ran() -> None:
+    """The first stage has nothing before it."""
+    script = Transcript(pipeline.SilentReporter())
+    with pytest.raises(StageError, match=r"before it: nothing"), script.stage("trace"):
+        raise RuntimeError("no")

@@ -1,0 +1,79 @@
+"""The bundle inside the package is what the exporter makes today."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from ecovision_edge import Bundle, Classifier, verify_bundle
+from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.device import read_cpu
+from ecovision_edge_export.pipeline import ExportResult
+from ecovision_edge_export.shipped import export_shipped
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Bundle:
+    """The bundle inside the package."""
+    return Bundle.open(embedded_bundle_path())
+
+
+@pytest.fixture(scope="module")
+def today(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """The same, exported today."""
+    return export_shipped(tmp_path_factory.mktemp("today") / "reference")
+
+
+def test_it_is_what_the_exporter_makes_today(shipped: Bundle, today: ExportResult) -> None:
+    """Same contract; same graph, node by node; weights and scales the same within a rounding."""
+    assert shipped.contract == today.manifest.contract
+    old, new = (onnx.load(b / "model.int8.onnx") for b in (shipped.path, today.path))
+    for a, b in zip(old.graph.node, new.graph.node, strict=True):
+        assert (a.op_type, a.name, a.input, a.output) == (b.op_type, b.name, b.input, b.output)
+    for a, b in zip(old.graph.initializer, new.graph.initializer, strict=True):
+        x, y = onnx.numpy_helper.to_array(a), onnx.numpy_helper.to_array(b)
+        assert a.name == b.name
+        if x.dtype == np.float32:
+            np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-9, err_msg=a.name)
+        else:  # quantized: a last bit of a folded weight can move a rounding
+            assert np.abs(x.astype(np.int64) - y.astype(np.int64)).max() <= 1, a.name
+
+
+def test_with_the_same_libraries_it_is_the_same_bytes(shipped: Bundle, today: ExportResult) -> None:
+    """Where versions and machine are those of the manifest, so are the hashes of model and golden vectors."""
+    provenance = shipped.manifest.provenance
+    versions = provenance["versions"]
+    assert isinstance(versions, dict)
+    if all(importlib.metadata.version(n) == v for n, v in versions.items()) and not read_cpu().u8s8_saturates:
+        for name in ("model.int8.onnx", "golden.npz"):
+            assert (shipped.path / name).read_bytes() == (today.path / name).read_bytes(), name
+    else:  # another toolchain: the graph test above holds, and the golden vectors do
+        assert verify_bundle(shipped.path).ok
+
+
+def test_its_parity_was_measured_on_photographs(shipped: Bundle) -> None:
+    """The manifest has the figures, within budget, and nothing was waived."""
+    (entry,) = shipped.manifest.artifacts
+    assert entry.name == "int8-onnx"
+    assert entry.parity["ok"] is True
+    assert entry.parity["evidence"] == "photographs"
+    assert shipped.manifest.provenance["parity_waived"] is False
+
+
+def test_its_parity_is_still_what_it_says(shipped: Bundle, photographs: Path) -> None:
+    """On 40 photographs of each class its accuracy is that of its manifest."""
+    labels = shipped.contract.labels
+    classifier = Classifier.load()
+    from ecovision_edge import read_image
+
+    right = total = 0
+    for label in labels:
+        for path in sorted((photographs / "val" / label).iterdir())[:40]:
+            right += classifier.classify(read_image(path)).label == label
+            total += 1
+    low, high = shipped.manifest.artifacts[0].parity["accuracy"]["artifact"]["wilson95"]  # type: ignore[index,call-overload]
+    assert low - 0.04 <= right / total <= high + 0.04  # 400 of its 1,212, evenly by class
