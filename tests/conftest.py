@@ -14,7 +14,7 @@ SHARED = ROOT.parent / "shared"
 
 @pytest.fixture(scope="session")
 def photographs() -> Path:
-    """Folder with `train/CLASS/*.jpg` and `val/CLASS/*.jpg`: $ECOVISION_DATA, or ../shared/data/garbage-v2."""
+    """Folder with train/CLASS and val/CLASS: $ECOVISION_DATA, or ../shared/data/garbage-v2."""
     folder = Path(os.environ.get("ECOVISION_DATA", SHARED / "data" / "garbage-v2"))
     if not (folder / "val").is_dir():
         pytest.skip("needs photographs: set ECOVISION_DATA to a folder with train/CLASS and val/CLASS")

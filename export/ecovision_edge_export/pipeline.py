@@ -41,7 +41,7 @@ from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity import GENERATED_IMAGES, Parity, budget_for, measure_parity
 from ecovision_edge_export.quantize import BlockChoice, blocks_of, choose_fp32_blocks, quantize
-from ecovision_edge_export.trace import OPSET, OUTPUT, simplify, trace
+from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.write import check_target, write_folder
 
@@ -81,7 +81,6 @@ class _Made:
 
     precision: Precision
     data: bytes
-    golden_tolerance: float
     recipe: dict[str, JsonValue]
 
     @property
@@ -113,14 +112,14 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     graph = prepare_graph(checkpoint, contract, script)
     made = []
     if "fp32" in options.precisions:
-        made.append(_Made("fp32", finish(graph, contract), FP32_TOLERANCE, {}))
+        made.append(_Made("fp32", finish(graph, contract), {}))
     table: CalibrationTable | None = None
     if "int8" in options.precisions:
         table = calibrate(options, contract, graph, script)
         with script.stage("quantize"):
             assert table.fp32_blocks is not None
             int8 = quantize(graph, table, table.fp32_blocks)
-            made.append(_Made("int8", finish(int8, contract), _int8_tolerance(table), _recipe(table)))
+            made.append(_Made("int8", finish(int8, contract), _recipe(table)))
             kept = sum(b <= table.fp32_blocks for b in blocks_of(graph).values())
             script.figure(f"QDQ u8s8 per channel, blocks 0-{table.fp32_blocks} ({kept} nodes) in fp32")
     parity = _gate(options, checkpoint, contract, made, val, script)
@@ -308,7 +307,7 @@ def _assemble(
                 _entry(file, m.data),
                 "onnx",
                 m.precision,
-                m.golden_tolerance,
+                _golden_tolerance(p),
                 OPSET,
                 recipe=m.recipe,
                 parity=p.summary(),
@@ -362,10 +361,12 @@ def _calibration_json(table: CalibrationTable | None) -> JsonValue:
     return {"evidence": table.evidence, "images": table.images, "digest": table.digest}
 
 
-def _int8_tolerance(table: CalibrationTable) -> float:
-    """Three levels of the quantized logits, rounded."""
-    low, high = table.ranges[OUTPUT]
-    return float(f"{3 * (max(high, 0) - min(low, 0)) / 255:.3g}")
+def _golden_tolerance(parity: Parity) -> float:
+    """How far a device's logits may be from the golden ones: as far as this artifact's are from PyTorch's.
+
+    For fp32 that is its budget.
+    """
+    return parity.budget.max_dlogit or max(FP32_TOLERANCE, float(f"{parity.max_dlogit:.2g}"))
 
 
 def _tried(rows: tuple[BlockChoice, ...]) -> str:

@@ -394,7 +394,7 @@ FUZZ = """
 
     model = open(sys.argv[1], "rb").read()
     counts = collections.Counter()
-    for seed in range(1500):
+    for seed in range(1000):
         r, data = random.Random(seed), bytearray(model)
         kind = r.randrange(5)
         for _ in range(r.choice([1, 1, 2, 5])):
@@ -424,12 +424,12 @@ FUZZ = """
 
 
 def test_damaged_models_run_or_are_refused(forge, tmp_path, python):
-    """1,500 alterations in one process that survives them all."""
+    """1,000 alterations in one process that survives them all."""
     (tmp_path / "m.onnx").write_bytes(forge.model())
     ran = python("-c", textwrap.dedent(FUZZ), tmp_path / "m.onnx")
     assert ran.returncode == 0, ran.stderr.decode()[-2000:]
     counts = json.loads(ran.stdout.splitlines()[-1])
-    assert sum(counts.values()) == 1500
+    assert sum(counts.values()) == 1000
     assert counts["good"] > 10
     assert counts["ModelError"] > 100
     assert counts["ContractError"] > 10

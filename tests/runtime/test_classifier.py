@@ -279,7 +279,5 @@ def test_loading_leaves_no_thread_that_keeps_the_process(pristine, python):
         "import sys, numpy as np; from ecovision_edge import Classifier;"
         "Classifier.load(sys.argv[1]).classify(np.zeros((9, 9, 3), np.uint8)); print('done')"
     )
-    ran = subprocess.run(
-        [sys.executable, "-c", code, pristine], capture_output=True, check=False, timeout=120
-    )
+    ran = python("-c", code, pristine)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"done\n", b"")

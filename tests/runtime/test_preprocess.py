@@ -197,6 +197,21 @@ def test_fast_is_nearer_to_pil_than_opencvs_own_filters(h, w):
     assert fast < distance(cv2.resize(image, (224, 224), interpolation=cv2.INTER_LINEAR)) / 2
 
 
+@pytest.mark.parametrize("factor", [2, 3, 5])
+def test_fast_is_pil_but_for_rounding_where_the_shrink_is_a_small_whole_number(factor):
+    """Even on noise; but at the edge OpenCV mirrors pixels where PIL leaves them out."""
+    image = noise(90 * factor, 70 * factor)
+    fast, exact = (resize(image, SQUASH, 90, 70, name)[1:-1, 1:-1] for name in ("fast", "pil"))
+    assert farthest(fast, exact) <= 2
+
+
+@pytest.mark.parametrize(("h", "w"), [(256, 256), (240, 320), (320, 225), (200, 300)])
+def test_fast_is_pil_where_the_shrink_is_small(h, w):
+    """Where the exact filter is cheap too."""
+    image = noise(h, w)
+    assert (resize(image, SQUASH, 224, 224, "fast") == resize(image, SQUASH, 224, 224, "pil")).all()
+
+
 @settings(deadline=None, max_examples=40)
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_fast_is_inter_linear_when_it_enlarges(h, w):

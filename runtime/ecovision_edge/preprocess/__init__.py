@@ -1,8 +1,9 @@
 """From a camera's frame to the network's input, as the contract says; numpy and OpenCV alone.
 
 Two filters do the resize. `pil` equals PIL's and torchvision's antialiased bilinear resize, with which
-the network was trained, to one level in 255 (`antialias.py`). `fast` comes close to it at a fraction of its
-cost, with OpenCV calls alone (`fast.py`); `python -m ecovision_edge_bench.filters` measures how close.
+the network was trained, to one level in 255 (`antialias.py`). `fast` is the same for frames little larger
+than the network's input, and for larger ones comes close to it at a fraction of its cost, with OpenCV calls
+alone (`fast.py`); `python -m ecovision_edge_bench.filters` measures how close.
 """
 
 from __future__ import annotations

@@ -1,0 +1,136 @@
+"""Facts about what an import brings in, each told by a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+HEAVY = [
+    *[
+        "torch",
+        "torchvision",
+        "typer",
+        "click",
+        "rich",
+        "onnx",
+        "onnxscript",
+        "onnxsim",
+        "PIL",
+        "safetensors",
+    ],
+    *["huggingface_hub", "onnxruntime", "ecovision_edge_export", "ecovision_edge_bench", "pydantic"],
+]
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+
+
+def python(*arguments, **options):
+    options = {"capture_output": True, "timeout": 120, "env": ENVIRONMENT, **options}
+    return subprocess.run([sys.executable, *arguments], check=False, **options)
+
+
+TELL = """
+import json, sys
+sys.stderr.write(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))
+"""
+
+
+def loaded(code):
+    """Top-level names of the modules that are loaded after `code`."""
+    ending = (
+        "\nimport json, sys; sys.stderr.write(json.dumps(sorted({m.partition('.')[0] for m in sys.modules})))"
+    )
+    ran = python("-W", "error", "-c", textwrap.dedent(code) + ending)
+    assert ran.returncode == 0, ran.stderr.decode()
+    return set(json.loads(ran.stderr.splitlines()[-1]))
+
+
+def test_importing_the_runtime_is_light():
+    """numpy and OpenCV; no torch, no command-line library, no engine, none of the other packages."""
+    names = loaded("import ecovision_edge")
+    assert {"numpy", "cv2"} <= names
+    assert names & set(HEAVY) == set()
+
+
+def test_importtime_names_nothing_heavy():
+    """`python -X importtime`, as a person would look."""
+    ran = python("-X", "importtime", "-c", "import ecovision_edge")
+    found = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.stderr.decode().splitlines()}
+    assert "ecovision_edge" in found
+    assert found & set(HEAVY) == set()
+
+
+def test_loading_a_model_brings_in_the_engine_alone():
+    """onnxruntime, and still nothing else."""
+    names = loaded("from ecovision_edge import Classifier; Classifier.load()")
+    assert names & set(HEAVY) == {"onnxruntime"}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["verify", "--help"]])
+def test_asking_for_help_loads_no_engine(arguments):
+    """Quick on a Raspberry Pi: the parser, and neither torch nor onnxruntime."""
+    names = loaded(f"from ecovision_edge.cli import main; assert main({arguments!r}) == 0")
+    assert names & {"torch", "torchvision", "onnxruntime", "onnx", "ecovision_edge_export"} == set()
+
+
+def test_classifying_loads_no_torch():
+    """Nor does anything else that the device runs."""
+    code = """
+        from ecovision_edge.cli import main
+        assert main(['classify', 'demo:']) == 0
+        assert main(['verify']) == 0
+    """
+    assert loaded(code) & {"torch", "torchvision", "onnx", "ecovision_edge_export", "PIL"} == set()
+
+
+def test_importing_the_exporter_brings_no_torch():
+    """Its help has to work where the extra is not installed."""
+    names = loaded("import ecovision_edge_export, ecovision_edge_export.cli")
+    assert names & {"torch", "torchvision", "onnx", "onnxsim", "onnxscript", "safetensors", "PIL"} == set()
+
+
+BLOCKER = """
+    import sys
+
+    class Blocker:
+        def find_spec(self, name, path=None, target=None):
+            if name.partition(".")[0] in {"torch", "torchvision"}:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, Blocker())
+"""
+
+
+@pytest.fixture
+def without_torch(tmp_path):
+    """Run the command where torch cannot be imported."""
+    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(BLOCKER))
+
+    def run(*arguments):
+        env = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
+        check = python("-c", "import torch", env=env)
+        assert b"ModuleNotFoundError" in check.stderr, "the blocker does not block"
+        return python("-m", "ecovision_edge", *arguments, env=env, cwd=tmp_path)
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [["export", "--out", "x"], ["parity", "x"]])
+def test_a_command_whose_extra_is_missing_gives_the_pip_line(without_torch, arguments, tmp_path):
+    """One line, status 1, nothing written."""
+    ran = without_torch(*arguments)
+    assert ran.returncode == 1
+    assert ran.stdout == b""
+    assert ran.stderr.decode() == (
+        "ecovision-edge: torch is not installed; run: pip install 'ecovision-edge[export]'\n"
+    )
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["verify"], ["classify", "demo:"]])
+def test_what_needs_no_torch_works_without(without_torch, arguments):
+    """The device's commands, and the help of all."""
+    ran = without_torch(*arguments)
+    assert (ran.returncode, ran.stderr) == (0, b"")

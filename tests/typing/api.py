@@ -1,0 +1,92 @@
+"""Never run: mypy --strict reads it, for tests/runtime/test_public_api.py. It uses the API as users do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge import (
+    Bundle,
+    Classifier,
+    Contract,
+    EcovisionError,
+    Prediction,
+    Preprocessor,
+    Timings,
+    VerifyReport,
+    __version__,
+    read_image,
+    verify_bundle,
+)
+from ecovision_edge.backends import Backend, BackendOptions
+from ecovision_edge.backends.onnx import OnnxBackend
+from ecovision_edge.errors import BundleNotFoundError, OptionError
+
+version: str = __version__
+
+frame: npt.NDArray[np.uint8] = read_image("photo.jpg")
+frame = read_image(Path("photo.jpg"))
+
+classifier: Classifier = Classifier.load()
+classifier = Classifier.load("bundle")
+classifier = Classifier.load(
+    Path("bundle"),
+    artifact="int8",
+    threads=2,
+    providers=["CPUExecutionProvider"],
+    spinning=False,
+    filter="pil",
+)
+Classifier.load(filter="nearest")  # type: ignore[arg-type]
+Classifier.load("bundle", "int8")  # type: ignore[call-arg]
+Classifier.load(thread=2)  # type: ignore[call-arg]
+
+prediction: Prediction = classifier.classify(frame)
+predictions: list[Prediction] = classifier.classify_batch([frame, frame])
+label: str = prediction.label
+index: int = prediction.index
+score: float = prediction.score
+margin: float = prediction.margin
+probabilities: tuple[float, ...] = prediction.probabilities
+timings: Timings = prediction.timings
+total: float = timings.total_ms
+prediction.label = "other"  # type: ignore[misc]
+
+logits: npt.NDArray[np.float32] = classifier.logits(frame)
+labels: tuple[str, ...] = classifier.labels
+contract: Contract = classifier.contract
+backend: Backend = classifier.backend
+maybe: Bundle | None = classifier.bundle
+classifier.classify("photo.jpg")  # type: ignore[arg-type]
+
+bundle: Bundle = Bundle.open("bundle")
+again: Classifier = Classifier.from_bundle(bundle, "fp32", BackendOptions(threads=1))
+contract = Contract.loads(bundle.contract.dumps())
+data: bytes = bundle.read(bundle.artifact("int8"))
+
+engine: Backend = OnnxBackend(data)
+output: npt.NDArray[np.float32] = engine.run(np.zeros(contract.input.shape(1), np.uint8))
+
+preprocessor = Preprocessor(contract, filter="fast")
+batch: npt.NDArray[np.uint8 | np.float32] = preprocessor.prepare(frame)
+output = classifier.run(batch)
+
+report: VerifyReport = verify_bundle(bundle.path, BackendOptions(threads=1))
+ok: bool = report.ok
+details: list[str] = [check.detail for check in report.checks]
+
+
+def status(error: EcovisionError) -> int:
+    """Every error has a message and an exit status."""
+    message: str = error.message
+    return error.exit_status if message else 0
+
+
+try:
+    Classifier.load("none")
+except BundleNotFoundError as e:
+    not_found: FileNotFoundError = e
+except OptionError as e:
+    wrong_value: ValueError = e
