@@ -9,7 +9,6 @@ import hashlib
 import os
 import stat
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 from ecovision_edge.contract import Contract
@@ -116,7 +115,7 @@ class Bundle:
 
 def embedded_bundle_path() -> Path:
     """Folder of the reference bundle that ships inside this package."""
-    return Path(str(resources.files("ecovision_edge"))) / "data" / "reference"
+    return Path(__file__).parent / "data" / "reference"
 
 
 def read_file(folder: Path, name: str, most: int, *, too_large: type[BundleError] = BundleReadError) -> bytes:

@@ -286,11 +286,28 @@ def in_function(model):
     model.functions.append(helper.make_function("d", "F", [], ["o"], [node], [helper.make_opsetid("", 17)]))
 
 
-def in_sparse_initializer(model):
+def sparse():
     values = helper.make_tensor("v", TensorProto.FLOAT, [1], bytes(4), raw=True)
     external(values)
-    indices = helper.make_tensor("i", TensorProto.INT64, [1], [0])
-    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [9]))
+    return helper.make_sparse_tensor(values, helper.make_tensor("i", TensorProto.INT64, [1], [0]), [9])
+
+
+def in_sparse_initializer(model):
+    model.graph.sparse_initializer.append(sparse())
+
+
+def in_sparse_attribute(model):
+    kind = onnx.AttributeProto.SPARSE_TENSOR
+    node = helper.make_node("Custom", [], ["c"], domain="x")
+    node.attribute.append(onnx.AttributeProto(name="s", type=kind, sparse_tensor=sparse()))
+    model.graph.node.append(node)
+
+
+def in_sparse_attribute_list(model):
+    kind = onnx.AttributeProto.SPARSE_TENSORS
+    node = helper.make_node("Custom", [], ["c"], domain="x")
+    node.attribute.append(onnx.AttributeProto(name="s", type=kind, sparse_tensors=[sparse()]))
+    model.graph.node.append(node)
 
 
 def in_attribute_list(model):
@@ -313,7 +330,7 @@ def only_flag(model):
     "place",
     [
         *[in_initializer, in_constant, in_subgraph, in_function, in_sparse_initializer, in_attribute_list],
-        *[only_location, only_flag],
+        *[in_sparse_attribute, in_sparse_attribute_list, only_location, only_flag],
     ],
 )
 def test_a_model_with_tensors_in_other_files_is_refused(forge, place, monkeypatch):

@@ -120,6 +120,9 @@ BROKEN = {
     "a std of 0": lambda: Normalization(std=(1, 1, 0)),
     "a negative std": lambda: Normalization(std=(1, 1, -1)),
     "an infinite std": lambda: Normalization(std=(1, 1, float("inf"))),
+    "shortest between the input's sides": lambda: dataclasses.replace(
+        GOOD, input=InputSpec(height=224, width=300), resize=ResizeSpec("shortest", 256)
+    ),
     "an unknown output": lambda: OutputSpec(kind="scores"),
     "temperature 0": lambda: dataclasses.replace(GOOD, temperature=0.0),
     "temperature NaN": lambda: dataclasses.replace(GOOD, temperature=float("nan")),

@@ -91,7 +91,15 @@ def test_float_inputs_are_taken_where_the_contract_says_so():
         Golden.loads(GOOD.dumps(), contract)
 
 
+def pickled(array):
+    """A .npy with a pickle in it that is as long as its header says."""
+    content = pickle.dumps(array)
+    content += bytes(-len(content) % 8)  # what follows a pickle's end is not read
+    return archive([("inputs.npy", header(descr="|O", shape=f"({len(content) // 8},)") + content)])
+
+
 WRONG = {
+    "a pickled array of the right length": pickled(np.array([Bomb()], object)),
     "no inputs": npz(inputs=None),
     "no vectors": npz(inputs=INPUTS[:0], logits=LOGITS[:0]),
     "inputs of three dimensions": npz(inputs=INPUTS[0]),

@@ -176,3 +176,12 @@ def test_what_was_read_can_be_written_again(value):
     except ContractError:
         return
     manifest.dumps()
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '{"a": 1, "a": 2}', "9" * 5000])
+def test_free_form_is_still_strict_json(value):
+    """No NaN, no key twice, no number of thousands of digits; not even where anything else may stand."""
+    data = GOOD.dumps().replace(b'"deep": null', b'"deep": ' + value.encode())
+    assert value.encode() in data
+    with pytest.raises(ContractError, match="not valid JSON"):
+        Manifest.loads(data)
