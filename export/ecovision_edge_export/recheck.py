@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ecovision_edge.bundle import Bundle
 from ecovision_edge.classifier import Classifier
+from ecovision_edge.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.checkpoint import load_checkpoint
@@ -45,7 +46,7 @@ def recheck_parity(
     with script.stage("load"):
         bundle = Bundle.open(path)
         source = bundle.contract.weights
-        checkpoint = load_checkpoint(weights or source.source)
+        checkpoint = load_checkpoint(weights or _spec(source))
         if checkpoint.source.sha256 != source.sha256:
             raise CheckpointError(
                 "not the checkpoint that this bundle was exported from",
@@ -74,3 +75,11 @@ def recheck_parity(
         )
         script.figure(", ".join(f"{p.artifact} {100 * p.agreement:.2f} %" for p in result))
     return result
+
+
+def _spec(source: WeightsSource) -> str:
+    """What `load_checkpoint` takes to find the contract's weights again, the hub's at their own revision."""
+    if not source.source.startswith("hf://") or source.revision is None:
+        return source.source
+    owner, repo, file = source.source.removeprefix("hf://").split("/", 2)
+    return f"hf://{owner}/{repo}@{source.revision}/{file}"
