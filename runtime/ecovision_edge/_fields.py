@@ -21,6 +21,13 @@ def _reject_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is too large")
+    return value
+
+
 def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     result: dict[str, JsonValue] = {}
     for key, value in pairs:
@@ -31,13 +38,19 @@ def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 
 
 def parse_json(data: bytes, where: str) -> Fields:
-    """Parse a JSON object, strictly: UTF-8, no NaN or Infinity, no key twice.
+    """Parse a JSON object, strictly: UTF-8, finite numbers, no lone surrogate, no key twice.
 
     Raises:
         ContractError: not such an object.
     """
     try:
-        value = json.loads(data.decode(), parse_constant=_reject_constant, object_pairs_hook=_no_duplicates)
+        value = json.loads(
+            data.decode(),
+            parse_float=_finite,
+            parse_constant=_reject_constant,
+            object_pairs_hook=_no_duplicates,
+        )
+        json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, which nothing can print
     except (ValueError, RecursionError) as e:  # also UnicodeDecodeError, and integers of thousands of digits
         raise ContractError(
             f"{where} is not valid JSON", found=str(e)[:_SHOWN], fix="export the bundle again"

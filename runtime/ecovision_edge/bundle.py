@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from ecovision_edge.errors import (
     IntegrityError,
     UnsafePathError,
 )
+from ecovision_edge.files import read_regular_file
 from ecovision_edge.golden import MAX_GOLDEN_BYTES, Golden
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
 
@@ -46,7 +46,7 @@ class Bundle:
             ContractError, SchemaVersionError, UnsafePathError: as `Manifest.loads`.
         """
         folder = Path(path)
-        if not folder.is_dir():
+        if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
             raise BundleNotFoundError(
                 "no bundle", expected="a folder that `ecovision-edge export` wrote", found=str(folder)
             )
@@ -129,29 +129,25 @@ def read_file(folder: Path, name: str, most: int, *, too_large: type[BundleError
         BundleReadError: not a regular file, or not readable.
         too_large: more than `most` bytes.
     """
-    path = folder / name
     try:
-        real = path.resolve(strict=True)
-        if not real.is_relative_to(folder.resolve(strict=True)):
+        root = folder.resolve(strict=True)
+        real = (root / name).resolve(strict=True)
+        if not real.is_relative_to(root):
             raise UnsafePathError(
                 f"{name} leaves the bundle", expected=f"a file inside {folder}", found=f"a link to {real}"
             )
-        # Non-blocking, so that a fifo is refused instead of waited for.
-        with open(os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:  # noqa: PTH123
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise BundleReadError(f"cannot read {name}", expected="a regular file", found="none")
-            if status.st_size > most:
-                raise too_large(
-                    f"{name} is too large",
-                    expected=f"at most {most} bytes",
-                    found=f"{status.st_size} bytes",
-                    fix="copy the bundle again, or export it again",
-                )
-            return stream.read(most + 1)
+        data = read_regular_file(real, most)
     except FileNotFoundError as e:
         raise BundleNotFoundError(f"{name} is missing", expected=f"the file in {folder}", found="none") from e
     except (OSError, RuntimeError, ValueError) as e:  # RuntimeError: a loop of links, before Python 3.13
         if isinstance(e, BundleError):
             raise
         raise BundleReadError(f"cannot read {name}", found=str(e)) from e
+    if len(data) > most:
+        raise too_large(
+            f"{name} is too large",
+            expected=f"at most {most} bytes",
+            found=f"more than {most} bytes",
+            fix="copy the bundle again, or export it again",
+        )
+    return data

@@ -111,9 +111,9 @@ class Classifier:
         """
         options = BackendOptions(threads, None if providers is None else tuple(providers), spinning)
         path = embedded_bundle_path() if source is None else Path(source)
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
             return cls.from_bundle(Bundle.open(path), artifact, options, filter=filter)
-        if not path.exists():
+        if not os.path.exists(path):  # noqa: PTH110 - likewise
             raise BundleNotFoundError(
                 "nothing to load", expected="a bundle's folder or an .onnx file", found=f"no {path}"
             )
@@ -125,7 +125,8 @@ class Classifier:
             raise ArtifactNotFoundError(
                 "a lone model file has no artifacts to choose from", expected="auto", found=artifact
             )
-        data = read_file(path.parent, path.name, MAX_FILE_BYTES)
+        real = path.resolve()  # the user's own path may be a link: into a model store, for instance
+        data = read_file(real.parent, real.name, MAX_FILE_BYTES)
         return cls(_open_onnx(data, options), artifact=path.name, filter=filter)
 
     @classmethod

@@ -71,7 +71,7 @@ class EcovisionError(Exception):
         found: What was there instead.
         fix: What to do about it.
 
-    The message is one line: `problem: expected ..., found ...; fix`.
+    The message is one printable line: `problem: expected ..., found ...; fix`.
     """
 
     exit_status: int = 1
@@ -92,7 +92,7 @@ class EcovisionError(Exception):
         message = problem if not parts else f"{problem}: {', '.join(parts)}"
         if fix:
             message = f"{message}; {fix}"
-        self.message = " ".join(message.split())
+        self.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
         super().__init__(self.message)
 
     def __str__(self) -> str:

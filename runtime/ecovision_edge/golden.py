@@ -23,6 +23,7 @@ __all__ = ["MAX_GOLDEN_BYTES", "Golden"]
 
 MAX_GOLDEN_BYTES = 64 * 2**20
 _PREFIX = "logits/"
+_MAX_ARRAYS = 33  # the inputs, and the logits of as many artifacts as a manifest may have
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +51,13 @@ class Golden:
         """
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                arrays = {_stem(info.filename): _get(archive, info) for info in archive.infolist()}
+                arrays = {_stem(info.filename): _get(archive, info) for info in _entries(archive)}
         except ContractError:
             raise
         except Exception as e:  # zipfile, zlib and numpy raise a dozen types over hostile bytes
-            raise ContractError("golden vectors cannot be read", found=f"{type(e).__name__}: {e}") from e
+            raise ContractError(
+                "golden vectors cannot be read", found=f"{type(e).__name__}: {str(e)[:100]!a}"
+            ) from e
         inputs = arrays.pop("inputs", None)
         if inputs is None or inputs.ndim != 4 or inputs.shape[0] == 0:
             raise ContractError("golden vectors", expected="an array `inputs` of 4 dimensions", found="none")
@@ -80,6 +83,15 @@ def _put(archive: zipfile.ZipFile, name: str, array: npt.NDArray[np.uint8 | np.f
     np.lib.format.write_array(buffer, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
     # A ZipInfo made by name has the date 1980-01-01: no clock in the bytes.
     archive.writestr(zipfile.ZipInfo(f"{name}.npy"), buffer.getvalue())
+
+
+def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    entries = archive.infolist()
+    if len({e.filename for e in entries}) != len(entries) or len(entries) > _MAX_ARRAYS:
+        raise ContractError(
+            "golden vectors", expected=f"at most {_MAX_ARRAYS} arrays, each once", found=len(entries)
+        )
+    return entries
 
 
 def _get(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[np.uint8 | np.float32]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.errors import ImageReadError
+from ecovision_edge.files import read_regular_file
 
 __all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image"]
 
@@ -25,8 +26,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         ImageReadError: no such file, or not an image that OpenCV can decode.
     """
     try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(MAX_IMAGE_BYTES + 1)
+        data = read_regular_file(Path(path), MAX_IMAGE_BYTES)
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e

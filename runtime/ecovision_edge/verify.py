@@ -13,7 +13,7 @@ from ecovision_edge.backends import BackendOptions
 from ecovision_edge.bundle import Bundle
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.device import Cpu, read_cpu
-from ecovision_edge.errors import EcovisionError
+from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry
 
@@ -111,6 +111,8 @@ def _check_artifact(
 ) -> list[Check]:
     try:
         classifier = Classifier.from_bundle(bundle, entry.name, options)
+    except OptionError:  # the caller's, not the bundle's
+        raise
     except EcovisionError as e:
         return [Check(entry.file.file, False, e.message)]
     checks = [Check(entry.file.file, True, "sha256 matches, contract matches, opens")]

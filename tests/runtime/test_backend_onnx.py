@@ -58,22 +58,19 @@ def test_a_batch_gives_what_its_frames_give(backend):
     assert np.array_equal(backend.run(batch[::-1]), alone[::-1])
 
 
-def test_a_model_of_a_fixed_batch_takes_whole_batches(forge):
-    """A batch of one is run as often as there are frames, four in fours."""
+def test_a_model_of_batch_one_takes_any_number_of_frames(forge):
+    """It is run as often as there are frames."""
     batch = np.random.default_rng(0).integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
     expected = OnnxBackend(forge.model()).run(batch)
-    for size in (1, 4):
-        assert np.array_equal(OnnxBackend(forge.model(batch=size)).run(batch), expected)
+    assert np.array_equal(OnnxBackend(forge.model(batch=1)).run(batch), expected)
 
 
-@pytest.mark.xfail(strict=True, reason="a model of batch 4 loads, and then every single frame fails")
-def test_a_model_of_a_fixed_batch_takes_one_frame_or_is_refused_at_once(forge):
-    """What loads, classifies."""
-    try:
-        backend = OnnxBackend(forge.model(batch=4))
-    except ModelError:
-        return
-    assert backend.run(RED).shape == (1, 3)
+def test_a_model_of_another_fixed_batch_is_refused(forge):
+    """It could not take a single frame."""
+    with pytest.raises(
+        ModelError, match=r"expected tensor\(uint8\) \(1 or dynamic, 8, 8, 3\), found .* \[4, 8"
+    ):
+        OnnxBackend(forge.model(batch=4))
 
 
 def test_several_threads_may_run_at_once(backend):
@@ -97,7 +94,6 @@ def test_a_wrong_input_is_refused(backend, batch):
         backend.run(batch)
 
 
-@pytest.mark.xfail(strict=True, reason="np.concatenate of nothing; len() of a number")
 @pytest.mark.parametrize("shape", [(0, 8, 8, 3), ()])
 def test_an_empty_input_gives_no_logits_or_is_refused(backend, shape):
     """No frames at all, and no batch at all."""
@@ -374,7 +370,6 @@ def replaced(model, old, new):
     return model.replace(old, new)
 
 
-@pytest.mark.xfail(strict=True, reason="UnicodeDecodeError from session.get_inputs() and get_outputs()")
 @pytest.mark.parametrize("name", [b"\x05frame", b"\x05batch", b"\x06logits"])
 def test_names_that_are_no_text_are_refused(forge, name):
     """onnxruntime opens a model whose names are not UTF-8, and fails when asked for them."""
@@ -382,7 +377,6 @@ def test_names_that_are_no_text_are_refused(forge, name):
         OnnxBackend(replaced(forge.model(), name, name[:-2] + b"\xff" + name[-1:]))
 
 
-@pytest.mark.xfail(strict=True, reason="onnxruntime's fallback prints: needs enable_fallback=0")
 def test_a_refused_model_prints_nothing_on_standard_output(forge, capfd):
     """Else `--json -` is not JSON any more."""
     with pytest.raises(ModelError):
@@ -390,7 +384,6 @@ def test_a_refused_model_prints_nothing_on_standard_output(forge, capfd):
     assert capfd.readouterr().out == ""
 
 
-@pytest.mark.xfail(strict=True, reason="log severity 3 lets onnxruntime's own error lines through")
 def test_a_refused_model_prints_nothing_on_standard_error(forge, capfd):
     """The one line comes from whoever catches the ModelError."""
 
@@ -434,8 +427,6 @@ FUZZ = """
             counts["good"] += 1
         except EcovisionError as e:
             counts[type(e).__name__] += 1
-        except UnicodeDecodeError:  # test_names_that_are_no_text_are_refused
-            counts["known"] += 1
     print(json.dumps(counts))
 """
 

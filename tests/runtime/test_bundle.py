@@ -2,7 +2,6 @@
 
 import os
 import socket
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +75,6 @@ def test_a_bundle_that_is_not_there_is_not_found(tmp_path):
         assert isinstance(caught.value, FileNotFoundError)
 
 
-@pytest.mark.xfail(
-    strict=sys.version_info < (3, 14), reason="Path.is_dir raises on ENAMETOOLONG, before Python 3.14"
-)
 def test_a_name_too_long_is_not_found():
     """ENAMETOOLONG does not come through as a bare OSError."""
     with pytest.raises((BundleNotFoundError, BundleReadError)):
@@ -247,7 +243,6 @@ def test_what_is_no_file_is_refused_and_not_waited_for(bundle, monkeypatch, file
 
 
 DESCRIPTORS = Path("/proc/self/fd")
-LEAK = pytest.mark.xfail(strict=True, reason="open(fd) of a folder raises and leaves fd open")
 
 
 def descriptors():
@@ -257,7 +252,7 @@ def descriptors():
 @pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="counts descriptors in Linux's /proc")
 @pytest.mark.parametrize(
     "kind",
-    ["fifo", pytest.param("folder", marks=pytest.mark.xfail(strict=True, reason="leaks a descriptor"))],
+    ["fifo", "folder"],
 )
 def test_a_refused_file_leaves_no_descriptor_open(tmp_path, kind):
     """A device that tries again and again does not run out of them."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -165,7 +164,6 @@ def test_a_lone_model_file_by_a_bare_name_works(bundle, monkeypatch):
     assert Classifier.load("model.int8.onnx").labels == ("blue", "green", "red")
 
 
-@pytest.mark.xfail(strict=True, reason="read_file(path.parent, ...) takes its folder for a bundle")
 def test_a_lone_model_file_may_be_a_link(bundle, tmp_path):
     """The user named it himself; model stores, the hub's cache for one, are made of links."""
     (tmp_path / "snapshot").mkdir()
@@ -190,9 +188,6 @@ def test_nothing_at_that_path_is_not_found(tmp_path):
             Classifier.load(tmp_path / name)
 
 
-@pytest.mark.xfail(
-    strict=sys.version_info < (3, 14), reason="Path.is_dir raises on ENAMETOOLONG, before Python 3.14"
-)
 def test_a_name_too_long_is_not_found():
     """ENAMETOOLONG does not come through as a bare OSError."""
     with pytest.raises(BundleNotFoundError):

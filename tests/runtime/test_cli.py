@@ -132,7 +132,6 @@ def test_json_where_nothing_can_be_written_is_misuse(cli, pristine, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.xfail(strict=True, reason="Path('.').with_name raises ValueError")
 @pytest.mark.parametrize("target", [".", "/", ""])
 def test_json_into_no_name_is_misuse(cli, pristine, target):
     """As into any other folder."""
@@ -154,7 +153,6 @@ def test_an_image_that_cannot_be_read_is_passed_over(cli, photo, pristine, tmp_p
     assert len(out.splitlines()) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="FrameValueError of one image ends the whole run")
 def test_an_image_beyond_all_sizes_is_passed_over(cli, photo, pristine, tmp_path):
     """A panorama of 40,000 pixels among photographs, as any other file that is of no use."""
     wide = draw_frame(0, 40_000, 2)
@@ -215,7 +213,6 @@ def test_inspect_shows_a_lone_model(cli, pristine):
     assert json.loads(out)["contract"]["labels"] == ["blue", "green", "red"]
 
 
-@pytest.mark.xfail(strict=True, reason="inspect prints foreign text as it is")
 @pytest.mark.parametrize("text", ["\x1b[2J", "\ud800"])
 def test_inspect_escapes_what_would_drive_the_terminal(cli, forge, bundle, text):
     """Provenance is free-form: anything may stand there."""
@@ -225,7 +222,6 @@ def test_inspect_escapes_what_would_drive_the_terminal(cli, forge, bundle, text)
     assert text not in out
 
 
-@pytest.mark.xfail(strict=True, reason="canonical_json raises over what parse_json let through")
 @pytest.mark.parametrize("value", ["1e999", '"\\ud800"'])
 def test_inspect_gives_json_or_a_typed_error(cli, bundle, value):
     """An infinite number, half a character: no traceback."""
@@ -301,7 +297,6 @@ def test_a_model_that_is_none_is_status_1(cli, tmp_path):
     assert one_line(err)
 
 
-@pytest.mark.xfail(strict=True, reason="the help is printed as if it were an error")
 def test_no_arguments_show_the_help(cli):
     """As it is, with status 2."""
     status, out, err = cli()
@@ -372,7 +367,6 @@ ALL = [
 ]
 
 
-@pytest.mark.xfail(strict=True, reason="EPIPE is status 1, or 120 at the interpreter's exit")
 @pytest.mark.parametrize("arguments", ALL, ids=" ".join)
 def test_a_reader_that_is_gone_is_no_error(command, arguments):
     """Standard output closed before the first byte, as `| head` may: status 0 and silence."""
@@ -386,7 +380,6 @@ def test_a_reader_that_is_gone_is_no_error(command, arguments):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")  # noqa: PTH110
-@pytest.mark.xfail(strict=True, reason="OSError of standard output comes through as a traceback")
 @pytest.mark.parametrize("arguments", [["--version"], ["verify"], ["verify", "--json", "-"]], ids=" ".join)
 def test_a_full_disk_is_one_line(command, arguments):
     """`> file` where nothing fits any more."""
@@ -396,7 +389,6 @@ def test_a_full_disk_is_one_line(command, arguments):
     assert one_line(ran.stderr.decode())
 
 
-@pytest.mark.xfail(strict=True, reason="print and write_json take the terminal's encoding for UTF-8")
 @pytest.mark.parametrize("json_option", [[], ["--json", "-"]])
 def test_a_terminal_without_unicode_gets_what_it_can_show(command, photo, pristine, tmp_path, json_option):
     """A file name beyond ASCII is no traceback."""
@@ -406,7 +398,6 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(command, photo, pristi
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
-@pytest.mark.xfail(strict=True, reason="sys.stdin is None then")
 def test_no_standard_input_at_all_is_one_line(pristine):
     """`classify - <&-`, as a service without one."""
     line = f"{sys.executable} -m ecovision_edge classify - --bundle {pristine} <&-"

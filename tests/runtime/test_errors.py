@@ -90,7 +90,6 @@ def test_misuse_is_what_the_caller_can_mend_by_asking_otherwise():
     assert {n for n, c in CLASSES.items() if c.exit_status == 2} == MISUSE
 
 
-@pytest.mark.xfail(strict=True, reason="EcovisionError keeps control characters of foreign text")
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\u202e", "\x00", "\ud800"])
 def test_the_message_holds_no_control_characters(hostile):
     """A hostile file name cannot drive the terminal, or break the log, that shows the error."""

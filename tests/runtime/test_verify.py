@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -55,16 +54,12 @@ def test_a_bundle_that_is_not_there_raises(tmp_path):
             verify_bundle(path)
 
 
-@pytest.mark.xfail(
-    strict=sys.version_info < (3, 14), reason="Path.is_dir raises on ENAMETOOLONG, before Python 3.14"
-)
 def test_a_name_too_long_is_not_found():
     """ENAMETOOLONG does not come through as a bare OSError."""
     with pytest.raises(BundleNotFoundError):
         verify_bundle("x" * 5000)
 
 
-@pytest.mark.xfail(strict=True, reason="_check_artifact turns every EcovisionError into a failed check")
 def test_an_option_out_of_range_raises(bundle):
     """A provider that is not installed is the caller's mistake, not the bundle's, as the docstring says."""
     with pytest.raises(OptionError):

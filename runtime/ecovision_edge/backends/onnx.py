@@ -28,7 +28,7 @@ except ImportError as e:  # pragma: no cover - a base dependency, but some board
 __all__ = ["OnnxBackend"]
 
 _TENSOR = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
-_ERRORS_ONLY = 3  # onnxruntime's log severity: keeps its start-up warnings off a device's log
+_FATAL_ONLY = 4  # onnxruntime's log severity: what it would log comes as an exception too
 
 
 class OnnxBackend:
@@ -52,11 +52,12 @@ class OnnxBackend:
         settings = ort.SessionOptions()
         settings.intra_op_num_threads = self._threads
         settings.inter_op_num_threads = 1
-        settings.log_severity_level = _ERRORS_ONLY
+        settings.log_severity_level = _FATAL_ONLY
         settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
         refuse_external_data(model)
         try:
-            self._session = ort.InferenceSession(model, settings, providers=providers)
+            # Without enable_fallback=0 it prints to standard output, and quietly takes another provider.
+            self._session = ort.InferenceSession(model, settings, providers=providers, enable_fallback=0)
             metadata = self._session.get_modelmeta().custom_metadata_map
         except Exception as e:  # onnxruntime's errors share no base class
             raise ModelError(
@@ -71,7 +72,10 @@ class OnnxBackend:
                 fix="export it with `ecovision-edge export`",
             )
         self._contract = Contract.loads(text)
-        self._fixed_batch = _check_fit(self._session, self._contract)
+        try:
+            self._fixed_batch = _check_fit(self._session, self._contract)
+        except UnicodeDecodeError as e:
+            raise ModelError("the model has a name that is not UTF-8", fix="export it again") from e
 
     @property
     def engine(self) -> str:
@@ -100,13 +104,15 @@ class OnnxBackend:
             InferenceError: onnxruntime failed, or the output is not finite or of another shape.
         """
         spec, classes = self._contract.input, len(self._contract.labels)
-        if batch.shape != spec.shape(len(batch)) or batch.dtype != np.dtype(spec.dtype):
+        if batch.shape[1:] != spec.shape(1)[1:] or batch.ndim != 4 or batch.dtype != np.dtype(spec.dtype):
             raise InferenceError(
                 "wrong input",
-                expected=f"{spec.shape(len(batch))} {spec.dtype}",
+                expected=f"(n, {', '.join(map(str, spec.shape(1)[1:]))}) {spec.dtype}",
                 found=f"{batch.shape} {batch.dtype}",
             )
-        step = self._fixed_batch or max(len(batch), 1)
+        if len(batch) == 0:
+            return np.empty((0, classes), np.float32)
+        step = 1 if self._fixed_batch else len(batch)
         try:
             parts = [
                 self._session.run([self._contract.output.name], {spec.name: batch[i : i + step]})[0]
@@ -138,8 +144,8 @@ def _providers(wanted: tuple[str, ...] | None) -> list[str]:
     return providers
 
 
-def _check_fit(session: ort.InferenceSession, contract: Contract) -> int | None:
-    """Compare the model's real input and output with the contract; returns the batch if it is fixed."""
+def _check_fit(session: ort.InferenceSession, contract: Contract) -> bool:
+    """Compare the model's real input and output with the contract; whether its batch is fixed at 1."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or inputs[0].name != contract.input.name:
         raise ModelError(
@@ -149,10 +155,12 @@ def _check_fit(session: ort.InferenceSession, contract: Contract) -> int | None:
         )
     shape, kind = inputs[0].shape, inputs[0].type
     expected = contract.input.shape(1)[1:]
-    if kind != _TENSOR[contract.input.dtype] or len(shape) != 4 or tuple(shape[1:]) != expected:
+    fixed = bool(shape) and isinstance(shape[0], int)
+    fits = len(shape) == 4 and tuple(shape[1:]) == expected and (not fixed or shape[0] == 1)
+    if kind != _TENSOR[contract.input.dtype] or not fits:
         raise ModelError(
             "the model's input does not fit its contract",
-            expected=f"{_TENSOR[contract.input.dtype]} (batch, {', '.join(map(str, expected))})",
+            expected=f"{_TENSOR[contract.input.dtype]} (1 or dynamic, {str(expected)[1:-1]})",
             found=f"{kind} {shape}",
         )
     output = next((o for o in outputs if o.name == contract.output.name), None)
@@ -170,7 +178,7 @@ def _check_fit(session: ort.InferenceSession, contract: Contract) -> int | None:
             found=f"{output.type} {output.shape}",
             fix="export again with the labels that the model was trained on",
         )
-    return shape[0] if isinstance(shape[0], int) and shape[0] > 0 else None
+    return fixed
 
 
 def _first_line(error: Exception) -> str:

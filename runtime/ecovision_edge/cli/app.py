@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated, Any, NamedTuple, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -41,6 +43,27 @@ COMMANDS: dict[str, Command] = {
 """Every command; those of other packages are named by import path and loaded when they are called."""
 
 
+class _ReaderGoneError(Exception):
+    """Whoever read our standard output, `head` for instance, has seen enough."""
+
+
+class _OutputError(EcovisionError):
+    """Standard output is full, or closed."""
+
+
+@contextlib.contextmanager
+def _output_errors() -> Iterator[None]:
+    """What standard output says, in our own words; Typer would end the process over a reader that is gone."""
+    try:
+        yield
+    except BrokenPipeError as e:
+        raise _ReaderGoneError from e
+    except OSError as e:
+        if isinstance(e, EcovisionError):
+            raise
+        raise _OutputError("cannot write the output", found=e.strerror or str(e)) from e
+
+
 class _LazyGroup(TyperGroup):
     """Loads a command's module only when it is called, or asked for its own help."""
 
@@ -53,6 +76,17 @@ class _LazyGroup(TyperGroup):
             return super().get_command(ctx, cmd_name)
         function = getattr(importlib.import_module(command.module), command.function)
         return _as_command(cmd_name, function)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _output_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _output_errors():
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # while what it says can still be told
+            return result
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
@@ -79,7 +113,7 @@ app = typer.Typer(
 
 def _print_version(value: bool) -> None:
     if value:
-        print(f"ecovision-edge {__version__}")
+        print(f"ecovision-edge {__version__}", flush=True)
         raise typer.Exit
 
 
@@ -108,11 +142,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments[:1]
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that are not UTF-8
     try:
         result = typer.main.get_command(app).main(
             args=arguments, prog_name="ecovision-edge", standalone_mode=False
         )
     except EcovisionError as e:
+        if isinstance(e, _OutputError):
+            _silence(sys.stdout)
         if debug:
             raise
         return _fail(e.message, e.exit_status)
@@ -120,10 +158,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("interrupted", 130)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except BrokenPipeError:  # the reader, `head` for instance, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except _ReaderGoneError:
+        _silence(sys.stdout)
         return 0
     except Exception as e:
+        if type(e).__name__ == "NoArgsIsHelpError":  # Typer's, of no public name
+            sys.stderr.write(f"{e}\n")
+            return 2
         usage = _usage_message(e)
         if usage is None:
             raise
@@ -139,6 +180,13 @@ def _usage_message(error: Exception) -> str | None:
     context = getattr(error, "ctx", None)
     hint = f"; see {context.command_path} --help" if context is not None else ""
     return f"{str(format_message()).rstrip('.')}{hint}"
+
+
+def _silence(stream: TextIO | None) -> None:
+    """Let what a broken stream still holds go nowhere, or the interpreter complains as it ends."""
+    if stream is not None:
+        with contextlib.suppress(OSError):  # no real file: a test's, or an embedder's
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _fail(message: str, status: int) -> int:

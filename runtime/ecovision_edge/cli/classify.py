@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecovision_edge.cli.output import write_json
-from ecovision_edge.errors import ImageReadError, OptionError
+from ecovision_edge.cli.output import printable, write_json
+from ecovision_edge.errors import FrameError, ImageReadError, OptionError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,7 +65,12 @@ def classify(
             failed += 1
             print(f"ecovision-edge: {frame.message}", file=sys.stderr)
             continue
-        prediction = classifier.classify(frame)
+        try:
+            prediction = classifier.classify(frame)
+        except FrameError as e:  # too large a side, for instance
+            failed += 1
+            print(f"ecovision-edge: {printable(name)}: {e.message}", file=sys.stderr)
+            continue
         if json is not None:
             rows.append(_to_json(name, prediction, classifier))
         if str(json) != "-":
@@ -87,7 +92,8 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
                 yield f"demo:{seed}", draw_frame(seed)
         elif text == "-":
             try:
-                yield "-", decode_image(sys.stdin.buffer.read(), "standard input")
+                data = sys.stdin.buffer.read() if sys.stdin is not None else b""
+                yield "-", decode_image(data, "standard input")
             except ImageReadError as e:
                 yield "-", e
         else:
@@ -110,8 +116,7 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
 def _line(name: str, prediction: Prediction, classifier: Classifier, top: int) -> str:
     ranked = sorted(range(len(classifier.labels)), key=lambda i: -prediction.probabilities[i])[:top]
     classes = "  ".join(f"{classifier.labels[i]} {prediction.probabilities[i]:.3f}" for i in ranked)
-    shown = name if name.isprintable() else ascii(name)[1:-1]
-    return f"{shown}  {classes}  {prediction.timings.total_ms:.1f} ms"
+    return f"{printable(name)}  {classes}  {prediction.timings.total_ms:.1f} ms"
 
 
 def _to_json(name: str, prediction: Prediction, classifier: Classifier) -> JsonValue:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ecovision_edge.cli.output import write_json
+from ecovision_edge.cli.output import printable, write_json
 
 if TYPE_CHECKING:
     from ecovision_edge._fields import JsonValue
@@ -55,7 +55,7 @@ def inspect(
         write_json(value, json)
     if str(json) != "-":
         for line in _lines(value, ""):
-            print(line)
+            print(printable(line))
     return 0
 
 

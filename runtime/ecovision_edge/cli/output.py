@@ -9,7 +9,12 @@ from pathlib import Path
 from ecovision_edge._fields import JsonValue, canonical_json
 from ecovision_edge.errors import OptionError
 
-__all__ = ["write_json"]
+__all__ = ["printable", "write_json"]
+
+
+def printable(text: str) -> str:
+    """Foreign text as it may go to a terminal: what is not printable is escaped."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def write_json(value: JsonValue, target: Path) -> None:
@@ -20,10 +25,11 @@ def write_json(value: JsonValue, target: Path) -> None:
     """
     data = canonical_json(value)
     if str(target) == "-":
-        sys.stdout.write(data.decode())
         sys.stdout.flush()
+        sys.stdout.buffer.write(data)  # JSON is UTF-8, whatever the terminal is
+        sys.stdout.buffer.flush()
         return
-    part = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    part = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
         part.write_bytes(data)
         part.replace(target)
