@@ -87,7 +87,7 @@ class Classifier:
         artifact: str = "auto",
         threads: int | None = None,
         providers: Sequence[str] | None = None,
-        spinning: bool = False,
+        spinning: bool = True,
         filter: Filter | None = None,
     ) -> Classifier:
         """Load a bundle's artifact, or a lone model file that carries its contract.
@@ -98,7 +98,8 @@ class Classifier:
                 `auto`: int8 where there is one, else fp32.
             threads: For one inference, 1 to 256; None is the cores this process may use, at most 4.
             providers: onnxruntime execution providers in order of preference; None is the CPU.
-            spinning: Whether idle threads spin (a little faster, at the cost of the rest of the loop).
+            spinning: Whether the engine's threads spin while they wait; False leaves the cores to the rest
+                of the program, and several threads then gain little (see `BackendOptions`).
             filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
                 the bundle hold for the contract's own.
 

@@ -243,7 +243,7 @@ def test_options_out_of_range_are_refused(bundle, options):
 
 def test_options_reach_the_engine(bundle):
     """Threads and providers."""
-    backend = Classifier.load(bundle, threads=2, providers=["CPUExecutionProvider"], spinning=True).backend
+    backend = Classifier.load(bundle, threads=2, providers=["CPUExecutionProvider"], spinning=False).backend
     assert backend.threads == 2
     assert backend.providers == ("CPUExecutionProvider",)
 
