@@ -7,6 +7,7 @@ import http.server
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import unquote
 
 import onnx
@@ -121,6 +122,19 @@ def fake_hub() -> Iterator[FakeHub]:
     hub.stop = stop
     yield hub
     stop()
+
+
+@pytest.fixture
+def here(fake_hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeHub:
+    """The fake hub as this process's hub, with an empty cache and no waiting between retries."""
+    import huggingface_hub.constants
+    import huggingface_hub.utils._http
+
+    monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda _: None)
+    return fake_hub
 
 
 @pytest.fixture(scope="session")

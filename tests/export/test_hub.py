@@ -24,19 +24,6 @@ MINE = "someone/sorter"
 ECOVISION = "AmadFR/ecovision_mobilenetv3"
 
 
-@pytest.fixture
-def here(fake_hub, tmp_path, monkeypatch):
-    """The fake hub as this process's hub, with an empty cache and no waiting between retries."""
-    import huggingface_hub.constants
-    import huggingface_hub.utils._http
-
-    monkeypatch.setenv("HF_ENDPOINT", fake_hub.url)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub.utils._http.time, "sleep", lambda _: None)
-    return fake_hub
-
-
 def pth_bytes(tmp_path: Path) -> bytes:
     """The reference weights as torch.save writes them, without labels."""
     import torch

@@ -10,6 +10,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -29,6 +30,9 @@ from ecovision_edge_export.parity import Budget
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.write import write_folder
+
+if TYPE_CHECKING:
+    from .conftest import FakeHub
 
 Export = Callable[..., ExportResult]
 
@@ -155,6 +159,22 @@ def test_the_fast_filter_is_what_parity_measures(export: Export, tmp_path: Path)
     assert result.parity[0].max_dp > 1e-4
 
 
+def test_weights_from_a_hub_are_exported(
+    export: Export, reference: Checkpoint, here: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """hf:// through the hub: the manifest names file and commit, and parity finds it again."""
+    torch.save(dict(reference.state), tmp_path / "w.pth")
+    here.add("someone/sorter", "deep/best.pth", (tmp_path / "w.pth").read_bytes(), commit="d" * 40)
+    spec = "hf://someone/sorter@main/deep/best.pth"
+    result = export_bundle(ExportOptions(weights=spec, precisions=("fp32",)), tmp_path / "bundle")
+    weights = Bundle.open(tmp_path / "bundle").contract.weights
+    assert weights.source == "hf://someone/sorter/deep/best.pth"
+    assert weights.revision == "d" * 40
+    assert result.manifest.name == "best"
+    here.commits["someone/sorter", "main"] = "e" * 40  # the branch moves on; the bundle's commit stays
+    assert recheck.recheck_parity(tmp_path / "bundle", None)[0].ok
+
+
 def test_a_fine_tune_of_three_classes_is_exported(reference: Checkpoint, tmp_path: Path) -> None:
     """Own labels, own size, own photographs: from a .pth of three classes to a bundle that classifies."""
     state = {k: v.clone() for k, v in reference.state.items()}
@@ -260,6 +280,9 @@ def test_killed_at_any_moment_there_is_the_old_bundle_or_the_new(tmp_path: Path)
         import sys
         from pathlib import Path
         from ecovision_edge_export.write import write_folder
+
+if TYPE_CHECKING:
+    from .conftest import FakeHub
         n = 0
         while True:
             n += 1
