@@ -120,7 +120,7 @@ def _load_safetensors(file: WeightsFile) -> tuple[object, dict[str, str]]:
 
 
 def _load_torch(file: WeightsFile) -> object:
-    if zipfile.is_zipfile(io.BytesIO(file.data)):
+    if _is_archive(file.data):
         _check_archive(file)
     elif file.data[:4] == b"PK\x03\x04":
         raise CheckpointError(
@@ -140,6 +140,13 @@ def _load_torch(file: WeightsFile) -> object:
         # Damaged pickles raise anything: KeyError, EOFError, RuntimeError, UnpicklingError, struct.error, ...
         raise _refusal(file, e) from e
     return loaded
+
+
+def _is_archive(data: bytes) -> bool:
+    try:
+        return zipfile.is_zipfile(io.BytesIO(data))
+    except zipfile.BadZipFile:  # it has the end of an archive, and that is damaged
+        return True
 
 
 def _check_archive(file: WeightsFile) -> None:

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecovision_edge.errors import CheckpointError, MissingDependencyError, OptionError
@@ -392,6 +392,7 @@ def test_a_truncated_file_is_refused(tmp_path, weights, legacy, keep):
     value=st.integers(0, 255),
     extension=st.sampled_from(["pth", "safetensors"]),
 )
+@example(position=1615, value=2, extension="pth")  # the number of disks that a zip archive spans
 def test_damage_in_a_small_file_is_a_checkpoint_error(tmp_path_factory, position, value, extension):
     state = {"features.0.0.weight": torch.zeros(2, 2)}
     buffer = io.BytesIO()

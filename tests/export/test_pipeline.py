@@ -280,9 +280,6 @@ def test_killed_at_any_moment_there_is_the_old_bundle_or_the_new(tmp_path: Path)
         import sys
         from pathlib import Path
         from ecovision_edge_export.write import write_folder
-
-if TYPE_CHECKING:
-    from .conftest import FakeHub
         n = 0
         while True:
             n += 1
@@ -293,14 +290,13 @@ if TYPE_CHECKING:
     """)
     target = tmp_path / "bundle"
     for kill in range(30):
-        process = subprocess.Popen([sys.executable, "-c", code, str(target)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"go\n"
-        for _ in range(kill * 2000):  # another moment each time, without a clock
-            pass
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        command = [sys.executable, "-c", code, str(target)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"go\n"
+            for _ in range(kill * 2000):  # another moment each time, without a clock
+                pass
+            process.send_signal(signal.SIGKILL)
         number = (target / "bundle.json").read_bytes()
         assert names(target) == {"bundle.json", "a", "b"}
         assert (target / "a").read_bytes() == (target / "b").read_bytes() == number * 5000
