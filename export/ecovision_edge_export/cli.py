@@ -139,6 +139,7 @@ def export(
     """
     _require_all()
     from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
+    from ecovision_edge_export.parity import GateClosedError
     from ecovision_edge_export.pipeline import export_bundle
 
     if filter not in ("fast", "pil"):
@@ -167,7 +168,13 @@ def export(
         name=name,
     )
     reporter = ConsoleReporter()
-    result = export_bundle(options, out, reporter)
+    try:
+        result = export_bundle(options, out, reporter)
+    except GateClosedError as e:
+        reporter.console.print(parity_table(e.parity))
+        if json is not None:
+            write_json({"bundle": None, "parity": {p.artifact: p.to_json() for p in e.parity}}, json)
+        raise
     if json is not None:
         write_json(result.to_json(), json)
     reporter.console.print(parity_table(result.parity))

@@ -17,12 +17,22 @@ import numpy.typing as npt
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import ParityError
 from ecovision_edge.images import read_image
 from ecovision_edge.stats import mcnemar_p, wilson_interval
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.dataset import PhotographSet
 
-__all__ = ["Accuracy", "Budget", "Flip", "Parity", "budget_for", "generated_cases", "measure_parity"]
+__all__ = [
+    "Accuracy",
+    "Budget",
+    "Flip",
+    "GateClosedError",
+    "Parity",
+    "budget_for",
+    "generated_cases",
+    "measure_parity",
+]
 
 GENERATED_IMAGES = 128
 FIRM_MARGIN = 0.2
@@ -184,6 +194,14 @@ class Parity:
                 "mcnemar_p": _round(a.p),
             }
         return result
+
+
+class GateClosedError(ParityError):
+    """Parity failed; `parity` has every figure and every flip."""
+
+    def __init__(self, problem: str, parity: tuple[Parity, ...], *, found: str, fix: str) -> None:
+        super().__init__(problem, found=found, fix=fix)
+        self.parity = parity
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ecovision_edge.bundle import MANIFEST_NAME
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import ExportError, ParityError
+from ecovision_edge.errors import ExportError
 from ecovision_edge.golden import Golden
 from ecovision_edge.images import read_image
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest, Precision
@@ -39,7 +39,13 @@ from ecovision_edge_export.checkpoint import REFERENCE, Checkpoint, build_model,
 from ecovision_edge_export.dataset import PhotographSet, choose, list_photographs
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.options import ExportOptions, make_contract
-from ecovision_edge_export.parity import GENERATED_IMAGES, Parity, budget_for, measure_parity
+from ecovision_edge_export.parity import (
+    GENERATED_IMAGES,
+    GateClosedError,
+    Parity,
+    budget_for,
+    measure_parity,
+)
 from ecovision_edge_export.quantize import BlockChoice, blocks_of, choose_fp32_blocks, quantize
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
@@ -96,7 +102,7 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     Raises:
         CheckpointError, DownloadError: the weights.
         OptionError, DatasetError, ImageReadError: the options, the photographs.
-        ParityError: an artifact disagrees with PyTorch by more than its budget; nothing is written.
+        GateClosedError: an artifact disagrees with PyTorch by more than its budget; nothing is written.
         BundleWriteError: `out` is no place to write a bundle to; nothing is changed.
         ExportError, StageError: a stage failed; the message says which.
     """
@@ -269,8 +275,9 @@ def _gate(
         failures = [f"{p.artifact} {failure}" for p in parity for failure in p.failures()]
         if failures and not options.allow_parity_failure:
             flips = [f.image for p in parity if not p.ok for f in p.flips]
-            raise ParityError(
+            raise GateClosedError(
                 "parity failed, nothing was written",
+                parity,
                 found="; ".join(failures) + (f"; flipped: {', '.join(flips[:8])}" if flips else ""),
                 fix="look at the flips (--json has all), give more --calib photographs, raise --fp32-blocks, "
                 "or waive with --allow-parity-failure",

@@ -322,8 +322,14 @@ def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
 ) -> None:
     """One line of error each."""
     monkeypatch.setattr(pipeline, "quantize", ruined(pipeline.quantize))
-    assert main(["export", "--out", str(tmp_path / "a"), "--precision", "int8"]) == 1
+    report = tmp_path / "report.json"
+    command = ["export", "--out", str(tmp_path / "a"), "--precision", "int8", "--json", str(report)]
+    assert main(command) == 1
     assert "parity failed" in capsys.readouterr().err.splitlines()[-1]
+    failed = json.loads(report.read_text())["parity"]["int8-onnx"]
+    assert failed["ok"] is False
+    assert len(failed["flips"]) > 0
+    report.unlink()
     for arguments in (["--weights", "none.pth"], ["--imgsz", "x"], ["--filter", "y"], ["--input", "z"]):
         assert main(["export", "--out", str(tmp_path / "b"), *arguments]) == 2
         assert capsys.readouterr().err.splitlines()[-1].startswith("ecovision-edge: ")
