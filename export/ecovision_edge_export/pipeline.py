@@ -57,6 +57,8 @@ GOLDEN_VECTORS = 4
 FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical inputs
 DEFAULT_FP32_BLOCKS = 4  # where no photograph can tell; see quantize
 
+MIN_OTHERS = 32  # fewer say nothing of an agreement of 99 %
+
 _LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
 
 
@@ -174,7 +176,8 @@ def calibrate(
         with script.stage("calibrate"):
             table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
             script.figure(f"ranges recorded with the reference, from {table.images} photographs")
-            return _with_blocks(table, options.fp32_blocks or table.fp32_blocks)
+            wanted = options.fp32_blocks
+            return _with_blocks(table, table.fp32_blocks if wanted is None else wanted)
     photographs = others = None
     if options.calib is not None:
         listed = list_photographs(options.calib, None, "--calib")
@@ -201,9 +204,10 @@ def calibrate(
         script.figure(f"{len(table.ranges)} tensors over {table.images} {_noun(evidence)}")
     if options.fp32_blocks is not None:
         return _with_blocks(table, options.fp32_blocks)
-    if not others:
+    if others is None or len(others) < MIN_OTHERS:
         script.warn(
-            f"no photographs left to choose fp32 blocks by: {DEFAULT_FP32_BLOCKS} leading blocks stay fp32"
+            f"fewer than {MIN_OTHERS} photographs left to choose fp32 blocks by: "
+            f"{DEFAULT_FP32_BLOCKS} leading blocks stay fp32"
         )
         return _with_blocks(table, DEFAULT_FP32_BLOCKS)
     with script.stage("search"):

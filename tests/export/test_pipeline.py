@@ -24,6 +24,7 @@ from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BundleWriteError, IntegrityError, ParityError, StageError
 from ecovision_edge_export import pipeline, recheck
+from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Budget
@@ -367,3 +368,12 @@ def test_a_library_error_before_any_stage_says_nothing_ran() -> None:
     script = Transcript(pipeline.SilentReporter())
     with pytest.raises(StageError, match=r"before it: nothing"), script.stage("trace"):
         raise RuntimeError("no")
+
+
+def test_blocks_asked_for_are_kept(export: Export, tmp_path: Path) -> None:
+    """--fp32-blocks 0 means none but the stem, with recorded ranges too."""
+    result = export(tmp_path / "b", precisions=("int8",), fp32_blocks=0, allow_parity_failure=True)
+    assert result.manifest.artifacts[0].recipe["fp32_blocks"] == 0
+    recorded = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded").fp32_blocks
+    default = export(tmp_path / "c", precisions=("int8",)).manifest.artifacts[0]
+    assert default.recipe["fp32_blocks"] == recorded
