@@ -4,6 +4,7 @@
 # folder with train/CLASS and val/CLASS; else drawn frames, and the transcript says how weak that evidence is.
 # usage: bash export/quickstart.sh [BUNDLE]       (default: build/reference)
 set -euo pipefail
+if [ -n "${ECOVISION_DATA:-}" ]; then ECOVISION_DATA=$(cd "$ECOVISION_DATA" && pwd); fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=${1:-build/reference}
 
@@ -13,6 +14,6 @@ photographs=()
 if [ -n "${ECOVISION_DATA:-}" ]; then
   photographs=(--calib "$ECOVISION_DATA/train" --val "$ECOVISION_DATA/val")
 fi
-$tool export --weights reference "${photographs[@]}" --out "$out"
+$tool export --weights reference ${photographs[@]+"${photographs[@]}"} --out "$out"
 $tool verify "$out"
 $tool classify demo: --bundle "$out"

@@ -2,6 +2,7 @@
 # Set up .venv and what the tests need from Debian, then run every check: lint, types, layers, tests.
 # usage: bash tests/run.sh [pytest arguments]
 set -euo pipefail
+if [ -n "${ECOVISION_DATA:-}" ]; then ECOVISION_DATA=$(cd "$ECOVISION_DATA" && pwd); export ECOVISION_DATA; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # The emulated Raspberry Pi of tests/arm64 needs these; without root, or elsewhere than on Debian, its tests skip.

@@ -53,9 +53,17 @@ class TorchBaseline:
 
         try:
             with Image.open(path) as image:
-                return self._prepare(ImageOps.exif_transpose(image).convert("RGB"))
+                mode, upright = image.mode, ImageOps.exif_transpose(image).convert("RGB")
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
             raise ImageReadError(f"cannot decode {path}", expected="an image", found=str(e)[:200]) from e
+        if mode.startswith("I"):  # 16 bits: PIL clips what OpenCV scales, so the two sides see two pictures
+            raise ImageReadError(
+                f"cannot judge {path}",
+                expected="8 bits a channel",
+                found=f"PIL mode {mode}",
+                fix="convert it",
+            )
+        return self._prepare(upright)
 
     def prepare_frame(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         """The network input for a frame, `(height, width, 3) uint8 BGR`."""
@@ -79,8 +87,13 @@ class TorchBaseline:
         """Logits `(n, classes)` of `(n, 3, height, width)`."""
         import torch
 
-        with torch.inference_mode():
-            output: npt.NDArray[np.float32] = self._model(batch).numpy()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the same sums on machines with another number of cores
+        try:
+            with torch.inference_mode():
+                output: npt.NDArray[np.float32] = self._model(batch).numpy()
+        finally:
+            torch.set_num_threads(threads)
         return output
 
     def _prepare(self, image: Image.Image) -> torch.Tensor:

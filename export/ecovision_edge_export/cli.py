@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,7 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from ecovision_edge.cli.output import write_json
+from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsoleReporter", "export", "parity"]
 
+MAX_FLIPS = 20  # that are printed; --json has all
 _DEFAULT_MEAN = ",".join(map(str, IMAGENET_MEAN))
 _DEFAULT_STD = ",".join(map(str, IMAGENET_STD))
 
@@ -168,21 +170,23 @@ def export(
         name=name,
     )
     reporter = ConsoleReporter()
+    if json is not None and str(json) != "-" and not json.absolute().parent.is_dir():
+        raise OptionError(
+            f"--json {json}", expected="a file in a folder that is there", found="no such folder"
+        )
     try:
         result = export_bundle(options, out, reporter)
     except GateClosedError as e:
-        reporter.console.print(parity_table(e.parity))
+        _show_parity(reporter.console, e.parity)
         if json is not None:
-            write_json({"bundle": None, "parity": {p.artifact: p.to_json() for p in e.parity}}, json)
+            write_json({"bundle": None, **e.to_json()}, json)
         raise
     if json is not None:
         write_json(result.to_json(), json)
-    reporter.console.print(parity_table(result.parity))
-    for line in ("verify", "inspect", "classify IMAGE --bundle"):
-        command, _, option = line.partition(" ")
-        reporter.console.print(
-            f"  ecovision-edge {command} {option + ' ' if option else ''}{out}", highlight=False
-        )
+    _show_parity(reporter.console, result.parity)
+    bundle = shlex.quote(str(out))
+    for command in (f"verify {bundle}", f"inspect {bundle}", f"classify IMAGE --bundle {bundle}"):
+        reporter.console.print(f"  ecovision-edge {command}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -216,19 +220,27 @@ def parity(
     )
     if json is not None:
         write_json({p.artifact: p.to_json() for p in result}, json)
-    reporter.console.print(parity_table(result))
+    _show_parity(reporter.console, result)
+    return 0 if all(p.ok for p in result) else 1
+
+
+def _show_parity(console: Console, result: Sequence[Parity]) -> None:
+    """The table, the flips by name, and what is not within budget."""
+    console.print(parity_table(result))
     for p in result:
-        for flip in p.flips[:20]:
+        for flip in p.flips[:MAX_FLIPS]:
             truth = f" (is {flip.truth})" if flip.truth else ""
-            reporter.console.print(
-                f"  {p.artifact} {flip.image}: PyTorch {flip.torch_label} {flip.torch_score:.2f}, "
+            console.print(
+                f"  {p.artifact} {printable(flip.image)}: PyTorch {flip.torch_label} {flip.torch_score:.2f}, "
                 f"here {flip.label} {flip.score:.2f}{truth}",
                 markup=False,
                 soft_wrap=True,
             )
+        if len(p.flips) > MAX_FLIPS:
+            console.print(f"  {p.artifact} and {len(p.flips) - MAX_FLIPS} more flips; --json FILE has all")
         for failure in p.failures():
-            reporter.console.print(f"[red]✗[/] {p.artifact} {failure}")
-    return 0 if all(p.ok for p in result) else 1
+            console.print(f"[red]✗[/] {p.artifact} ", end="")
+            console.print(failure, markup=False, soft_wrap=True)
 
 
 def parity_table(result: Sequence[Parity]) -> Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ def list_photographs(folder: Path, labels: Sequence[str] | None, option: str) ->
         DatasetError: no such folder, no image in it, a subfolder that is no label, or a mixture of both.
             `option` is the option that named the folder, for the message.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
         raise DatasetError(f"{option} {folder}", expected="a folder of photographs", found="no such folder")
     found = [Photograph(path, path.relative_to(folder).as_posix()) for path in find_images(folder)]
     if not found:
@@ -71,6 +72,10 @@ def list_photographs(folder: Path, labels: Sequence[str] | None, option: str) ->
             found=f"{len(found) - len(nested)} images beside {len(nested)} in subfolders",
         )
     index = {label.casefold(): i for i, label in enumerate(labels)}
+    if len(index) != len(labels):
+        raise DatasetError(
+            f"{option} {folder}", expected="labels that differ in more than case", found=_short(labels)
+        )
     unknown = sorted({p.name.split("/")[0] for p in nested if p.name.split("/")[0].casefold() not in index})
     if unknown:
         raise DatasetError(

@@ -99,7 +99,17 @@ class ExportOptions:
         _in_range("--max-drop", self.max_drop, 0, 100)
         if self.fp32_blocks is not None:
             _in_range("--fp32-blocks", self.fp32_blocks, 0, 16)
-        parse_resize(self.resize, self.filter)
+        resize = parse_resize(self.resize, self.filter)
+        if resize.shortest is not None and resize.shortest < max(self.size):
+            raise OptionError(
+                "--resize", expected=f"shortest of at least --imgsz, {max(self.size)}", found=resize.shortest
+            )
+        if self.name is not None and not (self.name.isprintable() and 0 < len(self.name) <= 200):
+            raise OptionError("--name", expected="1 to 200 printable characters", found=ascii(self.name)[:60])
+        try:
+            Normalization(self.mean, self.std)
+        except ContractError as e:
+            raise OptionError(f"--mean, --std: {e.message}") from e
 
 
 def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:
@@ -132,10 +142,10 @@ def parse_resize(text: str, resize_filter: Filter) -> ResizeSpec:
     mode, colon, edge = text.partition(":")
     if mode == "squash" and not colon:
         return ResizeSpec(filter=resize_filter)
-    if mode == "shortest" and edge.isascii() and edge.isdigit() and len(edge) <= 5 and int(edge) > 0:
+    if mode == "shortest" and edge.isascii() and edge.isdigit() and len(edge) <= 4 and 0 < int(edge) <= 4096:
         return ResizeSpec("shortest", int(edge), resize_filter)
     raise OptionError(
-        "--resize", expected="squash or shortest:PIXELS, as shortest:256", found=ascii(text)[:40]
+        "--resize", expected="squash or shortest:PIXELS (up to 4096), as shortest:256", found=ascii(text)[:40]
     )
 
 

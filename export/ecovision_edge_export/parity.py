@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import ParityError
+from ecovision_edge.errors import OptionError, ParityError
 from ecovision_edge.images import read_image
 from ecovision_edge.stats import mcnemar_p, wilson_interval
 from ecovision_edge_export.baseline import TorchBaseline
@@ -59,7 +59,14 @@ class Budget:
 
 
 def budget_for(precision: str, *, agree: float = 98.0, max_drop: float = 0.5) -> Budget:
-    """The budget of an artifact; `agree` (per cent) and `max_drop` (points) are for int8."""
+    """The budget of an artifact; `agree` (per cent) and `max_drop` (points) are for int8.
+
+    Raises:
+        OptionError: `agree` or `max_drop` outside 0 to 100.
+    """
+    for option, value in (("--agree", agree), ("--max-drop", max_drop)):
+        if not 0 <= value <= 100:
+            raise OptionError(option, expected="0 to 100", found=value)
     if precision == "fp32":
         return Budget(agreement=0.998, max_dlogit=1e-3)
     return Budget(agreement=agree / 100, max_drop=max_drop)
@@ -113,7 +120,8 @@ class Parity:
         agreed: Those of `judged` with the same first class.
         max_dp: Largest difference of any probability, over all images and classes.
         mean_dp: Mean over images of the largest difference of any probability.
-        max_dlogit: Largest difference of a logit on identical input tensors.
+        max_dlogit: Largest difference of a logit on identical input tensors, of `tensors` of the images.
+        tensors: On how many images that was measured, evenly spread.
         flips: Every image with another first class.
         accuracy: Where all images have labels.
         budget: What it was judged by.
@@ -127,6 +135,7 @@ class Parity:
     max_dp: float
     mean_dp: float
     max_dlogit: float
+    tensors: int
     flips: tuple[Flip, ...]
     accuracy: Accuracy | None
     budget: Budget
@@ -140,12 +149,20 @@ class Parity:
         """Each part of the budget that is not met, as `expected ..., found ...`."""
         wrong = []
         b = self.budget
-        if self.agreement < b.agreement:
+        if self.judged == 0:
+            return (
+                "agreement: PyTorch is firm on none of the drawn frames, so nothing is proved; give --val",
+            )
+        if not self.agreement >= b.agreement:
             wrong.append(
                 f"agreement: expected >= {100 * b.agreement:g} %, found {100 * self.agreement:.2f} % "
                 f"({self.judged - self.agreed} of {self.judged} flipped)"
             )
-        if b.max_drop is not None and self.accuracy is not None and self.accuracy.drop_points > b.max_drop:
+        if (
+            b.max_drop is not None
+            and self.accuracy is not None
+            and not self.accuracy.drop_points <= b.max_drop
+        ):
             wrong.append(
                 f"accuracy drop: expected <= {b.max_drop:g} points, found {self.accuracy.drop_points:.2f}"
             )
@@ -176,6 +193,7 @@ class Parity:
             "max_dp": _round(self.max_dp),
             "mean_dp": _round(self.mean_dp),
             "max_dlogit_same_input": _round(self.max_dlogit),
+            "same_inputs": self.tensors,
             "budget": {
                 "agreement": self.budget.agreement,
                 "max_drop_points": self.budget.max_drop,
@@ -199,9 +217,22 @@ class Parity:
 class GateClosedError(ParityError):
     """Parity failed; `parity` has every figure and every flip."""
 
-    def __init__(self, problem: str, parity: tuple[Parity, ...], *, found: str, fix: str) -> None:
+    def __init__(
+        self,
+        problem: str,
+        parity: tuple[Parity, ...],
+        transcript: Mapping[str, JsonValue],
+        *,
+        found: str,
+        fix: str,
+    ) -> None:
         super().__init__(problem, found=found, fix=fix)
         self.parity = parity
+        self.transcript = transcript
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Every figure and flip, and the stages and warnings so far."""
+        return {"parity": {p.artifact: p.to_json() for p in self.parity}, **self.transcript}
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +312,15 @@ def measure_parity(
     evidence: Literal["photographs", "generated"] = "generated" if photographs is None else "photographs"
     return tuple(
         _compare(
-            name, evidence, cases, expected, np.concatenate(rows[name]), classifier, budget, dlogit[name]
+            name,
+            evidence,
+            cases,
+            expected,
+            np.concatenate(rows[name]),
+            classifier,
+            budget,
+            dlogit[name],
+            len(range(0, len(cases), every)),
         )
         for name, (classifier, budget) in artifacts.items()
     )
@@ -296,6 +335,7 @@ def _compare(
     classifier: Classifier,
     budget: Budget,
     max_dlogit: float,
+    tensors: int,
 ) -> Parity:
     p, q = classifier.probabilities(expected), classifier.probabilities(found)
     first, second = p.argmax(1), q.argmax(1)
@@ -324,6 +364,7 @@ def _compare(
         max_dp=float(largest.max()),
         mean_dp=float(largest.mean()),
         max_dlogit=max_dlogit,
+        tensors=tensors,
         flips=flips,
         accuracy=_accuracy(cases, first, second),
         budget=budget,

@@ -46,7 +46,15 @@ from ecovision_edge_export.parity import (
     budget_for,
     measure_parity,
 )
-from ecovision_edge_export.quantize import BlockChoice, blocks_of, choose_fp32_blocks, quantize
+from ecovision_edge_export.quantize import (
+    MAX_FP32_BLOCKS,
+    MIN_AGREEMENT,
+    MIN_SQNR_DB,
+    BlockChoice,
+    blocks_of,
+    choose_fp32_blocks,
+    quantize,
+)
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.write import check_target, write_folder
@@ -58,6 +66,7 @@ FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical i
 DEFAULT_FP32_BLOCKS = 4  # where no photograph can tell; see quantize
 
 MIN_OTHERS = 32  # fewer say nothing of an agreement of 99 %
+MAX_OTHERS = 256  # held in memory: 40 MB at 224 x 224 uint8
 
 _LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
 
@@ -76,6 +85,7 @@ class ExportResult:
         return {
             "bundle": self.path.name,
             "name": self.manifest.name,
+            "contract": self.manifest.contract.to_json(),
             "artifacts": [a.to_json() for a in self.manifest.artifacts],
             "parity": {p.artifact: p.to_json() for p in self.parity},
             "provenance": dict(self.manifest.provenance),
@@ -117,13 +127,16 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         for note in checkpoint.notes:
             script.warn(note)
     val = list_photographs(options.val, contract.labels, "--val") if options.val else None
+    calib = list_photographs(options.calib, None, "--calib") if options.calib else None
+    for warning in _doubts(options, checkpoint, contract, val):
+        script.warn(warning)
     graph = prepare_graph(checkpoint, contract, script)
     made = []
     if "fp32" in options.precisions:
         made.append(_Made("fp32", finish(graph, contract), {}))
     table: CalibrationTable | None = None
     if "int8" in options.precisions:
-        table = calibrate(options, contract, graph, script)
+        table = calibrate(options, contract, graph, calib, script)
         with script.stage("quantize"):
             assert table.fp32_blocks is not None
             int8 = quantize(graph, table, table.fp32_blocks)
@@ -137,6 +150,20 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         total = sum(map(len, files.values()))
         script.figure(f"{out.name}, {len(files)} files, {total / 1e6:.1f} MB, verified")
     return ExportResult(out, manifest, parity, script.to_json())
+
+
+def _doubts(
+    options: ExportOptions, checkpoint: Checkpoint, contract: Contract, val: PhotographSet | None
+) -> Iterator[str]:
+    """What the options leave unproved, or contradict."""
+    if checkpoint.labels is not None and contract.labels != checkpoint.labels:
+        yield f"--labels are not those in the checkpoint ({', '.join(checkpoint.labels[:4])}, ...): they win"
+    if checkpoint.labels is None and options.labels is None:
+        yield "the checkpoint says no labels; those of EcoVision are taken for its ten classes"
+    if val is not None and not val.labelled:
+        yield "--val has no folder a class: agreement is judged, accuracy is not"
+    if options.calib is not None and "int8" not in options.precisions:
+        yield "--calib is for int8 alone, and not used"
 
 
 def prepare_graph(checkpoint: Checkpoint, contract: Contract, script: Transcript) -> onnx.ModelProto:
@@ -165,23 +192,26 @@ def finish(model: onnx.ModelProto, contract: Contract) -> bytes:
 
 
 def calibrate(
-    options: ExportOptions, contract: Contract, graph: onnx.ModelProto, script: Transcript
+    options: ExportOptions,
+    contract: Contract,
+    graph: onnx.ModelProto,
+    calib: PhotographSet | None,
+    script: Transcript,
 ) -> CalibrationTable:
     """Ranges, and the number of leading blocks to keep in fp32.
 
-    From the photographs of `--calib`; else, for the reference, from the table that was recorded with it; else
+    From the photographs in `calib`; else, for the reference, from the table that was recorded with it; else
     from drawn frames, which is weak, and said.
     """
-    if options.calib is None and _recorded_fits(options):
+    if calib is None and _recorded_fits(options):
         with script.stage("calibrate"):
             table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
             script.figure(f"ranges recorded with the reference, from {table.images} photographs")
             wanted = options.fp32_blocks
             return _with_blocks(table, table.fp32_blocks if wanted is None else wanted)
     photographs = others = None
-    if options.calib is not None:
-        listed = list_photographs(options.calib, None, "--calib")
-        photographs, others = choose(listed, options.calib_size, options.seed)
+    if calib is not None:
+        photographs, others = choose(calib, options.calib_size, options.seed)
         if len(photographs) < options.calib_size:
             script.warn(
                 f"--calib has {len(photographs)} photographs, fewer than the {options.calib_size} asked for"
@@ -211,11 +241,22 @@ def calibrate(
         )
         return _with_blocks(table, DEFAULT_FP32_BLOCKS)
     with script.stage("search"):
-        rows = choose_fp32_blocks(graph, table, list(_network_inputs(preprocessor, others)))
+        others = PhotographSet(others.photographs[:MAX_OTHERS])
+        rows = choose_fp32_blocks(
+            graph,
+            table,
+            list(_network_inputs(preprocessor, others)),
+            lambda tried: script.progress("search", tried, MAX_FP32_BLOCKS),
+        )
         chosen = rows[-1]
         script.figure(
             f"{chosen.fp32_blocks} blocks in fp32: agreement {100 * chosen.agreement:.1f} %, "
             f"SQNR {chosen.sqnr_db:.1f} dB on {len(others)} other photographs{_tried(rows)}"
+        )
+    if not chosen.good:
+        script.warn(
+            f"{chosen.fp32_blocks} blocks in fp32 are the most that were tried, and not enough: expected "
+            f"agreement >= {100 * MIN_AGREEMENT:g} % and SQNR >= {MIN_SQNR_DB:g} dB; the gate judges"
         )
     return _with_blocks(table, chosen.fp32_blocks)
 
@@ -261,7 +302,7 @@ def _gate(
     with script.stage("parity"):
         artifacts = {
             m.name: (
-                Classifier(OnnxBackend(m.data, BackendOptions()), artifact=m.name),
+                Classifier(OnnxBackend(m.data, BackendOptions(threads=1)), artifact=m.name),
                 budget_for(m.precision, agree=options.agree, max_drop=options.max_drop),
             )
             for m in made
@@ -282,9 +323,9 @@ def _gate(
             raise GateClosedError(
                 "parity failed, nothing was written",
                 parity,
+                script.to_json(),
                 found="; ".join(failures) + (f"; flipped: {', '.join(flips[:8])}" if flips else ""),
-                fix="look at the flips (--json has all), give more --calib photographs, raise --fp32-blocks, "
-                "or waive with --allow-parity-failure",
+                fix=_advice(parity),
             )
     for failure in failures:
         script.warn(f"waived by --allow-parity-failure: {failure}")
@@ -372,6 +413,14 @@ def _calibration_json(table: CalibrationTable | None) -> JsonValue:
     return {"evidence": table.evidence, "images": table.images, "digest": table.digest}
 
 
+def _advice(parity: tuple[Parity, ...]) -> str:
+    """What to do about a closed gate."""
+    ways = ["look at the flips (--json has all)"] if any(p.flips for p in parity) else []
+    if any(not p.ok and p.judged and p.artifact.startswith("int8") for p in parity):
+        ways += ["give more --calib photographs", "raise --fp32-blocks"]
+    return ", ".join([*ways, "or waive it with --allow-parity-failure"])
+
+
 def _golden_tolerance(parity: Parity) -> float:
     """How far a device's logits may be from the golden ones: as far as this artifact's are from PyTorch's.
 
@@ -381,8 +430,8 @@ def _golden_tolerance(parity: Parity) -> float:
 
 
 def _tried(rows: tuple[BlockChoice, ...]) -> str:
-    before = [f"{r.fp32_blocks}: {100 * r.agreement:.1f} %" for r in rows[:-1]]
-    return f" (fewer: {', '.join(before)})" if before else ""
+    before = [f"{r.fp32_blocks}: {100 * r.agreement:.1f} %, {r.sqnr_db:.1f} dB" for r in rows[:-1]]
+    return f" (fewer: {'; '.join(before)})" if before else ""
 
 
 def _noun(evidence: str) -> str:

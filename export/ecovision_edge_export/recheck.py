@@ -46,7 +46,12 @@ def recheck_parity(
     with script.stage("load"):
         bundle = Bundle.open(path)
         source = bundle.contract.weights
-        checkpoint = load_checkpoint(weights or _spec(source))
+        try:
+            checkpoint = load_checkpoint(weights or _spec(source))
+        except CheckpointError as e:
+            raise CheckpointError(
+                e.message, fix="give the checkpoint that the bundle was exported from with --weights"
+            ) from e
         if checkpoint.source.sha256 != source.sha256:
             raise CheckpointError(
                 "not the checkpoint that this bundle was exported from",

@@ -17,6 +17,7 @@ from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.checkpoint import REFERENCE, load_checkpoint
+from ecovision_edge_export.dataset import list_photographs
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, calibrate, export_bundle, prepare_graph
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
@@ -33,7 +34,8 @@ def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationT
     checkpoint = load_checkpoint(REFERENCE)
     contract = make_contract(options, checkpoint)
     script = Transcript(reporter or SilentReporter())
-    return calibrate(options, contract, prepare_graph(checkpoint, contract, script), script)
+    photographs = list_photographs(calib, None, "--calib")
+    return calibrate(options, contract, prepare_graph(checkpoint, contract, script), photographs, script)
 
 
 def export_shipped(out: Path, val: Path | None = None, reporter: Reporter | None = None) -> ExportResult:

@@ -74,6 +74,9 @@ class Transcript:
         except EcovisionError:
             self._reporter.failed(name)
             raise
+        except (KeyboardInterrupt, SystemExit):
+            self._reporter.failed(name)
+            raise
         except Exception as e:
             self._reporter.failed(name)
             before = ", ".join(n for n, _ in self._done) or "nothing"

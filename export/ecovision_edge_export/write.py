@@ -13,30 +13,46 @@ from pathlib import Path
 from ecovision_edge.bundle import MANIFEST_NAME
 from ecovision_edge.errors import BundleWriteError, EcovisionError
 
-__all__ = ["check_target", "write_folder"]
+__all__ = ["TargetError", "check_target", "write_folder"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 
 
+class TargetError(BundleWriteError):
+    """The folder asked for is none to write a bundle to."""
+
+    exit_status = 2
+
+
 def check_target(target: Path) -> None:
-    """Refuse a target that must not be replaced; before any work is done.
+    """Refuse a target that must not be replaced, or cannot be written; before any work is done.
 
     Raises:
-        BundleWriteError: it is a file, or a folder with something in it that is no bundle.
+        TargetError: it is a file, a folder with something in it that is no bundle, the current folder, or in
+            a place that cannot be written to.
     """
-    if target.is_dir():
-        names = {p.name for p in target.iterdir()}
-        if not names or MANIFEST_NAME in names:
-            return
-        found = f"a folder with {', '.join(sorted(names)[:3])}"
-    elif os.path.lexists(target):
-        found = "something that is no folder"
-    else:
-        return
-    raise BundleWriteError(
-        f"will not replace {target}",
-        expected="a new or empty folder, or a bundle",
+    try:
+        real = target.resolve()
+        if Path.cwd().is_relative_to(real):
+            found = "the current folder, or one that it is in"
+        elif real.is_dir():
+            names = {p.name for p in real.iterdir()}
+            if not names or MANIFEST_NAME in names:
+                return
+            found = f"a folder with {', '.join(sorted(names)[:3])}"
+        elif os.path.lexists(real):
+            found = "something that is no folder"
+        else:
+            parent = next(p for p in real.parents if p.exists())
+            if os.access(parent, os.W_OK | os.X_OK):
+                return
+            found = f"{parent}, which cannot be written to"
+    except (OSError, RuntimeError, ValueError) as e:  # RuntimeError: a loop of links, before Python 3.13
+        raise TargetError(f"--out {target}", expected="a folder's path", found=str(e)) from e
+    raise TargetError(
+        f"will not write to {target}",
+        expected="a new or empty folder, or a bundle to replace",
         found=found,
         fix="choose another --out",
     )
@@ -51,7 +67,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Pat
         BundleWriteError: the disk says no; what was there before is untouched.
     """
     check_target(target)
-    target = target.absolute()
+    target = target.resolve()  # a link to a bundle stays, and leads to the new one
     folder: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,8 +85,8 @@ def write_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Pat
         raise BundleWriteError(
             f"cannot write {target}",
             expected="a place to write to",
-            found=e.strerror or str(e),
-            fix="nothing was changed",
+            found=f"{e.strerror or e}; nothing was changed",
+            fix="choose another --out, or make room",
         ) from e
     finally:
         if folder is not None:
@@ -84,7 +100,8 @@ def _put_in_place(folder: Path, target: Path) -> None:
         return
     if _exchange(folder, target):
         return  # the old bundle is now in `folder`, and removed with it
-    # No such call here (not Linux, or an old file system): two steps, the old one kept until the second.
+    # No such call here (not Linux, or an old file system): two steps. A kill between them leaves the old
+    # bundle beside its place, under a hidden name that ends in .old.
     old = folder.with_suffix(".old")
     target.rename(old)
     try:

@@ -28,6 +28,9 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
         ├── StageError (RuntimeError)          a stage failed; says which, and what ran before it
         └── ParityError (RuntimeError)         the exported model disagrees with PyTorch
 
+The exporter refines two of them where it raises them: `TargetError`, a `BundleWriteError`, and
+`GateClosedError`, a `ParityError` that carries the figures.
+
 `exit_status` is what the command line returns for it: 1 for a check that failed, 2 for misuse.
 """
 

@@ -154,5 +154,6 @@ def compare_golden(
         "same bits" if same_bits else f"max |dlogit| {worst:.2g} (allowed {tolerance:g}), {flips} flips"
     )
     if entry.precision == "int8" and cpu.u8s8_saturates is not False:
-        detail += "; this CPU has no VNNI, so int8 sums may be clipped: prefer --artifact fp32 here"
+        which = "this CPU has no VNNI" if cpu.u8s8_saturates else "whether this CPU has VNNI is not known"
+        detail += f"; {which}, so int8 sums may be clipped: fp32 may be the better choice here"
     return Check(name, worst <= tolerance and flips == 0, detail)

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from ecovision_edge import Classifier
-from ecovision_edge.backends import BackendOptions
 from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import CheckpointError, ImageReadError
+from ecovision_edge.errors import CheckpointError, ImageReadError, OptionError
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.dataset import list_photographs
@@ -145,6 +144,7 @@ def figures(**changes: object) -> Parity:
         "max_dp": 0.2,
         "mean_dp": 0.01,
         "max_dlogit": 0.5,
+        "tensors": 200,
         "flips": (),
         "accuracy": Accuracy(200, 180, 179, 2, 1),
         "budget": budget_for("int8"),
@@ -198,7 +198,17 @@ def test_another_checkpoint_is_refused(exported: ExportResult, reference: Checkp
         recheck_parity(exported.path, None, weights=str(tmp_path / "other.pth"))
 
 
-def test_options_reach_the_engine(exported: ExportResult) -> None:
-    """Threads are those asked for."""
-    assert Classifier.load(exported.path, threads=1).backend.threads == 1
-    assert BackendOptions(threads=2).threads == 2
+@pytest.mark.parametrize("option", [{"agree": float("nan")}, {"max_drop": float("nan")}, {"agree": 101}])
+def test_a_budget_that_is_no_number_is_refused(exported: ExportResult, option: dict[str, float]) -> None:
+    """Not a number would let everything through."""
+    with pytest.raises(OptionError, match="expected 0 to 100"):
+        recheck_parity(exported.path, None, **option)
+
+
+def test_sixteen_bits_a_channel_are_refused(
+    baseline: TorchBaseline, fp32: Classifier, tmp_path: Path
+) -> None:
+    """PIL clips them and OpenCV scales them: neither side is to blame."""
+    cv2.imwrite(str(tmp_path / "deep.png"), np.full((64, 64), 30000, np.uint16))
+    with pytest.raises(ImageReadError, match="expected 8 bits a channel"):
+        measure(baseline, {"fp32": fp32}, tmp_path, fp32.labels)

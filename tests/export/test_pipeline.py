@@ -77,7 +77,7 @@ def test_a_bundle_is_whole_and_verifies(exported: ExportResult) -> None:
 
 
 def test_the_same_inputs_give_the_same_bytes(export: Export, exported: ExportResult, tmp_path: Path) -> None:
-    """Every file but the manifest's parity figures: models, golden vectors; twice the same, manifest too."""
+    """Twice all files are the same; models and golden vectors also on another set of drawn frames."""
     first, second = export(tmp_path / "a"), export(tmp_path / "b")
     for name in names(first.path):
         assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
@@ -237,9 +237,31 @@ def test_something_that_is_no_bundle_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"mine")
     for target in (tmp_path / "photos", tmp_path / "photos" / "a.jpg"):
-        with pytest.raises(BundleWriteError, match="will not replace"):
+        with pytest.raises(BundleWriteError, match="will not write to"):
             export_bundle(ExportOptions(weights="reference"), target)
     assert (tmp_path / "photos" / "a.jpg").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("out", [".", "..", "x" * 300])
+def test_a_place_that_is_none_for_a_bundle_is_misuse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], out: str
+) -> None:
+    """The current folder, its parent, a name that is too long: one line, status 2, nothing done."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["export", "--out", out]) == 2
+    assert "--out" in capsys.readouterr().err.splitlines()[-1]
+    assert names(tmp_path) == {"here"}
+
+
+def test_a_link_to_a_bundle_stays_a_link(tmp_path: Path) -> None:
+    """And leads to the new bundle."""
+    write_folder(tmp_path / "real", {"bundle.json": b"1"}, lambda folder: None)
+    (tmp_path / "link").symlink_to("real")
+    write_folder(tmp_path / "link", {"bundle.json": b"2"}, lambda folder: None)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real" / "bundle.json").read_bytes() == b"2"
+    assert names(tmp_path) == {"real", "link"}
 
 
 def test_what_fails_verification_is_not_put_in_place(tmp_path: Path) -> None:
@@ -271,7 +293,7 @@ def test_a_bundle_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_place_that_cannot_be_written_to_is_one_error(tmp_path: Path) -> None:
     """A file where a folder should be."""
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BundleWriteError, match="nothing was changed"):
+    with pytest.raises(BundleWriteError, match="choose another --out"):
         write_folder(tmp_path / "file" / "b", {"bundle.json": b""}, lambda folder: None)
 
 
@@ -331,7 +353,16 @@ def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
     assert failed["ok"] is False
     assert len(failed["flips"]) > 0
     report.unlink()
-    for arguments in (["--weights", "none.pth"], ["--imgsz", "x"], ["--filter", "y"], ["--input", "z"]):
+    for arguments in (
+        ["--weights", "none.pth"],
+        ["--imgsz", "x"],
+        ["--filter", "y"],
+        ["--input", "z"],
+        ["--std", "0,1,1"],
+        ["--resize", "shortest:100"],
+        ["--name", "a\tb"],
+        ["--json", "none/x.json"],
+    ):
         assert main(["export", "--out", str(tmp_path / "b"), *arguments]) == 2
         assert capsys.readouterr().err.splitlines()[-1].startswith("ecovision-edge: ")
     assert names(tmp_path) == set()

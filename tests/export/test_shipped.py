@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 
-from ecovision_edge import Bundle, Classifier, verify_bundle
+from ecovision_edge import Bundle, verify_bundle
 from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.device import read_cpu
+from ecovision_edge_export.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult
+from ecovision_edge_export.recheck import recheck_parity
 from ecovision_edge_export.shipped import export_shipped
 
 
@@ -65,15 +67,16 @@ def test_its_parity_was_measured_on_photographs(shipped: Bundle) -> None:
 
 
 def test_its_parity_is_still_what_it_says(shipped: Bundle, photographs: Path) -> None:
-    """On 40 photographs of each class its accuracy is that of its manifest."""
-    labels = shipped.contract.labels
-    classifier = Classifier.load()
-    from ecovision_edge import read_image
-
-    right = total = 0
-    for label in labels:
-        for path in sorted((photographs / "val" / label).iterdir())[:40]:
-            right += classifier.classify(read_image(path)).label == label
-            total += 1
-    low, high = shipped.manifest.artifacts[0].parity["accuracy"]["artifact"]["wilson95"]  # type: ignore[index,call-overload]
-    assert low - 0.04 <= right / total <= high + 0.04  # 400 of its 1,212, evenly by class
+    """Measured again on all validation photographs, where they are those of its manifest."""
+    (entry,) = shipped.manifest.artifacts
+    recorded = shipped.manifest.provenance["validation"]
+    assert isinstance(recorded, dict)
+    val = list_photographs(photographs / "val", shipped.contract.labels, "--val")
+    (parity,) = recheck_parity(shipped.path, photographs / "val")
+    assert parity.ok
+    if recorded["digest"] == val.digest():  # else other photographs, on which the budget is what counts
+        found = parity.summary()
+        assert (found["images"], found["judged"]) == (entry.parity["images"], entry.parity["judged"])
+        # A last bit of fp32 on another CPU may move a photograph or two across a border.
+        assert abs(parity.agreed - entry.parity["agreed"]) <= 3  # type: ignore[operator]
+        assert parity.max_dp == pytest.approx(entry.parity["max_dp"], abs=0.05)

@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from ecovision_edge._version import __version__
-from ecovision_edge.errors import EcovisionError
+from ecovision_edge.errors import EcovisionError, OptionError
 
 __all__ = ["COMMANDS", "main"]
 
@@ -61,6 +61,8 @@ def _output_errors() -> Iterator[None]:
     except OSError as e:
         if isinstance(e, EcovisionError):
             raise
+        if e.filename is not None:  # a file's error, of which standard output has none
+            raise OptionError(f"cannot use {e.filename}", found=e.strerror or str(e)) from e
         raise _OutputError("cannot write the output", found=e.strerror or str(e)) from e
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +99,8 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
                 yield "-", e
         else:
             path = Path(text)
-            found = find_images(path) if path.is_dir() else iter([path])
+            # Path.is_dir raises over names that are too long.
+            found = find_images(path) if os.path.isdir(path) else iter([path])  # noqa: PTH112
             count = 0
             for file in found:
                 count += 1

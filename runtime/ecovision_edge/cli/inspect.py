@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -33,7 +34,7 @@ def inspect(
     from ecovision_edge.classifier import Classifier
 
     target = path or embedded_bundle_path()
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises over names that are too long
         manifest = Bundle.open(target).manifest
         value = cast(
             "dict[str, JsonValue]",
