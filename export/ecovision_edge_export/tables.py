@@ -15,7 +15,7 @@ def parity_rows(parity: Sequence[Parity]) -> list[list[str]]:
     rows = [
         ["", "PyTorch", *(p.artifact for p in parity)],
         ["top-1 agreement", "", *(f"{100 * p.agreement:.2f} % of {p.judged}" for p in parity)],
-        ["flips", "", *(str(len(p.flips)) for p in parity)],
+        ["flips", "", *(f"{len(p.flips)} of {p.images}" for p in parity)],
         ["max |dp|", "", *(f"{p.max_dp:.4f}" for p in parity)],
         ["mean |dp|", "", *(f"{p.mean_dp:.4f}" for p in parity)],
         ["max |dlogit|, same input", "", *(f"{p.max_dlogit:.2g}" for p in parity)],
