@@ -59,6 +59,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
+from ecovision_edge.images import IMAGE_SUFFIXES, find_images
 from ecovision_edge.preprocess import Preprocessor, resize
 
 __all__ = ["Model", "Row", "camera_frame", "main", "measure", "photographs", "to_markdown"]
@@ -68,7 +69,6 @@ Resizer: TypeAlias = Callable[[Image], Image]
 
 REFERENCE = "PIL"
 SIZES = ((256, 256), (512, 384), (640, 480), (800, 600), (1280, 720), (1280, 960), (1920, 1080), (2000, 1500))
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 TILES = 128  # photographs that the mosaics are made of
 SEED = 20240229  # any number; it fixes the choice of photographs, the mosaics and the order of measuring
 
@@ -160,10 +160,10 @@ def photographs(folder: Path, limit: int) -> list[Path]:
     Raises:
         ImageReadError: None there.
     """
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES)
+    found = sorted(find_images(folder))
     if not found:
         raise ImageReadError(
-            "no photographs", expected=f"{', '.join(sorted(SUFFIXES))} files in {folder}", found="none"
+            "no photographs", expected=f"{', '.join(sorted(IMAGE_SUFFIXES))} files in {folder}", found="none"
         )
     random.Random(SEED).shuffle(found)  # noqa: S311 - a sample, not a secret
     return found[:limit]

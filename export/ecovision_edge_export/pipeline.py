@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import platform
@@ -283,7 +284,7 @@ def _recorded_fits(options: ExportOptions) -> bool:
 
 def _with_blocks(table: CalibrationTable, blocks: int | None) -> CalibrationTable:
     chosen = DEFAULT_FP32_BLOCKS if blocks is None else blocks
-    return CalibrationTable(table.ranges, table.images, table.digest, table.evidence, chosen)
+    return dataclasses.replace(table, fp32_blocks=chosen)
 
 
 def _gate(
