@@ -96,7 +96,7 @@ def test_a_pi_classifies_an_image_as_this_machine_does(pi: Pi, tmp_path: Path) -
 
 @pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
 def test_the_integer_part_gives_the_same_bits(pi: Pi, cpu: str, tmp_path: Path) -> None:
-    """From the first quantized tensor on, an Arm core and x86 with VNNI agree in every bit."""
+    """On drawn frames, from the first quantized tensor on, Arm and x86 with VNNI agree in every bit."""
     if read_cpu().u8s8_saturates:
         pytest.skip("cannot here: this x86 CPU has no VNNI, its own integer sums are clipped")
     model, tensors = integer_part()
