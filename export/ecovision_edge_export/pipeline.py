@@ -21,6 +21,7 @@ from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.bundle import MANIFEST_NAME
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.device import KERNEL_FEATURES, read_cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError
 from ecovision_edge.golden import Golden
@@ -38,6 +39,7 @@ from ecovision_edge_export.calibrate import (
 from ecovision_edge_export.card import write_card
 from ecovision_edge_export.checkpoint import REFERENCE, Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.dataset import PhotographSet, choose, list_photographs
+from ecovision_edge_export.exact import as_devices_compute
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity import (
@@ -96,10 +98,11 @@ class ExportResult:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """A finished model file and how it was made."""
+    """A finished model file and how it was made; gate and golden vectors run `judged`: see `exact`."""
 
     precision: Precision
     data: bytes
+    judged: bytes
     recipe: dict[str, JsonValue]
 
     @property
@@ -134,16 +137,23 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     graph = prepare_graph(checkpoint, contract, script)
     made = []
     if "fp32" in options.precisions:
-        made.append(_Made("fp32", finish(graph, contract), {}))
+        fp32 = finish(graph, contract)
+        made.append(_Made("fp32", fp32, fp32, {}))
     table: CalibrationTable | None = None
     if "int8" in options.precisions:
         table = calibrate(options, contract, graph, calib, script)
         with script.stage("quantize"):
             assert table.fp32_blocks is not None
             int8 = quantize(graph, table, table.fp32_blocks)
-            made.append(_Made("int8", finish(int8, contract), _recipe(table)))
+            judged = finish(as_devices_compute(int8), contract)
+            made.append(_Made("int8", finish(int8, contract), judged, _recipe(table)))
             kept = sum(b <= table.fp32_blocks for b in blocks_of(graph).values())
             script.figure(f"QDQ u8s8 per channel, blocks 0-{table.fp32_blocks} ({kept} nodes) in fp32")
+        if read_cpu().u8s8_saturates is not False:
+            script.warn(
+                "this CPU may clip int8 sums (no VNNI): parity and golden vectors are those of exact sums, "
+                "as Arm and x86 with VNNI give; on this machine prefer fp32"
+            )
     parity = _gate(options, checkpoint, contract, made, val, script)
     manifest, files = _assemble(options, contract, made, parity, table, val)
     with script.stage("write"):
@@ -303,7 +313,7 @@ def _gate(
     with script.stage("parity"):
         artifacts = {
             m.name: (
-                Classifier(OnnxBackend(m.data, BackendOptions(threads=1)), artifact=m.name),
+                Classifier(OnnxBackend(m.judged, BackendOptions(threads=1)), artifact=m.name),
                 budget_for(m.precision, agree=options.agree, max_drop=options.max_drop),
             )
             for m in made
@@ -344,7 +354,7 @@ def _assemble(
     """The manifest, and every file of the bundle by name."""
     inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
     # One thread: the device's self-test must not depend on how sums were split here.
-    backends = {m.name: OnnxBackend(m.data, BackendOptions(threads=1)) for m in made}
+    backends = {m.name: OnnxBackend(m.judged, BackendOptions(threads=1)) for m in made}
     logits = {
         name: np.concatenate([backend.run(inputs[i : i + 1]) for i in range(len(inputs))])
         for name, backend in backends.items()
@@ -371,6 +381,7 @@ def _assemble(
         "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "cpu_features": [*sorted(read_cpu().features & KERNEL_FEATURES)],
         "seed": options.seed,
         "calibration": _calibration_json(table),
         "validation": {

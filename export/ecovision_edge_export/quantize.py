@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from ecovision_edge_export.additions import align_additions, quantized_additions
 from ecovision_edge_export.calibrate import CalibrationTable, onnx_session
+from ecovision_edge_export.exact import as_devices_compute
 
 __all__ = ["BlockChoice", "blocks_of", "choose_fp32_blocks", "quantize"]
 
@@ -73,15 +75,17 @@ def blocks_of(model: onnx.ModelProto) -> dict[str, int]:
 def quantize(model: onnx.ModelProto, table: CalibrationTable, fp32_blocks: int) -> onnx.ModelProto:
     """The int8 model: QDQ, u8 activations a tensor, s8 weights a channel; blocks 0 to `fp32_blocks` in fp32.
 
-    Block 0 is the stem. Biases that would overflow int32 are onnxruntime's business (since 1.20).
+    Block 0 is the stem. Sums of residuals round alike on every CPU (see `additions`). Biases that would
+    overflow int32 are onnxruntime's business (since 1.20).
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
-    ranges = {k: (np.float32(lo), np.float32(hi)) for k, (lo, hi) in table.ranges.items()}
     excluded = [name for name, block in blocks_of(model).items() if block <= fp32_blocks]
+    aligned = align_additions(table.ranges, quantized_additions(model, excluded), least=_MIN_RANGE)
+    ranges = {k: (np.float32(lo), np.float32(hi)) for k, (lo, hi) in aligned.items()}
     prepared = onnx.shape_inference.infer_shapes(model)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
@@ -121,7 +125,7 @@ def choose_fp32_blocks(
     expected = _run(model, name, inputs)
     rows: list[BlockChoice] = []
     for blocks in range(1, MAX_FP32_BLOCKS + 1):
-        found = _run(quantize(model, table, blocks), name, inputs)
+        found = _run(as_devices_compute(quantize(model, table, blocks)), name, inputs)
         noise = float(np.square(found - expected, dtype=np.float64).sum())
         signal = float(np.square(expected, dtype=np.float64).sum())
         rows.append(

@@ -7,7 +7,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Cpu", "read_cpu"]
+__all__ = ["KERNEL_FEATURES", "Cpu", "read_cpu"]
+
+KERNEL_FEATURES = frozenset(
+    {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve"}
+)
+"""Features, as /proc/cpuinfo names them, by which engines choose kernels; each may add in another order."""
 
 _X86 = frozenset({"x86_64", "amd64", "i686", "i386"})
 

@@ -8,21 +8,26 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
-from ecovision_edge import Classifier
+from ecovision_edge import Classifier, read_image
 from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.device import read_cpu
 from ecovision_edge.drawn import draw_frame
+from ecovision_edge_export.calibrate import onnx_session
+from ecovision_edge_export.exact import as_devices_compute
+
+Tensors = dict[str, np.ndarray]
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 FRAMES = 4
+PHOTOGRAPHS = 32
 
 pytestmark = pytest.mark.packaging
 
@@ -94,30 +99,60 @@ def test_a_pi_classifies_an_image_as_this_machine_does(pi: Pi, tmp_path: Path) -
         assert row["label"] == here.label or here.margin < 0.06
 
 
-@pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
-def test_the_integer_part_gives_the_same_bits(pi: Pi, cpu: str, tmp_path: Path) -> None:
-    """On drawn frames, from the first quantized tensor on, Arm and x86 with VNNI agree in every bit."""
-    if read_cpu().u8s8_saturates:
-        pytest.skip("cannot here: this x86 CPU has no VNNI, its own integer sums are clipped")
-    model, tensors = integer_part()
-    onnx.save(model, tmp_path / "integer.onnx")
-    np.savez(tmp_path / "inputs.npz", **tensors)
-    here = run_integer_part(tmp_path)
-    code = textwrap.dedent("""
-        import sys
-        import numpy as np, onnxruntime as ort
-        folder = sys.argv[1]
-        options = ort.SessionOptions()
-        options.intra_op_num_threads, options.log_severity_level = 1, 3
-        session = ort.InferenceSession(folder + "/integer.onnx", options, providers=["CPUExecutionProvider"])
-        tensors = dict(np.load(folder + "/inputs.npz"))
-        np.save(folder + "/logits.npy", session.run(None, tensors)[0])
-    """)
-    done = pi.python(cpu, "-c", code, str(tmp_path))
+RUN = textwrap.dedent("""
+    import sys
+    import numpy as np, onnxruntime as ort
+    model, inputs, outputs = sys.argv[1:]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    names = [o.name for o in session.get_outputs()]
+    np.savez(outputs, **dict(zip(names, session.run(names, dict(np.load(inputs))))))
+""")
+
+
+def run_there(pi: Pi, cpu: str, model: onnx.ModelProto, inputs: Tensors, folder: Path) -> Tensors:
+    """All outputs of a model on the emulated CPU."""
+    onnx.save(model, folder / "model.onnx")
+    np.savez(folder / "inputs.npz", **inputs)
+    files = [str(folder / name) for name in ("model.onnx", "inputs.npz", "outputs.npz")]
+    done = pi.python(cpu, "-c", RUN, *files)
     assert done.returncode == 0, done.stderr
-    there = np.load(tmp_path / "logits.npy")
-    assert there.shape == here.shape == (FRAMES, 10)
+    return dict(np.load(folder / "outputs.npz"))
+
+
+def run_here(model: onnx.ModelProto, inputs: Tensors) -> Tensors:
+    """All outputs on this machine, with exact sums also where its CPU would clip them."""
+    session = onnx_session(as_devices_compute(model))
+    names = [o.name for o in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
+def test_the_integer_part_gives_the_same_bits(
+    pi: Pi, cpu: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """From the first quantized tensors on: on photographs where there are some, else on drawn frames."""
+    frames = [draw_frame(seed) for seed in range(FRAMES)]
+    if os.environ.get("ECOVISION_DATA") or (SHARED / "data").is_dir():
+        files = sorted((request.getfixturevalue("photographs") / "val").glob("*/*.jpg"))
+        frames += [read_image(file) for file in files[:: max(1, len(files) // PHOTOGRAPHS)]]
+    model, tensors = integer_part(frames)
+    here = run_here(model, tensors)["logits"]
+    there = run_there(pi, cpu, model, tensors, tmp_path)["logits"]
+    assert there.shape == here.shape == (len(frames), 10)
     assert np.array_equal(here, there)
+
+
+@pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
+def test_elementwise_operators_give_the_same_bits_for_every_input(pi: Pi, cpu: str, tmp_path: Path) -> None:
+    """Each Add, Mul, HardSwish and HardSigmoid of the embedded model, on all 65,536 pairs of inputs."""
+    model = elementwise_part()
+    a, b = (x.reshape(-1).astype(np.uint8) for x in np.meshgrid(np.arange(256), np.arange(256)))
+    here = run_here(model, {"a": a, "b": b})
+    there = run_there(pi, cpu, model, {"a": a, "b": b}, tmp_path)
+    assert here.keys() == there.keys()
+    assert [name for name in here if not np.array_equal(here[name], there[name])] == []
 
 
 def test_golden_vectors_pass_on_x86_without_vnni() -> None:
@@ -148,9 +183,14 @@ def test_golden_vectors_pass_on_x86_without_vnni() -> None:
     assert "this CPU has no VNNI" in done.stdout
 
 
-def integer_part() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
-    """The embedded int8 model from its first quantized tensors on, and those tensors for some frames."""
-    model = onnx.shape_inference.infer_shapes(onnx.load(embedded_bundle_path() / "model.int8.onnx"))
+def embedded_model() -> onnx.ModelProto:
+    """The embedded int8 model, shapes inferred."""
+    return onnx.shape_inference.infer_shapes(onnx.load(embedded_bundle_path() / "model.int8.onnx"))
+
+
+def integer_part(frames: Sequence[np.ndarray]) -> tuple[onnx.ModelProto, Tensors]:
+    """The embedded int8 model from its first quantized tensors on, and those tensors for the frames."""
+    model = embedded_model()
     constants = {i.name for i in model.graph.initializer}
     integer: set[str] = set()  # tensors that depend on a quantized one
     cuts: list[str] = []
@@ -165,15 +205,43 @@ def integer_part() -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
     known = {v.name: v for v in model.graph.value_info}
     model.graph.output.extend(known[c] for c in cuts)
     classifier = Classifier.load()
-    batch = np.concatenate([classifier.prepare(draw_frame(seed)) for seed in range(FRAMES)])
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    return part, dict(zip(cuts, session.run(cuts, {"frame": batch}), strict=True))
+    batch = np.concatenate([classifier.prepare(frame) for frame in frames])
+    tensors = onnx_session(model).run(cuts, {"frame": batch})
+    return part, dict(zip(cuts, tensors, strict=True))
 
 
-def run_integer_part(folder: Path) -> np.ndarray:
-    """Its logits on this machine."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = ort.InferenceSession(folder / "integer.onnx", options, providers=["CPUExecutionProvider"])
-    logits: np.ndarray = session.run(None, dict(np.load(folder / "inputs.npz")))[0]
-    return logits
+def elementwise_part() -> onnx.ModelProto:
+    """Each quantized elementwise operator of the embedded int8 model, alone, on the inputs `a` and `b`."""
+    model = embedded_model()
+    constants = {i.name: i for i in model.graph.initializer}
+    made_by = {o: n for n in model.graph.node for o in n.output}
+    used_by = {i: n for n in model.graph.node for i in n.input}
+    nodes: list[onnx.NodeProto] = []
+    outputs: list[str] = []
+    kept: set[str] = set()
+    for node in model.graph.node:
+        ends = [made_by.get(i) for i in node.input] + [used_by.get(node.output[0])]
+        if node.op_type not in {"Add", "Mul", "HardSwish", "HardSigmoid"} or not all(
+            end is not None and end.op_type.endswith("Linear") for end in ends
+        ):
+            continue
+        name = f"{node.op_type}_{len(outputs)}"
+        outputs.append(name)
+        alone = onnx.NodeProto()
+        alone.CopyFrom(node)
+        alone.input[:] = [f"{name}_{x}" for x in "ab"[: len(node.input)]]
+        alone.output[:] = [f"{name}_float"]
+        *sources, sink = [end for end in ends if end is not None]
+        for source, x in zip(sources, "ab", strict=False):
+            nodes.append(onnx.helper.make_node("DequantizeLinear", [x, *source.input[1:]], [f"{name}_{x}"]))
+        nodes.append(alone)
+        nodes.append(onnx.helper.make_node("QuantizeLinear", [f"{name}_float", *sink.input[1:]], [name]))
+        kept.update(i for end in (*sources, sink) for i in end.input[1:])
+    assert {name.partition("_")[0] for name in outputs} >= {"Add", "Mul", "HardSwish", "HardSigmoid"}
+    values = [
+        onnx.helper.make_tensor_value_info(v, onnx.TensorProto.UINT8, [2**16]) for v in ("a", "b", *outputs)
+    ]
+    graph = onnx.helper.make_graph(
+        nodes, "elementwise", values[:2], values[2:], [constants[name] for name in sorted(kept)]
+    )
+    return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)

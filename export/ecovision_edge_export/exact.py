@@ -1,0 +1,40 @@
+"""What an int8 model answers where sums are exact, on a workstation whose CPU clips them.
+
+x86 without VNNI multiplies u8 by s8 in pairs that it clips to 16 bits (see `Cpu.u8s8_saturates`); Arm and
+x86 with VNNI do not. Parity and golden vectors computed with clipped sums would be those of no such device.
+
+Rule, exact in every bit: each int8 weight tensor becomes uint8 with 128 added, and so does its zero point, 0,
+that is then 128. The real weights are the same, so are the integer sums, and onnxruntime's u8 x u8 kernels
+widen to 16 bits before they multiply, so nothing is clipped. It is slower, and never what is shipped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from ecovision_edge.device import Cpu, read_cpu
+
+__all__ = ["as_devices_compute", "exact_sums"]
+
+
+def exact_sums(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The twin of an int8 QDQ model by the rule of this module; a copy of any other model."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    constants = {i.name: i for i in result.graph.initializer}
+    for node in result.graph.node:
+        weight = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+        if weight is not None and weight.data_type == onnx.TensorProto.INT8:
+            # A zero point may serve several weights; once it is uint8 it is done.
+            for tensor in (weight, constants[node.input[2]]):
+                if tensor.data_type == onnx.TensorProto.INT8:
+                    values = numpy_helper.to_array(tensor).astype(np.int16) + 128
+                    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.uint8), tensor.name))
+    return result
+
+
+def as_devices_compute(model: onnx.ModelProto, cpu: Cpu | None = None) -> onnx.ModelProto:
+    """`model` itself where this CPU's int8 sums are exact, else the twin that makes them so."""
+    return model if (cpu or read_cpu()).u8s8_saturates is False else exact_sums(model)
