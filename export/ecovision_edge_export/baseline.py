@@ -43,6 +43,11 @@ class TorchBaseline:
             [*geometry, transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)]
         )
 
+    @property
+    def model(self) -> torch.nn.Module:
+        """The network, `(n, 3, height, width)` fp32 to `(n, classes)` logits, in eval mode."""
+        return self._model
+
     def prepare_file(self, path: Path) -> torch.Tensor:
         """The network input for an image file, `(3, height, width)` float32.
 

@@ -14,7 +14,7 @@ from ecovision_edge_export.dataset import list_photographs
 from ecovision_edge_export.parity import Parity, budget_for, measure_parity
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 
-__all__ = ["recheck_parity"]
+__all__ = ["recheck_parity", "weights_spec"]
 
 
 def recheck_parity(
@@ -47,7 +47,7 @@ def recheck_parity(
         bundle = Bundle.open(path)
         source = bundle.contract.weights
         try:
-            checkpoint = load_checkpoint(weights or _spec(source))
+            checkpoint = load_checkpoint(weights or weights_spec(source))
         except CheckpointError as e:
             raise CheckpointError(
                 e.message, fix="give the checkpoint that the bundle was exported from with --weights"
@@ -82,7 +82,7 @@ def recheck_parity(
     return result
 
 
-def _spec(source: WeightsSource) -> str:
+def weights_spec(source: WeightsSource) -> str:
     """What `load_checkpoint` takes to find the contract's weights again, the hub's at their own revision."""
     if not source.source.startswith("hf://") or source.revision is None:
         return source.source

@@ -72,11 +72,20 @@ def help_of(command, capsys):
     return text, set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", text.partition("Options:")[2]))
 
 
+def split_command(words, capsys):
+    """The words that name a command, and the rest; a command may have commands of its own."""
+    command = [words[0]] if words and words[0] in COMMANDS else []
+    if command and len(words) > 1:
+        text, _ = help_of(command, capsys)
+        if re.search(rf"^  {re.escape(words[1])}  ", text.partition("\nCommands:\n")[2], re.MULTILINE):
+            command.append(words[1])
+    return command, words[len(command) :]
+
+
 def test_every_command_of_the_readme_exists(capsys):
     """Its name, and every option as the command's own help lists it."""
     for words in command_lines():
-        command = [words[0]] if words and words[0] in COMMANDS else []
-        rest = words[len(command) :]
+        command, rest = split_command(words, capsys)
         if not command:
             assert not rest or rest[0].startswith("-") or rest[0] == "COMMAND", words
         _, known = help_of(command, capsys)
@@ -88,13 +97,14 @@ def test_every_command_of_the_readme_exists(capsys):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_of_the_help_use_known_options(name, capsys):
     """As the README: what is shown, exists."""
-    text, known = help_of([name], capsys)
+    text, _ = help_of([name], capsys)
     shown = text.partition("Examples:")[2].partition("Options:")[0]
-    examples = re.findall(rf"ecovision-edge {name}\b(.*)", shown)
+    examples = re.findall(rf"ecovision-edge ({name}\b.*)", shown)
     assert examples
     for example in examples:
-        used = {word for word in shlex.split(example) if re.match(r"--?[a-z]", word)}
-        assert used <= known, example
+        command, rest = split_command(shlex.split(example), capsys)
+        _, known = help_of(command, capsys)
+        assert {word for word in rest if re.match(r"--?[a-z]", word)} <= known, example
 
 
 def test_the_example_of_the_package_is_true():

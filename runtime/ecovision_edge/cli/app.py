@@ -39,6 +39,10 @@ COMMANDS: dict[str, Command] = {
     "parity": Command(
         "ecovision_edge_export.cli", "parity", "Compare a bundle with PyTorch, image by image. [export]"
     ),
+    "bench": Command("ecovision_edge_bench.cli", "bench", "Measure latency, and parity beside it. [bench]"),
+    "eval": Command(
+        "ecovision_edge_bench.evaluate.cli", "evaluate", "Measure accuracy on labelled photographs. [bench]"
+    ),
 }
 """Every command; those of other packages are named by import path and loaded when they are called."""
 
@@ -95,9 +99,13 @@ class _LazyGroup(TyperGroup):
             formatter.write_dl([(name, command.help) for name, command in COMMANDS.items()])
 
 
-def _as_command(name: str, function: Callable[..., object]) -> Any:
-    single = typer.Typer(add_completion=False, rich_markup_mode=None)
-    single.command(name)(function)
+def _as_command(name: str, function: Callable[..., object] | typer.Typer) -> Any:
+    """A command of one function, or of a whole Typer where it has commands of its own."""
+    if isinstance(function, typer.Typer):
+        single = function
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode=None)
+        single.command(name)(function)
     command = typer.main.get_command(single)
     command.name = name
     return command

@@ -1,15 +1,16 @@
-"""What commands print: JSON to a file or to standard output."""
+"""What commands print, to a file or to standard output."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from ecovision_edge._fields import JsonValue, canonical_json
 from ecovision_edge.errors import OptionError
 
-__all__ = ["printable", "write_json"]
+__all__ = ["check_target", "printable", "write_file", "write_json"]
 
 
 def printable(text: str) -> str:
@@ -17,22 +18,45 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def write_json(value: JsonValue, target: Path) -> None:
-    """Write JSON to the file `target`, whole or not at all; `-` is standard output.
+def check_target(target: Path, option: str) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is to hold; `-` is no file.
 
     Raises:
-        OptionError: the file cannot be written.
+        OptionError: a folder, or in a folder that is not there; `option` is the one that named it.
     """
-    data = canonical_json(value)
+    if str(target) == "-":
+        return
+    # os.path, since the methods of Path raise over names that are too long.
+    if not os.path.isdir(target.absolute().parent):  # noqa: PTH112
+        raise OptionError(
+            f"{option} {target}", expected="a file in a folder that is there", found="no such folder"
+        )
+    if os.path.isdir(target):  # noqa: PTH112
+        raise OptionError(f"{option} {target}", expected="a file to write to", found="a folder")
+
+
+def write_json(value: JsonValue, target: Path) -> None:
+    """Write JSON to the file `target` of `--json`; as `write_file`."""
+    write_file([canonical_json(value)], target, "--json")
+
+
+def write_file(chunks: Iterable[bytes], target: Path, option: str) -> None:
+    """Write the file `target`, whole or not at all; `-` is standard output.
+
+    Raises:
+        OptionError: the file cannot be written; `option` is the one that named it.
+    """
     if str(target) == "-":
         sys.stdout.flush()
-        sys.stdout.buffer.write(data)  # JSON is UTF-8, whatever the terminal is
+        sys.stdout.buffer.writelines(chunks)  # UTF-8, whatever the terminal is
         sys.stdout.buffer.flush()
         return
     part = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
-        part.write_bytes(data)
+        with part.open("wb") as stream:
+            stream.writelines(chunks)
         part.replace(target)
     except OSError as e:
+        raise OptionError(f"{option} {target}", expected="a file to write to", found=e.strerror) from e
+    finally:
         part.unlink(missing_ok=True)
-        raise OptionError(f"--json {target}", expected="a file to write to", found=e.strerror) from e

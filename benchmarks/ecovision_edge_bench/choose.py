@@ -1,0 +1,229 @@
+"""Which subjects a run has: artifacts of the bundle, peers, and their settings; and PyTorch for parity."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.classifier import Classifier
+from ecovision_edge.contract import Contract
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import CheckpointError, EcovisionError, ModelError, OptionError
+from ecovision_edge.images import read_image
+from ecovision_edge_bench.agreement import Images
+from ecovision_edge_bench.peers import PEERS, Peer, Workbench, make_peer
+from ecovision_edge_bench.subjects import Frame, Spec
+
+if TYPE_CHECKING:
+    from ecovision_edge_export.checkpoint import Checkpoint
+
+__all__ = ["Chosen", "choose_images", "choose_subjects", "parse_against", "peer_folder"]
+
+CALIBRATION_FRAMES = 128
+AUTO, NONE, ALL = "auto", "none", "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The subjects; how PyTorch is loaded for parity, or why it is not; what the user has to know."""
+
+    bundle: Bundle | None
+    contract: Contract
+    specs: tuple[Spec, ...]
+    reference: Spec | None
+    no_reference: str
+    notes: tuple[str, ...] = field(default=())
+
+
+def parse_against(text: str) -> tuple[str, ...]:
+    """Names of peers out of `--against`: `auto`, `none`, `all`, or names with commas.
+
+    Raises:
+        OptionError: an unknown name.
+    """
+    words = tuple(dict.fromkeys(w.strip() for w in text.split(",")))
+    if words in {(AUTO,), (NONE,), (ALL,)}:
+        return words
+    unknown = [w for w in words if w not in PEERS]
+    if unknown:
+        raise OptionError(
+            "--against", expected=f"auto, none, all, or some of {', '.join(PEERS)}", found=", ".join(unknown)
+        )
+    return words
+
+
+def peer_folder() -> Path:
+    """Where peers' models are kept between runs: `ecovision-edge/peers` in the user's cache."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "ecovision-edge" / "peers"
+
+
+def choose_subjects(
+    source: Path | None,
+    *,
+    artifacts: str = ALL,
+    against: Sequence[str] = (AUTO,),
+    threads: Sequence[int] = (1,),
+    spinning: Sequence[bool] = (True,),
+    weights: str | None = None,
+    calib: Path | None = None,
+    folder: Path | None = None,
+) -> Chosen:
+    """Choose, and make the models of the peers that are asked for.
+
+    Args:
+        source: A bundle's folder or an `.onnx` file; None is the embedded bundle.
+        artifacts: `all`, or names or precisions with commas.
+        against: As `parse_against` gives it. `auto` is PyTorch where it is installed and the weights are
+            found; `all` every peer that is installed; a name that cannot be is an error.
+        threads: Each subject runs with each of them.
+        spinning: Likewise.
+        weights: The checkpoint, as `load_checkpoint` takes it; None is what the contract names.
+        calib: Photographs for int8 ranges of peers; None is drawn frames.
+        folder: Where peers' models go.
+
+    Raises:
+        As `Bundle.open`, `Classifier.load`, `load_checkpoint`, `list_photographs` and `make_peer`.
+    """
+    path = source or embedded_bundle_path()
+    bundle, contract, own = _own(path, artifacts)
+    notes: list[str] = []
+    wanted = [PEERS[n] for n in against if n in PEERS]
+    if tuple(against) == (ALL,):
+        for peer in PEERS.values():
+            missing = peer.missing()
+            wanted += [] if missing else [peer]
+            if missing:
+                notes.append(f"{peer.name} is left out: {', '.join(missing)} not installed [{peer.extra}]")
+    named = bool(wanted) and tuple(against) != (ALL,)
+    checkpoint, why = _checkpoint(contract, weights, required=named or weights is not None)
+    if checkpoint is None:
+        if wanted:
+            notes.append(f"no peers: {why}")
+        return Chosen(bundle, contract, _settings(own, threads, spinning), None, why, tuple(notes))
+    if tuple(against) == (AUTO,):
+        wanted = [PEERS["torch"]]
+    bench = Workbench(
+        checkpoint=checkpoint,
+        contract=contract,
+        calibration=tuple(_calibration(wanted, calib, notes)),
+        folder=folder or peer_folder(),
+        weights=weights or _weights_of(contract),
+    )
+    peers = []
+    for peer in wanted:
+        try:
+            peers.append(make_peer(peer, bench))
+        except EcovisionError as e:
+            if named:
+                raise
+            notes.append(f"{peer.name} is left out: {e.message}")
+    reference = next((p for p in peers if p.name == "torch"), None) or make_peer(PEERS["torch"], bench)
+    specs = _settings([*(p for p in peers if p.kind == "torch"), *own], threads, spinning)
+    specs += _settings([p for p in peers if p.kind != "torch"], threads, spinning)
+    return Chosen(bundle, contract, specs, reference, "", tuple(notes))
+
+
+def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images:
+    """What parity is measured on: at most `limit` photographs, evenly spread; or as many drawn frames.
+
+    Raises:
+        DatasetError: not a folder of photographs, flat or a folder a class.
+        OptionError: `limit` below 1.
+    """
+    if limit < 1:
+        raise OptionError("--parity-images", expected="at least 1", found=limit)
+    if folder is None:
+        return Images(seeds=tuple(range(limit)))
+    from ecovision_edge_export.dataset import list_photographs
+
+    found = list_photographs(folder, contract.labels, "--images").photographs
+    count = min(limit, len(found))
+    chosen = [found[i * len(found) // count] for i in range(count)]
+    return Images(tuple(str(p.path) for p in chosen), tuple(p.label for p in chosen))
+
+
+def _own(path: Path, artifacts: str) -> tuple[Bundle | None, Contract, list[Spec]]:
+    """The bundle if it is one, the contract, and a spec for each artifact asked for."""
+    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
+        classifier = Classifier.load(path)
+        if artifacts != ALL:
+            raise OptionError("--artifact", expected="nothing, for a lone model file", found=artifacts)
+        return None, classifier.contract, [Spec("classifier", path.name, "unknown", str(path))]
+    bundle = Bundle.open(path)
+    entries = (
+        bundle.manifest.artifacts
+        if artifacts == ALL
+        else tuple(dict.fromkeys(bundle.artifact(name.strip()) for name in artifacts.split(",")))
+    )
+    runnable = [e for e in entries if e.format == "onnx"]
+    if not runnable:
+        raise ModelError("no engine here runs it", expected="an onnx artifact", found=artifacts)
+    return (
+        bundle,
+        bundle.contract,
+        [Spec("classifier", e.name, e.precision, str(path), artifact=e.name) for e in runnable],
+    )
+
+
+def _settings(specs: Sequence[Spec], threads: Sequence[int], spinning: Sequence[bool]) -> tuple[Spec, ...]:
+    """Each subject with each setting; spinning only where there is more than one thread to wait for."""
+    return tuple(
+        dataclasses.replace(spec, threads=t, spinning=s)
+        for spec in specs
+        for t in threads
+        for s in (spinning if t > 1 and spec.kind in {"classifier", "onnxruntime"} else spinning[:1])
+    )
+
+
+def _weights_of(contract: Contract) -> str:
+    from ecovision_edge_export.recheck import weights_spec
+
+    return weights_spec(contract.weights)
+
+
+def _checkpoint(contract: Contract, weights: str | None, *, required: bool) -> tuple[Checkpoint | None, str]:
+    """The weights that the bundle was exported from, or why there are none.
+
+    Raises:
+        CheckpointError, MissingDependencyError: there are none, and they are `required`.
+    """
+    missing = PEERS["torch"].missing()
+    if missing and not required:
+        return None, f"{', '.join(missing)} not installed (pip install 'ecovision-edge[export]')"
+    from ecovision_edge_export.checkpoint import load_checkpoint
+
+    try:
+        checkpoint = load_checkpoint(weights or _weights_of(contract))
+        if checkpoint.source.sha256 != contract.weights.sha256:
+            raise CheckpointError(
+                "not the checkpoint that was exported",
+                expected=f"sha256 {contract.weights.sha256}",
+                found=checkpoint.source.sha256,
+                fix="give the right one with --weights",
+            )
+    except EcovisionError as e:
+        if required:
+            raise
+        return None, f"{e.message} (give the checkpoint with --weights)"
+    return checkpoint, ""
+
+
+def _calibration(peers: Sequence[Peer], calib: Path | None, notes: list[str]) -> Iterator[Frame]:
+    if not any(peer.precision == "int8" for peer in peers):
+        return
+    if calib is None:
+        notes.append("int8 ranges of peers come from drawn frames: give photographs with --calib")
+        for seed in range(CALIBRATION_FRAMES):
+            yield draw_frame(20_000 + seed)
+        return
+    from ecovision_edge_export.dataset import choose, list_photographs
+
+    chosen, _ = choose(list_photographs(calib, None, "--calib"), CALIBRATION_FRAMES, 0)
+    for photograph in chosen.photographs:
+        yield read_image(photograph.path)

@@ -1,0 +1,89 @@
+"""The figures as lines of text, the same for the same figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ecovision_edge.cli.output import printable
+from ecovision_edge_bench.evaluate.metrics import CALIBRATION_BINS, Metrics
+from ecovision_edge_bench.evaluate.run import Evaluation
+
+__all__ = ["accuracy_line", "class_rows", "figure_lines", "note_lines", "percent", "plain_table", "title"]
+
+MAX_CONFUSIONS = 10  # that are printed; --json has the whole matrix
+_SHOWN = 10  # names in a note
+
+
+def percent(share: float | None) -> str:
+    """A share of 0 to 1 as per cent; a dash for none."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def title(evaluation: Evaluation) -> str:
+    """What was evaluated, on what."""
+    chosen = len(evaluation.answers.images)
+    of = f" of {evaluation.data.found}" if evaluation.data.limit is not None else ""
+    return printable(f"{evaluation.model.name} on {chosen}{of} photographs of {evaluation.data.folder}")
+
+
+def class_rows(metrics: Metrics) -> list[tuple[str, str, str, str]]:
+    """The table of a model card: head, a row a class in the order of the labels, and all together."""
+    return [
+        ("class", "correct", "incorrect", "accuracy"),
+        *((c.label, str(c.correct), str(c.incorrect), percent(c.accuracy)) for c in metrics.classes),
+        ("all", str(metrics.correct), str(metrics.incorrect), percent(metrics.accuracy)),
+    ]
+
+
+def plain_table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as aligned lines: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+
+
+def accuracy_line(metrics: Metrics) -> str:
+    """Accuracy with its interval."""
+    low, high = metrics.interval
+    return f"{percent(metrics.accuracy)} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def figure_lines(metrics: Metrics) -> list[str]:
+    """The figures of all classes together, and what is most often taken for what."""
+    classes = len(metrics.classes) - len(metrics.absent)
+    confusions = metrics.confusions
+    lines = [
+        f"accuracy {accuracy_line(metrics)} (Wilson 95 %)",
+        f"macro F1 {metrics.macro_f1:.4f} of {classes} {'class' if classes == 1 else 'classes'}",
+        f"calibration error (ECE, {CALIBRATION_BINS} bins) {metrics.ece:.4f}",
+        f"mean confidence {metrics.mean_confidence:.4f}",
+        f"negative log-likelihood {metrics.nll:.4f}",
+        f"confusions, of {metrics.incorrect}:" if confusions else "confusions: none",
+        *(f"  {c.truth} -> {c.predicted} {c.count}" for c in confusions[:MAX_CONFUSIONS]),
+    ]
+    if len(confusions) > MAX_CONFUSIONS:
+        lines.append(f"  and {len(confusions) - MAX_CONFUSIONS} more pairs; --json FILE has all")
+    return lines
+
+
+def note_lines(evaluation: Evaluation) -> list[str]:
+    """What a reader has to know besides: what was left out."""
+    lines = [
+        f"skipped, as --map says: {folder}, {images} {'image' if images == 1 else 'images'}"
+        for folder, images in evaluation.data.skipped
+    ]
+    absent = evaluation.metrics.absent
+    if absent:
+        more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
+        lines.append(f"no photographs of {', '.join(absent[:_SHOWN])}{more}: left out of macro F1")
+    if evaluation.model.precision == "int8" and evaluation.model.cpu.u8s8_saturates:
+        lines.append("this CPU clips sums of int8 products: other devices may differ in a few answers")
+    failures = len(evaluation.answers.failures)
+    if failures:
+        lines.append(f"{failures} {'image' if failures == 1 else 'images'} could not be decoded: left out")
+    return [printable(line) for line in lines]

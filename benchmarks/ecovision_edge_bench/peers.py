@@ -1,0 +1,112 @@
+"""The engines that a user would pick instead, and how the model of each is made from the same checkpoint.
+
+Each is used as its own documentation says, with its default settings; see the module of its kind in
+`subjects`. Making a model is slow and wants the workstation's libraries; running it wants the engine alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecovision_edge.contract import Contract
+from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge_bench.subjects import KINDS, Frame, Spec
+
+if TYPE_CHECKING:
+    from ecovision_edge_export.checkpoint import Checkpoint
+
+__all__ = ["PEERS", "Peer", "Workbench", "make_peer"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """What peers are made from.
+
+    Args:
+        checkpoint: The weights.
+        weights: The text that `load_checkpoint` loaded them from; PyTorch loads them again where it runs.
+        contract: Input size, mean, std, labels.
+        calibration: Frames for int8 ranges.
+        folder: Where model files go, named for what they were made from; one that is there already is not
+            made again.
+    """
+
+    checkpoint: Checkpoint
+    weights: str
+    contract: Contract
+    calibration: Sequence[Frame]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """One engine at one precision.
+
+    Args:
+        name: As `--against` takes it.
+        kind: Of subject; its module makes and loads it.
+        precision: `fp32`, `bf16` or `int8`.
+        runs_with: Modules that running it imports.
+        made_with: Modules that making it imports besides.
+        extra: Of ecovision-edge, which installs them.
+    """
+
+    name: str
+    kind: str
+    precision: str
+    runs_with: tuple[str, ...]
+    made_with: tuple[str, ...]
+    extra: str = "bench-peers"
+
+    def missing(self) -> tuple[str, ...]:
+        """The modules that are not installed; none says that it can be made and run here."""
+        return tuple(m for m in (*self.runs_with, *self.made_with) if importlib.util.find_spec(m) is None)
+
+
+_EXPORT = ("torch", "torchvision", "onnx", "onnxscript")
+
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (
+        Peer("torch", "torch", "fp32", ("torch", "torchvision", "PIL"), (), "export"),
+        Peer("torch-compile", "torch", "fp32", ("torch", "torchvision", "PIL"), (), "export"),
+        Peer("onnxruntime-fp32", "onnxruntime", "fp32", ("onnxruntime",), _EXPORT, "export"),
+        Peer("onnxruntime-int8", "onnxruntime", "int8", ("onnxruntime",), _EXPORT, "export"),
+        Peer("litert-fp32", "litert", "fp32", ("ai_edge_litert",), ("torch", "litert_torch")),
+        Peer(
+            "litert-int8",
+            "litert",
+            "int8",
+            ("ai_edge_litert",),
+            ("torch", "litert_torch", "ai_edge_quantizer"),
+        ),
+        Peer("openvino-fp32", "openvino", "fp32", ("openvino",), _EXPORT),
+        Peer("openvino-bf16", "openvino", "bf16", ("openvino",), _EXPORT),
+        Peer("openvino-int8", "openvino", "int8", ("openvino",), (*_EXPORT, "nncf")),
+        Peer("ncnn-fp32", "ncnn", "fp32", ("ncnn",), ("torch", "pnnx")),
+        Peer("mnn-fp32", "mnn", "fp32", ("MNN",), _EXPORT),
+    )
+}
+"""All peers by name, in the order in which tables show them."""
+
+
+def make_peer(peer: Peer, bench: Workbench, *, threads: int = 1, spinning: bool = True) -> Spec:
+    """Make a peer's model in `bench.folder`, and say how to load it.
+
+    Raises:
+        MissingDependencyError: a library that it needs is not installed.
+        ExportError: its converter failed; the message has the converter's own last words.
+    """
+    missing = peer.missing()
+    if missing:
+        raise MissingDependencyError(
+            f"{peer.name} needs {', '.join(missing)}, not installed here",
+            fix=f"run: pip install 'ecovision-edge[{peer.extra}]'",
+        )
+    made: Spec = importlib.import_module(KINDS[peer.kind]).make(peer, bench, threads, spinning)
+    return made

@@ -1,0 +1,62 @@
+"""This project's own runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+import ecovision_edge.backends.onnx  # noqa: F401 - loads the engine now: its import is timed apart
+from ecovision_edge.classifier import Classifier
+from ecovision_edge_bench.subjects import Facts, Frame, Probabilities, Spec
+
+__all__ = ["load"]
+
+
+class _ClassifierSubject:
+    """The steps of `Classifier.classify`, one by one."""
+
+    def __init__(self, spec: Spec) -> None:
+        self._classifier = Classifier.load(
+            spec.source, artifact=spec.artifact or "auto", threads=spec.threads, spinning=spec.spinning
+        )
+        bundle = self._classifier.bundle
+        if bundle is None:
+            data = Path(spec.source).read_bytes()
+            digest, size = hashlib.sha256(data).hexdigest(), len(data)
+        else:
+            entry = bundle.artifact(self._classifier.artifact)
+            digest, size = entry.file.sha256, entry.file.bytes
+        backend = self._classifier.backend
+        resize = self._classifier.contract.resize
+        self._facts = Facts(
+            f"ecovision-edge, {backend.engine}",
+            spec.precision,
+            backend.threads,
+            digest,
+            size,
+            f"ecovision-edge, filter {resize.filter}",
+        )
+
+    @property
+    def facts(self) -> Facts:
+        return self._facts
+
+    def prepare(self, frame: Frame) -> npt.NDArray[np.uint8 | np.float32]:
+        return self._classifier.prepare(frame)
+
+    def infer(self, prepared: object) -> object:
+        assert isinstance(prepared, np.ndarray)
+        return self._classifier.run(prepared)
+
+    def post(self, output: object) -> Probabilities:
+        assert isinstance(output, np.ndarray)
+        result: Probabilities = self._classifier.probabilities(output)[0]
+        return result
+
+
+def load(spec: Spec) -> _ClassifierSubject:
+    """Load an artifact; raises as `Classifier.load`."""
+    return _ClassifierSubject(spec)

@@ -1,0 +1,78 @@
+"""onnxruntime as its documentation has it: the exporter's and the quantizer's default settings."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.contract import Contract
+from ecovision_edge_bench.extras import require
+from ecovision_edge_bench.subjects import Facts, Frame, Spec
+from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, opening
+from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
+
+if TYPE_CHECKING:
+    from ecovision_edge_bench.peers import Peer, Workbench
+
+__all__ = ["load", "make"]
+
+_FATAL_ONLY = 4  # onnxruntime's log severity: what it would log comes as an exception too
+
+
+class _OnnxRuntimeSubject(EngineSubject):
+    def __init__(self, spec: Spec) -> None:
+        import onnxruntime as ort
+
+        contract = Contract.loads(spec.contract)
+        engine = f"onnxruntime {importlib.metadata.version('onnxruntime')}"
+        path = Path(spec.source)
+        sha256, size = hash_files([path])
+        settings = ort.SessionOptions()
+        settings.intra_op_num_threads = spec.threads
+        settings.log_severity_level = _FATAL_ONLY
+        settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spec.spinning)))
+        with opening(engine, spec.source):
+            self._session = ort.InferenceSession(
+                str(path), settings, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            self._input = self._session.get_inputs()[0].name
+        threads = self._session.get_session_options().intra_op_num_threads
+        self._preprocessing = TutorialPreprocessing(contract)
+        super().__init__(
+            Facts(engine, spec.precision, threads, sha256, size, self._preprocessing.description), contract
+        )
+
+    def prepare(self, frame: Frame) -> npt.NDArray[np.float32]:
+        return self._preprocessing.prepare(frame)
+
+    def _run(self, prepared: object) -> npt.NDArray[np.float32]:
+        output: npt.NDArray[np.float32] = self._session.run(None, {self._input: prepared})[0]
+        return output
+
+
+def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
+    """fp32 is what `torch.onnx.export` writes; int8 is made of it by `quantize_static`.
+
+    Raises:
+        DatasetError: int8 without calibration frames.
+        ExportError: the exporter or the quantizer failed.
+    """
+    from ecovision_edge_bench.subjects._making import make_model, spec_of
+
+    made = make_model(bench, "onnxruntime-int8" if peer.precision == "int8" else "onnx")
+    return spec_of(peer, bench, made, threads, spinning)
+
+
+def load(spec: Spec) -> _OnnxRuntimeSubject:
+    """Load an ONNX file.
+
+    Raises:
+        MissingDependencyError: no onnxruntime.
+        ModelError: it cannot open the file.
+    """
+    require("onnxruntime", "bench")
+    return _OnnxRuntimeSubject(spec)

@@ -1,0 +1,96 @@
+"""OpenVINO on the CPU, as its documentation has it for one frame at a time: the LATENCY hint."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.contract import Contract
+from ecovision_edge_bench.extras import require
+from ecovision_edge_bench.subjects import Facts, Frame, Spec
+from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, opening
+from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
+
+if TYPE_CHECKING:
+    from ecovision_edge_bench.peers import Peer, Workbench
+
+__all__ = ["load", "make", "without_telemetry"]
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}  # of int8 the rest stays as OpenVINO chooses
+_PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+
+
+def without_telemetry() -> None:
+    """Keep `import openvino` from telling Google Analytics of it, unasked; call it before.
+
+    It would also leave files in the home folder, and a thread that waits for the network while others are
+    measured. OpenVINO takes a stub of its own where the package `openvino_telemetry` cannot be imported.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+
+# Here, since whoever measures imports this module first, then the engine on its own to time that.
+without_telemetry()
+
+
+class _OpenVinoSubject(EngineSubject):
+    def __init__(self, spec: Spec) -> None:
+        import openvino
+
+        contract = Contract.loads(spec.contract)
+        engine = f"openvino {importlib.metadata.version('openvino')}"
+        path = Path(spec.source)
+        sha256, size = hash_files([path, path.with_suffix(".bin")])
+        settings: dict[str, str | int] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": spec.threads,
+        }
+        if spec.precision in _HINTS:
+            settings["INFERENCE_PRECISION_HINT"] = _HINTS[spec.precision]
+        with opening(engine, spec.source):
+            compiled = openvino.Core().compile_model(str(path), "CPU", settings)
+            # The hint is a wish: where the CPU has no bf16, the network is computed in fp32.
+            real = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+            threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+            self._request = compiled.create_infer_request()
+        precision = "int8" if spec.precision == "int8" else _PRECISIONS.get(real, real)
+        self._preprocessing = TutorialPreprocessing(contract)
+        super().__init__(
+            Facts(engine, precision, threads, sha256, size, self._preprocessing.description), contract
+        )
+
+    def prepare(self, frame: Frame) -> npt.NDArray[np.float32]:
+        return self._preprocessing.prepare(frame)
+
+    def _run(self, prepared: object) -> npt.NDArray[np.float32]:
+        output: npt.NDArray[np.float32] = self._request.infer([prepared])[0]
+        return output
+
+
+def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
+    """fp32 and bf16 are one converted ONNX model; int8 is made of it by `nncf.quantize`.
+
+    Raises:
+        DatasetError: int8 without calibration frames.
+        ExportError: the converter or the quantizer failed.
+    """
+    from ecovision_edge_bench.subjects._making import make_model, spec_of
+
+    made = make_model(bench, "openvino-int8" if peer.precision == "int8" else "openvino")
+    return spec_of(peer, bench, made, threads, spinning)
+
+
+def load(spec: Spec) -> _OpenVinoSubject:
+    """Load an .xml file and the .bin beside it.
+
+    Raises:
+        MissingDependencyError: no openvino.
+        ModelError: it cannot open the files.
+    """
+    require("openvino", "bench-peers")
+    return _OpenVinoSubject(spec)

@@ -1,0 +1,153 @@
+"""PyTorch eager, and compiled by torch.compile: the baseline, with torchvision's own preprocessing."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.contract import Contract
+from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge_bench.extras import require
+from ecovision_edge_bench.subjects import Facts, Frame, Spec
+from ecovision_edge_bench.subjects._engine import EngineSubject, opening
+
+if TYPE_CHECKING:
+    import torch
+
+    from ecovision_edge_bench.peers import Peer, Workbench
+    from ecovision_edge_export.baseline import TorchBaseline
+    from ecovision_edge_export.checkpoint import Checkpoint
+
+__all__ = ["load", "make"]
+
+COMPILED = "torch-compile"
+
+
+class _TorchSubject(EngineSubject):
+    def __init__(
+        self,
+        facts: Facts,
+        contract: Contract,
+        baseline: TorchBaseline,
+        network: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        super().__init__(facts, contract)
+        self._baseline = baseline
+        self._network = network
+
+    def prepare(self, frame: Frame) -> torch.Tensor:
+        return self._baseline.prepare_frame(frame).unsqueeze(0)
+
+    def _run(self, prepared: object) -> npt.NDArray[np.float32]:
+        import torch
+
+        # One setting for the whole process, which another subject in it may have changed.
+        if torch.get_num_threads() != self._facts.threads:
+            torch.set_num_threads(self._facts.threads)
+        assert isinstance(prepared, torch.Tensor)
+        with torch.inference_mode():
+            output: npt.NDArray[np.float32] = self._network(prepared).numpy()
+        return output
+
+
+def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
+    """Nothing is made: PyTorch runs the checkpoint itself.
+
+    Raises:
+        MissingDependencyError: torch.compile without a C++ compiler.
+    """
+    compiled = peer.name == COMPILED
+    if compiled:
+        _require_compiler()
+    return Spec(
+        kind=peer.kind,
+        name=peer.name,
+        precision=peer.precision,
+        source=_absolute(bench.weights),
+        contract=bench.contract.dumps(),
+        threads=threads,
+        spinning=spinning,
+        made="torch.compile, default settings" if compiled else "the checkpoint in torchvision's network",
+    )
+
+
+def load(spec: Spec) -> _TorchSubject:
+    """Load the checkpoint; `torch-compile` is compiled here, by running it once.
+
+    Raises:
+        MissingDependencyError: no torch; or torch.compile without a C++ compiler.
+        CheckpointError, DownloadError: as `load_checkpoint`.
+        ModelError: torch.compile fails.
+    """
+    for module in ("torch", "torchvision", "PIL"):
+        require(module, "export")
+    import torch
+
+    from ecovision_edge_export.baseline import TorchBaseline
+    from ecovision_edge_export.checkpoint import load_checkpoint
+
+    contract = Contract.loads(spec.contract)
+    checkpoint = load_checkpoint(spec.source, num_classes=len(contract.labels))
+    baseline = TorchBaseline(checkpoint, contract)
+    torch.set_num_threads(spec.threads)
+    compiled = spec.name == COMPILED
+    if compiled:
+        _require_compiler()
+    facts = Facts(
+        f"torch {importlib.metadata.version('torch')}",
+        "fp32",
+        torch.get_num_threads(),
+        checkpoint.source.sha256,
+        _bytes(spec.source, checkpoint),
+        "PIL and torchvision, antialiased",
+    )
+    network = torch.compile(baseline.model) if compiled else baseline.model
+    subject = _TorchSubject(facts, contract, baseline, network)
+    if compiled:
+        blank = np.zeros((contract.input.height, contract.input.width, 3), np.uint8)
+        with opening("torch.compile", spec.source):
+            subject.infer(subject.prepare(blank))
+    return subject
+
+
+def _require_compiler() -> None:
+    """torch.compile writes C++; it takes $CXX, else g++ (clang++ on macOS).
+
+    Raises:
+        MissingDependencyError: there is no such program.
+    """
+    compiler = os.environ.get("CXX") or ("clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise MissingDependencyError(
+            f"{COMPILED} needs a C++ compiler",
+            expected=f"{compiler} on the PATH",
+            found="none",
+            fix="install g++ (Debian: apt install g++), or name another in CXX",
+        )
+
+
+def _absolute(weights: str) -> str:
+    """A path that means the same file in another process; `reference` and `hf://...` as they are."""
+    from ecovision_edge_export.checkpoint import REFERENCE
+
+    if weights == REFERENCE or weights.startswith("hf:"):
+        return weights
+    return str(Path(weights).expanduser().resolve())
+
+
+def _bytes(source: str, checkpoint: Checkpoint) -> int:
+    """Of the checkpoint's file; of one from the hub, of its weights in memory."""
+    from ecovision_edge_export.checkpoint import REFERENCE
+    from ecovision_edge_export.reference import REFERENCE_WEIGHTS
+
+    if source.startswith("hf:"):
+        return sum(t.numel() * t.element_size() for t in checkpoint.state.values())
+    return (REFERENCE_WEIGHTS if source == REFERENCE else Path(source)).stat().st_size
