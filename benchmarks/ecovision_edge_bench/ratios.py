@@ -21,6 +21,7 @@ from ecovision_edge._fields import JsonValue
 __all__ = ["MIN_ROUNDS", "Ratio", "paired_ratio", "round_medians", "unpaired_ratio"]
 
 RESAMPLES = 4000
+_AT_ONCE = 2**20  # numbers drawn at once
 MIN_ROUNDS = 5
 """Fewer rounds give no interval: the bootstrap of a handful of numbers says nothing."""
 
@@ -53,7 +54,10 @@ class Ratio:
 def round_medians(values: Sequence[float], rounds: Sequence[int]) -> dict[int, float]:
     """The median of each round's values."""
     v, r = np.asarray(values, np.float64), np.asarray(rounds)
-    return {int(n): float(np.median(v[r == n])) for n in np.unique(r)}
+    order = np.argsort(r, kind="stable")
+    numbers, starts = np.unique(r[order], return_index=True)
+    groups = np.split(v[order], starts[1:])
+    return {int(n): float(np.median(g)) for n, g in zip(numbers, groups, strict=True)}
 
 
 def paired_ratio(of: dict[int, float], base: dict[int, float], seed: int = 0) -> Ratio:
@@ -90,6 +94,11 @@ def _with_interval(
     if min(len(g) for g in groups) < MIN_ROUNDS:
         return Ratio(value, None, None)
     rng = np.random.default_rng(seed)
-    draws = [g[rng.integers(0, len(g), (RESAMPLES, len(g)))] for g in groups]
-    low, high = np.quantile(statistic(draws), [0.025, 0.975]).tolist()
+    most = max(len(g) for g in groups)
+    step = max(1, min(RESAMPLES, _AT_ONCE // most))  # hours of sustained mode have ten thousands of rounds
+    found = [
+        statistic([g[rng.integers(0, len(g), (min(step, RESAMPLES - done), len(g)))] for g in groups])
+        for done in range(0, RESAMPLES, step)
+    ]
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975]).tolist()
     return Ratio(value, low, high)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Pixels", "load", "make"]
 
 _INPUT, _OUTPUT = "in0", "out0"  # pnnx's names
-_BLOCKTIME_MS = 0  # of threads that must not spin; ncnn's default is 20 ms
+_BLOCKTIME_MS = 0  # of threads that must not spin, else 20; heeded by LLVM's OpenMP, not by GNU's
 
 
 class Pixels:

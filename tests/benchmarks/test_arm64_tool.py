@@ -1,0 +1,639 @@
+"""Facts about the tool that emulates a Raspberry Pi, but for the emulation; that is in tests/packaging."""
+
+import collections
+import contextlib
+import dataclasses
+import fcntl
+import json
+import re
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.device import read_cpu
+from ecovision_edge.errors import (
+    ArtifactNotFoundError,
+    EcovisionError,
+    InferenceError,
+    IntegrityError,
+    MissingDependencyError,
+    ModelError,
+    OptionError,
+)
+from ecovision_edge_bench.arm64 import boards, cli, counting, guest, mix
+from ecovision_edge_bench.arm64 import root as roots
+from ecovision_edge_bench.arm64.root import EmulationError, PiRoot, Stamp, make_root
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = Path(roots.__file__).parent
+INT8 = embedded_bundle_path() / "model.int8.onnx"
+COUNTS = st.integers(0, 10**12)
+
+
+def marks_of(empty, inferences, *, start=10**9, others=None):
+    """Marks as the guest makes them: what each pair took, after `start`."""
+    marks, at, elsewhere = [], start, 0
+    steps = [(guest.NOTHING, took, 0) for took in empty]
+    steps += [
+        (guest.INFERENCE, t, o) for t, o in zip(inferences, others or [0] * len(inferences), strict=True)
+    ]
+    for label, took, other in steps:
+        for _ in range(2):
+            marks.append(counting.Mark(label, at, elsewhere))
+            at, elsewhere = at + took, elsewhere + other
+        at, elsewhere = at - took + 7, elsewhere - other  # a little passes between pairs
+    return marks
+
+
+def log_of(marks):
+    """The plugin's log of these marks."""
+    return "".join(f"mark {m.label} {m.first} {m.others}\n" for m in marks)
+
+
+def row(name="m", cpu="cortex-a72", repeats=(10**8, 10**8), engine="onnxruntime 1.0", words=None):
+    model = counting.Model(name, Path("m.onnx"), "0123456789abcdef" * 4)
+    return counting.Row(model, engine, cpu, sum(repeats) // 2, repeats, ((1, 2), (1, 2)), words or {})
+
+
+# Counting
+
+
+def test_marks_are_read_and_the_rest_of_the_log_is_passed_over():
+    """Words belong to the mark before them."""
+    log = "mark 2 100 3\nword 4e24c820 5\nword d503201f 1\nqemu: something\n\nmark 2 250 3\n"
+    first, second = counting.read_marks(log)
+    assert first == counting.Mark(2, 100, 3, {0x4E24C820: 5, 0xD503201F: 1})
+    assert second == counting.Mark(2, 250, 3, {})
+
+
+@pytest.mark.parametrize(
+    "line", ["mark 2 100", "mark 2 x 1", "mark", "word 4e24c820", "word zz 1", "word 1 2 3"]
+)
+def test_a_log_that_is_cut_off_is_an_error(line):
+    """Rather than a smaller count."""
+    with pytest.raises(EmulationError, match="log is damaged"):
+        counting.read_marks(f"mark 2 1 1\n{line}\n")
+
+
+@given(st.text())
+def test_any_log_is_read_or_refused(text):
+    """Nothing but the typed error."""
+    with contextlib.suppress(EmulationError):
+        counting.read_marks(text)
+
+
+@given(COUNTS, COUNTS, st.lists(COUNTS, min_size=1, max_size=9), COUNTS)
+def test_start_up_and_marks_are_not_in_the_count(start, empty, inferences, other):
+    """Whatever was executed before; the median of an odd number is one of them."""
+    inferences = [*inferences, *inferences[1:]]  # an odd number
+    marks = marks_of([empty] * 5, [took + empty for took in inferences], start=start)
+    assert counting.net_count(marks) == sorted(inferences)[len(inferences) // 2]
+    assert counting.net_count(counting.read_marks(log_of(marks))) == counting.net_count(marks)
+
+
+def test_the_mix_of_a_pair_is_what_came_between():
+    """Words that were not executed again are not in it."""
+    begin = counting.Mark(2, 10, 0, {1: 5, 2: 3})
+    end = counting.Mark(2, 20, 0, {1: 5, 2: 4, 3: 9})
+    (pair,) = counting.differences([begin, end], 2)
+    assert pair == counting.Mark(2, 10, 0, {2: 1, 3: 9})
+
+
+@pytest.mark.parametrize("firsts", [[], [1], [1, 2, 3], [2, 1]], ids=["none", "half", "odd", "backwards"])
+def test_marks_that_are_no_pairs_are_refused(firsts):
+    """The program died between two, or this is not its log."""
+    with pytest.raises(EmulationError, match="pairs that count upwards"):
+        counting.differences([counting.Mark(2, first, 0) for first in firsts], 2)
+
+
+def test_an_engine_that_uses_a_second_thread_is_refused():
+    """What that executes is not in the count."""
+    marks = marks_of([9] * 5, [1000] * 5, others=[400] * 5)
+    with pytest.raises(InferenceError, match="does not keep to one thread"):
+        counting.net_count(marks)
+
+
+def test_a_thread_that_works_now_and_then_is_no_matter():
+    """As one that waits for its hour; the count is without it."""
+    marks = marks_of([9] * 5, [1000] * 5, others=[400, 0, 400, 2, 400])
+    assert counting.net_count(marks) == 991
+
+
+def test_the_table_has_a_line_for_a_model_and_a_column_for_a_cpu():
+    """Millions; of the differences the largest."""
+    rows = [
+        row("a", "cortex-a72", (126_490_000, 126_490_000)),
+        row("a", "cortex-a76", (100_000_000, 100_002_000)),
+        row("b", "cortex-a76", engine="LiteRT 2.0"),
+    ]
+    head, rule, *lines = counting.to_markdown(rows).splitlines()
+    assert "cortex-a72 (Pi 4) | cortex-a76 (Pi 5)" in head
+    assert lines == [
+        "| a | 0123456789ab | onnxruntime 1.0 | 126.49 | 100.00 | +0.0020 % |",
+        "| b | 0123456789ab | LiteRT 2.0 |  | 100.00 | +0.0000 % |",
+    ]
+    assert {line.count("|") for line in (head, rule, *lines)} == {7}
+
+
+def test_the_embedded_bundle_is_the_default_model():
+    """Each artifact, by its name and with the manifest's sha256."""
+    (model,) = counting.find_models([])
+    assert (model.name, model.path) == ("reference int8-onnx", INT8.resolve())
+    assert counting.find_models([INT8]) == [dataclasses.replace(model, name="model.int8.onnx")]
+
+
+def test_what_no_engine_opens_is_refused(tmp_path):
+    """Before anything is emulated; a damaged bundle too."""
+    with pytest.raises(ArtifactNotFoundError, match="no model"):
+        counting.find_models([tmp_path / "nowhere.onnx"])
+    (tmp_path / "model.pth").touch()
+    with pytest.raises(OptionError, match=r"\.onnx or \.tflite"):
+        counting.find_models([tmp_path / "model.pth"])
+    damaged = shutil.copytree(embedded_bundle_path(), tmp_path / "bundle")
+    (damaged / "model.int8.onnx").write_bytes(b"no")
+    with pytest.raises(IntegrityError):
+        counting.find_models([damaged])
+
+
+@dataclasses.dataclass
+class FakeRoot:
+    """Stands for a `PiRoot`; answers as the guest would."""
+
+    answer: str
+    logs: list
+    path: Path = Path("/a,b")
+    stamp: Stamp = dataclasses.field(default_factory=lambda: Stamp("r", "w", False, {"numpy": "2.0"}))
+    asked: list = dataclasses.field(default_factory=list)
+
+    def python(self, cpu, *arguments, environment):
+        self.asked.append((cpu, arguments, environment))
+        Path(environment["QEMU_LOG_FILENAME"]).write_text(self.logs.pop(0))
+        return subprocess.CompletedProcess(arguments, 0, f"chatter\n{self.answer}", "first\nlast words\n")
+
+
+MODEL = counting.Model("m", INT8, "0" * 64)
+ANSWER = '{"engine": "onnxruntime 1.32.0"}'
+
+
+def test_a_model_is_counted_in_two_processes():
+    """The figure is their mean; each one is kept."""
+    root = FakeRoot(ANSWER, [log_of(marks_of([9] * 5, [n] * 5)) for n in (1009, 1013)])
+    counted = counting.count(root, MODEL, "cortex-a76")
+    assert (counted.instructions, counted.repeats) == (1002, (1000, 1004))
+    assert counted.raw == ((1009,) * 5, (1013,) * 5)
+    assert counted.difference == pytest.approx(0.004)
+    assert counted.engine == "onnxruntime 1.32.0"
+    (cpu, arguments, environment), (*again,) = root.asked
+    assert (cpu, arguments[-1]) == ("cortex-a76", str(INT8))
+    assert environment["QEMU_PLUGIN"] == "/a,,b/plugin.so"  # QEMU reads two commas as one
+    assert again[:2] == [cpu, arguments]
+
+
+@pytest.mark.parametrize(
+    ("answer", "log", "kind", "words"),
+    [
+        (
+            '{"error": "no such operator"}',
+            "",
+            ModelError,
+            "does not run on cortex-a72: found no such operator",
+        ),
+        ("", "", EmulationError, "counting m on cortex-a72 failed: found last words"),
+        (ANSWER, "", EmulationError, "the plugin's marks"),
+    ],
+    ids=["engine", "crash", "plugin"],
+)
+def test_a_failure_in_the_emulation_is_told_in_one_line(answer, log, kind, words):
+    """Whose it is, and its last words."""
+    with pytest.raises(kind, match=words):
+        counting.count(FakeRoot(answer, [log]), MODEL, "cortex-a72")
+
+
+# The program that runs inside
+
+
+def test_the_guest_marks_nothing_and_then_inferences(monkeypatch, capsys):
+    """Each pair around one call; the mix of the last alone. It runs on this machine as well."""
+    calls = []
+    monkeypatch.setattr(guest, "marker", lambda: lambda *mark: calls.append(mark))
+    assert guest.main([str(INT8)]) == 0
+    pairs = guest.INFERENCES
+    assert calls == [
+        *[(guest.NOTHING, False)] * 2 * pairs,
+        *[(guest.INFERENCE, False)] * 2 * (pairs - 1),
+        *[(guest.INFERENCE, True)] * 2,
+    ]
+    assert re.fullmatch(r"onnxruntime \d.*", json.loads(capsys.readouterr().out)["engine"])
+
+
+def test_a_mark_does_nothing_on_a_machine_without_the_plugin():
+    """The system call is refused, and nobody minds."""
+    assert guest.marker()(guest.NOTHING, True) == -1
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.tflite"])
+def test_the_guest_says_why_a_model_is_not_opened(tmp_path, capsys, name):
+    """One line, and status 1."""
+    if name.endswith("tflite"):
+        pytest.importorskip("ai_edge_litert", reason="needs LiteRT: [litert]")
+    (tmp_path / name).write_bytes(b"not a model")
+    assert guest.main([str(tmp_path / name)]) == 1
+    (error,) = json.loads(capsys.readouterr().out.splitlines()[-1]).values()
+    assert error
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "float32"])
+def test_the_input_is_the_same_each_time(dtype):
+    """All levels of an integer are in it."""
+    a, b = (guest.made_up([1, 64, 64, 3], np.dtype(dtype)) for _ in range(2))
+    assert a.dtype == dtype
+    assert np.array_equal(a, b)
+    if dtype != "float32":
+        assert len(np.unique(a)) == 256
+
+
+def test_the_guest_and_the_plugin_know_the_same_mark():
+    """It is written in both."""
+    (mark,) = re.findall(r"MARK = (0x\w+)", (PACKAGE / "plugin.c").read_text(encoding="utf-8"))
+    assert int(mark, 16) == guest.MARK
+
+
+# The mix
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("add\tx0, x1, x2", "add"),
+        ("fmla\tv16.4s, v0.4s, v4.s[0]", "fmla.4s"),
+        ("ld1\t{v0.16b, v1.16b}, [x0], #32", "ld1.16b"),
+        ("ldr\tq0, [x1, #16]", "ldr.q"),
+        ("ldp\td4, d5, [x2]", "ldp.d"),
+        ("ldr\tx0, [sp]", "ldr"),
+        ("sub\tsp, sp, #0x10", "sub"),
+        ("b.ne\t0x10  // b.any", "b.ne"),
+        ("ret", "ret"),
+    ],
+)
+def test_an_instruction_is_named_with_the_form_of_its_vector(line, name):
+    """So that `fmla` of four floats is told from one of two."""
+    assert mix.instruction_name(line) == name
+
+
+def test_the_mix_is_named_by_objdump():
+    """Each word in its place, also zeroes and what is no instruction."""
+    if shutil.which("aarch64-linux-gnu-objdump") is None:
+        pytest.skip(f"needs binutils for arm64: {roots.apt_line(['binutils-aarch64-linux-gnu'])}")
+    words = {0x6E94_9400: 7, 0x8B02_0020: 2, 0: 3, 0x4E22_D420: 5, 0xD65F_03C0: 1, 0x8B01_0020: 4}
+    expected = {"udot.4s": 7, "udf": 3, "fadd.4s": 5, "ret": 1, "add": 6}
+    assert mix.named_mix(words) == collections.Counter(expected)
+
+
+# The boards
+
+
+def test_only_the_newer_board_has_dot_products(tmp_path):
+    """As the runtime reads them."""
+    found = {}
+    for cpu, board in boards.BOARDS.items():
+        board.write_files(tmp_path / cpu)
+        found[cpu] = read_cpu(tmp_path / cpu / "proc/cpuinfo")
+    assert {cpu: "asimddp" in seen.features for cpu, seen in found.items()} == {
+        "cortex-a72": False,
+        "cortex-a76": True,
+    }
+    assert found["cortex-a76"].model == "Raspberry Pi 5 Model B Rev 1.0"
+
+
+@pytest.mark.parametrize("cpu", ["max", "", "cortex-a72 ", "../x"])
+def test_another_cpu_is_refused(cpu):
+    """QEMU's default has what no board has."""
+    with pytest.raises(OptionError, match="expected cortex-a72 or cortex-a76"):
+        boards.board_of(cpu)
+
+
+# The root
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """`make_root` without Debian and pip: the steps it took, one after the other."""
+    steps = []
+
+    def run(step, command, lock=None, env=None):
+        steps.append(step)
+        if step == "mmdebstrap":
+            Path(command[-1], "usr").mkdir(parents=True)
+
+    monkeypatch.setattr(roots, "missing_packages", list)
+    monkeypatch.setattr(roots, "_run", run)
+    monkeypatch.setattr(roots, "_first_start", lambda root, stamp: {"numpy": "2.0"})
+    return steps
+
+
+@pytest.fixture
+def wheel(tmp_path):
+    """A file that passes for a wheel."""
+    file = tmp_path / "a.whl"
+    file.write_bytes(b"wheel")
+    return file
+
+
+def test_a_finished_root_is_used_again(made, wheel, tmp_path):
+    """No step is taken twice."""
+    first = make_root(tmp_path / "pi", wheel)
+    assert made == ["mmdebstrap", "pip install", "gcc"]
+    assert make_root(tmp_path / "pi", wheel) == first == PiRoot.open(tmp_path / "pi")
+    assert made == ["mmdebstrap", "pip install", "gcc"]
+    assert first.stamp.versions == {"numpy": "2.0"}
+    assert sorted(p.name for p in (tmp_path / "pi").iterdir()) == ["root", "root.lock"]
+
+
+def test_each_board_has_a_root_of_its_own_over_what_they_share(made, wheel, tmp_path):
+    """And the emulated Python is a program."""
+    root = make_root(tmp_path / "pi", wheel)
+    for cpu in boards.BOARDS:
+        assert (root.path / "boards" / cpu / "usr").samefile(root.path / "usr")
+        assert (root.path / "boards" / cpu / "proc/cpuinfo").is_file()
+    assert root.executable.stat().st_mode & 0o111
+
+
+def test_another_wheel_or_recipe_makes_it_anew(made, wheel, tmp_path, monkeypatch):
+    """And nothing of the old one stays."""
+    (make_root(tmp_path / "pi", wheel).path / "old").touch()
+    wheel.write_bytes(b"another")
+    root = make_root(tmp_path / "pi", wheel)
+    assert made.count("mmdebstrap") == 2
+    assert not (root.path / "old").exists()
+    monkeypatch.setattr(roots, "recipe", lambda: "another")
+    with pytest.raises(EmulationError, match=r"another version of this tool; run: .* root "):
+        PiRoot.open(tmp_path / "pi")
+    assert make_root(tmp_path / "pi", wheel).stamp.recipe == "another"
+
+
+@pytest.mark.parametrize("step", ["mmdebstrap", "pip install", "gcc"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EmulationError("failed")], ids=["ctrl-c", "failure"])
+def test_an_interrupted_run_leaves_what_was_there(made, wheel, tmp_path, monkeypatch, step, error):
+    """First nothing, then the finished root of another wheel."""
+    run = roots._run
+
+    def fail(name, *rest):
+        run(name, *rest)
+        if name == step:
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(roots, "_run", fail)
+        with pytest.raises((KeyboardInterrupt, EmulationError)):
+            make_root(tmp_path / "pi", wheel)
+    assert [p.name for p in (tmp_path / "pi").iterdir()] == ["root.lock"]
+    with pytest.raises(EmulationError, match="no emulated root"):
+        PiRoot.open(tmp_path / "pi")
+    finished = make_root(tmp_path / "pi", wheel)
+    wheel.write_bytes(b"another")
+    monkeypatch.setattr(roots, "_run", fail)
+    with pytest.raises((KeyboardInterrupt, EmulationError)):
+        make_root(tmp_path / "pi", wheel)
+    assert PiRoot.open(tmp_path / "pi") == finished
+
+
+def test_what_a_killed_run_left_is_not_taken_for_finished(made, wheel, tmp_path):
+    """Even with a stamp; it is removed and made anew."""
+    root = make_root(tmp_path / "pi", wheel).path
+    root.rename(root.with_name("root.unfinished"))
+    with pytest.raises(EmulationError, match="no emulated root"):
+        PiRoot.open(tmp_path / "pi")
+    make_root(tmp_path / "pi", wheel)
+    assert made.count("mmdebstrap") == 2
+    assert sorted(p.name for p in root.parent.iterdir()) == ["root", "root.lock"]
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(made, wheel, tmp_path):
+    """DIR/root may be somebody's."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "precious").touch()
+    with pytest.raises(OptionError, match="was not made by this tool"):
+        make_root(tmp_path, wheel)
+    assert (tmp_path / "root" / "precious").exists()
+    assert made == []
+
+
+def test_two_processes_do_not_make_the_same_root(made, wheel, tmp_path):
+    """The second is told, and does nothing."""
+    with (tmp_path / "root.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(EmulationError, match="another process is making"):
+            make_root(tmp_path, wheel)
+    assert made == []
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"recipe": 1}', '{"versions": []}', "\udc80"])
+def test_a_stamp_that_is_not_one_is_none(tmp_path, text):
+    """As if there were none."""
+    (tmp_path / roots.STAMP).write_text(text, encoding="utf-8", errors="surrogateescape")
+    assert Stamp.read(tmp_path) is None
+
+
+@given(st.text(), st.text(), st.booleans(), st.dictionaries(st.text(), st.text()))
+def test_a_stamp_comes_back_as_it_was_written(tmp_path_factory, recipe, wheel, given_, versions):
+    """Whatever is in it."""
+    folder = tmp_path_factory.mktemp("stamp")
+    stamp = Stamp(recipe, wheel, given_, versions)
+    stamp.write(folder)
+    assert Stamp.read(folder) == stamp
+
+
+def test_missing_tools_are_named_with_the_apt_line(monkeypatch, wheel, tmp_path):
+    """Before anything is made."""
+    tools = {"/nowhere/qemu": "qemu-user", sys.executable: "python3", "/nowhere/gcc": "gcc"}
+    monkeypatch.setattr(roots, "TOOLS", tools)
+    monkeypatch.setattr(roots.shutil, "which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
+    line = "run: sudo apt-get install --no-install-recommends qemu-user gcc"
+    with pytest.raises(MissingDependencyError, match=line):
+        make_root(tmp_path / "pi", wheel)
+    assert not (tmp_path / "pi").exists()
+    monkeypatch.setattr(roots.shutil, "which", lambda name: None)
+    with pytest.raises(MissingDependencyError, match="expected Debian"):
+        make_root(tmp_path / "pi", wheel)
+
+
+@pytest.mark.parametrize("user", [0, 1000])
+def test_only_root_installs_tools(monkeypatch, user):
+    """Who is not gets the line to run; what is there is not installed."""
+    steps = []
+    monkeypatch.setattr(roots, "missing_packages", lambda: ["gcc"])
+    monkeypatch.setattr(roots, "_run", lambda step, command, env: steps.append(command))
+    monkeypatch.setattr(roots.shutil, "which", lambda name: name)
+    monkeypatch.setattr(roots.os, "geteuid", lambda: user)
+    if user:
+        with pytest.raises(MissingDependencyError, match="expected root, on Debian; run: sudo apt-get"):
+            roots.install_tools()
+        assert steps == []
+    else:
+        roots.install_tools()
+        assert [command[:2] for command in steps] == [["apt-get", "update"], ["apt-get", "install"]]
+        assert steps[1][-1] == "gcc"
+        monkeypatch.setattr(roots, "missing_packages", list)
+        roots.install_tools()
+        assert len(steps) == 2
+
+
+def test_the_tests_own_script_installs_the_same_packages():
+    """tests/run.sh cannot ask: it has no Python yet."""
+    script = (REPOSITORY / "tests" / "run.sh").read_text(encoding="utf-8")
+    (packages,) = re.findall(r"packages=\((.*)\)", script)
+    assert set(packages.split()) == {*roots.TOOLS.values(), "python3-venv"}
+
+
+def test_a_step_that_fails_says_its_last_words():
+    """In one line."""
+    with pytest.raises(EmulationError, match=r"^step failed: found second$"):
+        roots._run("step", [sys.executable, "-c", "import sys; sys.exit('first\\nsecond\\n')"])
+    with pytest.raises(EmulationError, match=r"^step failed: found exit status 3$"):
+        roots._run("step", [sys.executable, "-c", "import sys; sys.exit(3)"])
+
+
+# The command line
+
+
+@pytest.fixture
+def fake_count(monkeypatch):
+    """`count` without an emulator: gives or raises what the list says next."""
+    results = []
+
+    def count(root, model, cpu, *, mix):
+        result = results.pop(0)
+        if isinstance(result, EcovisionError):
+            raise result
+        return result
+
+    stamp = Stamp("r", "w", False, {"numpy": "2.0"})
+    monkeypatch.setattr(cli, "count", count)
+    monkeypatch.setattr(cli.PiRoot, "open", lambda folder: PiRoot(folder, stamp))
+    return results
+
+
+def test_count_prints_the_table_and_that_it_is_no_time(fake_count, tmp_path, capsys):
+    """And writes all there is."""
+    fake_count += [row(), row(cpu="cortex-a76", repeats=(10, 10))]
+    file = tmp_path / "out.json"
+    assert cli.main(["count", "pi", "--markdown", "--json", str(file)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("| millions of instructions")
+    assert lines[-1] == counting.NOTE
+    assert "not time" in counting.NOTE
+    document = json.loads(file.read_text())
+    assert document["versions"] == {"numpy": "2.0"}
+    assert [r["cpu"] for r in document["rows"]] == ["cortex-a72", "cortex-a76"]
+    assert document["rows"][1]["instructions"] == 10
+    assert len(document["rows"][0]["sha256"]) == 64
+
+
+def test_a_count_that_does_not_repeat_is_an_error(fake_count, capsys):
+    """Status 1; the figures are still shown."""
+    fake_count += [row(repeats=(100_000_000, 100_011_000))]
+    assert cli.main(["count", "pi", "--cpu", "cortex-a72"]) == 1
+    printed = capsys.readouterr()
+    assert "| +0.0110 % |" in printed.out
+    assert printed.err == (
+        "error: m on cortex-a72 does not repeat: expected two runs within 0.01%, found 0.0110%\n"
+    )
+
+
+def test_a_model_that_fails_does_not_cost_the_others(fake_count, capsys):
+    """Their rows are printed, its error too."""
+    fake_count += [ModelError("broken"), row()]
+    assert cli.main(["count", "pi", str(INT8), str(INT8), "--cpu", "cortex-a72"]) == 1
+    printed = capsys.readouterr()
+    assert "| m | 0123456789ab |" in printed.out
+    assert printed.err == "error: broken\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (
+            ["count", "DIR", "--cpu", "cortex-a72,max"],
+            2,
+            "--cpu: expected cortex-a72 or cortex-a76, found 'max'",
+        ),
+        (["count", "DIR", "nowhere.onnx"], 2, "no model"),
+        (["count", "DIR", "--json", "nowhere/out.json"], 2, "--json"),
+        (["count", "DIR"], 1, "no emulated root"),
+        (["test", "DIR"], 1, "no emulated root"),
+        (["root", "DIR", "--wheel", "nowhere.whl"], 2, "--wheel"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line(tmp_path, capsys, monkeypatch, arguments, status, words):
+    """And the status says whose fault it is."""
+    monkeypatch.setattr(roots, "missing_packages", list)
+    assert cli.main([a if a != "DIR" else str(tmp_path / "pi") for a in arguments]) == status
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.count("\n") == 1
+    assert error.startswith("error: ")
+
+
+@pytest.fixture
+def started(monkeypatch, tmp_path):
+    """`test` without an emulator: what is started, and status 5 for it."""
+    calls = []
+
+    def run(command, **options):
+        calls.append((command, options))
+        return subprocess.CompletedProcess(command, 5)
+
+    monkeypatch.setattr(cli, "subprocess", types.SimpleNamespace(run=run))
+    monkeypatch.setattr(cli.PiRoot, "open", lambda folder: PiRoot(folder, Stamp("r", "w", True)))
+    return calls
+
+
+def test_test_runs_pytest_there_and_gives_its_status(started, monkeypatch):
+    """All of tests/runtime, with this checkout's settings and without this environment's."""
+    monkeypatch.setenv("ECOVISION_NO_SKIP", "1")
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    assert cli.main(["test", "/pi", "--cpu", "cortex-a76", "--", "-k", "x", "--cpu"]) == 5
+    ((command, options),) = started
+    assert command[:3] == ["/pi/usr/local/bin/python3", "-m", "pytest"]
+    assert command[-4:] == ["tests/runtime", "-k", "x", "--cpu"]
+    assert options["cwd"] == REPOSITORY
+    assert options["env"]["QEMU_CPU"] == "cortex-a76"
+    assert not {"ECOVISION_NO_SKIP", "PYTHONPATH"} & set(options["env"])
+
+
+def test_named_tests_are_run_instead_of_all(started):
+    """`-- tests/runtime/test_stats.py`."""
+    cli.main(["test", "/pi", "--", "tests/runtime/test_stats.py"])
+    assert "tests/runtime" not in started[0][0]
+
+
+def test_the_tests_of_other_sources_are_refused(monkeypatch, tmp_path):
+    """Unless the wheel was given on purpose."""
+
+    def build(folder):
+        (folder / "a.whl").write_bytes(b"wheel")
+        return folder / "a.whl"
+
+    monkeypatch.setattr(roots, "build_wheel", build)
+    with pytest.raises(EmulationError, match=r"the wheel of other sources; run: .* root "):
+        PiRoot(tmp_path / "root", Stamp("r", "another", False)).refuse_other_sources()
+    PiRoot(tmp_path / "root", Stamp("r", "another", True)).refuse_other_sources()
+    own = roots._sha256(build(tmp_path))
+    PiRoot(tmp_path / "root", Stamp("r", own, False)).refuse_other_sources()
+
+
+def test_it_runs_as_a_module():
+    """As the README says."""
+    command = [sys.executable, "-m", "ecovision_edge_bench.arm64", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "root|test|count" in done.stdout
