@@ -8,7 +8,7 @@ if [ -n "${ECOVISION_DATA:-}" ]; then ECOVISION_DATA=$(cd "$ECOVISION_DATA" && p
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=${1:-build/reference}
 
-bash export/setup-venv.sh export
+bash export/setup-venv.sh export,bench
 tool=.venv/bin/ecovision-edge
 photographs=()
 if [ -n "${ECOVISION_DATA:-}" ]; then

@@ -5,9 +5,10 @@ set -euo pipefail
 if [ -n "${ECOVISION_DATA:-}" ]; then ECOVISION_DATA=$(cd "$ECOVISION_DATA" && pwd); export ECOVISION_DATA; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The emulated Raspberry Pi of tests/arm64 needs these; without root, or elsewhere than on Debian, its tests skip.
-if [ -d ../shared/arm64 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-  packages=(qemu-user qemu-user-static mmdebstrap binutils-aarch64-linux-gnu gcc libc6-dev python3-venv)
+# The emulated Raspberry Pi of tests/packaging/test_arm64.py needs these. They are installed in CI and beside
+# ../shared, as root on Debian; not on somebody's own machine, where its tests skip and name the apt-get line.
+if { [ -n "${CI:-}" ] || [ -d ../shared ]; } && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+  packages=(qemu-user mmdebstrap gcc libc6-dev binutils-aarch64-linux-gnu debian-archive-keyring python3-venv)
   if ! dpkg --status "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null

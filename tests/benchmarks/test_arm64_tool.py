@@ -28,9 +28,12 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
-from ecovision_edge_bench.arm64 import boards, cli, counting, guest, mix
+from ecovision_edge_bench.arm64 import boards, cli, counting, guest, making, mix, tools
 from ecovision_edge_bench.arm64 import root as roots
-from ecovision_edge_bench.arm64.root import EmulationError, PiRoot, Stamp, make_root
+from ecovision_edge_bench.arm64.making import make_root
+from ecovision_edge_bench.arm64.root import PiRoot, Stamp
+from ecovision_edge_bench.arm64.sources import sha256
+from ecovision_edge_bench.arm64.tools import EmulationError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = Path(roots.__file__).parent
@@ -137,8 +140,8 @@ def test_the_table_has_a_line_for_a_model_and_a_column_for_a_cpu():
     head, rule, *lines = counting.to_markdown(rows).splitlines()
     assert "cortex-a72 (Pi 4) | cortex-a76 (Pi 5)" in head
     assert lines == [
-        "| a | 0123456789ab | onnxruntime 1.0 | 126.49 | 100.00 | +0.0020 % |",
-        "| b | 0123456789ab | LiteRT 2.0 |  | 100.00 | +0.0000 % |",
+        "| a | 0123456789ab | onnxruntime 1.0 | 126.5 | 100.0 | +0.0020 % |",
+        "| b | 0123456789ab | LiteRT 2.0 |  | 100.0 | +0.0000 % |",
     ]
     assert {line.count("|") for line in (head, rule, *lines)} == {7}
 
@@ -292,7 +295,7 @@ def test_an_instruction_is_named_with_the_form_of_its_vector(line, name):
 def test_the_mix_is_named_by_objdump():
     """Each word in its place, also zeroes and what is no instruction."""
     if shutil.which("aarch64-linux-gnu-objdump") is None:
-        pytest.skip(f"needs binutils for arm64: {roots.apt_line(['binutils-aarch64-linux-gnu'])}")
+        pytest.skip(f"needs binutils for arm64: {tools.apt_line(['binutils-aarch64-linux-gnu'])}")
     words = {0x6E94_9400: 7, 0x8B02_0020: 2, 0: 3, 0x4E22_D420: 5, 0xD65F_03C0: 1, 0x8B01_0020: 4}
     expected = {"udot.4s": 7, "udf": 3, "fadd.4s": 5, "ret": 1, "add": 6}
     assert mix.named_mix(words) == collections.Counter(expected)
@@ -334,9 +337,9 @@ def made(monkeypatch):
         if step == "mmdebstrap":
             Path(command[-1], "usr").mkdir(parents=True)
 
-    monkeypatch.setattr(roots, "missing_packages", list)
-    monkeypatch.setattr(roots, "_run", run)
-    monkeypatch.setattr(roots, "_first_start", lambda root, stamp: {"numpy": "2.0"})
+    monkeypatch.setattr(tools, "missing_packages", list)
+    monkeypatch.setattr(making, "run_step", run)
+    monkeypatch.setattr(making, "_first_start", lambda root, stamp: {"numpy": "2.0"})
     return steps
 
 
@@ -374,7 +377,8 @@ def test_another_wheel_or_recipe_makes_it_anew(made, wheel, tmp_path, monkeypatc
     root = make_root(tmp_path / "pi", wheel)
     assert made.count("mmdebstrap") == 2
     assert not (root.path / "old").exists()
-    monkeypatch.setattr(roots, "recipe", lambda: "another")
+    for module in (roots, making):
+        monkeypatch.setattr(module, "recipe", lambda: "another")
     with pytest.raises(EmulationError, match=r"another version of this tool; run: .* root "):
         PiRoot.open(tmp_path / "pi")
     assert make_root(tmp_path / "pi", wheel).stamp.recipe == "another"
@@ -384,7 +388,7 @@ def test_another_wheel_or_recipe_makes_it_anew(made, wheel, tmp_path, monkeypatc
 @pytest.mark.parametrize("error", [KeyboardInterrupt, EmulationError("failed")], ids=["ctrl-c", "failure"])
 def test_an_interrupted_run_leaves_what_was_there(made, wheel, tmp_path, monkeypatch, step, error):
     """First nothing, then the finished root of another wheel."""
-    run = roots._run
+    run = making.run_step
 
     def fail(name, *rest):
         run(name, *rest)
@@ -392,7 +396,7 @@ def test_an_interrupted_run_leaves_what_was_there(made, wheel, tmp_path, monkeyp
             raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(roots, "_run", fail)
+        patch.setattr(making, "run_step", fail)
         with pytest.raises((KeyboardInterrupt, EmulationError)):
             make_root(tmp_path / "pi", wheel)
     assert [p.name for p in (tmp_path / "pi").iterdir()] == ["root.lock"]
@@ -400,7 +404,7 @@ def test_an_interrupted_run_leaves_what_was_there(made, wheel, tmp_path, monkeyp
         PiRoot.open(tmp_path / "pi")
     finished = make_root(tmp_path / "pi", wheel)
     wheel.write_bytes(b"another")
-    monkeypatch.setattr(roots, "_run", fail)
+    monkeypatch.setattr(making, "run_step", fail)
     with pytest.raises((KeyboardInterrupt, EmulationError)):
         make_root(tmp_path / "pi", wheel)
     assert PiRoot.open(tmp_path / "pi") == finished
@@ -454,14 +458,14 @@ def test_a_stamp_comes_back_as_it_was_written(tmp_path_factory, recipe, wheel, g
 
 def test_missing_tools_are_named_with_the_apt_line(monkeypatch, wheel, tmp_path):
     """Before anything is made."""
-    tools = {"/nowhere/qemu": "qemu-user", sys.executable: "python3", "/nowhere/gcc": "gcc"}
-    monkeypatch.setattr(roots, "TOOLS", tools)
-    monkeypatch.setattr(roots.shutil, "which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
+    names = {"/nowhere/qemu": "qemu-user", sys.executable: "python3", "/nowhere/gcc": "gcc"}
+    monkeypatch.setattr(tools, "TOOLS", names)
+    monkeypatch.setattr(tools.shutil, "which", lambda name: "/usr/bin/apt-get" if name == "apt-get" else None)
     line = "run: sudo apt-get install --no-install-recommends qemu-user gcc"
     with pytest.raises(MissingDependencyError, match=line):
         make_root(tmp_path / "pi", wheel)
     assert not (tmp_path / "pi").exists()
-    monkeypatch.setattr(roots.shutil, "which", lambda name: None)
+    monkeypatch.setattr(tools.shutil, "which", lambda name: None)
     with pytest.raises(MissingDependencyError, match="expected Debian"):
         make_root(tmp_path / "pi", wheel)
 
@@ -470,20 +474,20 @@ def test_missing_tools_are_named_with_the_apt_line(monkeypatch, wheel, tmp_path)
 def test_only_root_installs_tools(monkeypatch, user):
     """Who is not gets the line to run; what is there is not installed."""
     steps = []
-    monkeypatch.setattr(roots, "missing_packages", lambda: ["gcc"])
-    monkeypatch.setattr(roots, "_run", lambda step, command, env: steps.append(command))
-    monkeypatch.setattr(roots.shutil, "which", lambda name: name)
-    monkeypatch.setattr(roots.os, "geteuid", lambda: user)
+    monkeypatch.setattr(tools, "missing_packages", lambda: ["gcc"])
+    monkeypatch.setattr(tools, "run_step", lambda step, command, env: steps.append(command))
+    monkeypatch.setattr(tools.shutil, "which", lambda name: name)
+    monkeypatch.setattr(tools.os, "geteuid", lambda: user)
     if user:
         with pytest.raises(MissingDependencyError, match="expected root, on Debian; run: sudo apt-get"):
-            roots.install_tools()
+            tools.install_tools()
         assert steps == []
     else:
-        roots.install_tools()
+        tools.install_tools()
         assert [command[:2] for command in steps] == [["apt-get", "update"], ["apt-get", "install"]]
         assert steps[1][-1] == "gcc"
-        monkeypatch.setattr(roots, "missing_packages", list)
-        roots.install_tools()
+        monkeypatch.setattr(tools, "missing_packages", list)
+        tools.install_tools()
         assert len(steps) == 2
 
 
@@ -491,15 +495,15 @@ def test_the_tests_own_script_installs_the_same_packages():
     """tests/run.sh cannot ask: it has no Python yet."""
     script = (REPOSITORY / "tests" / "run.sh").read_text(encoding="utf-8")
     (packages,) = re.findall(r"packages=\((.*)\)", script)
-    assert set(packages.split()) == {*roots.TOOLS.values(), "python3-venv"}
+    assert set(packages.split()) == {*tools.TOOLS.values(), "python3-venv"}
 
 
 def test_a_step_that_fails_says_its_last_words():
     """In one line."""
     with pytest.raises(EmulationError, match=r"^step failed: found second$"):
-        roots._run("step", [sys.executable, "-c", "import sys; sys.exit('first\\nsecond\\n')"])
+        tools.run_step("step", [sys.executable, "-c", "import sys; sys.exit('first\\nsecond\\n')"])
     with pytest.raises(EmulationError, match=r"^step failed: found exit status 3$"):
-        roots._run("step", [sys.executable, "-c", "import sys; sys.exit(3)"])
+        tools.run_step("step", [sys.executable, "-c", "import sys; sys.exit(3)"])
 
 
 # The command line
@@ -549,10 +553,18 @@ def test_a_count_that_does_not_repeat_is_an_error(fake_count, capsys):
     )
 
 
+def test_what_is_named_twice_is_counted_once(fake_count, capsys):
+    """A minute each."""
+    fake_count += [row()]
+    assert cli.main(["count", "pi", str(INT8), str(INT8), "--cpu", "cortex-a72,cortex-a72"]) == 0
+    assert len(capsys.readouterr().out.split("| m |")) == 2
+
+
 def test_a_model_that_fails_does_not_cost_the_others(fake_count, capsys):
     """Their rows are printed, its error too."""
     fake_count += [ModelError("broken"), row()]
-    assert cli.main(["count", "pi", str(INT8), str(INT8), "--cpu", "cortex-a72"]) == 1
+    bundle = str(embedded_bundle_path())
+    assert cli.main(["count", "pi", str(INT8), bundle, "--cpu", "cortex-a72"]) == 1
     printed = capsys.readouterr()
     assert "| m | 0123456789ab |" in printed.out
     assert printed.err == "error: broken\n"
@@ -570,12 +582,13 @@ def test_a_model_that_fails_does_not_cost_the_others(fake_count, capsys):
         (["count", "DIR", "--json", "nowhere/out.json"], 2, "--json"),
         (["count", "DIR"], 1, "no emulated root"),
         (["test", "DIR"], 1, "no emulated root"),
+        (["count", "DIR", "a" * 300], 1, "too long"),
         (["root", "DIR", "--wheel", "nowhere.whl"], 2, "--wheel"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(tmp_path, capsys, monkeypatch, arguments, status, words):
     """And the status says whose fault it is."""
-    monkeypatch.setattr(roots, "missing_packages", list)
+    monkeypatch.setattr(tools, "missing_packages", list)
     assert cli.main([a if a != "DIR" else str(tmp_path / "pi") for a in arguments]) == status
     error = capsys.readouterr().err
     assert words in error
@@ -627,7 +640,7 @@ def test_the_tests_of_other_sources_are_refused(monkeypatch, tmp_path):
     with pytest.raises(EmulationError, match=r"the wheel of other sources; run: .* root "):
         PiRoot(tmp_path / "root", Stamp("r", "another", False)).refuse_other_sources()
     PiRoot(tmp_path / "root", Stamp("r", "another", True)).refuse_other_sources()
-    own = roots._sha256(build(tmp_path))
+    own = sha256(build(tmp_path))
     PiRoot(tmp_path / "root", Stamp("r", own, False)).refuse_other_sources()
 
 

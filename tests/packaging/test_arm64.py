@@ -20,6 +20,10 @@ from ecovision_edge import Classifier, read_image
 from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.device import read_cpu
 from ecovision_edge.drawn import draw_frame
+from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, count, find_models
+from ecovision_edge_bench.arm64.making import make_root
+from ecovision_edge_bench.arm64.root import PiRoot
+from ecovision_edge_bench.arm64.tools import apt_line, missing_packages
 from ecovision_edge_export.calibrate import onnx_session
 from ecovision_edge_export.exact import as_devices_compute
 
@@ -32,49 +36,17 @@ PHOTOGRAPHS = 32
 pytestmark = pytest.mark.packaging
 
 
-class Pi:
-    """The emulated root, with the wheel and its base dependencies installed."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def python(self, cpu: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the guest's Python on `cpu`."""
-        command = ["qemu-aarch64-static", "-cpu", cpu, "-L", str(self.root)]
-        command += [str(self.root / "usr/bin/python3"), *arguments]
-        # The guest's packages stand in its own dist-packages; nothing of this environment is meant for it.
-        packages = self.root / "usr/local/lib/python3.11/dist-packages"
-        environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(packages), "HOME": "/tmp"}
-        return subprocess.run(
-            command, capture_output=True, text=True, env=environment, cwd="/", timeout=300, check=False
-        )
-
-
 @pytest.fixture(scope="module")
-def pi(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Pi:
-    """Build the emulated root with ../shared/arm64/setup.sh (about half a minute)."""
-    if not (SHARED / "arm64" / "setup.sh").is_file():
-        pytest.skip("needs ../shared/arm64, the recipe of the emulated Raspberry Pi")
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        pytest.skip("needs root on Debian, to build the emulated root")
-    folder = tmp_path_factory.mktemp("pi")
-    tools = folder / "tools"
-    shutil.copytree(SHARED / "arm64", tools)
-    done = subprocess.run(
-        ["bash", str(tools / "setup.sh"), str(folder)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PKGS": str(wheel)},
-        check=False,
-    )
-    root = folder / "root"
-    installed = root / "usr/local/lib/python3.11/dist-packages/ecovision_edge"
-    assert installed.is_dir(), f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
-    return Pi(root)
+def pi(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> PiRoot:
+    """The emulated root with the wheel in it; half a minute."""
+    missing = missing_packages()
+    if missing:
+        pytest.skip(f"needs an emulator and Debian's tools: {apt_line(missing)}")
+    return make_root(tmp_path_factory.mktemp("pi"), wheel)
 
 
 @pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
-def test_golden_vectors_pass_on_a_pi(pi: Pi, cpu: str) -> None:
+def test_golden_vectors_pass_on_a_pi(pi: PiRoot, cpu: str) -> None:
     """`verify` of the embedded bundle: hashes, contract, and logits within the manifest's tolerance."""
     done = pi.python(cpu, "-m", "ecovision_edge", "verify", "--json", "-")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -83,7 +55,7 @@ def test_golden_vectors_pass_on_a_pi(pi: Pi, cpu: str) -> None:
     assert report["cpu"]["arch"] == "aarch64"
 
 
-def test_a_pi_classifies_an_image_as_this_machine_does(pi: Pi, tmp_path: Path) -> None:
+def test_a_pi_classifies_an_image_as_this_machine_does(pi: PiRoot, tmp_path: Path) -> None:
     """The same labels, and probabilities within a level or two of the quantized logits."""
     frames = [draw_frame(seed) for seed in range(FRAMES)]
     files = [str(tmp_path / f"{i}.png") for i in range(FRAMES)]
@@ -111,7 +83,7 @@ RUN = textwrap.dedent("""
 """)
 
 
-def run_there(pi: Pi, cpu: str, model: onnx.ModelProto, inputs: Tensors, folder: Path) -> Tensors:
+def run_there(pi: PiRoot, cpu: str, model: onnx.ModelProto, inputs: Tensors, folder: Path) -> Tensors:
     """All outputs of a model on the emulated CPU."""
     onnx.save(model, folder / "model.onnx")
     np.savez(folder / "inputs.npz", **inputs)
@@ -130,7 +102,7 @@ def run_here(model: onnx.ModelProto, inputs: Tensors) -> Tensors:
 
 @pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
 def test_the_integer_part_gives_the_same_bits(
-    pi: Pi, cpu: str, tmp_path: Path, request: pytest.FixtureRequest
+    pi: PiRoot, cpu: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """From the first quantized tensors on: on photographs where there are some, else on drawn frames."""
     frames = [draw_frame(seed) for seed in range(FRAMES)]
@@ -145,7 +117,9 @@ def test_the_integer_part_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("cpu", ["cortex-a72", "cortex-a76"])
-def test_elementwise_operators_give_the_same_bits_for_every_input(pi: Pi, cpu: str, tmp_path: Path) -> None:
+def test_elementwise_operators_give_the_same_bits_for_every_input(
+    pi: PiRoot, cpu: str, tmp_path: Path
+) -> None:
     """Each Add, Mul, HardSwish and HardSigmoid of the embedded model, on all 65,536 pairs of inputs."""
     model = elementwise_part()
     a, b = (x.reshape(-1).astype(np.uint8) for x in np.meshgrid(np.arange(256), np.arange(256)))
@@ -153,6 +127,15 @@ def test_elementwise_operators_give_the_same_bits_for_every_input(pi: Pi, cpu: s
     there = run_there(pi, cpu, model, {"a": a, "b": b}, tmp_path)
     assert here.keys() == there.keys()
     assert [name for name in here if not np.array_equal(here[name], there[name])] == []
+
+
+def test_an_inference_takes_as_many_instructions_again_and_fewer_with_dot_products(pi: PiRoot) -> None:
+    """The embedded int8 model: two processes within 0.01 %; Cortex-A76 has `udot`, A72 does not."""
+    (model,) = (model for model in find_models([]) if "int8" in model.name)
+    new, old = (count(pi, model, cpu) for cpu in ("cortex-a76", "cortex-a72"))
+    assert len(new.repeats) == 2
+    assert new.difference <= MOST_DIFFERENCE
+    assert 0 < new.instructions < old.instructions
 
 
 def test_golden_vectors_pass_on_x86_without_vnni() -> None:

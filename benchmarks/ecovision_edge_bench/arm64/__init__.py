@@ -1,0 +1,46 @@
+"""Arm without a board: an emulated Raspberry Pi to test in and to count instructions in; a developers' tool.
+
+    python -m ecovision_edge_bench.arm64 root DIR [--wheel WHEEL] [--install]
+    python -m ecovision_edge_bench.arm64 test DIR [--cpu CPU] [-- PYTEST_ARGUMENTS]
+    python -m ecovision_edge_bench.arm64 count DIR [MODEL_OR_BUNDLE ...] [--cpu CPU,CPU] [--mix]
+                                               [--markdown] [--json FILE]
+
+**`root`** makes DIR/root (400 MB, half a minute): Python and its libraries of Debian 12 for arm64, which is
+what Raspberry Pi OS bookworm is made of, and aarch64 wheels of the engines, of what the runtime's tests need
+and of this project, installed by this machine's pip. Until the first start nothing of it runs; nothing is
+mounted, and no privilege is needed. Debian's tools are: where some are missing the error names the apt-get
+line, and `--install`, as root, runs it. A finished root is used again as long as this recipe and the wheel
+are the same. One that was interrupted is never taken for finished; the next run makes it anew.
+
+DIR/root/usr/local/bin/python3 starts the emulated Python as any program is started, so a test can start
+`sys.executable`. QEMU_CPU chooses the CPU: `cortex-a72` (Raspberry Pi 4, the default) or `cortex-a76` (Pi 5),
+never QEMU's own default, which has SVE and i8mm that no Pi has. /usr, /lib and what tells of the CPU
+(/proc/cpuinfo, a little of /sys; the engines choose their kernels by it) are the board's. All other files are
+this machine's, and so is what the emulated Python starts other than itself (`/bin/sh`, `head`).
+
+**`test`** runs tests/runtime of this checkout there, all of it, against the installed wheel, which has to be
+of these sources unless it was given with `--wheel`. It takes six to eight minutes. What follows `--` goes to
+pytest, for instance `-k contract`; the exit status is pytest's. What needs torch, torchvision or mypy is
+skipped: they are not in the root.
+
+**`count`** tells how many instructions one inference takes in one thread, from the call in Python to the
+result in Python, on each CPU: of each .onnx in onnxruntime, of each .tflite in LiteRT, of a bundle all
+artifacts. The default is the bundle inside the package; a model takes a minute. The method:
+
+- A plugin of QEMU's (plugin.c) counts what the process's first thread executes. The program marks the points
+  before and after each inference by a system call that does nothing, and their difference is the inference:
+  start-up is not in it. What a mark costs is measured by marks with nothing between, and taken off. The
+  figure is the median of 5 inferences, after 3 that are not counted.
+- Other threads are not in it: onnxruntime's telemetry, for one, would add half a million instructions now and
+  then. (It is switched off here as well, by ORT_DISABLE_TELEMETRY=1.) A count is refused where another thread
+  works in every inference: then the engine does not keep to one.
+- All is done twice, in two processes, and the table gives the difference, which is at most some millionths:
+  each gets the same input, settings and hash seed. Beyond 0.01 % it is an error, exit status 1. Between roots
+  in folders of other names some 0.005 % come and go, as addresses do; so the table has one decimal of a
+  million, and the JSON all digits.
+
+`--mix` adds which instructions they are.
+
+**Instructions are not time.** Caches, memory and what each instruction costs are left out. They compare two
+graphs, or two engines, on one CPU, without noise. Never read them as milliseconds.
+"""

@@ -1,0 +1,117 @@
+"""Run inferences with marks around them; the emulated Python runs this file, alone.
+
+    python3 -P guest.py MODEL
+
+Standard output ends with one line of JSON: the engine, or why it does not open the model.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+MARK = 0x45436F76  # as in plugin.c
+NOTHING, INFERENCE = 1, 2
+"""Labels of marks; one that ends what another began has the same label."""
+
+WARM_UP, INFERENCES = 3, 5
+SEED = 0  # any number; the same input each time
+
+Tensor = npt.NDArray[np.generic]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Mark nothing and then the inferences of a model; the exit status."""
+    path = Path(arguments[0])
+    opener = {".onnx": open_onnxruntime, ".tflite": open_litert}[path.suffix]
+    try:
+        engine, infer = opener(path.read_bytes())
+        for _ in range(WARM_UP):
+            infer()
+    except Exception as error:  # noqa: BLE001 - whatever the engine raises is told to the host
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return answer(1, error=lines[0][:300])
+    mark = marker()
+    for label, call in ((NOTHING, nothing), (INFERENCE, infer)):
+        for left in reversed(range(INFERENCES)):
+            words = label == INFERENCE and left == 0  # they are many lines: of the last inference alone
+            mark(label, words)
+            call()
+            mark(label, words)
+    return answer(0, engine=engine)
+
+
+def answer(status: int, **fields: str) -> int:
+    """Tell the host; gives `status` back."""
+    sys.stdout.write(json.dumps(fields) + "\n")
+    return status
+
+
+def marker() -> Callable[[int, bool], object]:
+    """The function that marks a point of the program: a system call that fails everywhere."""
+    prctl = ctypes.CDLL(None).prctl
+    prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    return lambda label, mix: prctl(MARK, label, mix, 0, 0)
+
+
+def nothing() -> None:
+    """What is between two marks that measure the marks."""
+
+
+def open_onnxruntime(model: bytes) -> tuple[str, Callable[[], object]]:
+    """With the settings of `ecovision_edge.backends.onnx` and one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    kinds = {"tensor(uint8)": np.uint8, "tensor(int8)": np.int8, "tensor(float)": np.float32}
+    inputs = {
+        given.name: made_up([n if isinstance(n, int) else 1 for n in given.shape], kinds[given.type])
+        for given in session.get_inputs()
+    }
+    names = [output.name for output in session.get_outputs()]
+    return f"onnxruntime {onnxruntime.__version__}", lambda: session.run(names, inputs)
+
+
+def open_litert(model: bytes) -> tuple[str, Callable[[], object]]:
+    """With its default delegate, XNNPACK, and one thread."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs = {
+        int(given["index"]): made_up([max(1, int(n)) for n in given["shape"]], given["dtype"])
+        for given in interpreter.get_input_details()
+    }
+    outputs = [int(output["index"]) for output in interpreter.get_output_details()]
+
+    def infer() -> object:
+        for index, tensor in inputs.items():
+            interpreter.set_tensor(index, tensor)
+        interpreter.invoke()
+        return [interpreter.get_tensor(index) for index in outputs]
+
+    return f"LiteRT {importlib.metadata.version('ai-edge-litert')}", infer
+
+
+def made_up(shape: Sequence[int], dtype: npt.DTypeLike) -> Tensor:
+    """An input: normal noise, or all levels of an integer."""
+    rng = np.random.default_rng(SEED)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return rng.standard_normal(shape).astype(kind)
+    levels = np.iinfo(kind)
+    return rng.integers(levels.min, levels.max, shape, kind, endpoint=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

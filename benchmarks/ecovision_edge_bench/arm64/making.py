@@ -1,0 +1,172 @@
+"""Making the emulated root, or using again the one that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ecovision_edge.errors import OptionError
+from ecovision_edge_bench.arm64.boards import BOARDS
+from ecovision_edge_bench.arm64.root import STAMP, PiRoot, Stamp, recipe
+from ecovision_edge_bench.arm64.sources import build_wheel, pip_command, sha256
+from ecovision_edge_bench.arm64.tools import EmulationError, last_line, require_tools, run_step
+
+__all__ = ["make_root"]
+
+DEBIAN, PYTHON, GLIBC = "bookworm", "3.11", 36  # what Debian 12 is; glibc 2.36
+PACKAGES = ("python3", "libstdc++6")
+WHEELS = (
+    *("numpy", "opencv-python-headless", "onnxruntime", "typer", "ai-edge-litert"),
+    *("pytest", "pytest-timeout", "hypothesis", "onnx", "pillow"),  # for tests/runtime
+)
+LIBRARIES = f"usr/local/lib/python{PYTHON}/dist-packages"
+
+LAUNCHER = """\
+#!/bin/sh
+# The emulated Python as a program like any other; QEMU_CPU chooses the CPU.
+program=$(readlink -f "$0")
+root=${program%/usr/local/bin/*}
+# onnxruntime's telemetry is on unless told otherwise: a thread of its own, and nothing to report from here.
+export QEMU_CPU="${QEMU_CPU:-cortex-a72}" ORT_DISABLE_TELEMETRY=1
+[ -d "$root/boards/$QEMU_CPU" ] || { echo "no files of a board with $QEMU_CPU in $root" >&2; exit 2; }
+# -0 makes this file sys.executable, so that who starts that starts the emulator; -s: no packages of a user's.
+exec qemu-aarch64 -L "$root/boards/$QEMU_CPU" -0 "$root/usr/local/bin/python3" "$root/usr/bin/python3" -s "$@"
+"""
+COMMAND = """\
+#!/bin/sh
+exec "$(dirname "$0")/python3" -c 'import sys; from ecovision_edge.cli import main; sys.exit(main())' "$@"
+"""
+FIRST_START = """\
+import importlib.metadata, json, platform, sys
+import ai_edge_litert.interpreter, cv2, hypothesis, numpy, onnx, onnxruntime, PIL, pytest, typer
+import ecovision_edge, ecovision_edge_bench
+assert platform.machine() == "aarch64"
+print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))
+"""
+
+
+def make_root(folder: Path, wheel: Path | None = None, say: Callable[[str], object] | None = None) -> PiRoot:
+    """Make `folder`/root, or use the one that is there if it is what would be made.
+
+    Args:
+        folder: Made where it is not there.
+        wheel: The project's; None: it is built from this checkout.
+        say: Is told of each step.
+
+    Raises:
+        MissingDependencyError: Debian's tools or pip are missing.
+        OptionError: no such wheel, or `folder`/root is something else.
+        EmulationError: a step failed, or another process is making the same root.
+    """
+    require_tools()
+    say = say or (lambda step: None)
+    with tempfile.TemporaryDirectory() as temporary:
+        file = build_wheel(Path(temporary)) if wheel is None else wheel
+        if file.suffix != ".whl" or not file.is_file():
+            raise OptionError("--wheel", expected="a wheel of this project", found=file)
+        wanted = Stamp(recipe(), sha256(file), wheel is not None)
+        try:
+            with _locked(folder) as lock:
+                root = folder.resolve() / "root"
+                stamp = Stamp.read(root)
+                if stamp is not None and stamp.fits(wanted):
+                    return PiRoot(root, stamp)
+                if os.path.lexists(root) and not (root / STAMP).is_file():
+                    raise OptionError(
+                        f"{root} was not made by this tool",
+                        expected="a folder without it",
+                        fix="move it away",
+                    )
+                return _make(root, file, wanted, say, lock)
+        except OSError as error:
+            raise EmulationError(f"cannot write {folder}", found=str(error)) from error
+
+
+def _make(root: Path, wheel: Path, stamp: Stamp, say: Callable[[str], object], lock: int) -> PiRoot:
+    """Make it beside its place, and move it there when it is finished."""
+    unfinished, old = root.with_name("root.unfinished"), root.with_name("root.old")
+    _remove(unfinished)
+    _remove(old)
+    try:
+        say(f"Debian {DEBIAN} for arm64")
+        # Extracted only, so nothing of it runs, and all of it is the user's own.
+        debian = ["mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--architectures=arm64"]
+        run_step("mmdebstrap", [*debian, f"--include={','.join(PACKAGES)}", DEBIAN, str(unfinished)], lock)
+        for board in BOARDS.values():
+            # Each board's folder is a root of its own: it links what they share.
+            view = unfinished / "boards" / board.cpu
+            board.write_files(view)
+            for name in ("usr", "lib"):
+                (view / name).symlink_to(Path("../..", name))
+        say(f"wheels: {', '.join(WHEELS)}, {wheel.name}")
+        run_step(
+            "pip install",
+            [*pip_command("install"), *_for_arm64(unfinished / LIBRARIES), *WHEELS, str(wheel)],
+            lock,
+        )
+        say("the counting plugin")
+        source, plugin = Path(__file__).with_name("plugin.c"), unfinished / "plugin.so"
+        compile_ = ["gcc", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden"]
+        run_step("gcc", [*compile_, "-o", str(plugin), str(source)], lock)
+        programs = unfinished / "usr/local/bin"
+        programs.mkdir(parents=True, exist_ok=True)
+        for name, text in {"python3": LAUNCHER, "ecovision-edge": COMMAND}.items():
+            (programs / name).write_text(text, encoding="utf-8")
+            (programs / name).chmod(0o755)
+        say("first start")
+        stamp = Stamp(stamp.recipe, stamp.wheel, stamp.given, _first_start(unfinished, stamp))
+        stamp.write(unfinished)
+        if root.exists():
+            root.rename(old)
+        unfinished.rename(root)
+        _remove(old)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _remove(unfinished)
+        raise
+    return PiRoot(root, stamp)
+
+
+def _first_start(root: Path, stamp: Stamp) -> dict[str, str]:
+    """Import everything, which also leaves it compiled; the versions."""
+    done = PiRoot(root, stamp).python("cortex-a72", "-c", FIRST_START, *WHEELS, "ecovision-edge", timeout=600)
+    if done.returncode != 0:
+        found = last_line(done.stderr, done.returncode)
+        raise EmulationError("the emulated Python does not work", found=found)
+    versions: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return versions
+
+
+def _for_arm64(target: Path) -> list[str]:
+    """Options by which pip installs for the root's Python, whatever runs pip."""
+    platforms = [f"manylinux_2_{minor}_aarch64" for minor in range(GLIBC, 16, -1)] + ["manylinux2014_aarch64"]
+    abi = "cp" + PYTHON.replace(".", "")
+    return [
+        *("--target", str(target), "--no-compile", "--only-binary=:all:"),
+        *("--python-version", PYTHON, "--implementation", "cp"),
+        *(option for name in platforms for option in ("--platform", name)),
+        *(option for name in (abi, "abi3", "none") for option in ("--abi", name)),
+    ]
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[int]:
+    """Keep other processes from making a root in `folder`; gives the lock's descriptor."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "root.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise EmulationError(f"another process is making {folder / 'root'}", fix="wait for it") from error
+        yield lock.fileno()
+
+
+def _remove(folder: Path) -> None:
+    if os.path.lexists(folder):
+        shutil.rmtree(folder)
