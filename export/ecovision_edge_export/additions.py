@@ -13,6 +13,9 @@ Rule:
 2. fp32 is off by less than 1/10,000 there, the fixed-point factors by less than 1/1,000 (`MAX_RATIO`): both
    round as exact arithmetic does.
 3. An input may be the sum of an earlier addition, so the last addition comes first.
+4. The addition of the constant 3 in a hard-swish has the fixed output range 0 to 6, of which 3 is 127.5
+   steps, a half. There the constant is quantized to 127.5 - 1/510 steps (`ALIGNED_THREE`), a whole number of
+   255ths.
 
 The price is at most one 255th of the output's range on each input's.
 """
@@ -20,13 +23,21 @@ The price is at most one 255th of the output's range on each input's.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx
 
 from ecovision_edge.errors import ExportError
 
-__all__ = ["DENOMINATOR", "MAX_RATIO", "align_additions", "quantized_additions"]
+__all__ = [
+    "ALIGNED_THREE",
+    "DENOMINATOR",
+    "MAX_RATIO",
+    "Addition",
+    "align_additions",
+    "quantized_additions",
+]
 
 Range = tuple[float, float]
 
@@ -38,20 +49,30 @@ MAX_RATIO = 4
 up to 255 levels, both together are off by at most 255 * 4 / 2**21 < 1/2,000, a quarter of the room of 1/510.
 """
 
+ALIGNED_THREE = 3 * (127.5 - 1 / 510) / 127.5
+"""What stands for 3 where the sum's range is 0 to 6: 3 less 0.00005, 32,512 steps of 6 / 255**2."""
 
-def quantized_additions(model: onnx.ModelProto, excluded: Sequence[str]) -> list[tuple[str, str, str]]:
-    """`(input, input, output)` of each addition of two activations that will be quantized, in graph order."""
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """A quantized addition: the activations that it adds, two, or one to a constant; and its output."""
+
+    inputs: tuple[str, ...]
+    output: str
+
+
+def quantized_additions(model: onnx.ModelProto, excluded: Collection[str]) -> list[Addition]:
+    """The additions of activations that will be quantized, in graph order."""
     constants = {i.name for i in model.graph.initializer}
-    left_out = set(excluded)
     return [
-        (node.input[0], node.input[1], node.output[0])
+        Addition(tuple(i for i in node.input if i not in constants), node.output[0])
         for node in model.graph.node
-        if node.op_type == "Add" and node.name not in left_out and not constants.intersection(node.input)
+        if node.op_type == "Add" and node.name not in excluded
     ]
 
 
 def align_additions(
-    ranges: Mapping[str, Range], additions: Sequence[tuple[str, str, str]], *, least: float
+    ranges: Mapping[str, Range], additions: Sequence[Addition], *, least: float
 ) -> dict[str, Range]:
     """The ranges, those of the additions' inputs widened by the rule of this module.
 
@@ -60,10 +81,13 @@ def align_additions(
         additions: As `quantized_additions` gives them.
         least: Least width of a range.
 
+    The output range of an addition of a constant stays as it is, however wide its input: beyond 16 times as
+    wide the rule no longer holds for it.
+
     Raises:
         ExportError: a tensor is added to itself, or goes into two additions: it cannot serve both.
     """
-    inputs = [name for a, b, _ in additions for name in (a, b)]
+    inputs = [name for addition in additions for name in addition.inputs]
     twice = sorted({name for name in inputs if inputs.count(name) > 1})
     if twice:
         raise ExportError(
@@ -72,12 +96,13 @@ def align_additions(
             found=f"{', '.join(twice[:3])} in more",
         )
     result = dict(ranges)
-    for a, b, out in additions:  # forwards: no output is much narrower than its inputs
-        widest = max(_width(result[name], least) for name in (a, b))
-        result[out] = _widened(result[out], max(_width(result[out], least), widest / MAX_RATIO))
-    for a, b, out in reversed(additions):
-        step = _width(result[out], least) / DENOMINATOR
-        for name in (a, b):
+    for addition in additions:  # forwards: no output is much narrower than its inputs
+        if len(addition.inputs) > 1:
+            out, widest = addition.output, max(_width(result[name], least) for name in addition.inputs)
+            result[out] = _widened(result[out], max(_width(result[out], least), widest / MAX_RATIO))
+    for addition in reversed(additions):
+        step = _width(result[addition.output], least) / DENOMINATOR
+        for name in addition.inputs:
             # A width that is a whole number of steps already, but for rounding, stays as it is.
             steps = math.ceil(_width(result[name], least) / step - 1e-9)
             result[name] = _widened(result[name], steps * step)

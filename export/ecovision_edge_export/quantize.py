@@ -21,6 +21,7 @@ import onnx
 from ecovision_edge_export.additions import align_additions, quantized_additions
 from ecovision_edge_export.calibrate import CalibrationTable, onnx_session
 from ecovision_edge_export.exact import as_devices_compute
+from ecovision_edge_export.rewrites import rewrite_for_int8
 
 __all__ = ["BlockChoice", "blocks_of", "choose_fp32_blocks", "quantize"]
 
@@ -75,8 +76,13 @@ def blocks_of(model: onnx.ModelProto) -> dict[str, int]:
 def quantize(model: onnx.ModelProto, table: CalibrationTable, fp32_blocks: int) -> onnx.ModelProto:
     """The int8 model: QDQ, u8 activations a tensor, s8 weights a channel; blocks 0 to `fp32_blocks` in fp32.
 
-    Block 0 is the stem. Sums of residuals round alike on every CPU (see `additions`). Biases that would
-    overflow int32 are onnxruntime's business (since 1.20).
+    Block 0 is the stem. What will be int8 is rewritten for it first (see `rewrites`). Sums round alike on
+    every CPU (see `additions`). Biases that would overflow int32 are onnxruntime's business (since 1.20).
+
+    Args:
+        model: The fp32 graph.
+        table: Ranges of its tensors.
+        fp32_blocks: How many leading blocks stay fp32, 0 or more.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -84,9 +90,10 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable, fp32_blocks: int) 
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     excluded = [name for name, block in blocks_of(model).items() if block <= fp32_blocks]
-    aligned = align_additions(table.ranges, quantized_additions(model, excluded), least=_MIN_RANGE)
+    rewritten, measured = rewrite_for_int8(model, table.ranges, excluded)
+    aligned = align_additions(measured, quantized_additions(rewritten, excluded), least=_MIN_RANGE)
     ranges = {k: (np.float32(lo), np.float32(hi)) for k, (lo, hi) in aligned.items()}
-    prepared = onnx.shape_inference.infer_shapes(model)
+    prepared = onnx.shape_inference.infer_shapes(rewritten)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         quantizer = QDQQuantizer(

@@ -14,7 +14,13 @@ from onnx import TensorProto, helper
 
 from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.additions import DENOMINATOR, MAX_RATIO, align_additions, quantized_additions
+from ecovision_edge_export.additions import (
+    DENOMINATOR,
+    MAX_RATIO,
+    Addition,
+    align_additions,
+    quantized_additions,
+)
 
 spans = st.tuples(st.floats(-50, 50), st.floats(-50, 50)).map(sorted).map(tuple)
 
@@ -28,11 +34,11 @@ def width(span: tuple[float, float]) -> float:
 def test_input_scales_are_whole_255ths_of_the_output(ranges: list[tuple[float, float]]) -> None:
     """Also in a chain of additions, whatever the ranges; no range gets narrower."""
     names = dict(zip("abcde", ranges, strict=True))
-    additions = [("a", "b", "c"), ("c", "d", "e")]
+    additions = [Addition(("a", "b"), "c"), Addition(("c", "d"), "e")]
     aligned = align_additions(names, additions, least=1e-4)
-    for *inputs, out in additions:
-        for name in inputs:
-            steps = width(aligned[name]) * DENOMINATOR / width(aligned[out])
+    for addition in additions:
+        for name in addition.inputs:
+            steps = width(aligned[name]) * DENOMINATOR / width(aligned[addition.output])
             assert steps == pytest.approx(round(steps), rel=1e-6)
             assert 1 <= round(steps) <= MAX_RATIO * DENOMINATOR + 1
     for name, (low, high) in names.items():
@@ -44,7 +50,7 @@ def test_input_scales_are_whole_255ths_of_the_output(ranges: list[tuple[float, f
 def test_an_input_is_widened_by_at_most_a_255th_of_the_output(highs: tuple[float, float]) -> None:
     """What the rule costs is bounded by one step of the output's own range."""
     before = {"a": (0.0, highs[0]), "b": (-highs[1], 0.0), "c": (-30.0, 30.0)}
-    after = align_additions(before, [("a", "b", "c")], least=1e-4)
+    after = align_additions(before, [Addition(("a", "b"), "c")], least=1e-4)
     assert after["c"] == before["c"]
     for name in "ab":
         assert width(after[name]) - width(before[name]) <= 60 / DENOMINATOR * (1 + 1e-9)
@@ -54,44 +60,65 @@ def test_a_tensor_in_two_additions_is_refused() -> None:
     """Its one scale cannot be a whole fraction of two others."""
     ranges = dict.fromkeys("abcd", (0.0, 1.0))
     with pytest.raises(ExportError, match="at most one"):
-        align_additions(ranges, [("a", "b", "c"), ("a", "c", "d")], least=1e-4)
+        align_additions(ranges, [Addition(("a", "b"), "c"), Addition(("a", "c"), "d")], least=1e-4)
 
 
-def test_constants_and_excluded_additions_are_no_residuals(graph: onnx.ModelProto) -> None:
+def test_a_constant_that_is_added_leaves_the_output_alone() -> None:
+    """Its range is a clip: it stays 0 to 6, and the input becomes a whole number of its 255ths."""
+    for high in (0.5, 7.3, 22.9, 80.0):
+        after = align_additions({"x": (-1.0, high), "y": (0.0, 6.0)}, [Addition(("x",), "y")], least=1e-4)
+        assert after["y"] == (0.0, 6.0)
+        steps = width(after["x"]) * DENOMINATOR / 6
+        assert steps == pytest.approx(round(steps), rel=1e-9)
+
+
+def test_excluded_additions_are_left_out(graph: onnx.ModelProto) -> None:
     """MobileNetV3-Large has ten residual additions, two of them in the first three blocks."""
     every = quantized_additions(graph, [])
     assert len(every) == 10
-    left = quantized_additions(graph, [n.name for n in graph.graph.node if n.output[0] == every[0][2]])
+    assert all(len(a.inputs) == 2 for a in every)
+    left = quantized_additions(graph, [n.name for n in graph.graph.node if n.output[0] == every[0].output])
     assert left == every[1:]
 
 
-def addition_scales(model: onnx.ModelProto) -> list[tuple[tuple[float, int], ...]]:
-    """`(scale, zero point)` of both inputs and the output of each quantized addition."""
+Scale = tuple[float, int]
+
+
+def addition_scales(model: onnx.ModelProto) -> list[tuple[list[Scale], list[int | None]]]:
+    """Of each quantized addition: `(scale, zero point)` of inputs and output, and constant values."""
     constants = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
     made_by = {o: n for n in model.graph.node for o in n.output}
     used_by = {i: n for n in model.graph.node for i in n.input}
     found = []
     for node in model.graph.node:
-        ends = [made_by.get(i) for i in node.input] + [used_by.get(node.output[0])]
-        if node.op_type == "Add" and all(e is not None and "Linear" in e.op_type for e in ends):
-            found.append(
-                tuple(
-                    (float(constants[e.input[1]]), int(constants[e.input[2]])) for e in ends if e is not None
-                )
-            )
+        around = [made_by.get(i) for i in node.input] + [used_by.get(node.output[0])]
+        ends = [end for end in around if end is not None and end.op_type.endswith("Linear")]
+        if node.op_type == "Add" and len(ends) == 3:
+            scales = [(float(constants[e.input[1]]), int(constants[e.input[2]])) for e in ends]
+            fixed = [constants[e.input[0]].item() if e.input[0] in constants else None for e in ends[:2]]
+            found.append((scales, fixed))
     return found
 
 
 def test_the_shipped_additions_round_as_exact_arithmetic_does() -> None:
-    """Every pair of inputs of every addition, through onnxruntime, against integers: not one is off."""
-    scales = addition_scales(onnx.load(embedded_bundle_path() / "model.int8.onnx"))
-    assert len(scales) == 8
+    """Every input of every addition, residual or of the constant 3, through onnxruntime against integers."""
+    additions = addition_scales(onnx.load(embedded_bundle_path() / "model.int8.onnx"))
+    assert sum(fixed == [None, None] for _, fixed in additions) == 8
+    assert sum(fixed != [None, None] for _, fixed in additions) == 28
     a, b = (x.reshape(-1).astype(np.uint8) for x in np.meshgrid(np.arange(256), np.arange(256)))
-    for (sa, za), (sb, zb), (sc, zc) in scales:
-        pa, pb = round(sa / sc * DENOMINATOR), round(sb / sc * DENOMINATOR)
-        total = (a.astype(np.int64) - za) * pa + (b.astype(np.int64) - zb) * pb
-        expected = np.clip((2 * total + DENOMINATOR) // (2 * DENOMINATOR) + zc, 0, 255)
-        assert np.array_equal(run_addition(a, b, ((sa, za), (sb, zb), (sc, zc))), expected)
+    for scales, (_, fixed) in additions:
+        second = b if fixed is None else np.full_like(a, fixed)
+        (sa, za), (sb, zb), (sc, zc) = scales
+        steps = [(a.astype(np.int64) - za) * round(sa / sc * DENOMINATOR)]
+        # Of a constant not its scale but its value is a whole number of 255ths.
+        shift = sb / sc * DENOMINATOR
+        steps.append(
+            (b.astype(np.int64) - zb) * round(shift)
+            if fixed is None
+            else np.full(a.shape, round((fixed - zb) * shift))
+        )
+        expected = (2 * sum(steps) + DENOMINATOR) // (2 * DENOMINATOR) + zc
+        assert np.array_equal(run_addition(a, second, scales), np.clip(expected, 0, 255))
 
 
 def test_no_sum_is_near_a_half() -> None:
@@ -101,7 +128,7 @@ def test_no_sum_is_near_a_half() -> None:
             assert abs(Fraction(a * p, DENOMINATOR) % 1 - Fraction(1, 2)) >= Fraction(1, 2 * DENOMINATOR)
 
 
-def run_addition(a: np.ndarray, b: np.ndarray, scales: tuple[tuple[float, int], ...]) -> np.ndarray:
+def run_addition(a: np.ndarray, b: np.ndarray, scales: list[Scale]) -> np.ndarray:
     """A quantized addition in onnxruntime, as the QDQ model's is fused."""
     initializers = []
     for name, (scale, zero) in zip("abc", scales, strict=True):

@@ -91,6 +91,15 @@ def test_importing_the_exporter_brings_no_torch():
     assert names & {"torch", "torchvision", "onnx", "onnxsim", "onnxscript", "safetensors", "PIL"} == set()
 
 
+def test_onnxruntime_is_told_not_to_report_usage():
+    """Before its import, as its privacy notice wants; a user who has decided otherwise is left to it."""
+    code = "from ecovision_edge import Classifier\nClassifier.load()\nimport os\nprint(os.environ['{}'])"
+    for given, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        environment = {k: v for k, v in ENVIRONMENT.items() if k != "ORT_DISABLE_TELEMETRY"}
+        ran = python("-c", code.format("ORT_DISABLE_TELEMETRY"), env={**environment, **given})
+        assert ran.stdout.decode().strip() == expected, ran.stderr.decode()
+
+
 BLOCKER = """
     import sys
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +18,10 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
+
+# Official builds of onnxruntime send usage events to Microsoft unless they are told not to before their
+# import (its Privacy.md, "Disabling Telemetry"). A device keeps to itself; a user who sets it to 0 wins.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 try:
     import onnxruntime as ort

@@ -1,0 +1,48 @@
+"""Exact rewrites of the fp32 graph, from graph to graph, for the sake of its int8 form.
+
+Each has a module here with its rule as a numbered list. Each gives the same answers in fp32, up to rounding,
+and leaves alone, or refuses, what it does not understand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import onnx
+
+from ecovision_edge_export.additions import ALIGNED_THREE
+from ecovision_edge_export.rewrites.alignment import align_channels
+from ecovision_edge_export.rewrites.graphs import Graph
+from ecovision_edge_export.rewrites.hard_swish import THREE, integer_hard_swish
+from ecovision_edge_export.rewrites.pooling import pool_means
+
+__all__ = ["rewrite_for_int8"]
+
+Range = tuple[float, float]
+
+
+def rewrite_for_int8(
+    model: onnx.ModelProto, ranges: Mapping[str, Range], keep: Collection[str]
+) -> tuple[onnx.ModelProto, dict[str, Range]]:
+    """All rewrites, and the ranges of the new graph's tensors.
+
+    Args:
+        model: fp32.
+        ranges: `(low, high)` of its tensors. They need not be measured again: a rewrite makes a tensor some
+            times as large, or clips it to [0, 6].
+        keep: Names of nodes that stay fp32, and as they are.
+    """
+    spelled_out, factors = integer_hard_swish(model, keep)
+    rewritten = align_channels(pool_means(spelled_out, keep), keep)
+    result = {
+        name: (low * factors.get(name, 1.0), high * factors.get(name, 1.0))
+        for name, (low, high) in ranges.items()
+    }
+    for node in rewritten.graph.node:
+        if THREE in node.input or node.op_type == "Clip":
+            result[node.output[0]] = (0.0, 6.0)
+    g = Graph(rewritten)
+    if THREE in g.constants:
+        g.put(THREE, np.array(ALIGNED_THREE, np.float32))
+    return g.model, result

@@ -1,0 +1,98 @@
+"""Finding one's way in an ONNX graph: who makes a tensor, who uses it, what is constant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+__all__ = ["Graph", "attribute", "is_spatial_mean"]
+
+Array = npt.NDArray[np.float32]
+
+
+class Graph:
+    """An index over the graph of `model`, which is a copy for a rewrite to change."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self.model = onnx.ModelProto()
+        self.model.CopyFrom(model)
+        self.index()
+
+    def index(self) -> None:
+        """Read the graph again."""
+        graph = self.model.graph
+        self.constants = {i.name: i for i in graph.initializer}
+        self.maker = {o: n for n in graph.node for o in n.output}
+        self.users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in graph.node:
+            for name in dict.fromkeys(node.input):
+                self.users[name].append(node)
+        self.outputs = {o.name for o in graph.output}
+
+    def data(self, node: onnx.NodeProto) -> list[str]:
+        """Its inputs that are no constants."""
+        return [i for i in node.input if i and i not in self.constants]
+
+    def array(self, name: str) -> Array:
+        """A constant's values."""
+        values: Array = numpy_helper.to_array(self.constants[name])
+        return values
+
+    def put(self, name: str, values: npt.NDArray[np.generic]) -> None:
+        """Set a constant, new or old; floats become float32."""
+        if values.dtype == np.float64:
+            values = values.astype(np.float32)
+        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        if name in self.constants:
+            self.constants[name].CopyFrom(tensor)
+        else:
+            self.model.graph.initializer.append(tensor)
+            self.constants[name] = self.model.graph.initializer[-1]
+
+    def own(self, node: onnx.NodeProto, place: int) -> str:
+        """The name of a constant input of `node` that nobody else uses: its own, or a copy made now."""
+        name: str = node.input[place]
+        sharers = sum(list(n.input).count(name) for n in self.users[name])
+        if sharers == 1:
+            return name
+        copy = f"{node.name}.{place}"
+        self.put(copy, self.array(name))
+        node.input[place] = copy
+        self.users[name] = [n for n in self.users[name] if n is not node]
+        self.users[copy] = [node]
+        return copy
+
+    def drop_unused(self) -> None:
+        """Take out nodes and constants that nothing uses."""
+        graph = self.model.graph
+        while True:
+            used = {i for n in graph.node for i in n.input} | self.outputs
+            unused = [n for n in graph.node if not used.intersection(n.output)]
+            if not unused:
+                break
+            for node in unused:
+                graph.node.remove(node)
+        for tensor in [i for i in graph.initializer if i.name not in used]:
+            graph.initializer.remove(tensor)
+        self.index()
+
+
+def is_spatial_mean(g: Graph, node: onnx.NodeProto) -> bool:
+    """Whether this is a ReduceMean over height and width of NCHW that keeps the dimensions."""
+    if node.op_type != "ReduceMean" or attribute(node, "keepdims", 1) != 1:
+        return False
+    if len(node.input) < 2 or node.input[1] not in g.constants:
+        return False
+    return sorted(g.array(node.input[1]).tolist()) in ([2, 3], [-2, -1])
+
+
+def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:
+    """The value of a node's attribute."""
+    for a in node.attribute:
+        if a.name == name:
+            return onnx.helper.get_attribute_value(a)
+    return default

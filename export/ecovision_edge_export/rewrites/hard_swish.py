@@ -1,0 +1,119 @@
+"""Hard-swish and hard-sigmoid as additions, clips and products, which engines have in int8.
+
+onnxruntime runs HardSwish and HardSigmoid in fp32 even in a quantized model: every value is dequantized, and
+quantized again. An addition quantized to [0, 6] *is* the clip, so nothing of that remains.
+
+Rule, exact in fp32 up to rounding:
+
+1. HardSwish(x) = x * clip(x + 3, 0, 6) / 6 becomes Mul(x, Clip(Add(x, 3), 0, 6)): a tensor 6 times as large.
+2. HardSigmoid(x) with alpha 1/6 and beta 1/2 is clip(x + 3, 0, 6) / 6, and becomes Clip(Add(x, 3), 0, 6): 6
+   times as large as well. 3. A tensor that is f times as large makes those that follow it so: through
+   ReduceMean, Reshape, Flatten and Relu f times, through a product of two tensors by both their factors. 4. A
+   convolution or matrix product with constant weights takes the factor back: its weights are divided by f. 5.
+   Where the factor would reach anything else, an addition of a residual or the graph's output, the node is
+   left as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from ecovision_edge_export.rewrites.graphs import Graph, attribute
+
+__all__ = ["FACTOR", "THREE", "integer_hard_swish"]
+
+_LINEAR = ("Conv", "Gemm")
+_PASSES = ("ReduceMean", "GlobalAveragePool", "Reshape", "Flatten", "Relu")
+FACTOR = 6.0
+
+THREE = "hard_swish.3"
+"""Name of the constant 3 that is added."""
+
+
+def integer_hard_swish(
+    model: onnx.ModelProto, keep: Collection[str] = ()
+) -> tuple[onnx.ModelProto, dict[str, float]]:
+    """Apply the rule of this module to each HardSwish and HardSigmoid.
+
+    Args:
+        model: fp32, nodes in topological order.
+        keep: Names of nodes that stay as they are: those that stay fp32, where engines fuse HardSwish into
+            the convolution before it.
+
+    Returns:
+        The graph; and by name, how many times as large each tensor is that was there before. New tensors are
+        clips and what is clipped: their range is [0, 6].
+    """
+    g = Graph(model)
+    chosen = {
+        node.output[0]
+        for node in g.model.graph.node
+        if node.name not in keep and _is_ours(node) and _is_absorbed(g, node.output[0])
+    }
+    for name, value in ((THREE, 3.0), ("hard_swish.0", 0.0), ("hard_swish.6", 6.0)):
+        if chosen:
+            g.put(name, np.array(value, np.float32))
+    factors: dict[str, float] = {}
+    nodes: list[onnx.NodeProto] = []
+    for node in g.model.graph.node:
+        factor = float(np.prod([factors.get(i, 1.0) for i in g.data(node)]))
+        if node.op_type in _LINEAR and factor != 1.0:
+            weight = g.own(node, 1)
+            g.put(weight, g.array(weight).astype(np.float64) / factor)
+        elif factor != 1.0:
+            factors[node.output[0]] = factor
+        if node.output[0] in chosen:
+            factors[node.output[0]] = FACTOR
+            nodes += _spelled_out(node)
+        else:
+            nodes.append(node)
+    del g.model.graph.node[:]
+    g.model.graph.node.extend(nodes)
+    return g.model, factors
+
+
+def _is_ours(node: onnx.NodeProto) -> bool:
+    if node.op_type != "HardSigmoid":
+        return node.op_type == "HardSwish"
+    # The defaults of HardSigmoid are alpha 0.2 and beta 0.5.
+    alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+    assert isinstance(alpha, float)
+    assert isinstance(beta, float)
+    return abs(alpha - 1 / 6) < 1e-6 and abs(beta - 0.5) < 1e-6
+
+
+def _is_absorbed(g: Graph, name: str) -> bool:
+    """Whether a factor on this tensor reaches constant weights on every path, and nothing else."""
+    if name in g.outputs or not g.users[name]:
+        return False
+    for user in g.users[name]:
+        if user.op_type in _LINEAR:
+            if user.input[0] != name or user.input[1] not in g.constants or not _plain_gemm(user):
+                return False
+        elif user.op_type == "Mul" and len(set(g.data(user))) == 2:
+            if not _is_absorbed(g, user.output[0]):
+                return False
+        elif user.op_type not in _PASSES or not _is_absorbed(g, user.output[0]):
+            return False
+    return True
+
+
+def _plain_gemm(node: onnx.NodeProto) -> bool:
+    return node.op_type != "Gemm" or attribute(node, "alpha", 1.0) == 1.0
+
+
+def _spelled_out(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The nodes that make 6 times what `node` made, under its name."""
+    x, out = node.input[0], node.output[0]
+    add, clip = f"{out}/Add", out if node.op_type == "HardSigmoid" else f"{out}/Clip"
+    nodes = [
+        helper.make_node("Add", [x, THREE], [add], f"{node.name}/Add"),
+        helper.make_node("Clip", [add, "hard_swish.0", "hard_swish.6"], [clip], f"{node.name}/Clip"),
+    ]
+    if node.op_type == "HardSwish":
+        nodes.append(helper.make_node("Mul", [x, clip], [out], node.name))
+    return nodes
