@@ -228,7 +228,6 @@ def elementwise_part() -> onnx.ModelProto:
         nodes.append(onnx.helper.make_node("QuantizeLinear", [f"{name}_float", *sink.input[1:]], [name]))
         kept.update(i for end in (*sources, sink) for i in end.input[1:])
     assert {name.partition("_")[0] for name in outputs} == {"Add", "Mul"}
-    assert len(outputs) == 36 + 28
     values = [
         onnx.helper.make_tensor_value_info(v, onnx.TensorProto.UINT8, [2**16]) for v in ("a", "b", *outputs)
     ]
