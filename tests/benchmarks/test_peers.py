@@ -27,6 +27,7 @@ from ecovision_edge.errors import (
 )
 from ecovision_edge_bench.peers import PEERS, Workbench, make_peer
 from ecovision_edge_bench.subjects import KINDS, Spec, Subject, load
+from ecovision_edge_bench.subjects._engine import first_line
 from ecovision_edge_bench.subjects._making import make_model
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing, softmax
 from ecovision_edge_bench.subjects.torch_eager import make as make_torch
@@ -420,3 +421,18 @@ def test_adapters_import_no_engine() -> None:
     code = f"import sys, {', '.join(modules)}; print([m for m in {engines!r} if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, check=True)
     assert ran.stdout.decode().strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("one\ntwo", "one"),
+        ("\n---\n  what happened\n", "what happened"),
+        ("backend='x' raised:\nValueError: no", "backend='x' raised: ValueError: no"),
+        ("", "RuntimeError"),
+        ("***", "RuntimeError"),
+    ],
+)
+def test_what_an_engine_says_is_cut_to_what_tells(text: str, line: str) -> None:
+    """One line; of an announcement the next line too."""
+    assert first_line(RuntimeError(text)) == line

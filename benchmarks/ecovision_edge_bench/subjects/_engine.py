@@ -98,6 +98,11 @@ def hash_files(paths: Sequence[Path]) -> tuple[str, int]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what it says that says something, at most 300 characters; else its type."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next((line for line in lines if any(map(str.isalnum, line))), type(error).__name__)[:300]
+    """The first line of what it says that says something, at most 300 characters; else its type.
+
+    A line that ends in a colon only announces the next one, which then belongs to it.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if any(map(str.isalnum, line))]
+    if not lines:
+        return type(error).__name__
+    return (" ".join(lines[:2]) if lines[0].endswith(":") else lines[0])[:300]
