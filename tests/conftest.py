@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-# Before anything imports distutils: torch.compile looks for a C++ compiler with it, and setuptools, which brings
-# its own, must not come second.
-with contextlib.suppress(ImportError):
-    import setuptools  # noqa: F401
 
 # The same cases on every run: a check of a change must not fail over what the change did not touch.
 # HYPOTHESIS_PROFILE=explore looks for new ones.

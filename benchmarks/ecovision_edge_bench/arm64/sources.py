@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
+import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -46,8 +46,12 @@ def pip_command(command: str) -> list[str]:
     Raises:
         MissingDependencyError: it has none.
     """
-    if importlib.util.find_spec("pip") is None:
-        raise MissingDependencyError("pip is not installed", fix=f"run: {sys.executable} -m ensurepip")
+    # Not find_spec("pip"): setuptools takes that for the start of pip, and puts back Python's own distutils,
+    # over which torch.compile then stumbles.
+    try:
+        importlib.metadata.version("pip")
+    except importlib.metadata.PackageNotFoundError as e:
+        raise MissingDependencyError("pip is not installed", fix=f"run: {sys.executable} -m ensurepip") from e
     return [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check"]
 
 
