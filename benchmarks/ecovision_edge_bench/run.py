@@ -8,9 +8,9 @@ import hashlib
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge._version import __version__
@@ -218,32 +218,29 @@ def _start(
             worker = stack.enter_context(Worker(spec, request.source, _cores(spec, request.settings)))
         except WorkerError as e:
             listener.note(e.message)
-            failed = Samples(error=e.message)
-            rows.append(
-                Row(
-                    spec.key, spec.name, spec.precision, spec.threads, spec.spinning, "", "", 0, "", spec.made
-                )
-            )
-            rows[-1].samples = failed
+            rows.append(_row(spec, {}))
+            rows[-1].samples = Samples(error=e.message)
         else:
             workers[spec.key] = worker
-            facts = worker.ready["facts"]
-            rows.append(
-                Row(
-                    spec.key,
-                    spec.name,
-                    facts["precision"],
-                    facts["threads"],
-                    spec.spinning,
-                    facts["engine"],
-                    facts["sha256"],
-                    facts["bytes"],
-                    facts["preprocessing"],
-                    spec.made,
-                )
-            )
+            rows.append(_row(spec, worker.ready["facts"]))
         listener.progress(number / len(request.specs))
     return workers, rows
+
+
+def _row(spec: Spec, facts: Mapping[str, Any]) -> Row:
+    """A row without samples; `facts` are `Facts` as the worker told them, none of one that did not start."""
+    return Row(
+        key=spec.key,
+        name=spec.name,
+        precision=facts.get("precision", spec.precision),
+        threads=facts.get("threads", spec.threads),
+        spinning=spec.spinning,
+        engine=facts.get("engine", ""),
+        sha256=facts.get("sha256", ""),
+        bytes=facts.get("bytes", 0),
+        preprocessing=facts.get("preprocessing", ""),
+        made=spec.made,
+    )
 
 
 def _classify(
