@@ -13,9 +13,6 @@ Rule:
 2. fp32 is off by less than 1/10,000 there, the fixed-point factors by less than 1/1,000 (`MAX_RATIO`): both
    round as exact arithmetic does.
 3. An input may be the sum of an earlier addition, so the last addition comes first.
-4. The addition of the constant 3 in a hard-swish has the fixed output range 0 to 6, of which 3 is 127.5
-   steps, a half. There the constant is quantized to 127.5 - 1/510 steps (`ALIGNED_THREE`), a whole number of
-   255ths.
 
 The price is at most one 255th of the output's range on each input's.
 """
@@ -31,7 +28,6 @@ import onnx
 from ecovision_edge.errors import ExportError
 
 __all__ = [
-    "ALIGNED_THREE",
     "DENOMINATOR",
     "MAX_RATIO",
     "Addition",
@@ -49,13 +45,10 @@ MAX_RATIO = 4
 up to 255 levels, both together are off by at most 255 * 4 / 2**21 < 1/2,000, a quarter of the room of 1/510.
 """
 
-ALIGNED_THREE = 3 * (127.5 - 1 / 510) / 127.5
-"""What stands for 3 where the sum's range is 0 to 6: 3 less 0.00005, 32,512 steps of 6 / 255**2."""
-
 
 @dataclass(frozen=True, slots=True)
 class Addition:
-    """A quantized addition: the activations that it adds, two, or one to a constant; and its output."""
+    """A quantized addition of two activations, and its output."""
 
     inputs: tuple[str, ...]
     output: str
@@ -65,9 +58,9 @@ def quantized_additions(model: onnx.ModelProto, excluded: Collection[str]) -> li
     """The additions of activations that will be quantized, in graph order."""
     constants = {i.name for i in model.graph.initializer}
     return [
-        Addition(tuple(i for i in node.input if i not in constants), node.output[0])
+        Addition(tuple(node.input), node.output[0])
         for node in model.graph.node
-        if node.op_type == "Add" and node.name not in excluded
+        if node.op_type == "Add" and node.name not in excluded and not constants.intersection(node.input)
     ]
 
 
@@ -80,9 +73,6 @@ def align_additions(
         ranges: `(low, high)` of each tensor.
         additions: As `quantized_additions` gives them.
         least: Least width of a range.
-
-    The output range of an addition of a constant stays as it is, however wide its input: beyond 16 times as
-    wide the rule no longer holds for it.
 
     Raises:
         ExportError: a tensor is added to itself, or goes into two additions: it cannot serve both.
@@ -97,9 +87,8 @@ def align_additions(
         )
     result = dict(ranges)
     for addition in additions:  # forwards: no output is much narrower than its inputs
-        if len(addition.inputs) > 1:
-            out, widest = addition.output, max(_width(result[name], least) for name in addition.inputs)
-            result[out] = _widened(result[out], max(_width(result[out], least), widest / MAX_RATIO))
+        out, widest = addition.output, max(_width(result[name], least) for name in addition.inputs)
+        result[out] = _widened(result[out], max(_width(result[out], least), widest / MAX_RATIO))
     for addition in reversed(additions):
         step = _width(result[addition.output], least) / DENOMINATOR
         for name in addition.inputs:

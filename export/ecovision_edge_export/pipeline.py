@@ -237,12 +237,16 @@ def calibrate(
     with script.stage("calibrate"):
         table = measure_ranges(
             graph,
-            _network_inputs(preprocessor, photographs),
+            lambda: _network_inputs(preprocessor, photographs),
             digest=photographs.digest() if photographs is not None else hashlib.sha256(b"drawn").hexdigest(),
             evidence=evidence,
-            progress=lambda done: script.progress("calibrate", done, total),
+            progress=lambda done: script.progress("calibrate", done, 2 * total),
         )
-        script.figure(f"{len(table.ranges)} tensors over {table.images} {_noun(evidence)}")
+        folded = f", {len(table.silent)} constant excitations folded" if table.silent else ""
+        script.figure(
+            f"{len(table.ranges)} tensors over {table.images} {_noun(evidence)}, "
+            f"{len(table.scales)} groups of channels equalized{folded}"
+        )
     if options.fp32_blocks is not None:
         return _with_blocks(table, options.fp32_blocks)
     if others is None or len(others) < MIN_OTHERS:
@@ -413,8 +417,10 @@ def _recipe(table: CalibrationTable) -> dict[str, JsonValue]:
     return {
         "format": "QDQ",
         "activations": "uint8 per tensor",
-        "weights": "int8 per channel",
-        "ranges": "min-max",
+        "weights": "int8 per channel, of expansions 7 bits",
+        "ranges": "least mean square error",
+        "equalized": len(table.scales),
+        "folded_excitations": [*table.silent],
         "fp32_blocks": table.fp32_blocks,
     }
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
 import onnx
 
-from ecovision_edge_export.additions import ALIGNED_THREE
 from ecovision_edge_export.rewrites.alignment import align_channels
-from ecovision_edge_export.rewrites.graphs import Graph
 from ecovision_edge_export.rewrites.hard_swish import THREE, integer_hard_swish
 from ecovision_edge_export.rewrites.pooling import pool_means
+from ecovision_edge_export.rewrites.zero_points import shifted_range
 
 __all__ = ["rewrite_for_int8"]
 
@@ -40,9 +38,9 @@ def rewrite_for_int8(
         for name, (low, high) in ranges.items()
     }
     for node in rewritten.graph.node:
+        if THREE in node.input:
+            x = next(i for i in node.input if i != THREE)
+            result[x] = shifted_range(result.get(x, (0.0, 0.0))[1])
         if THREE in node.input or node.op_type == "Clip":
             result[node.output[0]] = (0.0, 6.0)
-    g = Graph(rewritten)
-    if THREE in g.constants:
-        g.put(THREE, np.array(ALIGNED_THREE, np.float32))
-    return g.model, result
+    return rewritten, result

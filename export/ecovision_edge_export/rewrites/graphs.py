@@ -46,7 +46,7 @@ class Graph:
         """Set a constant, new or old; floats become float32."""
         if values.dtype == np.float64:
             values = values.astype(np.float32)
-        tensor = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        tensor = numpy_helper.from_array(np.asarray(values, order="C"), name)
         if name in self.constants:
             self.constants[name].CopyFrom(tensor)
         else:
