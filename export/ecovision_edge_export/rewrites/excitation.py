@@ -5,9 +5,10 @@ of each channel. Quantized they are worse than useless: a tensor that is always 
 
 Rule, exact in fp32 for every input on which the Relu does not fire:
 
-1. The gate is then HardSigmoid of the second convolution's bias. 2. The convolution that follows the product
-   with the gate has its columns multiplied by it. 3. The branch and the product are gone.
-   4. Where the product goes anywhere but into one convolution, or the branch is another, it is left.
+1. The gate is then HardSigmoid of the second convolution's bias.
+2. The convolution that follows the product with the gate has its columns multiplied by it.
+3. The branch and the product are gone.
+4. Where the product goes anywhere but into one convolution, or the branch is another, it is left.
 """
 
 from __future__ import annotations

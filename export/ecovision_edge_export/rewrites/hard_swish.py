@@ -1,7 +1,8 @@
 """Hard-swish and hard-sigmoid as additions, clips and products, which engines have in int8.
 
 onnxruntime runs HardSwish and HardSigmoid in fp32 even in a quantized model: every value is dequantized, and
-quantized again. An addition quantized to [0, 6] *is* the clip, so nothing of that remains.
+quantized again. Spelled out, the product is int8, the addition another zero point of the same integers (see
+`zero_points`), and the clip one of integers.
 
 Rule, exact in fp32 up to rounding:
 
