@@ -32,6 +32,7 @@ __all__ = [
     "REFERENCE_CALIBRATION",
     "CalibrationTable",
     "Evidence",
+    "NetworkInput",
     "measure_ranges",
     "onnx_session",
     "prepare",
@@ -40,9 +41,9 @@ __all__ = [
 REFERENCE_CALIBRATION = Path(__file__).parent / "models" / "reference.calibration.json"
 """Ranges recorded with the reference weights, so that they can be exported where there are no photographs."""
 
-Evidence = Literal["photographs", "generated", "recorded"]
-MAX_CHANNELS = 10_000
+MAX_CHANNELS = 10_000  # of a tensor, in a recorded table
 
+Evidence = Literal["photographs", "generated", "recorded"]
 NetworkInput = npt.NDArray[np.uint8 | np.float32]
 Range = tuple[float, float]
 Values = npt.NDArray[np.float64]

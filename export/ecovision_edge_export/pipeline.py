@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 
 from ecovision_edge._fields import JsonValue
@@ -34,6 +33,7 @@ from ecovision_edge_export.calibrate import (
     REFERENCE_CALIBRATION,
     CalibrationTable,
     Evidence,
+    NetworkInput,
     measure_ranges,
 )
 from ecovision_edge_export.card import write_card
@@ -276,9 +276,7 @@ def calibrate(
     return _with_blocks(table, chosen.fp32_blocks)
 
 
-def _network_inputs(
-    preprocessor: Preprocessor, photographs: PhotographSet | None
-) -> Iterator[npt.NDArray[np.uint8 | np.float32]]:
+def _network_inputs(preprocessor: Preprocessor, photographs: PhotographSet | None) -> Iterator[NetworkInput]:
     if photographs is None:
         for seed in range(GENERATED_IMAGES):
             yield preprocessor.prepare(draw_frame(10_000 + seed))  # not those that parity is judged by

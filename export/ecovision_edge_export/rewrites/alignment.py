@@ -21,7 +21,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute, is_spatial_mean
+from ecovision_edge_export.rewrites.graphs import Graph, attribute, depthwise_channels, is_spatial_mean
 
 __all__ = ["ALIGNMENT", "align_channels"]
 
@@ -42,7 +42,7 @@ def align_channels(
     """
     g = Graph(model)
     for node in g.model.graph.node:
-        channels = _depthwise_channels(g, node)
+        channels = depthwise_channels(g, node)
         if channels is None or node.name in keep or channels % multiple == 0:
             continue
         region = _region(g, node, channels)
@@ -54,14 +54,6 @@ def align_channels(
 
 Region = tuple[list[tuple[onnx.NodeProto, bool, bool]], int]
 """Convolutions, with whether their outputs and whether their inputs are padded; and how many channels."""
-
-
-def _depthwise_channels(g: Graph, node: onnx.NodeProto) -> int | None:
-    if node.op_type != "Conv" or node.input[1] not in g.constants:
-        return None
-    shape = g.constants[node.input[1]].dims
-    group = attribute(node, "group", 1)
-    return int(shape[0]) if group == shape[0] and shape[0] > 1 and shape[1] == 1 else None
 
 
 def _region(g: Graph, depthwise: onnx.NodeProto, channels: int) -> Region | None:
@@ -92,7 +84,7 @@ def _note(
     g: Graph, found: dict[str, tuple[onnx.NodeProto, bool, bool]], node: onnx.NodeProto, *, as_output: bool
 ) -> bool:
     """Note a convolution of the region; False where it is none that can be padded."""
-    if node.name in found and _depthwise_channels(g, node) is not None:
+    if node.name in found and depthwise_channels(g, node) is not None:
         return True
     if node.input[1] not in g.constants or attribute(node, "group", 1) != 1:
         return False
@@ -112,7 +104,7 @@ def _keeps_channels(g: Graph, node: onnx.NodeProto) -> bool:
 
 def _pad(g: Graph, region: Region, extra: int) -> None:
     for node, outputs, inputs in region[0]:
-        depthwise = _depthwise_channels(g, node) is not None
+        depthwise = depthwise_channels(g, node) is not None
         weight = g.own(node, 1)
         values = g.array(weight)
         widths = [(0, extra if outputs else 0), (0, extra if inputs and not depthwise else 0)]

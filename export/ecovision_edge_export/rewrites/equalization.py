@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute
+from ecovision_edge_export.rewrites.graphs import Graph, attribute, depthwise_channels
 
 __all__ = ["ChannelStatistics", "channel_scales", "equalize", "scales_of_tensors"]
 
@@ -104,7 +104,7 @@ def equalize(model: onnx.ModelProto, scales: Mapping[str, tuple[float, ...]]) ->
                     g.put(constant, array / s.reshape(-1, *[1] * (array.ndim - 1)))
         for node in space.users:
             constant = g.own(node, 1)
-            shape = (-1, 1, 1, 1) if _is_depthwise(g, node) else (1, -1, 1, 1)
+            shape = (-1, 1, 1, 1) if depthwise_channels(g, node) else (1, -1, 1, 1)
             g.put(constant, g.array(constant).astype(np.float64) * s.reshape(shape))
     return g.model
 
@@ -117,7 +117,7 @@ def scales_of_tensors(model: onnx.ModelProto, scales: Mapping[str, tuple[float, 
 
 def _best(g: Graph, space: _Space, statistics: Mapping[str, ChannelStatistics], relative: Values) -> Values:
     """Scales by the exponent that makes the least noise."""
-    users = [n for n in space.users if not _is_depthwise(g, n) and n.input[0] in statistics]
+    users = [n for n in space.users if depthwise_channels(g, n) is None and n.input[0] in statistics]
     if not users:
         return _bounded(relative)
     shares = np.zeros_like(relative)
@@ -168,15 +168,13 @@ def _spaces(g: Graph) -> dict[str, _Space]:
     for node in g.model.graph.node:
         data, out = g.data(node), node.output[0]
         gate = next((i for i in data if g.maker.get(i) and g.maker[i].op_type == "HardSigmoid"), None)
+        joined: list[str] = []
         if node.op_type in _PASSES or (node.op_type == "Add" and len(data) == len(node.input)):
             joined = data
         elif node.op_type == "Mul" and len(set(data)) == 2 and gate is not None:
             joined = [i for i in data if i != gate]
             fixed.add(gate)
-        elif node.op_type == "Conv" and _is_ours(g, node):
-            joined = []
-        else:
-            joined = []
+        elif node.op_type != "Conv" or not _is_ours(g, node):
             fixed.update((*data, *node.output))
         fixed.update(i for i in data if i not in g.maker)
         for name in joined:
@@ -198,9 +196,5 @@ def _spaces(g: Graph) -> dict[str, _Space]:
 
 def _is_ours(g: Graph, node: onnx.NodeProto) -> bool:
     """Whether all but the first input are constants, and it is an ordinary or a depthwise convolution."""
-    return g.data(node) == [node.input[0]] and (attribute(node, "group", 1) == 1 or _is_depthwise(g, node))
-
-
-def _is_depthwise(g: Graph, node: onnx.NodeProto) -> bool:
-    shape = g.constants[node.input[1]].dims
-    return bool(attribute(node, "group", 1) == shape[0] and shape[0] > 1 and shape[1] == 1)
+    ordinary = attribute(node, "group", 1) == 1
+    return g.data(node) == [node.input[0]] and (ordinary or depthwise_channels(g, node) is not None)

@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute
+from ecovision_edge_export.rewrites.graphs import Graph, attribute, hard_sigmoid
 
 __all__ = ["fold_excitations", "silent_excitations"]
 
@@ -47,9 +47,7 @@ def fold_excitations(model: onnx.ModelProto, silent: Collection[str]) -> onnx.Mo
         if found is None:
             raise KeyError(name)
         second, gate, product, user = found
-        alpha, beta = attribute(gate, "alpha", 0.2), attribute(gate, "beta", 0.5)
-        assert isinstance(alpha, float)
-        assert isinstance(beta, float)
+        alpha, beta = hard_sigmoid(gate)
         bias = g.array(second.input[2]).astype(np.float64)
         weight = g.own(user, 1)
         factors = np.clip(alpha * bias + beta, 0, 1).reshape(1, -1, 1, 1)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-__all__ = ["Graph", "attribute", "is_spatial_mean"]
+__all__ = ["Graph", "attribute", "depthwise_channels", "hard_sigmoid", "is_spatial_mean"]
 
 Array = npt.NDArray[np.float32]
 
@@ -88,6 +88,23 @@ def is_spatial_mean(g: Graph, node: onnx.NodeProto) -> bool:
     if len(node.input) < 2 or node.input[1] not in g.constants:
         return False
     return sorted(g.array(node.input[1]).tolist()) in ([2, 3], [-2, -1])
+
+
+def depthwise_channels(g: Graph, node: onnx.NodeProto) -> int | None:
+    """How many channels this depthwise convolution of constant weights has; None where it is none."""
+    if node.op_type != "Conv" or node.input[1] not in g.constants:
+        return None
+    shape = g.constants[node.input[1]].dims
+    group = attribute(node, "group", 1)
+    return int(shape[0]) if group == shape[0] and shape[0] > 1 and shape[1] == 1 else None
+
+
+def hard_sigmoid(node: onnx.NodeProto) -> tuple[float, float]:
+    """Slope and offset of a HardSigmoid; those of ONNX where it names none."""
+    alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
+    assert isinstance(alpha, float)
+    assert isinstance(beta, float)
+    return alpha, beta
 
 
 def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:

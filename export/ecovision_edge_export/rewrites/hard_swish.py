@@ -23,7 +23,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute
+from ecovision_edge_export.rewrites.graphs import Graph, attribute, hard_sigmoid
 
 __all__ = ["FACTOR", "THREE", "integer_hard_swish"]
 
@@ -80,10 +80,7 @@ def integer_hard_swish(
 def _is_ours(node: onnx.NodeProto) -> bool:
     if node.op_type != "HardSigmoid":
         return node.op_type == "HardSwish"
-    # The defaults of HardSigmoid are alpha 0.2 and beta 0.5.
-    alpha, beta = attribute(node, "alpha", 0.2), attribute(node, "beta", 0.5)
-    assert isinstance(alpha, float)
-    assert isinstance(beta, float)
+    alpha, beta = hard_sigmoid(node)
     return abs(alpha - 1 / 6) < 1e-6 and abs(beta - 0.5) < 1e-6
 
 
