@@ -95,11 +95,45 @@ def test_pil_equals_pillow_in_nearly_every_pixel(h, w):
     assert unequal.mean() < 0.002
 
 
-def test_pil_is_within_one_level_of_pillow_when_it_works_in_strips(monkeypatch):
-    """As it does with frames that outgrow the cache."""
-    monkeypatch.setattr(preprocess.antialias, "STRIP_BYTES", 1)
+@pytest.mark.parametrize("strip", [1, 1 << 16, 1 << 30])
+@pytest.mark.parametrize("group", [1, 1 << 16, 1 << 30])
+def test_pil_is_within_one_level_of_pillow_however_it_divides_the_work(monkeypatch, strip, group):
+    """Into strips of rows, as with frames that outgrow the cache, and into groups of blocks."""
+    monkeypatch.setattr(preprocess.antialias, "STRIP_BYTES", strip)
+    monkeypatch.setattr(preprocess.antialias, "GROUP_BYTES", group)
+    make_plan = preprocess.antialias.make_plan.__wrapped__  # the cached plans are made with other sizes
+    monkeypatch.setattr(preprocess.antialias, "make_plan", make_plan)
     image = drawn(700, 500)
     assert farthest(resize(image, SQUASH, 224, 224, "pil"), pil(image, 224, 224)) <= 1
+
+
+def test_pil_does_not_depend_on_the_frames_before():
+    """Its scratch memory is used again, for frames that are larger or smaller."""
+    frames = [
+        noise(40, 30),
+        drawn(480, 640),
+        noise(1000, 700),
+        noise(3, 900),
+        noise(700, 1000),
+        drawn(480, 640),
+    ]
+    expected = []
+    for frame in frames:
+        alone = threading.Thread(target=lambda f=frame: expected.append(resize(f, SQUASH, 224, 224, "pil")))
+        alone.start()  # with scratch memory of its own
+        alone.join()
+    for frame, other in zip(frames, expected, strict=True):
+        assert (resize(frame, SQUASH, 224, 224, "pil") == other).all()
+
+
+def test_pil_keeps_a_bounded_amount_of_memory(monkeypatch):
+    """A frame that needs more gets it, and gives it back."""
+    monkeypatch.setattr(preprocess.antialias, "_buffers", preprocess.antialias._Buffers())
+    image = noise(20000, 2)
+    assert farthest(resize(image, SQUASH, 224, 224, "pil"), pil(image, 224, 224)) <= 1
+    kept = preprocess.antialias._buffers._kept
+    assert "narrow" not in kept
+    assert all(memory.nbytes <= preprocess.antialias.KEPT_BYTES for memory in kept.values())
 
 
 def test_pil_keeps_a_flat_picture_flat():
@@ -307,9 +341,10 @@ def test_a_size_that_cannot_be_made_is_refused(height, width, spec):
         resize(noise(20, 20), spec, height, width)
 
 
-def test_results_are_never_overwritten_by_later_frames():
+@pytest.mark.parametrize("name", ["pil", "fast"])
+def test_results_are_never_overwritten_by_later_frames(name):
     """A result may be queued while the next frame is prepared."""
-    preprocessor = Preprocessor(contract(), filter="pil")
+    preprocessor = Preprocessor(contract(), filter=name)
     first = preprocessor.prepare(drawn(480, 640))
     kept = first.copy()
     preprocessor.prepare(noise(480, 640))
