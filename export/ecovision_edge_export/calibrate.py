@@ -1,12 +1,14 @@
-"""Calibration: the range of each tensor over photographs, streamed one at a time, twice.
+"""Calibration: what each tensor's values are over photographs, streamed one at a time, twice.
 
-Memory does not grow with the number of photographs: statistics a channel and a histogram a tensor are kept.
+Memory does not grow with the number of photographs: statistics a channel and a histogram a tensor are kept,
+of which each recipe's ranges follow without another look at the photographs.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,9 +19,10 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from ecovision_edge._fields import JsonValue, canonical_json, parse_json
+from ecovision_edge._fields import Fields, JsonValue, parse_json
 from ecovision_edge.errors import ContractError, DatasetError
 from ecovision_edge_export.histograms import Histogram
+from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.rewrites.equalization import (
     ChannelStatistics,
     channel_scales,
@@ -30,10 +33,11 @@ from ecovision_edge_export.rewrites.excitation import fold_excitations, silent_e
 
 __all__ = [
     "REFERENCE_CALIBRATION",
+    "Calibration",
     "CalibrationTable",
     "Evidence",
     "NetworkInput",
-    "measure_ranges",
+    "measure",
     "onnx_session",
     "prepare",
 ]
@@ -53,30 +57,38 @@ Values = npt.NDArray[np.float64]
 class CalibrationTable:
     """Range `(low, high)` of each float tensor of the prepared graph (see `prepare`), by name.
 
-    `images` is how many it was measured on, `digest` the sha256 over their names and contents,
-    `fp32_blocks` the number of leading blocks that were found to need fp32 (see `quantize`), `scales` those
-    of the channels (see `equalization`), `silent` the excitations that are constant (see `excitation`).
+    `images` is how many it was measured on, `digest` the sha256 over their names and contents, `recipe` how
+    the ranges were found and what else the search chose, `tried` the search's rows as the manifest has them,
+    `scales` those of the channels (see `equalization`), `silent` the excitations that are constant (see
+    `excitation`), `means` of the channels of each tensor, where biases are to be corrected (see `bias`),
+    `room` how many times as large as need be the scale of each row of some weights is (see `headroom`).
     """
 
     ranges: Mapping[str, Range]
     images: int
     digest: str
     evidence: Evidence
-    fp32_blocks: int | None = None
+    recipe: Recipe = field(default_factory=Recipe)
+    tried: tuple[JsonValue, ...] = ()
     scales: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     silent: tuple[str, ...] = ()
+    means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    room: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     def dumps(self) -> bytes:
         """As JSON, the same bytes for the same table."""
         ranges: dict[str, JsonValue] = {k: [lo, hi] for k, (lo, hi) in sorted(self.ranges.items())}
-        return canonical_json(
+        return _compact(
             {
                 "images": self.images,
                 "digest": self.digest,
-                "fp32_blocks": self.fp32_blocks,
+                "recipe": self.recipe.to_json(),
+                "tried": [*self.tried],
                 "ranges": ranges,
                 "scales": {k: [*v] for k, v in sorted(self.scales.items())},
                 "silent": [*self.silent],
+                "means": {k: [*v] for k, v in sorted(self.means.items())},
+                "room": {k: [*v] for k, v in sorted(self.room.items())},
             }
         )
 
@@ -88,21 +100,72 @@ class CalibrationTable:
             ContractError: malformed.
         """
         f = parse_json(data, where)
-        ranges, scales = f.sub("ranges"), f.sub("scales")
+        ranges = f.sub("ranges")
         table = cls(
             ranges={k: _pair(ranges.numbers(k, 2, -1e30, 1e30)) for k in f.free("ranges")},
             images=f.integer("images", 1, 10**9),
             digest=f.text("digest", pattern="[0-9a-f]{64}", what="64 hexadecimal digits"),
             evidence="recorded",
-            fp32_blocks=f.integer("fp32_blocks", 0, 100) if f.has("fp32_blocks") else None,
-            scales={
-                k: scales.numbers(k, len(scales.items(k, most=MAX_CHANNELS)), 1e-6, 1e6)
-                for k in f.free("scales")
-            },
+            recipe=Recipe.from_fields(f.sub("recipe")),
+            tried=tuple(f.items("tried", most=1000)),
+            scales=_vectors(f, "scales", 1e-6, 1e6),
             silent=tuple(str(name) for name in f.items("silent", most=1000)),
+            means=_vectors(f, "means", -1e30, 1e30),
+            room=_vectors(f, "room", 1, 2),
         )
         f.done()
         return table
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was seen on photographs, of which `table` makes the ranges of any recipe.
+
+    Args:
+        images: How many.
+        digest: The sha256 over their names and contents.
+        evidence: What they were.
+        silent: Excitations that are constant.
+        scales: Of the channels that equalization divides.
+        histograms: Of each tensor, equalized.
+        plain: Of the tensors that equalization changes, as they are without it.
+        fixed: Tensors that only hard-swish or hard-sigmoid reads: their range begins at -3.
+        means: Of each tensor's channels, not equalized.
+        divided: By which scales equalization divides a tensor's channels.
+    """
+
+    images: int
+    digest: str
+    evidence: Evidence
+    silent: tuple[str, ...]
+    scales: Mapping[str, tuple[float, ...]]
+    histograms: Mapping[str, Histogram]
+    plain: Mapping[str, Histogram]
+    fixed: frozenset[str]
+    means: Mapping[str, Values]
+    divided: Mapping[str, Values]
+
+    def table(self, recipe: Recipe | None = None) -> CalibrationTable:
+        """The ranges that a recipe asks for; None is the default one."""
+        recipe = recipe or Recipe()
+        histograms = self.histograms if recipe.equalized else {**self.histograms, **self.plain}
+        means: dict[str, tuple[float, ...]] = {}
+        if recipe.bias_corrected:
+            for name, values in self.means.items():
+                if name not in self.histograms:
+                    continue  # folded away
+                by = self.divided.get(name) if recipe.equalized else None
+                means[name] = tuple(float(f"{v:.6g}") for v in (values if by is None else values / by))
+        return CalibrationTable(
+            {n: h.range_by(recipe.ranges, fixed_low=n in self.fixed) for n, h in histograms.items()},
+            self.images,
+            self.digest,
+            self.evidence,
+            recipe,
+            scales=self.scales if recipe.equalized else {},
+            silent=self.silent,
+            means=means,
+        )
 
 
 def onnx_session(model: onnx.ModelProto, threads: int = 1) -> ort.InferenceSession:
@@ -114,17 +177,17 @@ def onnx_session(model: onnx.ModelProto, threads: int = 1) -> ort.InferenceSessi
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def measure_ranges(
+def measure(
     model: onnx.ModelProto,
     inputs: Callable[[], Iterable[NetworkInput]],
     *,
     digest: str,
     evidence: Evidence,
     progress: Callable[[int], None] = lambda done: None,
-) -> CalibrationTable:
-    """Run `model` over network inputs, twice: find what to prepare, then the ranges of the prepared graph.
+) -> Calibration:
+    """Run `model` over network inputs, twice: find what to prepare, then what values the tensors have.
 
-    The first time each channel's least and greatest value and mean square are kept, from which come the
+    The first time each channel's least and greatest value, mean and mean square are kept, from which come the
     excitations to fold and the channels' scales; the second time a histogram a tensor.
 
     Args:
@@ -137,18 +200,32 @@ def measure_ranges(
     Raises:
         DatasetError: no input, or a value that is not finite.
     """
-    statistics, images = _measure_channels(model, inputs(), progress)
+    statistics, means, images = _measure_channels(model, inputs(), progress)
     widest = {name: (float(s.low.min()), float(s.high.max())) for name, s in statistics.items()}
     silent = silent_excitations(model, widest)
     folded = fold_excitations(model, silent)
     scales = channel_scales(folded, statistics)
-    prepared = equalize(folded, scales)
     divided = scales_of_tensors(folded, scales)
+    narrowed = dict(widest)
     for name, by in divided.items():
         of = statistics[name]
-        widest[name] = (float((of.low / by).min()), float((of.high / by).max()))
-    ranges = _measure_histograms(prepared, widest, inputs(), lambda done: progress(images + done))
-    return CalibrationTable(ranges, images, digest, evidence, scales=scales, silent=silent)
+        narrowed[name] = (float((of.low / by).min()), float((of.high / by).max()))
+    prepared = equalize(folded, scales)
+    fixed = _read_from_minus_three(prepared)
+    histograms, probe = _histograms(prepared, narrowed, fixed, None)
+    plain, plain_probe = _histograms(folded, widest, fixed, divided)
+    sessions = [(onnx_session(probe), histograms), (onnx_session(plain_probe), plain)]
+    done = 0
+    for batch in inputs():
+        for session, counted in sessions:
+            if not counted:
+                continue
+            values = session.run([*counted], {session.get_inputs()[0].name: batch})
+            for histogram, array in zip(counted.values(), values, strict=True):
+                histogram.add(array)
+        done += len(batch)
+        progress(images + done)
+    return Calibration(images, digest, evidence, silent, scales, histograms, plain, fixed, means, divided)
 
 
 def prepare(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
@@ -160,27 +237,36 @@ def prepare(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
     try:
         return equalize(fold_excitations(model, table.silent), table.scales)
     except (KeyError, ValueError) as e:
-        raise ContractError("calibration table", expected="that of this graph", found=str(e)) from e
+        raise ContractError(
+            "calibration table",
+            expected="that of this graph",
+            found=str(e),
+            fix="give --calib photographs, so that it is measured anew",
+        ) from e
 
 
 def _measure_channels(
     model: onnx.ModelProto, inputs: Iterable[NetworkInput], progress: Callable[[int], None]
-) -> tuple[dict[str, ChannelStatistics], int]:
-    """Least and greatest value and mean square of each channel of each float tensor; and how many images."""
+) -> tuple[dict[str, ChannelStatistics], dict[str, Values], int]:
+    """Of each channel of each float tensor the statistics and the mean; and how many images."""
     probe, names = _with_channel_statistics(model)
     session = onnx_session(probe)
     input_name = session.get_inputs()[0].name
     low: dict[str, Values] = {}
     high: dict[str, Values] = {}
-    square: dict[str, Values] = {}
+    sums: dict[str, Values] = {}
+    squares: dict[str, Values] = {}
     done = 0
     for batch in inputs:
         values = session.run(None, {input_name: batch})
         for i, name in enumerate(names):
-            least, most, squares = (np.atleast_1d(v).astype(np.float64) for v in values[3 * i : 3 * i + 3])
+            least, most, mean, square = (
+                np.atleast_1d(v).astype(np.float64) for v in values[4 * i : 4 * i + 4]
+            )
             low[name] = np.minimum(low.get(name, math.inf), least)
             high[name] = np.maximum(high.get(name, -math.inf), most)
-            square[name] = square.get(name, np.zeros(1)) + squares * len(batch)
+            sums[name] = sums.get(name, np.zeros(1)) + mean * len(batch)
+            squares[name] = squares.get(name, np.zeros(1)) + square * len(batch)
         done += len(batch)
         progress(done)
     wrong = [n for n in low if not (np.isfinite(low[n]).all() and np.isfinite(high[n]).all())]
@@ -190,11 +276,12 @@ def _measure_channels(
             expected="finite activations on at least one image",
             found=f"{done} images, not finite: {', '.join(wrong[:5]) or 'none'}",
         )
-    return {n: ChannelStatistics(low[n], high[n], square[n] / done) for n in names}, done
+    statistics = {n: ChannelStatistics(low[n], high[n], squares[n] / done) for n in names}
+    return statistics, {n: s / done for n, s in sums.items()}, done
 
 
 def _with_channel_statistics(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
-    """The graph with ReduceMin, ReduceMax and the mean square of every float tensor as its only outputs.
+    """The graph with the least and greatest value, mean and mean square of every float tensor as its outputs.
 
     A channel is an index of the second dimension; a tensor with fewer has one.
     """
@@ -207,43 +294,44 @@ def _with_channel_statistics(model: onnx.ModelProto) -> tuple[onnx.ModelProto, l
         axes = [i for i in range(rank) if i != 1]
         graph.initializer.append(numpy_helper.from_array(np.array(axes, np.int64), f"{name}:axes"))
         graph.node.append(helper.make_node("Mul", [name, name], [f"{name}:squared"], f"{name}:squared"))
-        for kind, of in (("ReduceMin", name), ("ReduceMax", name), ("ReduceMean", f"{name}:squared")):
-            output = f"{name}:{kind}"
+        for kind, of in (
+            ("ReduceMin", name),
+            ("ReduceMax", name),
+            ("ReduceMean", name),
+            ("ReduceMean", f"{name}:squared"),
+        ):
+            output = f"{of}:{kind}"
             graph.node.append(helper.make_node(kind, [of, f"{name}:axes"], [output], output, keepdims=0))
             graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
     return inferred, names
 
 
-def _measure_histograms(
-    model: onnx.ModelProto,
-    widest: Mapping[str, Range],
-    inputs: Iterable[NetworkInput],
-    progress: Callable[[int], None],
-) -> dict[str, Range]:
-    """The range of each float tensor that rounds and clips its values with the least mean square error."""
-    probe, kinds = _inferred(model)
-    names = _float_tensors(probe, kinds)
-    del probe.graph.output[:]
-    for name in names:
-        probe.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    users: dict[str, list[str]] = {}
+def _read_from_minus_three(model: onnx.ModelProto) -> frozenset[str]:
+    """Tensors that only hard-swish or hard-sigmoid reads: what is below -3 is nothing to them."""
+    users: dict[str, set[str]] = {}
     for node in model.graph.node:
         for name in node.input:
-            users.setdefault(name, []).append(node.op_type)
-    # What is below -3 is nothing to a hard-swish or hard-sigmoid.
-    least = {n: -3.0 for n in names if users.get(n) and set(users[n]) <= {"HardSwish", "HardSigmoid"}}
-    histograms = {
+            users.setdefault(name, set()).add(node.op_type)
+    return frozenset(n for n, kinds in users.items() if kinds <= {"HardSwish", "HardSigmoid"})
+
+
+def _histograms(
+    model: onnx.ModelProto,
+    widest: Mapping[str, Range],
+    fixed: Collection[str],
+    only: Collection[str] | None,
+) -> tuple[dict[str, Histogram], onnx.ModelProto]:
+    """An empty histogram of each float tensor, or of those in `only`; and the model that gives them out."""
+    probe, kinds = _inferred(model)
+    names = [n for n in _float_tensors(probe, kinds) if only is None or n in only]
+    if names:
+        del probe.graph.output[:]
+    for name in names:
+        probe.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    least = dict.fromkeys(fixed, -3.0)
+    return {
         n: Histogram.between(max(widest[n][0], least.get(n, -math.inf)), widest[n][1]) for n in names
-    }
-    session = onnx_session(probe)
-    input_name = session.get_inputs()[0].name
-    done = 0
-    for batch in inputs:
-        for name, values in zip(names, session.run(names, {input_name: batch}), strict=True):
-            histograms[name].add(values)
-        done += len(batch)
-        progress(done)
-    return {n: histograms[n].best_range(fixed_low=n in least) for n in names}
+    }, probe
 
 
 def _inferred(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, onnx.TypeProto.Tensor]]:
@@ -256,6 +344,26 @@ def _float_tensors(model: onnx.ModelProto, kinds: Mapping[str, onnx.TypeProto.Te
     names = [o for n in model.graph.node for o in n.output]
     names += [i.name for i in model.graph.input]
     return [n for n in names if n in kinds and kinds[n].elem_type == TensorProto.FLOAT]
+
+
+def _compact(value: dict[str, JsonValue]) -> bytes:
+    """JSON with a line for each key of the first two levels: thousands of numbers are no text to read."""
+    lines = []
+    for key, item in value.items():
+        if isinstance(item, dict):
+            inner = ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in item.items())
+            lines.append(f"{json.dumps(key)}: {{\n{inner}\n }}")
+        else:
+            lines.append(f"{json.dumps(key)}: {json.dumps(item)}")
+    return ("{\n " + ",\n ".join(lines) + "\n}\n").encode()
+
+
+def _vectors(f: Fields, key: str, low: float, high: float) -> dict[str, tuple[float, ...]]:
+    values = f.sub(key)
+    return {
+        name: values.numbers(name, len(values.items(name, most=MAX_CHANNELS)), low, high)
+        for name in f.free(key)
+    }
 
 
 def _pair(values: tuple[float, ...]) -> tuple[float, float]:

@@ -114,9 +114,12 @@ def export(
         str, typer.Option(help="uint8-nhwc (BGR frames, normalization in the graph) or float32-nchw.")
     ] = "uint8-nhwc",
     precision: Annotated[str, typer.Option(help="fp32, int8, or both with a comma.")] = "fp32,int8",
-    calib_size: Annotated[int, typer.Option(help="How many photographs of --calib to use.")] = 256,
+    calib_size: Annotated[int, typer.Option(help="How many photographs of --calib to use.")] = 512,
     agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
     max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
+    target: Annotated[
+        str, typer.Option(help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod or auto.")
+    ] = "auto",
     fp32_blocks: Annotated[
         int | None, typer.Option(help="Leading blocks that int8 leaves in fp32; default: found.")
     ] = None,
@@ -164,6 +167,7 @@ def export(
         val=val,
         agree=agree,
         max_drop=max_drop,
+        target=target,
         fp32_blocks=fp32_blocks,
         seed=seed,
         allow_parity_failure=allow_parity_failure,

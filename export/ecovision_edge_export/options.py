@@ -21,6 +21,7 @@ from ecovision_edge.contract import (
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.reference import LABELS as ECOVISION_LABELS
+from ecovision_edge_export.targets import TARGETS
 
 __all__ = [
     "ExportOptions",
@@ -58,6 +59,7 @@ class ExportOptions:
         val: Folder of photographs for parity, a folder a class or flat.
         agree: Least top-1 agreement of int8 with PyTorch, per cent.
         max_drop: Most that int8 accuracy may drop, points of per cent.
+        target: The CPU that int8 is made for, see `targets`; `auto` is this machine's.
         fp32_blocks: Leading blocks that stay fp32 in int8, 0 to 16; None finds the number.
         seed: Of the choice of calibration photographs.
         allow_parity_failure: Write the bundle even if parity fails; the manifest says so.
@@ -78,10 +80,11 @@ class ExportOptions:
     num_classes: int | None = None
     precisions: tuple[str, ...] = PRECISIONS
     calib: Path | None = None
-    calib_size: int = 256
+    calib_size: int = 512
     val: Path | None = None
     agree: float = 98.0
     max_drop: float = 0.5
+    target: str = "auto"
     fp32_blocks: int | None = None
     seed: int = 0
     allow_parity_failure: bool = False
@@ -95,6 +98,10 @@ class ExportOptions:
                 "--imgsz", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found="x".join(map(str, self.size))
             )
         _in_range("--calib-size", self.calib_size, 1, 100_000)
+        if self.target not in (*TARGETS, "auto"):
+            raise OptionError(
+                "--target", expected=f"{', '.join(TARGETS)} or auto", found=ascii(self.target)[:40]
+            )
         _in_range("--agree", self.agree, 0, 100)
         _in_range("--max-drop", self.max_drop, 0, 100)
         if self.fp32_blocks is not None:

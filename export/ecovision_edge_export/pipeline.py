@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import platform
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,52 +25,35 @@ from ecovision_edge.device import KERNEL_FEATURES, read_cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError
 from ecovision_edge.golden import Golden
-from ecovision_edge.images import read_image
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest, Precision
 from ecovision_edge.preprocess import Preprocessor
-from ecovision_edge.verify import verify_bundle
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.calibrate import (
-    REFERENCE_CALIBRATION,
-    CalibrationTable,
-    Evidence,
-    NetworkInput,
-    measure_ranges,
-)
+from ecovision_edge_export.calibrate import CalibrationTable
 from ecovision_edge_export.card import write_card
 from ecovision_edge_export.checkpoint import REFERENCE, Checkpoint, build_model, load_checkpoint
-from ecovision_edge_export.dataset import PhotographSet, choose, list_photographs
-from ecovision_edge_export.exact import as_devices_compute
+from ecovision_edge_export.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.int8 import (
+    compare_speed,
+    describe,
+    find_recipes,
+    noun_of,
+    quantize_by,
+    recipe_json,
+    resolve_target,
+)
 from ecovision_edge_export.options import ExportOptions, make_contract
-from ecovision_edge_export.parity import (
-    GENERATED_IMAGES,
-    GateClosedError,
-    Parity,
-    budget_for,
-    measure_parity,
-)
-from ecovision_edge_export.quantize import (
-    MAX_FP32_BLOCKS,
-    MIN_AGREEMENT,
-    MIN_SQNR_DB,
-    BlockChoice,
-    blocks_of,
-    choose_fp32_blocks,
-    quantize,
-)
+from ecovision_edge_export.parity import GateClosedError, Parity, budget_for, measure_parity
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.write import check_target, write_folder
 
-__all__ = ["ExportResult", "calibrate", "export_bundle", "prepare_graph"]
+__all__ = ["ExportResult", "export_bundle", "prepare_graph"]
 
 GOLDEN_VECTORS = 4
 FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical inputs
-DEFAULT_FP32_BLOCKS = 4  # where no photograph can tell; see quantize
-
-MIN_OTHERS = 32  # fewer say nothing of an agreement of 99 %
-MAX_OTHERS = 256  # held in memory: 40 MB at 224 x 224 uint8
+VERIFIER = (sys.executable, "-m", "ecovision_edge", "verify")
+VERIFY_SECONDS = 300
 
 _LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
 
@@ -141,26 +125,54 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         made.append(_Made("fp32", fp32, fp32, {}))
     table: CalibrationTable | None = None
     if "int8" in options.precisions:
-        table = calibrate(options, contract, graph, calib, script)
-        with script.stage("quantize"):
-            assert table.fp32_blocks is not None
-            int8 = quantize(graph, table, table.fp32_blocks)
-            judged = finish(as_devices_compute(int8), contract)
-            made.append(_Made("int8", finish(int8, contract), judged, _recipe(table)))
-            kept = sum(b <= table.fp32_blocks for b in blocks_of(graph).values())
-            script.figure(f"QDQ u8s8 per channel, blocks 0-{table.fp32_blocks} ({kept} nodes) in fp32")
-        if read_cpu().u8s8_saturates is not False:
-            script.warn(
-                "this CPU may clip int8 sums (no VNNI): parity and golden vectors are those of exact sums, "
-                "as Arm and x86 with VNNI give; on this machine prefer fp32"
-            )
-    parity = _gate(options, checkpoint, contract, made, val, script)
+        made, parity, table = _int8_that_passes(
+            options, checkpoint, contract, graph, made, calib, val, script
+        )
+    else:
+        parity = _gate(options, checkpoint, contract, made, val, script)
     manifest, files = _assemble(options, contract, made, parity, table, val)
     with script.stage("write"):
         write_folder(out, files, _verify)
         total = sum(map(len, files.values()))
         script.figure(f"{out.name}, {len(files)} files, {total / 1e6:.1f} MB, verified")
     return ExportResult(out, manifest, parity, script.to_json())
+
+
+def _int8_that_passes(
+    options: ExportOptions,
+    checkpoint: Checkpoint,
+    contract: Contract,
+    graph: onnx.ModelProto,
+    fp32: list[_Made],
+    calib: PhotographSet | None,
+    val: PhotographSet | None,
+    script: Transcript,
+) -> tuple[list[_Made], tuple[Parity, ...], CalibrationTable]:
+    """All artifacts and their parity; int8 by the first recipe that the gate lets through."""
+    target = resolve_target(options.target)
+    recipes = find_recipes(options, contract, graph, calib, target, script)
+    if read_cpu().u8s8_saturates is not False:
+        script.warn(
+            "this CPU may clip int8 sums (no VNNI): parity and golden vectors are those of exact sums, "
+            "as Arm and x86 with VNNI give"
+        )
+    for number, proposed in enumerate(recipes, 1):
+        with script.stage("quantize"):
+            int8, table, layers = quantize_by(graph, proposed, recipes.inputs)
+            recipe = recipe_json(table, target, layers)
+            made = [*fp32, _Made("int8", finish(int8.model, contract), finish(int8.judged, contract), recipe)]
+            script.figure(describe(table, target))
+        try:
+            parity = _gate(options, checkpoint, contract, made, val, script)
+        except GateClosedError as e:
+            if number == len(recipes) or any(not p.ok for p in e.parity if p.artifact != "int8-onnx"):
+                raise
+            why = "; ".join(f for p in e.parity for f in p.failures())
+            script.warn(f"blocks {table.recipe.fp32_text} in fp32 are not enough ({why}); the next recipe")
+            continue
+        compare_speed(finish(graph, contract), made[-1].data, contract, target, script)
+        return made, parity, table
+    raise AssertionError  # the loop returns or raises
 
 
 def _doubts(
@@ -202,103 +214,6 @@ def finish(model: onnx.ModelProto, contract: Contract) -> bytes:
     return data
 
 
-def calibrate(
-    options: ExportOptions,
-    contract: Contract,
-    graph: onnx.ModelProto,
-    calib: PhotographSet | None,
-    script: Transcript,
-) -> CalibrationTable:
-    """Ranges, and the number of leading blocks to keep in fp32.
-
-    From the photographs in `calib`; else, for the reference, from the table that was recorded with it; else
-    from drawn frames, which is weak, and said.
-    """
-    if calib is None and _recorded_fits(options):
-        with script.stage("calibrate"):
-            table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
-            script.figure(f"ranges recorded with the reference, from {table.images} photographs")
-            wanted = options.fp32_blocks
-            return _with_blocks(table, table.fp32_blocks if wanted is None else wanted)
-    photographs = others = None
-    if calib is not None:
-        photographs, others = choose(calib, options.calib_size, options.seed)
-        if len(photographs) < options.calib_size:
-            script.warn(
-                f"--calib has {len(photographs)} photographs, fewer than the {options.calib_size} asked for"
-            )
-    else:
-        script.warn(
-            "no --calib: int8 ranges come from drawn frames, which is weak evidence; give photographs"
-        )
-    preprocessor = Preprocessor(contract)
-    total = len(photographs) if photographs is not None else GENERATED_IMAGES
-    evidence: Evidence = "photographs" if photographs is not None else "generated"
-    with script.stage("calibrate"):
-        table = measure_ranges(
-            graph,
-            lambda: _network_inputs(preprocessor, photographs),
-            digest=photographs.digest() if photographs is not None else hashlib.sha256(b"drawn").hexdigest(),
-            evidence=evidence,
-            progress=lambda done: script.progress("calibrate", done, 2 * total),
-        )
-        folded = f", {len(table.silent)} constant excitations folded" if table.silent else ""
-        script.figure(
-            f"{len(table.ranges)} tensors over {table.images} {_noun(evidence)}, "
-            f"{len(table.scales)} groups of channels equalized{folded}"
-        )
-    if options.fp32_blocks is not None:
-        return _with_blocks(table, options.fp32_blocks)
-    if others is None or len(others) < MIN_OTHERS:
-        script.warn(
-            f"fewer than {MIN_OTHERS} photographs left to choose fp32 blocks by: "
-            f"{DEFAULT_FP32_BLOCKS} leading blocks stay fp32"
-        )
-        return _with_blocks(table, DEFAULT_FP32_BLOCKS)
-    with script.stage("search"):
-        others = PhotographSet(others.photographs[:MAX_OTHERS])
-        rows = choose_fp32_blocks(
-            graph,
-            table,
-            list(_network_inputs(preprocessor, others)),
-            lambda tried: script.progress("search", tried, MAX_FP32_BLOCKS),
-        )
-        chosen = rows[-1]
-        script.figure(
-            f"{chosen.fp32_blocks} blocks in fp32: agreement {100 * chosen.agreement:.1f} %, "
-            f"SQNR {chosen.sqnr_db:.1f} dB on {len(others)} other photographs{_tried(rows)}"
-        )
-    if not chosen.good:
-        script.warn(
-            f"{chosen.fp32_blocks} blocks in fp32 are the most that were tried, and not enough: expected "
-            f"agreement >= {100 * MIN_AGREEMENT:g} % and SQNR >= {MIN_SQNR_DB:g} dB; the gate judges"
-        )
-    return _with_blocks(table, chosen.fp32_blocks)
-
-
-def _network_inputs(preprocessor: Preprocessor, photographs: PhotographSet | None) -> Iterator[NetworkInput]:
-    if photographs is None:
-        for seed in range(GENERATED_IMAGES):
-            yield preprocessor.prepare(draw_frame(10_000 + seed))  # not those that parity is judged by
-    else:
-        for photograph in photographs.photographs:
-            yield preprocessor.prepare(read_image(photograph.path))
-
-
-def _recorded_fits(options: ExportOptions) -> bool:
-    """Whether the recorded ranges were measured on what will be exported."""
-    default = ExportOptions(weights=REFERENCE)
-    return options.weights == REFERENCE and all(
-        getattr(options, name) == getattr(default, name)
-        for name in ("mean", "std", "resize", "size", "input_form")
-    )
-
-
-def _with_blocks(table: CalibrationTable, blocks: int | None) -> CalibrationTable:
-    chosen = DEFAULT_FP32_BLOCKS if blocks is None else blocks
-    return dataclasses.replace(table, fp32_blocks=chosen)
-
-
 def _gate(
     options: ExportOptions,
     checkpoint: Checkpoint,
@@ -328,7 +243,7 @@ def _gate(
         )
         script.figure(
             ", ".join(f"{p.artifact} agrees on {100 * p.agreement:.2f} %" for p in parity)
-            + f" of {parity[0].judged} {_noun(parity[0].evidence)}"
+            + f" of {parity[0].judged} {noun_of(parity[0].evidence)}"
         )
         failures = [f"{p.artifact} {failure}" for p in parity for failure in p.failures()]
         if failures and not options.allow_parity_failure:
@@ -401,26 +316,25 @@ def _assemble(
 
 
 def _verify(folder: Path) -> None:
-    report = verify_bundle(folder)
-    if not report.ok:
-        failed = "; ".join(f"{c.name}: {c.detail}" for c in report.checks if not c.ok)
-        raise ExportError("the new bundle does not verify, nothing was written", found=failed)
+    """Verify the new bundle in a process of its own: a model that crashes its engine kills only that."""
+    command = [*VERIFIER, str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=VERIFY_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        found = f"no end after {VERIFY_SECONDS} s"
+    else:
+        if done.returncode == 0:
+            return
+        said = "; ".join(line for line in done.stdout.splitlines() if line.startswith("FAILED"))
+        ended = (
+            f"its process died of signal {-done.returncode}" if done.returncode < 0 else done.stderr[-300:]
+        )
+        found = said or ended.strip()
+    raise ExportError("the new bundle does not verify, nothing was written", found=found)
 
 
 def _entry(file: str, data: bytes) -> FileEntry:
     return FileEntry(file, hashlib.sha256(data).hexdigest(), len(data))
-
-
-def _recipe(table: CalibrationTable) -> dict[str, JsonValue]:
-    return {
-        "format": "QDQ",
-        "activations": "uint8 per tensor",
-        "weights": "int8 per channel, of expansions 7 bits",
-        "ranges": "least mean square error",
-        "equalized": len(table.scales),
-        "folded_excitations": [*table.silent],
-        "fp32_blocks": table.fp32_blocks,
-    }
 
 
 def _calibration_json(table: CalibrationTable | None) -> JsonValue:
@@ -433,7 +347,7 @@ def _advice(parity: tuple[Parity, ...]) -> str:
     """What to do about a closed gate."""
     ways = ["look at the flips (--json has all)"] if any(p.flips for p in parity) else []
     if any(not p.ok and p.judged and p.artifact.startswith("int8") for p in parity):
-        ways += ["give more --calib photographs", "raise --fp32-blocks"]
+        ways += ["give more --calib photographs", "raise --fp32-blocks", "ship fp32 alone (--precision fp32)"]
     return ", ".join([*ways, "or waive it with --allow-parity-failure"])
 
 
@@ -443,12 +357,3 @@ def _golden_tolerance(parity: Parity) -> float:
     For fp32 that is its budget.
     """
     return parity.budget.max_dlogit or max(FP32_TOLERANCE, float(f"{parity.max_dlogit:.2g}"))
-
-
-def _tried(rows: tuple[BlockChoice, ...]) -> str:
-    before = [f"{r.fp32_blocks}: {100 * r.agreement:.1f} %, {r.sqnr_db:.1f} dB" for r in rows[:-1]]
-    return f" (fewer: {'; '.join(before)})" if before else ""
-
-
-def _noun(evidence: str) -> str:
-    return "photographs" if evidence == "photographs" else "drawn frames"

@@ -18,24 +18,27 @@ from ecovision_edge.errors import EcovisionError
 from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.checkpoint import REFERENCE, load_checkpoint
 from ecovision_edge_export.dataset import list_photographs
+from ecovision_edge_export.int8 import find_recipes, resolve_target
 from ecovision_edge_export.options import ExportOptions, make_contract
-from ecovision_edge_export.pipeline import ExportResult, calibrate, export_bundle, prepare_graph
+from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_graph
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 
 __all__ = ["SHIPPED", "export_shipped", "main", "record_ranges"]
 
-SHIPPED = ExportOptions(weights=REFERENCE, precisions=("int8",), name=REFERENCE)
-"""The options that the shipped bundle is exported with, `val` apart."""
+SHIPPED = ExportOptions(weights=REFERENCE, precisions=("int8",), name=REFERENCE, target="arm64")
+"""The options that the shipped bundle is exported with, `val` apart: fastest on a Pi, right everywhere."""
 
 
 def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationTable:
-    """Measure the reference's ranges and its fp32 blocks on photographs; raises as `export_bundle`."""
+    """Measure the reference's ranges and find its recipe on photographs; raises as `export_bundle`."""
     options = dataclasses.replace(SHIPPED, calib=calib)
     checkpoint = load_checkpoint(REFERENCE)
     contract = make_contract(options, checkpoint)
     script = Transcript(reporter or SilentReporter())
     photographs = list_photographs(calib, None, "--calib")
-    return calibrate(options, contract, prepare_graph(checkpoint, contract, script), photographs, script)
+    graph = prepare_graph(checkpoint, contract, script)
+    target = resolve_target(options.target)
+    return find_recipes(options, contract, graph, photographs, target, script)[0]
 
 
 def export_shipped(out: Path, val: Path | None = None, reporter: Reporter | None = None) -> ExportResult:

@@ -155,5 +155,7 @@ def compare_golden(
     )
     if entry.precision == "int8" and cpu.u8s8_saturates is not False:
         which = "this CPU has no VNNI" if cpu.u8s8_saturates else "whether this CPU has VNNI is not known"
-        detail += f"; {which}, so int8 sums may be clipped: fp32 may be the better choice here"
+        guarded = entry.recipe.get("clipping_safe") is True
+        then = "which this model has room for" if guarded else "fp32 may be the better choice here"
+        detail += f"; {which}, so int8 sums may be clipped: {then}"
     return Check(name, worst <= tolerance and flips == 0, detail)

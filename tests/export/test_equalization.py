@@ -15,7 +15,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export import calibrate
-from ecovision_edge_export.calibrate import measure_ranges, onnx_session
+from ecovision_edge_export.calibrate import measure, onnx_session
 from ecovision_edge_export.checkpoint import Checkpoint, build_model
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.histograms import Histogram
@@ -158,10 +158,10 @@ def test_three_is_a_whole_number_of_steps(high: float) -> None:
 
 def test_a_zero_point_that_is_not_three_is_refused(graph: onnx.ModelProto, inputs: list[np.ndarray]) -> None:
     """The rule needs 3 to be whole; anything else would be another function."""
-    table = measure_ranges(graph, lambda: iter(inputs), digest="", evidence="generated")
+    table = measure(graph, lambda: iter(inputs), digest="", evidence="generated").table()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ecovision_edge_export.quantize.read_additions", lambda model: model)
-        untouched = quantize(graph, table, 1)
+        untouched = quantize(graph, table).model
     expected, found = (answers(m, inputs) for m in (untouched, read_additions(untouched)))
     assert np.abs(expected - found).max() < 0.1 * np.abs(expected).max()
     scale = next(i for i in untouched.graph.initializer if i.name == "features.7.block.0.0_scale")

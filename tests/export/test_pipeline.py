@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -22,20 +23,25 @@ from ecovision_edge import Bundle, Classifier, verify_bundle
 from ecovision_edge.cli import main
 from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import BundleWriteError, IntegrityError, ParityError, StageError
+from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
 from ecovision_edge_export import pipeline, recheck
 from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.checkpoint import Checkpoint
+from ecovision_edge_export.int8 import Recipes, find_recipes
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Budget
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
+from ecovision_edge_export.quantize import Quantized
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.write import write_folder
 
 if TYPE_CHECKING:
+    from ecovision_edge._fields import JsonValue
+
     from .conftest import FakeHub
 
 Export = Callable[..., ExportResult]
+QuantizeBy = Callable[..., tuple[Quantized, CalibrationTable, "list[JsonValue]"]]
 
 
 @pytest.fixture
@@ -44,6 +50,7 @@ def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Expo
     monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
     monkeypatch.setattr(pipeline, "simplify", lambda model: model)
     monkeypatch.setattr("ecovision_edge_export.parity.GENERATED_IMAGES", 8)
+    monkeypatch.setattr("ecovision_edge_export.int8.ROUNDS", 6)
 
     def run(out: Path, **changes: object) -> ExportResult:
         return export_bundle(ExportOptions(weights="reference", **changes), out)  # type: ignore[arg-type]
@@ -108,7 +115,7 @@ def test_the_gate_keeps_the_old_bundle(
     out = tmp_path / "bundle"
     export(out, precisions=("fp32",))
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    monkeypatch.setattr(pipeline, "quantize", ruined(pipeline.quantize))
+    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by))
     with pytest.raises(ParityError, match=r"nothing was written.*int8-onnx agreement: expected >= 98 %"):
         export(out)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
@@ -117,24 +124,85 @@ def test_the_gate_keeps_the_old_bundle(
 
 def test_a_waiver_is_written_down(export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --allow-parity-failure the bundle is written, and manifest and card say what failed."""
-    monkeypatch.setattr(pipeline, "quantize", ruined(pipeline.quantize))
+    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by))
     result = export(tmp_path / "bundle", allow_parity_failure=True)
     assert result.manifest.provenance["parity_waived"] is True
     assert "Waived: int8-onnx agreement" in (result.path / "MODEL_CARD.md").read_text()
     assert any("waived" in w for w in result.transcript["warnings"])  # type: ignore[union-attr,operator]
 
 
-def ruined(quantize: Callable[..., onnx.ModelProto]) -> Callable[..., onnx.ModelProto]:
-    """A quantizer whose logits have the wrong sign."""
+def ruined(quantize_by: QuantizeBy, times: int = 99) -> QuantizeBy:
+    """A quantizer whose logits have the wrong sign, the first `times` times."""
+    left = [times]
 
-    def run(*args: object) -> onnx.ModelProto:
-        model = quantize(*args)
-        last = next(n for n in model.graph.node if "logits" in n.output)
-        last.output[:] = ["right"]
-        model.graph.node.append(onnx.helper.make_node("Neg", ["right"], ["logits"], "wrong"))
-        return model
+    def run(*args: Any) -> tuple[Quantized, CalibrationTable, list[JsonValue]]:
+        made, table, layers = quantize_by(*args)
+        if left[0] > 0:
+            left[0] -= 1
+            made = dataclasses.replace(made, model=negated(made.model), judged=negated(made.judged))
+        return made, table, layers
 
     return run
+
+
+def negated(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with its logits negated."""
+    result = onnx.ModelProto()
+    result.CopyFrom(model)
+    last = next(n for n in result.graph.node if "logits" in n.output)
+    last.output[:] = ["right"]
+    result.graph.node.append(onnx.helper.make_node("Neg", ["right"], ["logits"], "wrong"))
+    return result
+
+
+def test_what_the_gate_refuses_gives_way_to_the_next_recipe(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two recipes the first fails: the second is written, and the transcript says why."""
+
+    def two(*args: Any) -> Recipes:
+        found = find_recipes(*args)
+        second = dataclasses.replace(found[0].recipe, fp32_blocks=3)
+        return Recipes((found[0], dataclasses.replace(found[0], recipe=second)), found.inputs)
+
+    monkeypatch.setattr(pipeline, "find_recipes", two)
+    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by, times=1))
+    result = export(tmp_path / "bundle", precisions=("int8",))
+    assert result.manifest.artifacts[0].recipe["fp32_blocks"] == "0-3"
+    assert any("not enough" in str(w) for w in result.transcript["warnings"])  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("target", ["x86-vnni", "arm64", "arm64-dotprod"])
+def test_each_target_gives_a_bundle_that_verifies(export: Export, tmp_path: Path, target: str) -> None:
+    """Its recipe names the target; activations are signed for dot products alone; it verifies here."""
+    result = export(tmp_path / "bundle", precisions=("int8",), target=target)
+    recipe = result.manifest.artifacts[0].recipe
+    assert recipe["target"] == target
+    assert recipe["activations"] == ("int8" if target == "arm64-dotprod" else "uint8") + " per tensor"
+    assert recipe["clipping_safe"] is True
+    assert verify_bundle(result.path).ok
+
+
+def test_int8_that_is_not_faster_is_not_recommended(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no ratio would be good enough the export says that fp32 is to be preferred here."""
+    monkeypatch.setattr("ecovision_edge_export.int8.NOT_FASTER", 0.0)
+    result = export(tmp_path / "bundle", precisions=("int8",))
+    assert any("fp32 is recommended" in str(w) for w in result.transcript["warnings"])  # type: ignore[union-attr]
+    stages = result.transcript["stages"]
+    assert any(s["stage"] == "time" for s in stages)  # type: ignore[union-attr,index,call-overload]
+
+
+def test_a_model_that_crashes_its_engine_is_not_written(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle is opened in a process of its own: what dies there is an error here, and nothing is left."""
+    code = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    monkeypatch.setattr(pipeline, "VERIFIER", (sys.executable, "-c", code))
+    with pytest.raises(ExportError, match=r"does not verify.*signal 11"):
+        export(tmp_path / "bundle", precisions=("fp32",))
+    assert names(tmp_path) == set()
 
 
 def test_the_classic_input_is_classified_too(export: Export, exported: ExportResult, tmp_path: Path) -> None:
@@ -227,7 +295,7 @@ def test_the_transcript_has_every_stage(exported: ExportResult) -> None:
     """In order, each with its figure."""
     stages = exported.transcript["stages"]
     assert [s["stage"] for s in stages] == [  # type: ignore[union-attr,index,call-overload]
-        *("load", "trace", "simplify", "fold", "calibrate", "quantize", "parity", "write")
+        *("load", "trace", "simplify", "fold", "calibrate", "quantize", "parity", "time", "write")
     ]
     assert all(s["found"] for s in stages)  # type: ignore[union-attr,index,call-overload]
 
@@ -344,7 +412,7 @@ def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
     export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line of error each."""
-    monkeypatch.setattr(pipeline, "quantize", ruined(pipeline.quantize))
+    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by))
     report = tmp_path / "report.json"
     command = ["export", "--out", str(tmp_path / "a"), "--precision", "int8", "--json", str(report)]
     assert main(command) == 1
@@ -404,7 +472,7 @@ def test_a_library_error_before_any_stage_says_nothing_ran() -> None:
 def test_blocks_asked_for_are_kept(export: Export, tmp_path: Path) -> None:
     """--fp32-blocks 0 means none but the stem, with recorded ranges too."""
     result = export(tmp_path / "b", precisions=("int8",), fp32_blocks=0, allow_parity_failure=True)
-    assert result.manifest.artifacts[0].recipe["fp32_blocks"] == 0
-    recorded = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded").fp32_blocks
+    assert result.manifest.artifacts[0].recipe["fp32_blocks"] == "0"
+    recorded = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded").recipe.fp32_text
     default = export(tmp_path / "c", precisions=("int8",)).manifest.artifacts[0]
     assert default.recipe["fp32_blocks"] == recorded

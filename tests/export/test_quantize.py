@@ -11,18 +11,25 @@ import torch
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import ContractError, DatasetError
+from ecovision_edge.errors import ContractError, DatasetError, ExportError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.calibrate import (
     REFERENCE_CALIBRATION,
+    Calibration,
     CalibrationTable,
-    measure_ranges,
+    measure,
     onnx_session,
     prepare,
 )
 from ecovision_edge_export.checkpoint import Checkpoint, build_model
+from ecovision_edge_export.fidelity import Fidelity
 from ecovision_edge_export.fold import fold_preprocessing
-from ecovision_edge_export.quantize import blocks_of, choose_fp32_blocks, quantize
+from ecovision_edge_export.headroom import clipping_loss, room_of_rows
+from ecovision_edge_export.layers import layer_rows
+from ecovision_edge_export.quantize import blocks_of, quantize
+from ecovision_edge_export.recipe import Recipe
+from ecovision_edge_export.search import Trial, make_int8, ranked, search
+from ecovision_edge_export.signed import read_signed
 from ecovision_edge_export.trace import simplify, trace
 
 
@@ -33,9 +40,20 @@ def inputs(contract: Contract) -> list[np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def table(graph: onnx.ModelProto, inputs: list[np.ndarray]) -> CalibrationTable:
-    """Ranges over those inputs."""
-    return measure_ranges(graph, lambda: iter(inputs), digest="0" * 64, evidence="generated")
+def calibration(graph: onnx.ModelProto, inputs: list[np.ndarray]) -> Calibration:
+    """What is seen on those inputs."""
+    return measure(graph, lambda: iter(inputs), digest="0" * 64, evidence="generated")
+
+
+@pytest.fixture(scope="module")
+def table(calibration: Calibration) -> CalibrationTable:
+    """Ranges over those inputs, by the default recipe."""
+    return calibration.table()
+
+
+def with_blocks(table: CalibrationTable, blocks: int) -> CalibrationTable:
+    """The table with so many leading blocks in fp32."""
+    return dataclasses.replace(table, recipe=dataclasses.replace(table.recipe, fp32_blocks=blocks))
 
 
 def test_ranges_are_within_the_values_of_the_prepared_graph(
@@ -53,11 +71,10 @@ def test_ranges_are_within_the_values_of_the_prepared_graph(
 
 def test_a_table_survives_its_file(table: CalibrationTable) -> None:
     """What is written is what is read, to the last bit; what is not a table is a typed error."""
-    again = CalibrationTable.loads(dataclasses.replace(table, fp32_blocks=3).dumps(), "t")
-    assert again.ranges == dict(table.ranges)
-    assert again.scales == dict(table.scales)
-    assert again.silent == table.silent
-    assert again.fp32_blocks == 3
+    whole = dataclasses.replace(with_blocks(table, 3), room={"w": (1.0, 1.41)}, tried=({"what": "it"},))
+    again = CalibrationTable.loads(whole.dumps(), "t")
+    assert again == dataclasses.replace(whole, evidence="recorded")
+    assert again.means
     for bad in (b"", b"{}", b'{"images": 1, "digest": "x", "ranges": {}}', b'{"ranges": {"a": [1]}}'):
         with pytest.raises(ContractError):
             CalibrationTable.loads(bad, "t")
@@ -74,7 +91,7 @@ def test_calibration_reads_one_input_at_a_time(graph: onnx.ModelProto, inputs: l
             pulled.append(i)
             yield x
 
-    measure_ranges(graph, stream, digest="", evidence="generated", progress=done.append)
+    measure(graph, stream, digest="", evidence="generated", progress=done.append)
     assert pulled == [0, 1, 2, 0, 1, 2]
     assert done == [1, 2, 3, 4, 5, 6]
 
@@ -82,12 +99,12 @@ def test_calibration_reads_one_input_at_a_time(graph: onnx.ModelProto, inputs: l
 def test_no_input_is_an_error(graph: onnx.ModelProto) -> None:
     """Ranges over nothing do not exist."""
     with pytest.raises(DatasetError, match="at least one image"):
-        measure_ranges(graph, lambda: iter([]), digest="", evidence="generated")
+        measure(graph, lambda: iter([]), digest="", evidence="generated")
 
 
 def test_leading_blocks_stay_fp32(graph: onnx.ModelProto, table: CalibrationTable) -> None:
     """No tensor of the blocks asked for is quantized; the first after them is."""
-    model = quantize(graph, table, 3)
+    model = quantize(graph, with_blocks(table, 3)).model
     names = {n.name: n for n in model.graph.node}
     quantized = {n.input[0] for n in model.graph.node if n.op_type == "QuantizeLinear"}
     assert not any(q.startswith(("features.0.", "features.1.", "features.2.")) for q in quantized)
@@ -108,7 +125,7 @@ def test_weights_are_symmetric_per_channel_and_activations_asymmetric(
     graph: onnx.ModelProto, table: CalibrationTable
 ) -> None:
     """u8s8: int8 weights with zero point 0 and a scale a channel; uint8 activations."""
-    model = quantize(graph, table, 1)
+    model = quantize(graph, table).model
     initializers = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
     scale = initializers["features.4.block.0.0.weight_scale"]
     zero = initializers["features.4.block.0.0.weight_zero_point"]
@@ -121,9 +138,8 @@ def test_weights_are_symmetric_per_channel_and_activations_asymmetric(
 
 def test_int8_is_the_same_bytes_each_time(graph: onnx.ModelProto, table: CalibrationTable) -> None:
     """Same graph and ranges, same model."""
-    assert quantize(graph, table, 2).SerializeToString(deterministic=True) == quantize(
-        graph, table, 2
-    ).SerializeToString(deterministic=True)
+    first, second = (quantize(graph, table).model.SerializeToString(deterministic=True) for _ in range(2))
+    assert first == second
 
 
 def test_the_recorded_ranges_fit_the_graph(graph: onnx.ModelProto) -> None:
@@ -134,7 +150,8 @@ def test_the_recorded_ranges_fit_the_graph(graph: onnx.ModelProto) -> None:
         v.name: v.type.tensor_type.elem_type for v in (*inferred.graph.value_info, *inferred.graph.output)
     }
     assert set(recorded.ranges) == {n for n, k in kinds.items() if k == onnx.TensorProto.FLOAT}
-    assert recorded.fp32_blocks is not None
+    assert recorded.room
+    assert recorded.tried
 
 
 def test_a_table_of_another_graph_is_refused(graph: onnx.ModelProto, table: CalibrationTable) -> None:
@@ -149,32 +166,11 @@ def test_a_table_of_another_graph_is_refused(graph: onnx.ModelProto, table: Cali
 
 def test_no_addition_of_hard_swish_is_left(graph: onnx.ModelProto, table: CalibrationTable) -> None:
     """What int8 blocks add are residuals alone, and no HardSwish or HardSigmoid is left in them."""
-    model = quantize(graph, table, 1)
+    model = quantize(graph, table).model
     kinds = [n.op_type for n in model.graph.node]
     assert kinds.count("Add") == 10
     assert "HardSigmoid" not in kinds
     assert kinds.count("HardSwish") == 1  # the stem's
-
-
-def test_the_search_stops_at_the_first_good_choice(
-    graph: onnx.ModelProto, table: CalibrationTable, inputs: list[np.ndarray]
-) -> None:
-    """All rows before the last are not good enough; SQNR is positive and in decibels."""
-    rows = choose_fp32_blocks(graph, table, inputs[:4])
-    assert [r.fp32_blocks for r in rows] == list(range(1, len(rows) + 1))
-    assert all(not r.good for r in rows[:-1])
-    assert all(5 < r.sqnr_db < 80 for r in rows)
-
-
-def test_sqnr_goes_up_with_more_fp32(
-    graph: onnx.ModelProto, table: CalibrationTable, inputs: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Higher is better: eight blocks in fp32 are closer to fp32 than one."""
-    monkeypatch.setattr("ecovision_edge_export.quantize.MIN_SQNR_DB", 1000.0)
-    monkeypatch.setattr("ecovision_edge_export.quantize.MAX_FP32_BLOCKS", 6)
-    rows = choose_fp32_blocks(graph, table, inputs[:4])
-    assert len(rows) == 6
-    assert rows[-1].sqnr_db > rows[0].sqnr_db
 
 
 @pytest.mark.parametrize("kind", ["dead squeeze-and-excitation", "dead channels", "huge channel"])
@@ -194,8 +190,8 @@ def test_awkward_checkpoints_quantize(
         state["features.8.block.1.0.weight"][3] /= 200
     model = build_model(dataclasses.replace(reference, state=state))
     fp32 = fold_preprocessing(simplify(trace(model, 224, 224)), contract)
-    ranges = measure_ranges(fp32, lambda: iter(inputs), digest="0" * 64, evidence="generated")
-    int8 = quantize(fp32, ranges, 4)
+    seen = measure(fp32, lambda: iter(inputs), digest="0" * 64, evidence="generated")
+    int8 = quantize(fp32, with_blocks(seen.table(), 4)).model
     scales = [
         onnx.numpy_helper.to_array(i)
         for i in int8.graph.initializer
@@ -211,13 +207,169 @@ def test_awkward_checkpoints_quantize(
     assert torch.isfinite(torch.from_numpy(a)).all()
 
 
-def test_expansions_of_a_residual_stream_have_seven_bits(
-    graph: onnx.ModelProto, table: CalibrationTable
+def test_rows_that_would_be_clipped_get_room(
+    graph: onnx.ModelProto, table: CalibrationTable, inputs: list[np.ndarray]
 ) -> None:
-    """No pair of their products can be clipped to 16 bits; projections keep eight."""
-    model = quantize(graph, table, 1)
-    weights = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
-    for k in (3, 7, 14):
-        expansion = weights[f"features.{k}.block.0.0.weight_quantized"]
-        assert 60 <= np.abs(expansion.astype(int)).max() <= 64
-    assert np.abs(weights["features.5.block.3.0.weight_quantized"].astype(int)).max() == 127
+    """Their scale is up to twice as large, the others' is as it was, and hardly anything is clipped then."""
+    plain = quantize(graph, table)
+    room = room_of_rows(plain, inputs)
+    assert any(name.startswith("features.4.block.0.0") for name in room)
+    roomy = quantize(graph, dataclasses.replace(table, room=room))
+    for name, rows in room.items():
+        before, after = (
+            next(onnx.numpy_helper.to_array(i) for i in m.graph.initializer if i.name == f"{name}_scale")
+            for m in (plain.model, roomy.model)
+        )
+        assert np.allclose(after / before, rows, rtol=1e-5)
+        assert max(rows) > 1
+        assert set(rows) <= {1.0, 1.19, 1.41, 1.68, 2.0}
+    assert room_of_rows(plain, inputs) == room
+
+
+def test_the_loss_by_clipping_is_that_of_pairs() -> None:
+    """By hand: 255 * 127 * 2 is 64770, of which 16 bits hold 32767; seven bits are never clipped."""
+    x = np.array([[255, 255, 255], [255, 0, 255]], np.uint8)
+    weights = np.array([[127, 127, 127], [-128, -128, 0], [64, 64, 64]], np.int8)
+    loss = clipping_loss(x, weights)
+    assert loss.tolist() == [[64770 - 32767, -65280 + 32768, 0], [0, 0, 0]]
+
+
+def test_signed_activations_are_the_same_model(
+    graph: onnx.ModelProto, table: CalibrationTable, inputs: list[np.ndarray]
+) -> None:
+    """Zero points are int8 and 128 less; logits are those of the unsigned model, which a twin computes."""
+    recipe = table.recipe.for_target("arm64-dotprod")
+    made = quantize(graph, dataclasses.replace(table, recipe=recipe))
+    unsigned = quantize(graph, table)
+    a, b = (
+        {i.name: onnx.numpy_helper.to_array(i) for i in m.graph.initializer}
+        for m in (unsigned.model, made.model)
+    )
+    changed = [n for n in a if a[n].dtype == np.uint8]
+    assert changed
+    assert all((a[n].astype(int) - 128 == b[n].astype(int)).all() for n in changed)
+    assert not any(v.dtype == np.uint8 for v in b.values())
+    onnx.checker.check_model(made.model, full_check=True)
+    found, expected = (
+        np.concatenate([onnx_session(m).run(None, {"frame": x})[0] for x in inputs])
+        for m in (made.model, unsigned.judged)
+    )
+    # x86 has no such kernels and computes in fp32 between: the last bits may differ.
+    assert np.abs(found - expected).max() < 0.25
+    assert (found.argmax(1) == expected.argmax(1)).mean() >= 7 / 8
+
+
+def test_signed_refuses_what_it_does_not_know() -> None:
+    """A zero point that an addition of integers reads as well is no zero point alone."""
+    helper, uint8 = onnx.helper, onnx.TensorProto.UINT8
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("Add", ["q", "z"], ["y"]),
+    ]
+    g = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, [2])],
+        [helper.make_tensor_value_info("y", uint8, [2])],
+        [
+            onnx.numpy_helper.from_array(np.float32(1), "s"),
+            onnx.numpy_helper.from_array(np.uint8(3), "z"),
+        ],
+    )
+    with pytest.raises(ExportError, match="z goes into Add"):
+        read_signed(helper.make_model(g))
+
+
+def test_every_layer_is_in_the_report(
+    graph: onnx.ModelProto, table: CalibrationTable, inputs: list[np.ndarray]
+) -> None:
+    """Each layer with weights has a row; what is fp32 before any int8 is exact, what is int8 is not."""
+    made, roomy = make_int8(graph, table, inputs)
+    rows = layer_rows(made, roomy, inputs[:4])
+    by_name = {r["layer"]: r for r in rows if isinstance(r, dict)}
+    layers = [n.name for n in graph.graph.node if n.op_type in ("Conv", "Gemm")]
+    assert set(by_name) <= set(layers)
+    assert len(by_name) >= len(layers) - 2 * len(table.silent)
+    assert by_name["features.0.0"]["sqnr_db"] is None
+    assert by_name["features.0.0"]["precision"] == "fp32"
+    first = by_name["features.2.block.0.0"]
+    assert first["precision"] == "int8"
+    assert isinstance(first["sqnr_db"], float)
+    assert 20 < first["sqnr_db"] < 60
+    assert first["range"] is not None
+    assert by_name["features.4.block.1.0"]["kind"] == "depthwise 5x5"
+    assert by_name["classifier.3"]["kind"] == "dense"
+
+
+def test_a_bias_too_large_for_int32_is_held_by_a_larger_scale(
+    reference: Checkpoint, contract: Contract, inputs: list[np.ndarray]
+) -> None:
+    """Weights of a millionth beside a bias of one: int32 would overflow in steps of such weights."""
+    state = {k: v.clone() for k, v in reference.state.items()}
+    state["features.7.block.2.1.weight"][0] = 1e-9
+    state["features.7.block.2.1.bias"][0] = 5.0
+    fp32 = fold_preprocessing(
+        simplify(trace(build_model(dataclasses.replace(reference, state=state)), 224, 224)), contract
+    )
+    seen = measure(fp32, lambda: iter(inputs), digest="0" * 64, evidence="generated")
+    made = quantize(fp32, seen.table(Recipe(equalized=False)))
+    constants = {i.name: onnx.numpy_helper.to_array(i) for i in made.model.graph.initializer}
+    bias = constants["features.7.block.2.0.bias_quantized"].astype(np.float64)
+    scale = constants["features.7.block.2.0.bias_quantized_scale"].astype(np.float64)
+    assert abs(float((bias * scale)[0]) - 5.0) < 1e-3
+    found = np.concatenate([onnx_session(made.judged).run(None, {"frame": x})[0] for x in inputs])
+    assert np.isfinite(found).all()
+
+
+def test_the_search_tries_and_ranks(
+    graph: onnx.ModelProto, calibration: Calibration, inputs: list[np.ndarray]
+) -> None:
+    """All stages are there; less noise is a higher SQNR; what is ranked first is the cheapest good one."""
+    done: list[int] = []
+    rows = search(graph, calibration, inputs[:4], target="arm64", agree=0.5, progress=done.append)
+    assert done == list(range(1, len(rows) + 1))
+    numbers = {r.what: r for r in rows if r.stage == "numbers"}
+    assert {"ranges mse", "ranges minmax", "ranges percentile", "ranges entropy"} <= set(numbers)
+    assert (
+        numbers["one scale for a layer's weights"].fidelity.sqnr_db < numbers["ranges mse"].fidelity.sqnr_db
+    )
+    leading = [r for r in rows if r.stage == "leading blocks"]
+    assert [r.table.recipe.fp32_blocks for r in leading] == [0, 1, 2, 3]
+    assert all(r.table.room for r in leading)
+    assert leading[3].fidelity.sqnr_db > leading[0].fidelity.sqnr_db
+    assert all(0.2 < r.cost < 1 for r in rows)
+    best = ranked(rows, 0.5)
+    assert best[0].cost <= 1.03 * min(r.cost for r in leading if r.within(0.5))
+
+
+def test_blocks_are_added_where_leading_ones_are_dear(
+    graph: onnx.ModelProto,
+    calibration: Calibration,
+    inputs: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With a budget that nothing meets, single blocks are tried on the cheapest row as well."""
+    monkeypatch.setattr("ecovision_edge_export.search.MOST_LEADING", 2)
+    monkeypatch.setattr("ecovision_edge_export.search.LEAST_LEADING", 2)
+    monkeypatch.setattr("ecovision_edge_export.search.MOST_ADDED", 1)
+    monkeypatch.setattr("ecovision_edge_export.search.RANGE_METHODS", ("minmax",))
+    monkeypatch.setattr("ecovision_edge_export.search.blocks_of", lambda _: {"a": 2, "b": 3, "c": 15})
+    monkeypatch.setattr("ecovision_edge_export.search.WORTH_DB", -100.0)
+    rows = search(graph, calibration, inputs[:2], target="x86", agree=1.1)
+    added = [r for r in rows if r.stage == "added blocks"]
+    assert len(added) == 1
+    assert added[0].table.recipe.fp32_also in ((2,), (3,), (15,))
+    assert ranked(rows, 1.1) == (
+        max((r for r in rows if r.stage != "numbers"), key=lambda r: r.fidelity.sqnr_db),
+    )
+
+
+def test_of_equal_costs_the_most_faithful_is_first(table: CalibrationTable) -> None:
+    """A cost within the model's error is the same cost; beyond it the cheaper is first."""
+
+    def trial(what: str, cost: float, db: float) -> Trial:
+        return Trial("leading blocks", what, table, Fidelity(db, 0.99, 0.99), cost)
+
+    rows = [trial("dear", 0.9, 40), trial("cheap", 0.5, 20), trial("alike", 0.51, 25)]
+    assert [t.what for t in ranked(rows, 0.98)] == ["alike", "cheap", "dear"]
+    assert [t.what for t in ranked(rows, 0.995)] == ["dear"]

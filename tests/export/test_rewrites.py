@@ -108,7 +108,7 @@ def test_every_depthwise_convolution_is_aligned(graph: onnx.ModelProto) -> None:
 def test_what_is_kept_is_not_touched(graph: onnx.ModelProto) -> None:
     """Nodes of the blocks that stay fp32, and the weights that they use."""
     keep = {name for name, block in blocks_of(graph).items() if block <= 9}
-    rewritten, _ = rewrite_for_int8(graph, {}, keep)
+    rewritten, _, _ = rewrite_for_int8(graph, {}, keep)
     after = {n.name: n for n in rewritten.graph.node}
     tensors = {i.name: i for i in rewritten.graph.initializer}
     for n in graph.graph.node:
@@ -122,9 +122,10 @@ def test_what_is_kept_is_not_touched(graph: onnx.ModelProto) -> None:
 def test_ranges_follow_the_factors(graph: onnx.ModelProto) -> None:
     """A hard-swish's output is 6 times as large, a product of two such 36 times; clips are 0 to 6."""
     names = [o for n in graph.graph.node for o in n.output]
-    rewritten, ranges = rewrite_for_int8(graph, dict.fromkeys(names, (-1.0, 2.0)), ())
+    rewritten, ranges, factors = rewrite_for_int8(graph, dict.fromkeys(names, (-1.0, 2.0)), ())
     assert ranges["features.7.block.0.0"] == shifted_range(2.0)
     assert ranges["features.7.block.2.0"] == (-1.0, 2.0)
+    assert factors["features.7.block.0.0/HardSwish"] == 6
     assert ranges["features.7.block.0.0/HardSwish"] == (-6.0, 12.0)
     assert ranges["features.11.block.2.fc2/HardSigmoid"] == (0.0, 6.0)
     assert ranges["features.11.block.2.fc2/HardSigmoid/Mul"] == (-36.0, 72.0)
@@ -133,13 +134,21 @@ def test_ranges_follow_the_factors(graph: onnx.ModelProto) -> None:
     assert made - {"preprocess/Transpose"} <= set(ranges)
 
 
+def test_a_hard_sigmoid_reads_nothing_beyond_three(graph: onnx.ModelProto) -> None:
+    """So no level is spent there; what a hard-swish reads keeps its range."""
+    names = [o for n in graph.graph.node for o in n.output]
+    _, ranges, _ = rewrite_for_int8(graph, dict.fromkeys(names, (-1.0, 100.0)), ())
+    assert ranges["features.11.block.2.fc2"] == shifted_range(3.0)
+    assert ranges["features.7.block.0.0"] == shifted_range(100.0)
+
+
 def test_measured_ranges_of_the_rewritten_graph_are_those_that_were_derived(
     graph: onnx.ModelProto, contract: Contract
 ) -> None:
     """Calibrating the new graph gives the old one's ranges times the factors, clips aside."""
 
     def spans(model: onnx.ModelProto) -> dict[str, tuple[float, float]]:
-        statistics, _ = calibrate._measure_channels(model, iter(inputs), lambda _: None)
+        statistics, _, _ = calibrate._measure_channels(model, iter(inputs), lambda _: None)
         return {name: (s.low.min(), s.high.max()) for name, s in statistics.items()}
 
     inputs = [Preprocessor(contract).prepare(draw_frame(seed)) for seed in range(2)]

@@ -6,6 +6,7 @@ and leaves alone, or refuses, what it does not understand.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 import onnx
@@ -22,8 +23,8 @@ Range = tuple[float, float]
 
 def rewrite_for_int8(
     model: onnx.ModelProto, ranges: Mapping[str, Range], keep: Collection[str]
-) -> tuple[onnx.ModelProto, dict[str, Range]]:
-    """All rewrites, and the ranges of the new graph's tensors.
+) -> tuple[onnx.ModelProto, dict[str, Range], dict[str, float]]:
+    """All rewrites, the ranges of the new graph's tensors, and how many times as large as before they are.
 
     Args:
         model: fp32.
@@ -37,10 +38,13 @@ def rewrite_for_int8(
         name: (low * factors.get(name, 1.0), high * factors.get(name, 1.0))
         for name, (low, high) in ranges.items()
     }
+    readers = Counter(name for node in rewritten.graph.node for name in node.input)
     for node in rewritten.graph.node:
         if THREE in node.input:
             x = next(i for i in node.input if i != THREE)
-            result[x] = shifted_range(result.get(x, (0.0, 0.0))[1])
+            high = result.get(x, (0.0, 0.0))[1]
+            # What only a hard-sigmoid reads is nothing to it beyond 3.
+            result[x] = shifted_range(high if readers[x] > 1 else min(high, 3.0))
         if THREE in node.input or node.op_type == "Clip":
             result[node.output[0]] = (0.0, 6.0)
-    return rewritten, result
+    return rewritten, result, factors

@@ -32,6 +32,9 @@ COMMANDS: dict[str, Command] = {
     "inspect": Command(
         "ecovision_edge.cli.inspect", "inspect", "Show what a bundle or a model file says of itself."
     ),
+    "quant-report": Command(
+        "ecovision_edge.cli.quant_report", "quant_report", "Show how an int8 model was made, layer by layer."
+    ),
     "verify": Command("ecovision_edge.cli.verify", "verify", "Verify a bundle on this device."),
     "export": Command(
         "ecovision_edge_export.cli", "export", "Export a trained checkpoint to a verified bundle. [export]"

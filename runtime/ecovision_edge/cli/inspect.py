@@ -67,6 +67,8 @@ def _lines(value: JsonValue, indent: str) -> list[str]:
     for key, item in value.items():
         if isinstance(item, dict):
             lines += [f"{indent}{key}", *_lines(item, f"{indent}  ")]
+        elif isinstance(item, list) and any(isinstance(one, dict) for one in item):
+            lines.append(f"{indent}{key}: {len(item)} rows (--json FILE has them)")
         elif isinstance(item, list):
             lines.append(f"{indent}{key}: {', '.join(map(str, item))}")
         else:

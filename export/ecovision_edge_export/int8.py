@@ -1,0 +1,261 @@
+"""The int8 half of an export: what to quantize by, where it comes from, and whether it pays here."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge.backends import BackendOptions
+from ecovision_edge.backends.onnx import OnnxBackend
+from ecovision_edge.contract import Contract
+from ecovision_edge.device import read_cpu
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.images import read_image
+from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge_export.calibrate import (
+    REFERENCE_CALIBRATION,
+    CalibrationTable,
+    Evidence,
+    NetworkInput,
+    measure,
+)
+from ecovision_edge_export.checkpoint import REFERENCE
+from ecovision_edge_export.dataset import PhotographSet, choose
+from ecovision_edge_export.layers import layer_rows
+from ecovision_edge_export.options import ExportOptions
+from ecovision_edge_export.parity import GENERATED_IMAGES
+from ecovision_edge_export.quantize import Quantized
+from ecovision_edge_export.recipe import Recipe
+from ecovision_edge_export.search import MOST_LEADING, make_int8, ranked, search
+from ecovision_edge_export.targets import TARGETS, Target, target_of
+from ecovision_edge_export.transcript import Transcript
+
+__all__ = [
+    "DEFAULT_FP32_BLOCKS",
+    "Recipes",
+    "compare_speed",
+    "describe",
+    "find_recipes",
+    "noun_of",
+    "quantize_by",
+    "recipe_json",
+    "resolve_target",
+]
+
+DEFAULT_FP32_BLOCKS = 2
+"""Where no photograph can tell: one more than the reference needs."""
+
+MIN_OTHERS = 32  # fewer say nothing of an agreement of 98 %
+MAX_OTHERS = 256  # held in memory: 40 MB at 224 x 224 uint8
+LAYER_INPUTS = 16
+NUMBER_ROWS = 7  # of the search, see its step 1
+ROUNDS = 60
+NOT_FASTER = 0.97  # of fp32's time: less than this is no gain to speak of
+
+
+@dataclass(frozen=True, slots=True)
+class Recipes(Sequence[CalibrationTable]):
+    """Tables, the first to be taken first, and network inputs that set none of their ranges."""
+
+    tables: tuple[CalibrationTable, ...]
+    inputs: tuple[NetworkInput, ...]
+
+    def __getitem__(self, index: int) -> CalibrationTable:  # type: ignore[override]
+        return self.tables[index]
+
+    def __len__(self) -> int:
+        return len(self.tables)
+
+
+def resolve_target(name: str) -> Target:
+    """The target of that name; `auto` is this machine's."""
+    return next((t for t in TARGETS if t == name), None) or target_of(read_cpu())
+
+
+def find_recipes(
+    options: ExportOptions,
+    contract: Contract,
+    graph: onnx.ModelProto,
+    calib: PhotographSet | None,
+    target: Target,
+    script: Transcript,
+) -> Recipes:
+    """Ranges and recipes to try.
+
+    From the photographs in `calib`; else, for the reference, from the table that was recorded with it; else
+    from drawn frames, which is weak, and said.
+    """
+    preprocessor = Preprocessor(contract)
+    if calib is None and _recorded_fits(options):
+        with script.stage("calibrate"):
+            table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
+            script.figure(f"ranges and recipe recorded with the reference, from {table.images} photographs")
+        recipe = table.recipe.for_target(target)
+        if options.fp32_blocks is not None and options.fp32_blocks != recipe.fp32_blocks:
+            recipe = dataclasses.replace(recipe, fp32_blocks=options.fp32_blocks, fp32_also=())
+            table = dataclasses.replace(table, room={}, tried=())
+        return Recipes((dataclasses.replace(table, recipe=recipe),), _drawn(preprocessor, LAYER_INPUTS))
+    photographs = others = None
+    if calib is not None:
+        photographs, others = choose(calib, options.calib_size, options.seed)
+        if len(photographs) < options.calib_size:
+            script.warn(
+                f"--calib has {len(photographs)} photographs, fewer than the {options.calib_size} asked for"
+            )
+    else:
+        script.warn(
+            "no --calib: int8 ranges come from drawn frames, which is weak evidence; give photographs"
+        )
+    total = len(photographs) if photographs is not None else GENERATED_IMAGES
+    evidence: Evidence = "photographs" if photographs is not None else "generated"
+    with script.stage("calibrate"):
+        calibration = measure(
+            graph,
+            lambda: _network_inputs(preprocessor, photographs),
+            digest=photographs.digest() if photographs is not None else hashlib.sha256(b"drawn").hexdigest(),
+            evidence=evidence,
+            progress=lambda done: script.progress("calibrate", done, 2 * total),
+        )
+        folded = f", {len(calibration.silent)} constant excitations folded" if calibration.silent else ""
+        script.figure(
+            f"{len(calibration.histograms)} tensors over {calibration.images} {noun_of(evidence)}, "
+            f"{len(calibration.scales)} groups of channels equalized{folded}"
+        )
+    if others is None or len(others) < MIN_OTHERS:
+        blocks = DEFAULT_FP32_BLOCKS if options.fp32_blocks is None else options.fp32_blocks
+        script.warn(
+            f"fewer than {MIN_OTHERS} photographs left to search by: the default recipe, "
+            f"with {blocks} leading blocks in fp32"
+        )
+        recipe = Recipe(fp32_blocks=blocks).for_target(target)
+        return Recipes((calibration.table(recipe),), _drawn(preprocessor, LAYER_INPUTS))
+    with script.stage("search"):
+        others = PhotographSet(others.photographs[:MAX_OTHERS])
+        inputs = tuple(_network_inputs(preprocessor, others))
+        agree = options.agree / 100
+        trials = search(
+            graph,
+            calibration,
+            inputs,
+            target=target,
+            agree=agree,
+            fp32_blocks=options.fp32_blocks,
+            progress=lambda tried: script.progress("search", tried, NUMBER_ROWS + MOST_LEADING),
+        )
+        best = ranked(trials, agree)
+        rows = tuple(t.to_json() for t in trials)
+        first = best[0]
+        script.figure(
+            f"{len(trials)} recipes on {len(inputs)} other photographs; {first.what}: agreement "
+            f"{100 * first.fidelity.agreement:.1f} % (expected {100 * first.fidelity.expected_agreement:.2f} "
+            f"%), SQNR {first.fidelity.sqnr_db:.1f} dB, {first.cost:.2f} of fp32's cost on {target}, modelled"
+        )
+    if not first.within(agree):
+        script.warn(
+            f"no recipe that was tried is good enough there: expected agreement >= {options.agree:g} %; the "
+            "gate judges the most faithful one; fp32 is recommended"
+        )
+    elif first.cost >= NOT_FASTER:
+        script.warn(f"int8 is not faster than fp32 on {target}, as modelled: fp32 is recommended")
+    return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs)
+
+
+def quantize_by(
+    graph: onnx.ModelProto, table: CalibrationTable, inputs: Sequence[NetworkInput]
+) -> tuple[Quantized, CalibrationTable, list[JsonValue]]:
+    """The int8 model, its table, and the report of its layers."""
+    made, table = make_int8(graph, table, inputs)
+    return made, table, layer_rows(made, table, inputs[:LAYER_INPUTS])
+
+
+def describe(table: CalibrationTable, target: Target) -> str:
+    """The recipe in a line."""
+    recipe = table.recipe
+    roomy = sum(r > 1 for rows in table.room.values() for r in rows)
+    return (
+        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} for {target}, ranges {recipe.ranges}, blocks "
+        f"{recipe.fp32_text} in fp32, {roomy} rows of weights with room"
+    )
+
+
+def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonValue]) -> dict[str, JsonValue]:
+    """What the manifest says of the artifact: recipe, the search's rows, the report of the layers."""
+    recipe = table.recipe
+    return {
+        "format": "QDQ",
+        "target": target,
+        "activations": f"{'int8' if recipe.signed else 'uint8'} per tensor",
+        "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
+        "ranges": recipe.ranges,
+        "equalized": len(table.scales),
+        "folded_excitations": [*table.silent],
+        "biases_corrected": recipe.bias_corrected,
+        "clipping_safe": recipe.headroom or recipe.signed,
+        "fp32_blocks": recipe.fp32_text,
+        "tried": [*table.tried],
+        "layers": [*layers],
+    }
+
+
+def compare_speed(fp32: bytes, int8: bytes, contract: Contract, target: Target, script: Transcript) -> None:
+    """Time both models here, in turn, if this machine is the target; say so where int8 does not pay.
+
+    What was measured is told, and not written into the bundle: the same photographs give the same bytes.
+    """
+    if target != target_of(read_cpu()):
+        return
+    frame = draw_frame(0)
+    batch = Preprocessor(contract).prepare(frame)
+    with script.stage("time"):
+        backends = [OnnxBackend(data, BackendOptions(threads=1)) for data in (int8, fp32)]
+        seconds: list[list[float]] = [[], []]
+        for _ in range(ROUNDS):
+            for backend, taken in zip(backends, seconds, strict=True):
+                start = time.perf_counter()
+                backend.run(batch)
+                taken.append(time.perf_counter() - start)
+        warm = ROUNDS // 6
+        quick, slow = (statistics.median(taken[warm:]) * 1000 for taken in seconds)
+        script.figure(
+            f"here, one thread, medians of {ROUNDS - warm} in turn: int8 {quick:.2f} ms, fp32 {slow:.2f} ms, "
+            f"ratio {quick / slow:.2f}"
+        )
+    if quick >= NOT_FASTER * slow:
+        script.warn(
+            "int8 is not faster than fp32 on this machine: fp32 is recommended here "
+            "(--precision fp32, or --artifact fp32 on the device)"
+        )
+
+
+def noun_of(evidence: str) -> str:
+    """What was seen, in words."""
+    return "photographs" if evidence == "photographs" else "drawn frames"
+
+
+def _network_inputs(preprocessor: Preprocessor, photographs: PhotographSet | None) -> Iterator[NetworkInput]:
+    if photographs is None:
+        yield from _drawn(preprocessor, GENERATED_IMAGES)
+    else:
+        for photograph in photographs.photographs:
+            yield preprocessor.prepare(read_image(photograph.path))
+
+
+def _drawn(preprocessor: Preprocessor, count: int) -> tuple[NetworkInput, ...]:
+    # Not those that parity is judged by.
+    return tuple(preprocessor.prepare(draw_frame(10_000 + seed)) for seed in range(count))
+
+
+def _recorded_fits(options: ExportOptions) -> bool:
+    """Whether the recorded ranges were measured on what will be exported."""
+    default = ExportOptions(weights=REFERENCE)
+    return options.weights == REFERENCE and all(
+        getattr(options, name) == getattr(default, name)
+        for name in ("mean", "std", "resize", "size", "input_form")
+    )

@@ -1,0 +1,143 @@
+"""`ecovision-edge quant-report`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecovision_edge.cli.output import check_target, printable, write_json
+
+if TYPE_CHECKING:
+    from ecovision_edge._fields import JsonValue
+
+__all__ = ["quant_report", "report_lines"]
+
+_FACTS = (
+    "target",
+    "format",
+    "activations",
+    "weights",
+    "ranges",
+    "equalized",
+    "biases_corrected",
+    "folded_excitations",
+    "clipping_safe",
+    "fp32_blocks",
+)
+_LEAST_NOISE = "exact"
+
+
+def quant_report(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")
+    ] = None,
+    artifact: Annotated[str, typer.Option(help="Which int8 artifact of the bundle.")] = "int8",
+    json: Annotated[Path | None, typer.Option(help="Write the recipe here; - is stdout.")] = None,
+) -> int:
+    """Show how an int8 model was made: what was tried, what was chosen, and each layer's noise.
+
+    The export measured it, and the manifest keeps it; nothing is run.
+
+    Examples:
+
+      ecovision-edge quant-report
+
+      ecovision-edge quant-report build/reference --json -
+    """
+    from ecovision_edge.bundle import Bundle, embedded_bundle_path
+    from ecovision_edge.errors import ArtifactNotFoundError
+
+    if json is not None:
+        check_target(json, "--json")
+    opened = Bundle.open(bundle or embedded_bundle_path())
+    entry = opened.artifact(artifact)
+    if entry.precision != "int8":
+        raise ArtifactNotFoundError(
+            "only int8 artifacts are quantized", expected="an int8 artifact", found=entry.name
+        )
+    if json is not None:
+        write_json({"artifact": entry.name, "recipe": dict(entry.recipe)}, json)
+    if str(json) != "-":
+        print(printable(f"{opened.manifest.name}, {entry.name}"))
+        for line in report_lines(entry.recipe):
+            print(printable(line))
+    return 0
+
+
+def report_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
+    """The report as lines of text. The recipe is whatever a manifest has: what is missing is left out."""
+    lines = [f"{name.replace('_', ' ')}: {_text(recipe[name])}" for name in _FACTS if name in recipe]
+    tried, layers = _rows(recipe.get("tried")), _rows(recipe.get("layers"))
+    if tried:
+        lines += ["", "tried, on photographs that set no range; the cost is modelled, as a share of fp32's:"]
+        head = ("stage", "what", "SQNR dB", "agreement", "expected", "cost")
+        body = [
+            (
+                _text(row.get("stage")),
+                _text(row.get("what")),
+                _text(row.get("sqnr_db")),
+                _percent(row.get("agreement")),
+                _percent(row.get("expected_agreement")),
+                _text(row.get("modelled_cost")),
+            )
+            for row in tried
+        ]
+        lines += _table([head, *body], left=2)
+        lines.append(f"chosen: blocks {_text(recipe.get('fp32_blocks'))} in fp32")
+    if layers:
+        lines += ["", "layers; SQNR of what each makes, with the noise of those before it:"]
+        head = ("layer", "kind", "precision", "range", "SQNR dB", "rows with room")
+        body = [
+            (
+                _text(row.get("layer")),
+                _text(row.get("kind")),
+                _text(row.get("precision")),
+                _span(row.get("range")),
+                _LEAST_NOISE if row.get("sqnr_db") is None else _text(row.get("sqnr_db")),
+                _text(row.get("roomy_rows") or ""),
+            )
+            for row in layers
+        ]
+        lines += _table([head, *body], left=3)
+    if not tried and not layers:
+        lines.append("no search and no layers are recorded; export it again to have them")
+    return lines
+
+
+def _rows(value: JsonValue) -> list[dict[str, JsonValue]]:
+    return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
+
+
+def _text(value: JsonValue) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value is None else str(value)
+
+
+def _percent(value: JsonValue) -> str:
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return f"{100 * value:.2f} %" if plain else "-"  # type: ignore[operator]
+
+
+def _span(value: JsonValue) -> str:
+    if not isinstance(value, list) or len(value) != 2:
+        return ""
+    return f"{value[0]} to {value[1]}"
+
+
+def _table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Columns of equal width, the first `left` of them flush left, the others flush right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i < left else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
