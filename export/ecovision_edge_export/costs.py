@@ -87,6 +87,12 @@ def work_of(model: onnx.ModelProto, fp32: Collection[str]) -> Work:
     for node in g.model.graph.node:
         kind = "fp32" if node.name in fp32 else "int8"
         made = sum(sizes.get(o, 0) for o in node.output) / _UNITS
+        if kind == "fp32":
+            total["quantized"] += sum(
+                sizes.get(o, 0) / _UNITS
+                for o in node.output
+                if any(user.name not in fp32 for user in g.users[o])
+            )
         if node.op_type == "Relu":
             continue  # part of what made its input
         if kind == "int8" and node.op_type in ("Add", "Clip") and len(g.data(node)) == 1:
@@ -102,12 +108,6 @@ def work_of(model: onnx.ModelProto, fp32: Collection[str]) -> Work:
                 math.prod(weights) / weights[0 if node.op_type == "Conv" or attribute(node, "transB") else 1]
             )
             total[f"{kind}_{of}"] += made * taps
-        if kind == "fp32":
-            total["quantized"] += sum(
-                sizes.get(o, 0) / _UNITS
-                for o in node.output
-                if any(user.name not in fp32 for user in g.users[o])
-            )
     return Work(**total)
 
 

@@ -49,8 +49,8 @@ class Histogram:
         flat = values.reshape(-1)
         # An odd step walks through all columns of an image.
         flat = flat[:: max(1, len(flat) // _MOST_VALUES) | 1].astype(np.float64)
-        bins = ((flat - self.low) * (BINS / (self.high - self.low))).astype(np.int64)
-        self.counts[:] += np.bincount(np.clip(bins, 0, BINS - 1), minlength=BINS)
+        places = (flat[~np.isnan(flat)] - self.low) * (BINS / (self.high - self.low))
+        self.counts[:] += np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), minlength=BINS)
 
     def range_by(self, method: RangeMethod, *, fixed_low: bool = False) -> tuple[float, float]:
         """The range `(low, high)` by one of the methods; zero is in it.

@@ -79,7 +79,8 @@ class Recipe:
         recipe = cls(
             fp32_blocks=f.integer("fp32_blocks", -1, MOST_BLOCKS),
             fp32_also=tuple(
-                int(b) for b in f.numbers("fp32_also", len(f.items("fp32_also", most=MOST_BLOCKS)), 0, 1000)
+                _whole(f, b)
+                for b in f.numbers("fp32_also", len(f.items("fp32_also", most=MOST_BLOCKS)), 0, 1000)
             ),
             ranges=cast("RangeMethod", f.choice("ranges", RANGE_METHODS)),
             equalized=f.flag("equalized"),
@@ -90,3 +91,9 @@ class Recipe:
         )
         f.done()
         return recipe
+
+
+def _whole(f: Fields, number: float) -> int:
+    if number != int(number):
+        raise f.wrong("fp32_also", "a list of whole numbers")
+    return int(number)

@@ -184,7 +184,7 @@ def test_the_best_range_leaves_out_what_is_rare() -> None:
     histogram.add(np.array([20], np.float32))
     for _ in range(100):
         histogram.add(values)
-    low, high = histogram.best_range()
+    low, high = histogram.range_by("mse")
     assert 3 < high < 12
     every = np.append(np.tile(values, 100), np.float32(20))
     errors = [np.square(rounded(every, *r) - every).mean() for r in ((low, high), (values.min(), 20))]
@@ -196,10 +196,10 @@ def test_the_best_range_of_even_values_is_all_of_them() -> None:
     values = np.linspace(-3, 5, 9_999, dtype=np.float32)
     histogram = Histogram.between(-3, 5)
     histogram.add(values)
-    low, high = histogram.best_range()
+    low, high = histogram.range_by("mse")
     assert low < -2.85
     assert high > 4.8
-    assert histogram.best_range(fixed_low=True)[0] == -3
+    assert histogram.range_by("mse", fixed_low=True)[0] == -3
 
 
 @pytest.mark.parametrize("span", [(0.0, 0.0), (2.0, 2.0), (-1.0, -0.5)])
@@ -207,6 +207,6 @@ def test_odd_histograms_have_a_range(span: tuple[float, float]) -> None:
     """Of a dead tensor, of a constant, of one that is always below zero."""
     histogram = Histogram.between(*span)
     histogram.add(np.full(5, span[0], np.float32))
-    low, high = histogram.best_range()
+    low, high = histogram.range_by("mse")
     assert low <= 0 <= high
     assert low >= min(span[0], 0)

@@ -120,8 +120,9 @@ def _text(value: JsonValue) -> str:
 
 
 def _percent(value: JsonValue) -> str:
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return f"{100 * value:.2f} %" if plain else "-"  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        return "-"
+    return f"{100 * value:.2f} %"
 
 
 def _span(value: JsonValue) -> str:
