@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table
 
 from ecovision_edge.cli.output import printable, write_json
+from ecovision_edge.cli.quant_report import tried_lines
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
@@ -188,6 +189,9 @@ def export(
     if json is not None:
         write_json(result.to_json(), json)
     _show_parity(reporter.console, result.parity)
+    for entry in result.manifest.artifacts:
+        for line in tried_lines(entry.recipe):
+            reporter.console.print(printable(line), markup=False, soft_wrap=True)
     bundle = shlex.quote(str(out))
     for command in (f"verify {bundle}", f"inspect {bundle}", f"classify IMAGE --bundle {bundle}"):
         reporter.console.print(f"  ecovision-edge {command}", markup=False, soft_wrap=True)

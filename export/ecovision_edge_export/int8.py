@@ -27,6 +27,7 @@ from ecovision_edge_export.calibrate import (
     measure,
 )
 from ecovision_edge_export.checkpoint import REFERENCE
+from ecovision_edge_export.costs import MODEL_ERROR
 from ecovision_edge_export.dataset import PhotographSet, choose
 from ecovision_edge_export.layers import layer_rows
 from ecovision_edge_export.options import ExportOptions
@@ -39,6 +40,7 @@ from ecovision_edge_export.transcript import Transcript
 
 __all__ = [
     "DEFAULT_FP32_BLOCKS",
+    "RECORDED_TARGET",
     "Recipes",
     "compare_speed",
     "describe",
@@ -51,6 +53,9 @@ __all__ = [
 
 DEFAULT_FP32_BLOCKS = 2
 """Where no photograph can tell: one more than the reference needs."""
+
+RECORDED_TARGET: Target = "arm64"
+"""What the recipe recorded with the reference was searched for."""
 
 MIN_OTHERS = 32  # fewer say nothing of an agreement of 98 %
 MAX_OTHERS = 256  # held in memory: 40 MB at 224 x 224 uint8
@@ -98,6 +103,8 @@ def find_recipes(
             table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
             script.figure(f"ranges and recipe recorded with the reference, from {table.images} photographs")
         recipe = table.recipe.for_target(target)
+        if target != RECORDED_TARGET:
+            table = dataclasses.replace(table, tried=())  # their costs are those of another CPU
         if options.fp32_blocks is not None and options.fp32_blocks != recipe.fp32_blocks:
             recipe = dataclasses.replace(recipe, fp32_blocks=options.fp32_blocks, fp32_also=())
             table = dataclasses.replace(table, room={}, tried=())
@@ -199,6 +206,7 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
         "biases_corrected": recipe.bias_corrected,
         "clipping_safe": recipe.headroom or recipe.signed,
         "fp32_blocks": recipe.fp32_text,
+        "chosen_because": _why(table),
         "tried": [*table.tried],
         "layers": [*layers],
     }
@@ -237,6 +245,17 @@ def compare_speed(fp32: bytes, int8: bytes, contract: Contract, target: Target, 
 def noun_of(evidence: str) -> str:
     """What was seen, in words."""
     return "photographs" if evidence == "photographs" else "drawn frames"
+
+
+def _why(table: CalibrationTable) -> str:
+    if table.tried:
+        return (
+            "the cheapest within the agreement asked for; of those whose cost is the same, within "
+            f"{100 * MODEL_ERROR:g} %, the best SQNR; and the parity gate let it through"
+        )
+    if table.evidence == "recorded":
+        return "recorded with the reference"
+    return "no search: too few photographs to search by, or --fp32-blocks"
 
 
 def _network_inputs(preprocessor: Preprocessor, photographs: PhotographSet | None) -> Iterator[NetworkInput]:

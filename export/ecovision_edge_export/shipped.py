@@ -18,14 +18,14 @@ from ecovision_edge.errors import EcovisionError
 from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.checkpoint import REFERENCE, load_checkpoint
 from ecovision_edge_export.dataset import list_photographs
-from ecovision_edge_export.int8 import find_recipes, resolve_target
+from ecovision_edge_export.int8 import RECORDED_TARGET, find_recipes, resolve_target
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_graph
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 
 __all__ = ["SHIPPED", "export_shipped", "main", "record_ranges"]
 
-SHIPPED = ExportOptions(weights=REFERENCE, precisions=("int8",), name=REFERENCE, target="arm64")
+SHIPPED = ExportOptions(weights=REFERENCE, precisions=("int8",), name=REFERENCE, target=RECORDED_TARGET)
 """The options that the shipped bundle is exported with, `val` apart: fastest on a Pi, right everywhere."""
 
 

@@ -13,7 +13,7 @@ from ecovision_edge.cli.output import check_target, printable, write_json
 if TYPE_CHECKING:
     from ecovision_edge._fields import JsonValue
 
-__all__ = ["quant_report", "report_lines"]
+__all__ = ["quant_report", "report_lines", "tried_lines"]
 
 _FACTS = (
     "target",
@@ -70,9 +70,34 @@ def quant_report(
 def report_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
     """The report as lines of text. The recipe is whatever a manifest has: what is missing is left out."""
     lines = [f"{name.replace('_', ' ')}: {_text(recipe[name])}" for name in _FACTS if name in recipe]
-    tried, layers = _rows(recipe.get("tried")), _rows(recipe.get("layers"))
+    tried, layers = tried_lines(recipe), _rows(recipe.get("layers"))
     if tried:
-        lines += ["", "tried, on photographs that set no range; the cost is modelled, as a share of fp32's:"]
+        lines += ["", *tried]
+    if layers:
+        lines += ["", "layers; SQNR of what each makes, with the noise of those before it:"]
+        head = ("layer", "kind", "precision", "range", "SQNR dB", "rows with room")
+        body = [
+            (
+                _text(row.get("layer")),
+                _text(row.get("kind")),
+                _text(row.get("precision")),
+                _span(row.get("range")),
+                _LEAST_NOISE if row.get("sqnr_db", 0) is None else _text(row.get("sqnr_db")),
+                _text(row.get("roomy_rows") or ""),
+            )
+            for row in layers
+        ]
+        lines += _table([head, *body], left=3)
+    if not tried and not layers:
+        lines.append("no search and no layers are recorded; export it again to have them")
+    return lines
+
+
+def tried_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
+    """What the search tried, what was chosen and why; empty where no search is recorded."""
+    tried, lines = _rows(recipe.get("tried")), []
+    if tried:
+        lines += ["tried, on photographs that set no range; the cost is modelled, as a share of fp32's:"]
         head = ("stage", "what", "SQNR dB", "agreement", "expected", "cost")
         body = [
             (
@@ -86,24 +111,8 @@ def report_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
             for row in tried
         ]
         lines += _table([head, *body], left=2)
-        lines.append(f"chosen: blocks {_text(recipe.get('fp32_blocks'))} in fp32")
-    if layers:
-        lines += ["", "layers; SQNR of what each makes, with the noise of those before it:"]
-        head = ("layer", "kind", "precision", "range", "SQNR dB", "rows with room")
-        body = [
-            (
-                _text(row.get("layer")),
-                _text(row.get("kind")),
-                _text(row.get("precision")),
-                _span(row.get("range")),
-                _LEAST_NOISE if row.get("sqnr_db") is None else _text(row.get("sqnr_db")),
-                _text(row.get("roomy_rows") or ""),
-            )
-            for row in layers
-        ]
-        lines += _table([head, *body], left=3)
-    if not tried and not layers:
-        lines.append("no search and no layers are recorded; export it again to have them")
+        why = f": {_text(recipe['chosen_because'])}" if "chosen_because" in recipe else ""
+        lines.append(f"chosen: blocks {_text(recipe.get('fp32_blocks'))} in fp32{why}")
     return lines
 
 
