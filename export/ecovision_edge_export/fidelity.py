@@ -37,7 +37,9 @@ def fidelity(found: Logits, expected: Logits) -> Fidelity:
     A first class flips where the noise of its logit's lead over the second is more than the lead. A count of
     flips on a few hundred inputs is small, and moves much from sample to sample; so the lead of each input is
     also set against the noise seen on every one, n * n pairs in all, as if one had nothing to do with the
-    other. On the reference that was within 0.2 points of what 1,212 other photographs gave, from 256.
+    other. On the reference with 0, 1, 2 and 3 blocks in fp32 (eight bits), from 256 of its training
+    photographs: expected 97.9, 99.6, 99.7, 99.8 %, counted 97.7, 99.6, 100, 100 %; on 1,212 validation
+    photographs, which it finds harder: expected 97.6, 99.2, 99.4, 99.4 %, counted 97.0, 99.0, 99.3, 99.5 %.
     """
     rows = np.arange(len(expected))
     first = expected.argmax(axis=1)

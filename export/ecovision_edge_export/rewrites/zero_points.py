@@ -64,6 +64,7 @@ def read_additions(model: onnx.ModelProto) -> onnx.ModelProto:
                 f"cannot read {node.name} as a zero point",
                 expected="3 to be a whole number of steps",
                 found=f"{steps} steps of {scale:.6g}",
+                fix="keep its block in fp32 with --fp32-blocks",
             )
         replaced[node.name] = replaced[quantized.name] = []
         for reader in g.users[quantized.output[0]]:
