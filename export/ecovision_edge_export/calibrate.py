@@ -37,6 +37,7 @@ __all__ = [
     "CalibrationTable",
     "Evidence",
     "NetworkInput",
+    "giving_out",
     "measure",
     "onnx_session",
     "prepare",
@@ -175,6 +176,18 @@ def onnx_session(model: onnx.ModelProto, threads: int = 1) -> ort.InferenceSessi
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def giving_out(
+    model: onnx.ModelProto, names: Iterable[str], kind: int = TensorProto.FLOAT
+) -> onnx.ModelProto:
+    """The graph with the tensors of these names, of the element type `kind`, as its only outputs."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    for name in dict.fromkeys(names):
+        probe.graph.output.append(helper.make_tensor_value_info(name, kind, None))
+    return probe
 
 
 def measure(
@@ -322,16 +335,12 @@ def _histograms(
     only: Collection[str] | None,
 ) -> tuple[dict[str, Histogram], onnx.ModelProto]:
     """An empty histogram of each float tensor, or of those in `only`; and the model that gives them out."""
-    probe, kinds = _inferred(model)
-    names = [n for n in _float_tensors(probe, kinds) if only is None or n in only]
-    if names:
-        del probe.graph.output[:]
-    for name in names:
-        probe.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    names = [n for n in _float_tensors(*_inferred(model)) if only is None or n in only]
     least = dict.fromkeys(fixed, -3.0)
-    return {
+    histograms = {
         n: Histogram.between(max(widest[n][0], least.get(n, -math.inf)), widest[n][1]) for n in names
-    }, probe
+    }
+    return histograms, giving_out(model, names) if names else model
 
 
 def _inferred(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, onnx.TypeProto.Tensor]]:

@@ -28,10 +28,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper
 
 from ecovision_edge_export.bias import rounded_rows
-from ecovision_edge_export.calibrate import NetworkInput, onnx_session
+from ecovision_edge_export.calibrate import NetworkInput, giving_out, onnx_session
 from ecovision_edge_export.quantize import Quantized
 from ecovision_edge_export.rewrites.graphs import Graph, attribute
 
@@ -125,14 +124,11 @@ def _integers(
     model: onnx.ModelProto, names: Sequence[str], inputs: Sequence[NetworkInput]
 ) -> dict[str, npt.NDArray[np.uint8]]:
     """`(n, channels)` of each uint8 tensor, at places evenly spread."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    for name in names:
-        probe.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, None))
-    session = onnx_session(probe)
+    if not names:
+        return {}
+    session = onnx_session(giving_out(model, names, onnx.TensorProto.UINT8))
     found: dict[str, list[npt.NDArray[np.uint8]]] = {name: [] for name in names}
-    for batch in inputs if names else ():
+    for batch in inputs:
         for name, values in zip(
             names, session.run(names, {session.get_inputs()[0].name: batch}), strict=True
         ):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-from onnx import helper
 
 from ecovision_edge._fields import JsonValue
-from ecovision_edge_export.calibrate import CalibrationTable, NetworkInput, onnx_session
+from ecovision_edge_export.calibrate import CalibrationTable, NetworkInput, giving_out, onnx_session
 from ecovision_edge_export.fidelity import sqnr_of_powers
 from ecovision_edge_export.quantize import Quantized, blocks_of
 from ecovision_edge_export.rewrites.graphs import Graph, attribute
@@ -88,11 +86,20 @@ def _noise(
     quantized: Quantized, compared: Sequence[_Compared], inputs: Sequence[NetworkInput]
 ) -> list[float | None]:
     """SQNR in dB of each pair of tensors, the twin's and the one that ran."""
-    expected = _giving_out(quantized.twin, [made for made, *_ in compared])
-    found = _giving_out(quantized.judged, [shown for _, shown, *_ in compared])
+    names = [made for made, *_ in compared], [shown for _, shown, *_ in compared]
+    expected, found = (
+        onnx_session(giving_out(model, given))
+        for model, given in zip((quantized.twin, quantized.judged), names, strict=True)
+    )
+    entry = expected.get_inputs()[0].name
     signal, noise = np.zeros((2, len(compared)))
     for batch in inputs:
-        pairs = zip(compared, _run(expected, batch), _run(found, batch), strict=True)
+        pairs = zip(
+            compared,
+            expected.run(names[0], {entry: batch}),
+            found.run(names[1], {entry: batch}),
+            strict=True,
+        )
         for i, ((_, _, low, high), made, shown) in enumerate(pairs):
             a, b = (np.clip(x, low, high).astype(np.float64) for x in (made, shown))
             signal[i] += np.square(a).sum()
@@ -101,22 +108,3 @@ def _noise(
         round(sqnr_of_powers(s, n), 1) if n > 1e-12 * s else None
         for s, n in zip(signal.tolist(), noise.tolist(), strict=True)
     ]
-
-
-def _giving_out(model: onnx.ModelProto, names: Sequence[str]) -> tuple[object, Sequence[str]]:
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    there = {o.name for o in probe.graph.output}
-    for name in dict.fromkeys(names):
-        if name not in there:
-            probe.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    return onnx_session(probe), names
-
-
-def _run(
-    session_and_names: tuple[object, Sequence[str]], batch: NetworkInput
-) -> list[npt.NDArray[np.float32]]:
-    session, names = session_and_names
-    given: Mapping[str, NetworkInput] = {session.get_inputs()[0].name: batch}  # type: ignore[attr-defined]
-    result: list[npt.NDArray[np.float32]] = session.run([*names], given)  # type: ignore[attr-defined]
-    return result

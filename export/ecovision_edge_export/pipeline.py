@@ -330,7 +330,12 @@ def _verify(folder: Path) -> None:
             f"its process died of signal {-done.returncode}" if done.returncode < 0 else done.stderr[-300:]
         )
         found = said or ended.strip()
-    raise ExportError("the new bundle does not verify, nothing was written", found=found)
+    raise ExportError(
+        "the new bundle does not verify, nothing was written",
+        expected="every check to pass",
+        found=found,
+        fix="export again; where it is int8 that fails, choose --precision fp32",
+    )
 
 
 def _entry(file: str, data: bytes) -> FileEntry:

@@ -4,8 +4,8 @@ Judged on photographs that set no range, with the sums that devices give (see `e
 
 1. How numbers are found costs nothing on the device. From a start with the stem and block 1 in fp32 each way
    of finding ranges is tried; then, one after the other, channels not equalized, biases not corrected, one
-   scale for all of a layer's weights, room for clipped rows. What has the best SQNR is taken; room always,
-   since without it the answers of a CPU that clips are not these.
+   scale for all of a layer's weights. What has the best SQNR is taken. Room for clipped rows is not tried but
+   always given from there on, since without it the answers of a CPU that clips are not these.
 2. Which blocks stay fp32 costs time. As many leading blocks as needed are tried, 0 to 3 in any case.
 3. Where a cheaper choice is not good enough, blocks are added to it singly: those that gain most for their
    cost, which is measured for each block.
@@ -204,7 +204,7 @@ class _Search:
         """The blocks that are worth most for their cost in fp32, best first."""
         few = self._inputs[:BLOCK_INPUTS]
         expected = self._expected[: len(few)]
-        recipe = dataclasses.replace(base.table.recipe, headroom=False)
+        recipe = base.table.recipe
         there = fidelity(logits_of(quantize(self._model, base.table).judged, few), expected)
         worth = []
         for block in sorted({b for b in blocks_of(self._model).values() if not recipe.keeps(b)}):

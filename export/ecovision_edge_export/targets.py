@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from ecovision_edge.device import Cpu
+from ecovision_edge.device import VNNI, Cpu
 
 __all__ = ["TARGETS", "Target", "signed_activations", "target_of"]
 
@@ -27,7 +27,7 @@ def target_of(cpu: Cpu) -> Target:
     """The target that a CPU is; where it cannot be told `x86`, whose models serve every CPU."""
     if cpu.arch.lower() in ("aarch64", "arm64"):
         return "arm64-dotprod" if "asimddp" in cpu.features else "arm64"
-    return "x86-vnni" if cpu.features & {"avx512_vnni", "avx_vnni"} else "x86"
+    return "x86-vnni" if cpu.features & VNNI else "x86"
 
 
 def signed_activations(target: Target) -> bool:

@@ -16,6 +16,7 @@ from ecovision_edge._fields import JsonValue
 
 __all__ = [
     "KERNEL_FEATURES",
+    "VNNI",
     "Cpu",
     "CpuTimes",
     "DeviceState",
@@ -32,6 +33,9 @@ KERNEL_FEATURES = frozenset(
     {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve"}
 )
 """Features, as /proc/cpuinfo names them, by which engines choose kernels; each may add in another order."""
+
+VNNI = frozenset({"avx512_vnni", "avx_vnni"})
+"""Features of x86 with which sums of u8 x s8 products are exact."""
 
 _X86 = frozenset({"x86_64", "amd64", "i686", "i386"})
 _ROOT = Path("/")
@@ -57,7 +61,7 @@ class Cpu:
             return False
         if not self.features:
             return None
-        return not self.features & {"avx512_vnni", "avx_vnni"}
+        return not self.features & VNNI
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,8 @@ from ecovision_edge.cli.output import check_target, printable, write_json
 
 if TYPE_CHECKING:
     from ecovision_edge._fields import JsonValue
+
+    Row = Mapping[str, JsonValue]
 
 __all__ = ["quant_report", "report_lines", "tried_lines"]
 
@@ -75,19 +77,20 @@ def report_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
         lines += ["", *tried]
     if layers:
         lines += ["", "layers; SQNR of what each makes, with the noise of those before it:"]
-        head = ("layer", "kind", "precision", "range", "SQNR dB", "rows with room")
-        body = [
-            (
-                _text(row.get("layer")),
-                _text(row.get("kind")),
-                _text(row.get("precision")),
-                _span(row.get("range")),
-                _LEAST_NOISE if row.get("sqnr_db", 0) is None else _text(row.get("sqnr_db")),
-                _text(row.get("roomy_rows") or ""),
-            )
-            for row in layers
-        ]
-        lines += _table([head, *body], left=3)
+        lines += _table(
+            layers,
+            {
+                "layer": lambda row: _text(row.get("layer")),
+                "kind": lambda row: _text(row.get("kind")),
+                "precision": lambda row: _text(row.get("precision")),
+                "range": lambda row: _span(row.get("range")),
+                "SQNR dB": lambda row: (
+                    _LEAST_NOISE if row.get("sqnr_db", 0) is None else _text(row.get("sqnr_db"))
+                ),
+                "rows with room": lambda row: _text(row.get("roomy_rows") or ""),
+            },
+            left=3,
+        )
     if not tried and not layers:
         lines.append("no search and no layers are recorded; export it again to have them")
     return lines
@@ -95,25 +98,27 @@ def report_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
 
 def tried_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
     """What the search tried, what was chosen and why; empty where no search is recorded."""
-    tried, lines = _rows(recipe.get("tried")), []
-    if tried:
-        lines += ["tried, on photographs that set no range; the cost is modelled, as a share of fp32's:"]
-        head = ("stage", "what", "SQNR dB", "agreement", "expected", "cost")
-        body = [
-            (
-                _text(row.get("stage")),
-                _text(row.get("what")),
-                _text(row.get("sqnr_db")),
-                _percent(row.get("agreement")),
-                _percent(row.get("expected_agreement")),
-                _text(row.get("modelled_cost")),
-            )
-            for row in tried
-        ]
-        lines += _table([head, *body], left=2)
-        why = f": {_text(recipe['chosen_because'])}" if "chosen_because" in recipe else ""
-        lines.append(f"chosen: blocks {_text(recipe.get('fp32_blocks'))} in fp32{why}")
-    return lines
+    tried = _rows(recipe.get("tried"))
+    if not tried:
+        return []
+    table = _table(
+        tried,
+        {
+            "stage": lambda row: _text(row.get("stage")),
+            "what": lambda row: _text(row.get("what")),
+            "SQNR dB": lambda row: _text(row.get("sqnr_db")),
+            "agreement": lambda row: _percent(row.get("agreement")),
+            "expected": lambda row: _percent(row.get("expected_agreement")),
+            "cost": lambda row: _text(row.get("modelled_cost")),
+        },
+        left=2,
+    )
+    why = f": {_text(recipe['chosen_because'])}" if "chosen_because" in recipe else ""
+    return [
+        "tried, on photographs that set no range; the cost is modelled, as a share of fp32's:",
+        *table,
+        f"chosen: blocks {_text(recipe.get('fp32_blocks'))} in fp32{why}",
+    ]
 
 
 def _rows(value: JsonValue) -> list[dict[str, JsonValue]]:
@@ -140,14 +145,15 @@ def _span(value: JsonValue) -> str:
     return f"{value[0]} to {value[1]}"
 
 
-def _table(rows: Sequence[Sequence[str]], left: int) -> list[str]:
-    """Columns of equal width, the first `left` of them flush left, the others flush right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+def _table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], str]], left: int) -> list[str]:
+    """A head and a line a row: the first `left` columns flush left, the others flush right."""
+    cells = [[*columns], *([show(row) for show in columns.values()] for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     return [
         "  "
         + "  ".join(
             cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
-        for row in rows
+        for row in cells
     ]
