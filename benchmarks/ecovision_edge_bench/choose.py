@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecovision_edge.backends.engines import ENGINES, is_installed
 from ecovision_edge.bundle import Bundle, embedded_bundle_path
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import CheckpointError, EcovisionError, ModelError, OptionError
+from ecovision_edge.errors import CheckpointError, EcovisionError, OptionError
 from ecovision_edge.images import read_image
 from ecovision_edge_bench.agreement import Images
 from ecovision_edge_bench.peers import PEERS, Peer, Workbench, make_peer
@@ -70,6 +71,7 @@ def choose_subjects(
     against: Sequence[str] = (AUTO,),
     threads: Sequence[int] = (1,),
     spinning: Sequence[bool] = (True,),
+    delegate: str | None = None,
     weights: str | None = None,
     calib: Path | None = None,
     folder: Path | None = None,
@@ -77,12 +79,13 @@ def choose_subjects(
     """Choose, and make the models of the peers that are asked for.
 
     Args:
-        source: A bundle's folder or an `.onnx` file; None is the embedded bundle.
+        source: A bundle's folder, an `.onnx` or a `.tflite` file; None is the embedded bundle.
         artifacts: `all`, or names or precisions with commas.
         against: As `parse_against` gives it. `auto` is PyTorch where it is installed and the weights are
             found; `all` every peer that is installed; a name that cannot be is an error.
         threads: Each subject runs with each of them.
-        spinning: Likewise.
+        spinning: Likewise, of those that have such a choice.
+        delegate: The library that LiteRT runs the bundle's TFLite artifacts with; the others heed none.
         weights: The checkpoint, as `load_checkpoint` takes it; None is what the contract names.
         calib: Photographs for int8 ranges of peers; None is drawn frames.
         folder: Where peers' models go.
@@ -91,8 +94,8 @@ def choose_subjects(
         As `Bundle.open`, `Classifier.load`, `load_checkpoint`, `list_photographs` and `make_peer`.
     """
     path = source or embedded_bundle_path()
-    bundle, contract, own = _own(path, artifacts)
     notes: list[str] = []
+    bundle, contract, own = _own(path, artifacts, delegate, notes)
     wanted = [PEERS[n] for n in against if n in PEERS]
     if tuple(against) == (ALL,):
         for peer in PEERS.values():
@@ -148,27 +151,44 @@ def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images
     return Images(tuple(str(p.path) for p in chosen), tuple(p.label for p in chosen))
 
 
-def _own(path: Path, artifacts: str) -> tuple[Bundle | None, Contract, list[Spec]]:
-    """The bundle if it is one, the contract, and a spec for each artifact asked for."""
+def _own(
+    path: Path, artifacts: str, delegate: str | None, notes: list[str]
+) -> tuple[Bundle | None, Contract, list[Spec]]:
+    """The bundle if it is one, the contract, and a spec for each artifact asked for.
+
+    Of all artifacts, those are left out, with a note, whose engine is not installed.
+    """
     if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
-        classifier = Classifier.load(path)
+        classifier = Classifier.load(path, delegate=delegate)
         if artifacts != ALL:
             raise OptionError("--artifact", expected="nothing, for a lone model file", found=artifacts)
-        return None, classifier.contract, [Spec("classifier", path.name, "unknown", str(path))]
+        lone = Spec("classifier", path.name, "unknown", str(path), delegate=delegate or "")
+        return None, classifier.contract, [lone]
     bundle = Bundle.open(path)
-    entries = (
-        bundle.manifest.artifacts
-        if artifacts == ALL
-        else tuple(dict.fromkeys(bundle.artifact(name.strip()) for name in artifacts.split(",")))
-    )
-    runnable = [e for e in entries if e.format == "onnx"]
-    if not runnable:
-        raise ModelError("no engine here runs it", expected="an onnx artifact", found=artifacts)
-    return (
-        bundle,
-        bundle.contract,
-        [Spec("classifier", e.name, e.precision, str(path), artifact=e.name) for e in runnable],
-    )
+    entries = bundle.manifest.artifacts
+    if artifacts != ALL:
+        entries = tuple(
+            {e.name: e for e in map(bundle.artifact, map(str.strip, artifacts.split(",")))}.values()
+        )
+    missing = [e for e in entries if artifacts == ALL and not is_installed(e.format)]
+    if len(missing) == len(entries):
+        missing = []  # then loading says what to install
+    notes += [f"{e.name} is left out: {ENGINES[e.format].package} is not installed" for e in missing]
+    specs = [
+        Spec(
+            "classifier",
+            e.name,
+            e.precision,
+            str(path),
+            artifact=e.name,
+            delegate=(delegate or "") if e.format == "tflite" else "",
+        )
+        for e in entries
+        if e not in missing
+    ]
+    if delegate is not None and not any(spec.delegate for spec in specs):
+        raise OptionError("--delegate", expected="a TFLite artifact to run with it", found=artifacts)
+    return bundle, bundle.contract, specs
 
 
 def _settings(specs: Sequence[Spec], threads: Sequence[int], spinning: Sequence[bool]) -> tuple[Spec, ...]:
@@ -177,7 +197,7 @@ def _settings(specs: Sequence[Spec], threads: Sequence[int], spinning: Sequence[
         dataclasses.replace(spec, threads=t, spinning=s)
         for spec in specs
         for t in threads
-        for s in (spinning if t > 1 and spec.kind in {"classifier", "onnxruntime"} else spinning[:1])
+        for s in (spinning if t > 1 and spec.may_spin else spinning[:1])
     )
 
 

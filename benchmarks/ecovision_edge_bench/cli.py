@@ -35,7 +35,8 @@ bench = typer.Typer(
 def _run(
     ctx: typer.Context,
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="A bundle or an .onnx file; default: the reference.")
+        Path | None,
+        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short: under a minute on two cores.")] = False,
     artifact: Annotated[str, typer.Option(help="all, or names or precisions with commas.")] = "all",
@@ -54,6 +55,9 @@ def _run(
     spinning: Annotated[
         str, typer.Option(help="Whether engine threads spin while they wait: on, off, or on,off.")
     ] = "on",
+    delegate: Annotated[
+        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
+    ] = None,
     frame: Annotated[str, typer.Option(help="Size of the camera's frames, WIDTHxHEIGHT.")] = "640x480",
     images: Annotated[
         Path | None,
@@ -141,6 +145,7 @@ def _run(
             against=peers,
             threads=counts,
             spinning=spins,
+            delegate=delegate,
             weights=weights,
             calib=calib,
         )

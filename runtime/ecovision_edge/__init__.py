@@ -8,8 +8,8 @@
     >>> prediction.label in classifier.labels
     True
 
-Importing this package loads neither torch nor any command-line library; onnxruntime is loaded with the
-first model.
+Importing this package loads neither torch nor any command-line library; the engine, onnxruntime or LiteRT, is
+loaded with the first model.
 """
 
 from ecovision_edge._version import __version__

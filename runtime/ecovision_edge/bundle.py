@@ -10,6 +10,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecovision_edge.backends.engines import preferred_formats
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
@@ -67,14 +68,17 @@ class Bundle:
     def artifact(self, name: str = "auto") -> ArtifactEntry:
         """Find an artifact by name (`int8-onnx`), by precision (`int8`), or the default one (`auto`).
 
-        `auto` is the int8 ONNX model where there is one, else the fp32 one.
+        `auto` is int8 where there is one, else fp32: of ONNX where there is one, else of TFLite. A precision
+        alone is likewise its ONNX model, else its TFLite one. On a device that has LiteRT and no onnxruntime
+        TFLite comes first.
 
         Raises:
             ArtifactNotFoundError: no such artifact; the message lists those there are.
         """
         entries = self.manifest.artifacts
-        wanted = ("int8-onnx", "fp32-onnx") if name == "auto" else (name, f"{name}-onnx")
-        for want in wanted:
+        precisions = ("int8", "fp32") if name == "auto" else (name,)
+        wanted = [f"{precision}-{format}" for format in preferred_formats() for precision in precisions]
+        for want in (name, *wanted):
             for entry in entries:
                 if entry.name == want:
                     return entry

@@ -12,15 +12,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import Backend, BackendOptions
+from ecovision_edge.backends.engines import open_model
 from ecovision_edge.bundle import Bundle, embedded_bundle_path, read_file
 from ecovision_edge.contract import Contract, Filter
 from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
-from ecovision_edge.manifest import MAX_FILE_BYTES
+from ecovision_edge.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.preprocess import Preprocessor
 
 __all__ = ["Classifier", "Prediction", "Timings"]
 
 Frame = npt.NDArray[np.generic]
+
+_FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite"}
+_LOADABLE = "a bundle's folder, an .onnx or a .tflite file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +92,24 @@ class Classifier:
         threads: int | None = None,
         providers: Sequence[str] | None = None,
         spinning: bool = True,
+        delegate: str | None = None,
         filter: Filter | None = None,
     ) -> Classifier:
         """Load a bundle's artifact, or a lone model file that carries its contract.
 
         Args:
-            source: A bundle's folder, an `.onnx` file, or None for the reference bundle in this package.
-            artifact: Which model of the bundle: its name (`int8-onnx`), its precision (`int8`, `fp32`), or
-                `auto`: int8 where there is one, else fp32.
+            source: A bundle's folder, an `.onnx` or a `.tflite` file, or None for the reference bundle in
+                this package.
+            artifact: Which model of the bundle: its name (`int8-onnx`, `int8-tflite`), its precision (`int8`,
+                `fp32`), or `auto`, as `Bundle.artifact` chooses. ONNX runs in onnxruntime, TFLite in LiteRT.
             threads: For one inference, 1 to 256; None is the cores this process may use, at most 4.
-            providers: onnxruntime execution providers in order of preference; None is the CPU.
+            providers: onnxruntime execution providers in order of preference; None is the CPU. Of a TFLite
+                model they are refused.
             spinning: Whether the engine's threads spin while they wait; False leaves the cores to the rest
-                of the program, and several threads then gain little (see `BackendOptions`).
+                of the program, and several threads then gain little (see `BackendOptions`). LiteRT does not
+                look at it.
+            delegate: A shared library that LiteRT runs a TFLite model with (`libedgetpu.so.1`); None is the
+                CPU. Of an ONNX model it is refused.
             filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
                 the bundle hold for the contract's own.
 
@@ -108,27 +118,27 @@ class Classifier:
             BundleReadError, IntegrityError, UnsafePathError: the files are not what the manifest says.
             ContractError: what the model says of itself is malformed, or is not what the manifest says.
             ModelError: the engine cannot open it, or it does not fit its contract.
-            OptionError: an option outside its range.
+            MissingDependencyError: its engine is not installed; the message has the pip line.
+            OptionError: an option outside its range, or of the other engine.
         """
-        options = BackendOptions(threads, None if providers is None else tuple(providers), spinning)
+        options = BackendOptions(
+            threads, None if providers is None else tuple(providers), spinning, delegate=delegate
+        )
         path = embedded_bundle_path() if source is None else Path(source)
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
             return cls.from_bundle(Bundle.open(path), artifact, options, filter=filter)
         if not os.path.exists(path):  # noqa: PTH110 - likewise
-            raise BundleNotFoundError(
-                "nothing to load", expected="a bundle's folder or an .onnx file", found=f"no {path}"
-            )
-        if path.suffix.lower() != ".onnx":
-            raise ModelError(
-                "cannot tell what to load", expected="a bundle's folder or an .onnx file", found=path.name
-            )
+            raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"no {path}")
+        format = _FORMATS.get(path.suffix.lower())
+        if format is None:
+            raise ModelError("cannot tell what to load", expected=_LOADABLE, found=path.name)
         if artifact != "auto":
             raise ArtifactNotFoundError(
                 "a lone model file has no artifacts to choose from", expected="auto", found=artifact
             )
         real = path.resolve()  # the user's own path may be a link: into a model store, for instance
         data = read_file(real.parent, real.name, MAX_FILE_BYTES)
-        return cls(_open_onnx(data, options), artifact=path.name, filter=filter)
+        return cls(open_model(data, format, options), artifact=path.name, filter=filter)
 
     @classmethod
     def from_bundle(
@@ -141,11 +151,7 @@ class Classifier:
     ) -> Classifier:
         """Load one artifact of an opened bundle; raises as `load`."""
         entry = bundle.artifact(artifact)
-        if entry.format != "onnx":
-            raise ModelError(
-                f"no engine here runs {entry.name}", expected="an onnx artifact", found=entry.format
-            )
-        backend = _open_onnx(bundle.read(entry), options or BackendOptions())
+        backend = open_model(bundle.read(entry), entry.format, options)
         if backend.contract != bundle.contract:
             raise ContractError(
                 f"the contract in {entry.file.file} is not that of bundle.json",
@@ -246,9 +252,3 @@ class Classifier:
         score = probabilities[index]
         second = max(p for i, p in enumerate(probabilities) if i != index)
         return Prediction(self.labels[index], index, score, score - second, tuple(probabilities), timings)
-
-
-def _open_onnx(model: bytes, options: BackendOptions) -> Backend:
-    from ecovision_edge.backends.onnx import OnnxBackend  # loads onnxruntime: only when it is wanted
-
-    return OnnxBackend(model, options)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from ecovision_edge.backends import BackendOptions
 from ecovision_edge.bundle import Bundle
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.device import Cpu, read_cpu
-from ecovision_edge.errors import EcovisionError, OptionError
+from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError
 from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry
 
@@ -23,14 +24,24 @@ SATURATING_FACTOR = 2.0
 """How much wider the tolerance of an int8 artifact is on x86 without VNNI, whose kernels clip sums (see
 `Cpu.u8s8_saturates`)."""
 
+_GOLDEN = "golden "
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was looked at; `detail` says what was found."""
+    """One thing that was looked at; `detail` says what was found.
+
+    Args:
+        name: What: a file, or `golden ARTIFACT`.
+        ok: Whether it is as it should be.
+        detail: What was found.
+        checked: False where this device cannot look, for it has not the engine; `ok` is False then too.
+    """
 
     name: str
     ok: bool
     detail: str
+    checked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +53,8 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every check passed."""
-        return all(check.ok for check in self.checks)
+        """Whether every check that could be made passed."""
+        return all(check.ok for check in self.checks if check.checked)
 
     def to_json(self) -> dict[str, JsonValue]:
         """As JSON values."""
@@ -54,7 +65,9 @@ class VerifyReport:
                 "model": self.cpu.model,
                 "u8s8_saturates": self.cpu.u8s8_saturates,
             },
-            "checks": [{"name": c.name, "ok": c.ok, "detail": c.detail} for c in self.checks],
+            "checks": [
+                {"name": c.name, "ok": c.ok, "checked": c.checked, "detail": c.detail} for c in self.checks
+            ],
         }
 
 
@@ -66,10 +79,14 @@ def golden_tolerance(entry: ArtifactEntry, cpu: Cpu) -> float:
     exact. But the layers left in fp32 add up in another order on another CPU; a last bit of theirs moves some
     value across a rounding boundary of that first quantization, and the layers after it carry that on.
     Measured with the reference on 32 photographs: at most 0.13 of a logit on Cortex-A72 and A76, and 0.13 on
-    x86 without VNNI, whose sums are clipped (on 1,212 at most 0.21).
+    x86 without VNNI, whose sums are clipped (on 1,212 at most 0.21). LiteRT's kernels clip none.
     """
-    exact = entry.precision == "fp32" or cpu.u8s8_saturates is False
-    return entry.golden_tolerance * (1 if exact else SATURATING_FACTOR)
+    return entry.golden_tolerance * (SATURATING_FACTOR if _may_clip(entry, cpu) else 1)
+
+
+def _may_clip(entry: ArtifactEntry, cpu: Cpu) -> bool:
+    """Whether int8 sums of this artifact may be clipped here: onnxruntime's u8s8 kernels do it."""
+    return entry.precision == "int8" and entry.format == "onnx" and cpu.u8s8_saturates is not False
 
 
 def verify_bundle(
@@ -78,12 +95,19 @@ def verify_bundle(
     """Check every file of a bundle, and run each artifact on the golden inputs on this device.
 
     What is wrong becomes a failed check in the report, not an exception; only a bundle that is not there
-    at all raises.
+    at all raises. An artifact whose engine is not installed is not checked beyond its sha256, which is no
+    failure, as long as another one can be run.
+
+    Args:
+        path: The bundle's folder.
+        options: For the engines. Providers are for the ONNX artifacts alone, a delegate for the TFLite ones.
+        cpu: What this machine is; None reads it.
 
     Raises:
         BundleNotFoundError: no bundle at `path`.
-        OptionError: an option outside its range.
+        OptionError: an option outside its range, or of an engine that no artifact is for.
     """
+    options = options or BackendOptions()
     cpu = cpu or read_cpu()
     try:
         bundle = Bundle.open(path)
@@ -101,9 +125,32 @@ def verify_bundle(
         )
     except EcovisionError as e:
         checks.append(Check(bundle.manifest.golden.file, False, e.message))
+    _refuse_options_for_none(options, entries)
+    runs: list[Check] = []
     for entry in entries:
-        checks.extend(_check_artifact(bundle, entry, golden, options or BackendOptions(), cpu))
-    return VerifyReport(tuple(checks), cpu)
+        runs.extend(_check_artifact(bundle, entry, golden, _fitting(options, entry), cpu))
+    if sum(not check.checked for check in runs) == len(entries):  # nothing could be run: that is a failure
+        runs = [replace(check, checked=True) for check in runs]
+    return VerifyReport((*checks, *runs), cpu)
+
+
+def _refuse_options_for_none(options: BackendOptions, entries: Sequence[ArtifactEntry]) -> None:
+    """An option that no artifact could heed is a mistake."""
+    for name, value, format in (
+        ("providers", options.providers, "onnx"),
+        ("delegate", options.delegate, "tflite"),
+    ):
+        if value is not None and all(entry.format != format for entry in entries):
+            raise OptionError(
+                name, expected=f"none, for there is no {format} artifact", found=str(value)[:100]
+            )
+
+
+def _fitting(options: BackendOptions, entry: ArtifactEntry) -> BackendOptions:
+    """Without what is the other engine's."""
+    if entry.format == "onnx":
+        return replace(options, delegate=None)
+    return replace(options, providers=None)
 
 
 def _check_artifact(
@@ -113,6 +160,11 @@ def _check_artifact(
         classifier = Classifier.from_bundle(bundle, entry.name, options)
     except OptionError:  # the caller's, not the bundle's
         raise
+    except MissingDependencyError as e:
+        return [
+            Check(entry.file.file, True, "sha256 matches; not opened"),
+            Check(f"{_GOLDEN}{entry.name}", False, f"not checked: {e.message}", checked=False),
+        ]
     except EcovisionError as e:
         return [Check(entry.file.file, False, e.message)]
     checks = [Check(entry.file.file, True, "sha256 matches, contract matches, opens")]
@@ -122,7 +174,7 @@ def _check_artifact(
 
 
 def _check_golden(classifier: Classifier, entry: ArtifactEntry, golden: Golden, cpu: Cpu) -> Check:
-    name = f"golden {entry.name}"
+    name = f"{_GOLDEN}{entry.name}"
     expected = golden.logits.get(entry.name)
     if expected is None:
         return Check(name, False, "no golden logits for this artifact; export the bundle again")
@@ -153,7 +205,7 @@ def compare_golden(
     detail = f"{len(expected)} vectors, " + (
         "same bits" if same_bits else f"max |dlogit| {worst:.2g} (allowed {tolerance:g}), {flips} flips"
     )
-    if entry.precision == "int8" and cpu.u8s8_saturates is not False:
+    if _may_clip(entry, cpu):
         which = "this CPU has no VNNI" if cpu.u8s8_saturates else "whether this CPU has VNNI is not known"
         guarded = entry.recipe.get("clipping_safe") is True
         then = "which this model has room for" if guarded else "fp32 may be the better choice here"

@@ -21,7 +21,8 @@ HEAVY = [
         "PIL",
         "safetensors",
     ],
-    *["huggingface_hub", "onnxruntime", "ecovision_edge_export", "ecovision_edge_bench", "pydantic"],
+    *["huggingface_hub", "onnxruntime", "ai_edge_litert", "ecovision_edge_export", "ecovision_edge_bench"],
+    "pydantic",
 ]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 

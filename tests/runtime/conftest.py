@@ -18,7 +18,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from ecovision_edge.backends import BackendOptions
-from ecovision_edge.backends.onnx import OnnxBackend
+from ecovision_edge.backends.engines import open_model
 from ecovision_edge.contract import METADATA_KEY, Contract, InputSpec, Normalization, WeightsSource
 from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
@@ -84,6 +84,91 @@ class Forge:
         """The bytes of `proto`."""
         return self.proto(contract, **options).SerializeToString()
 
+    def tflite_object(
+        self,
+        contract: Contract | None = None,
+        *,
+        classes: int | None = None,
+        metadata: Mapping[str, str | bytes] | None = None,
+        output: str = "float32",
+        scale: float = 0.125,
+        zero: int = 3,
+    ) -> Any:
+        """The tiny network as the object API of TFLite's schema has it; an integer `output` is quantized."""
+        schema = pytest.importorskip(
+            "ai_edge_litert.schema_py_generated", reason="needs LiteRT: pip install 'ecovision-edge[litert]'"
+        )
+        contract = contract or self.contract()
+        spec, k = contract.input, classes or len(contract.labels)
+        types, ops = schema.TensorType, schema.BuiltinOperator
+        weight = np.eye(k, 3, dtype=np.float32) / 16
+        axes = np.array([1, 2] if spec.layout == "NHWC" else [2, 3], np.int32)
+        model, graph = schema.ModelT(), schema.SubGraphT()
+        model.version = 3
+        model.subgraphs = [graph]
+        model.buffers, model.metadata, model.operatorCodes = [schema.BufferT()], [], []
+        graph.tensors, graph.operators = [], []
+
+        def buffer(data: bytes) -> int:
+            made = schema.BufferT()
+            made.data = np.frombuffer(data, np.uint8)
+            model.buffers.append(made)
+            return len(model.buffers) - 1
+
+        def tensor(name: str, shape: Sequence[int], kind: int, data: bytes | None = None) -> int:
+            made = schema.TensorT()
+            made.name, made.shape, made.type = name, np.array(shape, np.int32), kind
+            made.buffer = 0 if data is None else buffer(data)
+            graph.tensors.append(made)
+            return len(graph.tensors) - 1
+
+        def operator(code: int, inputs: Sequence[int], output: int, options: str | None = None) -> Any:
+            kind, op = schema.OperatorCodeT(), schema.OperatorT()
+            kind.builtinCode, kind.deprecatedBuiltinCode, kind.version = code, min(code, 127), 1
+            model.operatorCodes.append(kind)
+            op.opcodeIndex = len(model.operatorCodes) - 1
+            op.inputs, op.outputs = np.array(inputs, np.int32), np.array([output], np.int32)
+            if options is not None:
+                op.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+                op.builtinOptions = getattr(schema, f"{options}T")()
+            graph.operators.append(op)
+            return op.builtinOptions
+
+        kind = types.UINT8 if spec.dtype == "uint8" else types.FLOAT32
+        last = given = tensor("serving_default_" + spec.name, spec.shape(1), kind)
+        if spec.dtype == "uint8":
+            last = tensor("pixels", spec.shape(1), types.FLOAT32)
+            operator(ops.CAST, [given], last, "CastOptions")
+        means = tensor("means", [1, 3], types.FLOAT32)
+        operator(ops.MEAN, [last, tensor("axes", [2], types.INT32, axes.tobytes())], means, "ReducerOptions")
+        logits = tensor(contract.output.name, [1, k], types.FLOAT32)
+        weights = tensor("weight", [k, 3], types.FLOAT32, weight.tobytes())
+        operator(ops.FULLY_CONNECTED, [means, weights, -1], logits, "FullyConnectedOptions")
+        if output != "float32":
+            quantized = tensor("quantized", [1, k], getattr(types, output.upper()))
+            form = graph.tensors[quantized].quantization = schema.QuantizationParametersT()
+            form.scale, form.zeroPoint = np.array([scale], np.float32), np.array([zero], np.int64)
+            operator(ops.QUANTIZE, [logits], quantized, "QuantizeOptions")
+            logits = quantized
+        graph.inputs, graph.outputs = np.array([given], np.int32), np.array([logits], np.int32)
+        own = {METADATA_KEY: contract.dumps()} if metadata is None else metadata
+        for name, text in own.items():
+            entry = schema.MetadataT()
+            entry.name, entry.buffer = name, buffer(text.encode() if isinstance(text, str) else text)
+            model.metadata.append(entry)
+        return model
+
+    def pack(self, model: Any) -> bytes:
+        """The bytes of what `tflite_object` made."""
+        flatbuffers = pytest.importorskip("flatbuffers", reason="needs flatbuffers: LiteRT's own dependency")
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def tflite(self, contract: Contract | None = None, **options: Any) -> bytes:
+        """The bytes of a `.tflite` file of the tiny network, as `tflite_object` says."""
+        return self.pack(self.tflite_object(contract, **options))
+
     def entry(self, name: str, data: bytes) -> FileEntry:
         """The manifest's words about a file of these bytes."""
         return FileEntry(name, hashlib.sha256(data).hexdigest(), len(data))
@@ -98,17 +183,23 @@ class Forge:
         golden: bytes | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Path:
-        """A valid bundle in the new folder `folder`; "int8" is the same tiny graph as "fp32"."""
+        """A valid bundle in the new folder `folder`; "int8" is the same tiny graph as "fp32".
+
+        Of `precisions` and `models`, "int8" means "int8-onnx"; there is "int8-tflite" too.
+        """
         contract = contract or self.contract()
-        models = models or {p: self.model(contract) for p in precisions}
+        make = {"onnx": self.model, "tflite": self.tflite}
+        names = {p: p if "-" in p else f"{p}-onnx" for p in models or precisions}
+        files = {n: models[p] if models else make[n.split("-")[1]](contract) for p, n in names.items()}
         if golden is None:
-            golden = self.golden(contract, {f"{p}-onnx": data for p, data in models.items()}).dumps()
+            golden = self.golden(contract, files).dumps()
         folder.mkdir(parents=True)
         artifacts = []
-        for precision, data in models.items():
-            file = f"model.{precision}.onnx"
+        for name, data in files.items():
+            precision, format = name.split("-")
+            file, opset = f"model.{precision}.{format}", 17 if format == "onnx" else None
             (folder / file).write_bytes(data)
-            artifacts.append(ArtifactEntry(self.entry(file, data), "onnx", precision, 1e-3, 17))
+            artifacts.append(ArtifactEntry(self.entry(file, data), format, precision, 1e-3, opset))
         (folder / "golden.npz").write_bytes(golden)
         vectors = self.entry("golden.npz", golden)
         manifest = Manifest("tiny", contract, tuple(artifacts), vectors, dict(provenance or {"by": "test"}))
@@ -123,7 +214,10 @@ class Forge:
             inputs = rng.integers(0, 256, shape, dtype=np.uint8)
         else:
             inputs = rng.normal(size=shape).astype(np.float32)
-        run = {name: OnnxBackend(data, BackendOptions(1)).run(inputs) for name, data in models.items()}
+        run = {
+            name: open_model(data, name.split("-")[1], BackendOptions(1)).run(inputs)
+            for name, data in models.items()
+        }
         return Golden(inputs, run)
 
     def read(self, folder: Path) -> dict[str, Any]:
@@ -166,6 +260,13 @@ def bundle(forge: Forge, tmp_path: Path) -> Path:
 def pristine(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A valid tiny bundle that nobody changes."""
     return forge.bundle(tmp_path_factory.mktemp("pristine") / "bundle")
+
+
+@pytest.fixture(scope="session")
+def both(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A valid tiny bundle of four artifacts, ONNX and TFLite, that nobody changes."""
+    names = [f"{precision}-{format}" for format in ("onnx", "tflite") for precision in ("fp32", "int8")]
+    return forge.bundle(tmp_path_factory.mktemp("both") / "bundle", precisions=names)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from ecovision_edge import (
     verify_bundle,
 )
 from ecovision_edge.backends import Backend, BackendOptions
+from ecovision_edge.backends.engines import open_model
+from ecovision_edge.backends.litert import LiteRtBackend
 from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.errors import BundleNotFoundError, OptionError
 
@@ -39,6 +41,7 @@ classifier = Classifier.load(
     spinning=False,
     filter="pil",
 )
+classifier = Classifier.load("model.int8.tflite", delegate="libedgetpu.so.1")
 Classifier.load(filter="nearest")  # type: ignore[arg-type]
 Classifier.load("bundle", "int8")  # type: ignore[call-arg]
 Classifier.load(thread=2)  # type: ignore[call-arg]
@@ -67,6 +70,8 @@ contract = Contract.loads(bundle.contract.dumps())
 data: bytes = bundle.read(bundle.artifact("int8"))
 
 engine: Backend = OnnxBackend(data)
+engine = LiteRtBackend(data, BackendOptions(delegate="libedgetpu.so.1"))
+engine = open_model(data, "tflite")
 output: npt.NDArray[np.float32] = engine.run(np.zeros(contract.input.shape(1), np.uint8))
 
 preprocessor = Preprocessor(contract, filter="fast")

@@ -24,11 +24,15 @@ __all__ = ["evaluate"]
 def evaluate(
     data: Annotated[Path, typer.Option(help="Photographs: a folder a class, named as the labels.")],
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="A bundle or an .onnx file; default: the reference.")
+        Path | None,
+        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
     ] = None,
     artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
+    ] = None,
+    delegate: Annotated[
+        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
     ] = None,
     map: Annotated[
         str | None,
@@ -66,7 +70,7 @@ def evaluate(
     if limit is not None and limit < 1:
         raise OptionError("--limit", expected="at least 1", found=limit)
     _check_targets(json, html)
-    classifier = Classifier.load(bundle, artifact=artifact, threads=threads)
+    classifier = Classifier.load(bundle, artifact=artifact, threads=threads, delegate=delegate)
     labels = classifier.labels
     mapping = {} if map is None else parse_map(map, labels)
     found = find_labelled(data, labels, mapping)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ecovision_edge.errors import OptionError
 
-__all__ = ["ENGINES", "KINDS", "Facts", "Frame", "Probabilities", "Spec", "Subject", "load"]
+__all__ = ["KINDS", "Facts", "Frame", "Probabilities", "Spec", "Subject", "engine_modules", "load"]
 
 Frame = npt.NDArray[np.uint8]
 """A camera frame, `(height, width, 3) uint8 BGR`."""
@@ -35,9 +35,7 @@ KINDS = {
 }
 """The module of each kind of subject; each has a function `load(spec: Spec) -> Subject`."""
 
-
-ENGINES = {
-    "classifier": ("onnxruntime",),
+_ENGINES = {
     "torch": ("torch", "torchvision", "PIL"),
     "onnxruntime": ("onnxruntime",),
     "litert": ("ai_edge_litert.interpreter",),
@@ -45,7 +43,6 @@ ENGINES = {
     "ncnn": ("ncnn",),
     "mnn": ("MNN",),
 }
-"""The modules that each kind runs with; they are imported first, so that their import is timed apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +56,7 @@ class Spec:
         source: The model file or folder that `kind` opens; of `torch` the checkpoint, as `load_checkpoint`
             takes it; of `classifier` the bundle or model.
         artifact: Of `classifier`: the artifact's name.
+        delegate: Of `classifier`, with a TFLite artifact: the library that LiteRT runs it with.
         contract: Of all but `classifier`: the contract's JSON, for size, mean, std, labels.
         threads: For one inference.
         spinning: Whether the engine's threads may spin while they wait, where it has such a choice.
@@ -74,10 +72,21 @@ class Spec:
     threads: int = 1
     spinning: bool = True
     made: str = ""
+    delegate: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise OptionError("kind of subject", expected=", ".join(KINDS), found=self.kind)
+
+    @property
+    def format(self) -> str:
+        """Of `classifier`: `onnx` or `tflite`, by the name of the artifact or the lone file."""
+        return "tflite" if (self.artifact or self.source).lower().endswith("tflite") else "onnx"
+
+    @property
+    def may_spin(self) -> bool:
+        """Whether its engine has a choice of spinning."""
+        return self.kind == "onnxruntime" or (self.kind == "classifier" and self.format == "onnx")
 
     @property
     def key(self) -> str:
@@ -129,6 +138,14 @@ class Subject(Protocol):
     def post(self, output: object) -> Probabilities:
         """What `infer` gave to probabilities."""
         ...
+
+
+def engine_modules(spec: Spec) -> tuple[str, ...]:
+    """The modules that it runs with; they are imported first, so that their import is timed apart."""
+    if spec.kind == "classifier":
+        engine = "litert" if spec.format == "tflite" else "onnx"
+        return (f"ecovision_edge.backends.{engine}",)
+    return _ENGINES[spec.kind]
 
 
 def load(spec: Spec) -> Subject:

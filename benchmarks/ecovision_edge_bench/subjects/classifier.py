@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-import ecovision_edge.backends.onnx  # noqa: F401 - loads the engine now: its import is timed apart
 from ecovision_edge.classifier import Classifier
 from ecovision_edge_bench.subjects import Facts, Frame, Probabilities, Spec
 
@@ -20,7 +19,11 @@ class _ClassifierSubject:
 
     def __init__(self, spec: Spec) -> None:
         self._classifier = Classifier.load(
-            spec.source, artifact=spec.artifact or "auto", threads=spec.threads, spinning=spec.spinning
+            spec.source,
+            artifact=spec.artifact or "auto",
+            threads=spec.threads,
+            spinning=spec.spinning,
+            delegate=spec.delegate or None,
         )
         bundle = self._classifier.bundle
         if bundle is None:

@@ -32,12 +32,17 @@ class BackendOptions:
         spinning: Whether the engine's threads wait for work by spinning, as onnxruntime does by default.
             Sleeping threads leave the cores to the rest of the program, but waking them for each layer costs
             more than a second thread gains: with the reference int8 and two threads on two x86 cores the
-            median was 4.3 ms sleeping, 2.6 ms spinning, against 3.8 ms with one thread.
+            median was 4.3 ms sleeping, 2.6 ms spinning, against 3.8 ms with one thread. LiteRT has no such
+            choice, and does not look at it.
+        delegate: A shared library that LiteRT gives the operators to that it can run, for an accelerator
+            (`libedgetpu.so.1`); None is XNNPACK alone, on the CPU. Providers are for ONNX models, a delegate
+            is for TFLite models: an engine refuses what is the other's.
     """
 
     threads: int | None = None
     providers: tuple[str, ...] | None = None
     spinning: bool = True
+    delegate: str | None = None
 
     def __post_init__(self) -> None:
         threads = self.threads
@@ -45,6 +50,11 @@ class BackendOptions:
             isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS
         ):
             raise OptionError("threads", expected=f"1 to {MAX_THREADS}, or none", found=ascii(threads)[:40])
+        delegate = self.delegate
+        if delegate is not None and (not isinstance(delegate, str) or not delegate or "\0" in delegate):
+            raise OptionError(
+                "delegate", expected="the name of a shared library, or none", found=ascii(delegate)[:40]
+            )
 
 
 class Backend(Protocol):

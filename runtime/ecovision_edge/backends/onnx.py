@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._external import refuse_external_data
+from ecovision_edge.backends.engines import ENGINES
 from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.errors import (
     EcovisionError,
@@ -27,8 +28,10 @@ try:
     import onnxruntime as ort
 except ImportError as e:  # pragma: no cover - a base dependency, but some boards take another build of it
     raise MissingDependencyError(
-        "onnxruntime is not installed",
-        fix="pip install onnxruntime (on a Jetson: the onnxruntime-gpu wheel of its JetPack)",
+        "onnxruntime is not installed"
+        if isinstance(e, ModuleNotFoundError) and e.name == "onnxruntime"
+        else f"onnxruntime cannot be imported ({str(e)[:200]})",
+        fix=ENGINES["onnx"].fix,
     ) from e
 
 __all__ = ["OnnxBackend"]
@@ -48,11 +51,18 @@ class OnnxBackend:
         MissingContractError: the model carries no contract.
         ContractError, SchemaVersionError: it carries one that cannot be read.
         ModelError: onnxruntime cannot open it, or its input or output is not what its contract says.
-        OptionError: a provider that is not installed.
+        OptionError: a provider that is not installed, or a delegate, which is LiteRT's.
     """
 
     def __init__(self, model: bytes, options: BackendOptions | None = None) -> None:
         options = options or BackendOptions()
+        if options.delegate is not None:
+            raise OptionError(
+                "delegate",
+                expected="none for an ONNX model",
+                found=options.delegate,
+                fix="it is LiteRT's: choose a TFLite model, or give onnxruntime providers",
+            )
         self._threads = options.threads or default_threads()
         providers = _providers(options.providers)
         settings = ort.SessionOptions()

@@ -31,11 +31,15 @@ def classify(
         typer.Argument(help="Image files, folders of them, - for an image on standard input, or demo:."),
     ],
     bundle: Annotated[
-        Path | None, typer.Option("--bundle", "-b", help="A bundle or an .onnx file; default: the reference.")
+        Path | None,
+        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
     ] = None,
     artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
     threads: Annotated[
         int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
+    ] = None,
+    delegate: Annotated[
+        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
     ] = None,
     top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all probabilities here; - is stdout.")] = None,
@@ -58,7 +62,7 @@ def classify(
 
     if not 1 <= top <= 1000:
         raise OptionError("--top", expected="1 to 1000", found=top)
-    classifier = Classifier.load(bundle, artifact=artifact, threads=threads)
+    classifier = Classifier.load(bundle, artifact=artifact, threads=threads, delegate=delegate)
     rows: list[JsonValue] = []
     failed = 0
     for name, frame in _frames(images):

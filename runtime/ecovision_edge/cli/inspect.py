@@ -18,7 +18,7 @@ __all__ = ["inspect"]
 
 def inspect(
     path: Annotated[
-        Path | None, typer.Argument(help="A bundle or an .onnx file; default: the reference.")
+        Path | None, typer.Argument(help="A bundle, an .onnx or a .tflite file; default: the reference.")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything here; - is stdout.")] = None,
 ) -> int:

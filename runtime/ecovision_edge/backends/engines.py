@@ -1,0 +1,62 @@
+"""Which engine runs which format, whether it is installed, and the one door through which it is loaded."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import NamedTuple
+
+from ecovision_edge.backends import Backend, BackendOptions
+from ecovision_edge.manifest import Format
+
+__all__ = ["ENGINES", "Engine", "is_installed", "open_model", "preferred_formats"]
+
+
+class Engine(NamedTuple):
+    """The package of an engine, the module that it is imported as, and how it is installed."""
+
+    package: str
+    module: str
+    fix: str
+
+
+ENGINES: dict[Format, Engine] = {
+    "onnx": Engine(
+        "onnxruntime",
+        "onnxruntime",
+        "run: pip install onnxruntime (on a Jetson: the onnxruntime-gpu wheel of its JetPack)",
+    ),
+    "tflite": Engine("ai-edge-litert", "ai_edge_litert", "run: pip install 'ecovision-edge[litert]'"),
+}
+"""The engine of each format."""
+
+
+def is_installed(format: Format) -> bool:
+    """Whether the engine of `format` is there, without loading it; it may still be broken."""
+    try:
+        return importlib.util.find_spec(ENGINES[format].module) is not None
+    except (ImportError, ValueError):  # ValueError: loaded in a way that the import system does not know
+        return False
+
+
+def preferred_formats() -> tuple[Format, ...]:
+    """Formats in the order of preference on this device: ONNX, unless only LiteRT is installed."""
+    if is_installed("tflite") and not is_installed("onnx"):
+        return ("tflite", "onnx")
+    return ("onnx", "tflite")
+
+
+def open_model(model: bytes, format: Format, options: BackendOptions | None = None) -> Backend:
+    """Load the engine of `format`, and the model in it.
+
+    Raises:
+        MissingDependencyError: the engine is not installed; the message has the pip line.
+        ContractError, ModelError, OptionError: as `OnnxBackend` and `LiteRtBackend`.
+    """
+    # An engine is loaded with its module: only when it is wanted.
+    if format == "tflite":
+        from ecovision_edge.backends.litert import LiteRtBackend
+
+        return LiteRtBackend(model, options)
+    from ecovision_edge.backends.onnx import OnnxBackend
+
+    return OnnxBackend(model, options)
