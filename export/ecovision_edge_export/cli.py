@@ -115,6 +115,7 @@ def export(
         str, typer.Option(help="uint8-nhwc (BGR frames, normalization in the graph) or float32-nchw.")
     ] = "uint8-nhwc",
     precision: Annotated[str, typer.Option(help="fp32, int8, or both with a comma.")] = "fp32,int8",
+    formats: Annotated[str, typer.Option(help="onnx, tflite, or both with a comma.")] = "onnx",
     calib_size: Annotated[int, typer.Option(help="How many photographs of --calib to use.")] = 512,
     agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
     max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
@@ -144,6 +145,8 @@ def export(
       ecovision-edge export --weights hf://AmadFR/ecovision_mobilenetv3 -o eco
     """
     _require_all()
+    if "tflite" in formats:
+        _require_litert()
     from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
     from ecovision_edge_export.parity import GateClosedError
     from ecovision_edge_export.pipeline import export_bundle
@@ -163,6 +166,7 @@ def export(
         input_form="uint8-nhwc" if input == "uint8-nhwc" else "float32-nchw",
         num_classes=num_classes,
         precisions=tuple(p.strip() for p in precision.split(",")),
+        formats=tuple(f.strip() for f in formats.split(",")),
         calib=calib,
         calib_size=calib_size,
         val=val,
@@ -269,3 +273,11 @@ def parity_table(result: Sequence[Parity]) -> Table:
 def _require_all() -> None:
     for module in ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "PIL", "safetensors"):
         require(module, "export")
+
+
+def _require_litert() -> None:
+    from ecovision_edge_export.tflite.convert import EXTRA, quiet
+
+    with quiet():
+        for module in ("litert_torch", "ai_edge_quantizer.quantizer", "ai_edge_litert.interpreter"):
+            require(module, EXTRA)

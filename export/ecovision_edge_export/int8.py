@@ -13,7 +13,7 @@ import onnx
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.backends import BackendOptions
-from ecovision_edge.backends.onnx import OnnxBackend
+from ecovision_edge.backends.engines import open_model
 from ecovision_edge.contract import Contract
 from ecovision_edge.device import read_cpu
 from ecovision_edge.drawn import draw_frame
@@ -30,6 +30,7 @@ from ecovision_edge_export.checkpoint import REFERENCE
 from ecovision_edge_export.costs import MODEL_ERROR
 from ecovision_edge_export.dataset import PhotographSet, choose
 from ecovision_edge_export.layers import layer_rows
+from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import GENERATED_IMAGES
 from ecovision_edge_export.quantize import Quantized
@@ -67,10 +68,14 @@ NOT_FASTER = 0.97  # of fp32's time: less than this is no gain to speak of
 
 @dataclass(frozen=True, slots=True)
 class Recipes(Sequence[CalibrationTable]):
-    """Tables, the first to be taken first, and network inputs that set none of their ranges."""
+    """Tables, the first to be taken first, and network inputs that set none of their ranges.
+
+    `searched` says whether those inputs are photographs, enough of them to choose a recipe by.
+    """
 
     tables: tuple[CalibrationTable, ...]
     inputs: tuple[NetworkInput, ...]
+    searched: bool = False
 
     def __getitem__(self, index: int) -> CalibrationTable:  # type: ignore[override]
         return self.tables[index]
@@ -171,7 +176,7 @@ def find_recipes(
         )
     elif first.cost >= NOT_FASTER:
         script.warn(f"int8 is not faster than fp32 on {target}, as modelled: fp32 is recommended")
-    return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs)
+    return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs, searched=True)
 
 
 def quantize_by(
@@ -212,17 +217,16 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
     }
 
 
-def compare_speed(fp32: bytes, int8: bytes, contract: Contract, target: Target, script: Transcript) -> None:
+def compare_speed(fp32: Made, int8: Made, contract: Contract, target: Target, script: Transcript) -> None:
     """Time both models here, in turn, if this machine is the target; say so where int8 does not pay.
 
     What was measured is told, and not written into the bundle: the same photographs give the same bytes.
     """
     if target != target_of(read_cpu()):
         return
-    frame = draw_frame(0)
-    batch = Preprocessor(contract).prepare(frame)
+    batch = Preprocessor(contract).prepare(draw_frame(0))
     with script.stage("time"):
-        backends = [OnnxBackend(data, BackendOptions(threads=1)) for data in (int8, fp32)]
+        backends = [open_model(made.data, made.format, BackendOptions(threads=1)) for made in (int8, fp32)]
         seconds: list[list[float]] = [[], []]
         for _ in range(ROUNDS):
             for backend, taken in zip(backends, seconds, strict=True):
@@ -232,13 +236,13 @@ def compare_speed(fp32: bytes, int8: bytes, contract: Contract, target: Target, 
         warm = ROUNDS // 6
         quick, slow = (statistics.median(taken[warm:]) * 1000 for taken in seconds)
         script.figure(
-            f"here, one thread, medians of {ROUNDS - warm} in turn: int8 {quick:.2f} ms, fp32 {slow:.2f} ms, "
-            f"ratio {quick / slow:.2f}"
+            f"here, one thread, medians of {ROUNDS - warm} in turn: {int8.name} {quick:.2f} ms, {fp32.name} "
+            f"{slow:.2f} ms, ratio {quick / slow:.2f}"
         )
     if quick >= NOT_FASTER * slow:
         script.warn(
-            "int8 is not faster than fp32 on this machine: fp32 is recommended here "
-            "(--precision fp32, or --artifact fp32 on the device)"
+            f"{int8.name} is not faster than fp32 on this machine: fp32 is recommended here "
+            f"(--precision fp32, or --artifact {fp32.name} on the device)"
         )
 
 

@@ -35,6 +35,7 @@ __all__ = [
 
 InputForm = Literal["uint8-nhwc", "float32-nchw"]
 PRECISIONS = ("fp32", "int8")
+FORMATS = ("onnx", "tflite")
 MIN_SIDE, MAX_SIDE = 32, 1024  # pixels; the network halves five times
 MAX_LABELS_BYTES = 2**20
 
@@ -54,6 +55,7 @@ class ExportOptions:
         input_form: `uint8-nhwc` (BGR, normalization in the graph), or the classic `float32-nchw` (RGB).
         num_classes: Classes that the checkpoint must have, 2 to 1000; None takes what is there.
         precisions: Some of `fp32`, `int8`.
+        formats: Some of `onnx`, `tflite`.
         calib: Folder of photographs that set the int8 ranges.
         calib_size: How many of them, at least 1.
         val: Folder of photographs for parity, a folder a class or flat.
@@ -79,6 +81,7 @@ class ExportOptions:
     input_form: InputForm = "uint8-nhwc"
     num_classes: int | None = None
     precisions: tuple[str, ...] = PRECISIONS
+    formats: tuple[str, ...] = ("onnx",)
     calib: Path | None = None
     calib_size: int = 512
     val: Path | None = None
@@ -93,6 +96,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if not self.precisions or any(p not in PRECISIONS for p in self.precisions):
             raise OptionError("--precision", expected="fp32, int8 or both", found=", ".join(self.precisions))
+        if not self.formats or any(f not in FORMATS for f in self.formats):
+            raise OptionError("--formats", expected="onnx, tflite or both", found=", ".join(self.formats))
         if not all(MIN_SIDE <= side <= MAX_SIDE for side in self.size):
             raise OptionError(
                 "--imgsz", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found="x".join(map(str, self.size))
@@ -117,6 +122,11 @@ class ExportOptions:
             Normalization(self.mean, self.std)
         except ContractError as e:
             raise OptionError(f"--mean, --std: {e.message}") from e
+
+    @property
+    def int8(self) -> bool:
+        """Whether int8 is asked for."""
+        return "int8" in self.precisions
 
 
 def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:

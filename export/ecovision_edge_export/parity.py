@@ -385,8 +385,12 @@ def _accuracy(
 def _torch_logits(baseline: TorchBaseline, group: Sequence[Case]) -> npt.NDArray[np.float32]:
     import torch
 
-    prepared = [case.prepare(baseline) for case in group]
-    return baseline.logits(torch.stack([x for x in prepared if isinstance(x, torch.Tensor)]))
+    names = tuple(case.name for case in group)
+    if names not in baseline.remembered:
+        prepared = [case.prepare(baseline) for case in group]
+        stacked = torch.stack([x for x in prepared if isinstance(x, torch.Tensor)])
+        baseline.remembered[names] = baseline.logits(stacked)
+    return baseline.remembered[names]
 
 
 def _groups(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:

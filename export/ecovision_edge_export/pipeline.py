@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib.metadata
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnx
 
 from ecovision_edge._fields import JsonValue
-from ecovision_edge._version import __version__
-from ecovision_edge.backends import BackendOptions
-from ecovision_edge.backends.onnx import OnnxBackend
-from ecovision_edge.bundle import MANIFEST_NAME
-from ecovision_edge.classifier import Classifier
 from ecovision_edge.contract import METADATA_KEY, Contract
-from ecovision_edge.device import KERNEL_FEATURES, read_cpu
-from ecovision_edge.drawn import draw_frame
+from ecovision_edge.device import read_cpu
 from ecovision_edge.errors import ExportError
-from ecovision_edge.golden import Golden
-from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest, Precision
-from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.manifest import Manifest
+from ecovision_edge_export.assemble import assemble
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.calibrate import CalibrationTable
-from ecovision_edge_export.card import write_card
-from ecovision_edge_export.checkpoint import REFERENCE, Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.gate import pass_gate
 from ecovision_edge_export.int8 import (
+    Recipes,
     compare_speed,
     describe,
     find_recipes,
-    noun_of,
     quantize_by,
     recipe_json,
     resolve_target,
 )
+from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions, make_contract
-from ecovision_edge_export.parity import GateClosedError, Parity, budget_for, measure_parity
+from ecovision_edge_export.parity import GateClosedError, Parity
+from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.write import check_target, write_folder
 
 __all__ = ["ExportResult", "export_bundle", "prepare_graph"]
 
-GOLDEN_VECTORS = 4
-FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical inputs
 VERIFIER = (sys.executable, "-m", "ecovision_edge", "verify")
 VERIFY_SECONDS = 300
-
-_LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +64,6 @@ class ExportResult:
             "provenance": dict(self.manifest.provenance),
             **self.transcript,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A finished model file and how it was made; gate and golden vectors run `judged`: see `exact`."""
-
-    precision: Precision
-    data: bytes
-    judged: bytes
-    recipe: dict[str, JsonValue]
-
-    @property
-    def name(self) -> str:
-        return f"{self.precision}-onnx"
 
 
 def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None = None) -> ExportResult:
@@ -119,60 +91,129 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     for warning in _doubts(options, checkpoint, contract, val):
         script.warn(warning)
     graph = prepare_graph(checkpoint, contract, script)
-    made = []
-    if "fp32" in options.precisions:
-        fp32 = finish(graph, contract)
-        made.append(_Made("fp32", fp32, fp32, {}))
-    table: CalibrationTable | None = None
-    if "int8" in options.precisions:
-        made, parity, table = _int8_that_passes(
-            options, checkpoint, contract, graph, made, calib, val, script
-        )
-    else:
-        parity = _gate(options, checkpoint, contract, made, val, script)
-    manifest, files = _assemble(options, contract, made, parity, table, val)
+    target = resolve_target(options.target)
+    recipes = find_recipes(options, contract, graph, calib, target, script) if options.int8 else None
+    work = _Work(options, contract, graph, target, recipes, TorchBaseline(checkpoint, contract), val, script)
+    made: list[Made] = []
+    parity: list[Parity] = []
+    for format, make in (("onnx", _make_onnx), ("tflite", _make_tflite)):
+        if format in options.formats:
+            more, measured = make(work)
+            made += more
+            parity += measured
+    table = recipes.tables[0] if recipes is not None else None
+    manifest, files = assemble(options, contract, made, tuple(parity), table, val)
     with script.stage("write"):
         write_folder(out, files, _verify)
         total = sum(map(len, files.values()))
         script.figure(f"{out.name}, {len(files)} files, {total / 1e6:.1f} MB, verified")
-    return ExportResult(out, manifest, parity, script.to_json())
+    return ExportResult(out, manifest, tuple(parity), script.to_json())
 
 
-def _int8_that_passes(
-    options: ExportOptions,
-    checkpoint: Checkpoint,
-    contract: Contract,
-    graph: onnx.ModelProto,
-    fp32: list[_Made],
-    calib: PhotographSet | None,
-    val: PhotographSet | None,
-    script: Transcript,
-) -> tuple[list[_Made], tuple[Parity, ...], CalibrationTable]:
-    """All artifacts and their parity; int8 by the first recipe that the gate lets through."""
-    target = resolve_target(options.target)
-    recipes = find_recipes(options, contract, graph, calib, target, script)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What both formats are made of."""
+
+    options: ExportOptions
+    contract: Contract
+    graph: onnx.ModelProto
+    target: Target
+    recipes: Recipes | None
+    baseline: TorchBaseline
+    val: PhotographSet | None
+    script: Transcript
+
+    def gate(self, *made: Made) -> tuple[Parity, ...]:
+        return pass_gate(self.options, self.baseline, made, self.val, self.script)
+
+
+def _make_onnx(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
+    """The ONNX artifacts and their parity; int8 by the first recipe that the gate lets through."""
+    contract, script = work.contract, work.script
+    fp32 = Made("fp32", "onnx", finish(work.graph, contract))
+    kept = [fp32] if "fp32" in work.options.precisions else []
+    if work.recipes is None:
+        return kept, work.gate(*kept)
     if read_cpu().u8s8_saturates is not False:
         script.warn(
             "this CPU may clip int8 sums (no VNNI): parity and golden vectors are those of exact sums, "
             "as Arm and x86 with VNNI give"
         )
-    for number, proposed in enumerate(recipes, 1):
+    for number, proposed in enumerate(work.recipes, 1):
         with script.stage("quantize"):
-            int8, table, layers = quantize_by(graph, proposed, recipes.inputs)
-            recipe = recipe_json(table, target, layers)
-            made = [*fp32, _Made("int8", finish(int8.model, contract), finish(int8.judged, contract), recipe)]
-            script.figure(describe(table, target))
+            int8, table, layers = quantize_by(work.graph, proposed, work.recipes.inputs)
+            recipe = recipe_json(table, work.target, layers)
+            made = Made("int8", "onnx", finish(int8.model, contract), recipe, finish(int8.judged, contract))
+            script.figure(describe(table, work.target))
         try:
-            parity = _gate(options, checkpoint, contract, made, val, script)
+            parity = work.gate(*kept, made)
         except GateClosedError as e:
-            if number == len(recipes) or any(not p.ok for p in e.parity if p.artifact != "int8-onnx"):
+            if number == len(work.recipes) or not _only_int8_failed(e):
                 raise
-            why = "; ".join(f for p in e.parity for f in p.failures())
-            script.warn(f"blocks {table.recipe.fp32_text} in fp32 are not enough ({why}); the next recipe")
+            script.warn(_next_recipe(e, table.recipe.fp32_text))
             continue
-        compare_speed(finish(graph, contract), made[-1].data, contract, target, script)
-        return made, parity, table
+        compare_speed(fp32, made, contract, work.target, script)
+        return [*kept, made], parity
     raise AssertionError  # the loop returns or raises
+
+
+def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
+    """The TFLite artifacts and their parity; int8 by the first recipe that the gate lets through."""
+    from ecovision_edge_export.tflite.choose import open_once, tflite_recipe, tflite_trials
+    from ecovision_edge_export.tflite.convert import convert
+    from ecovision_edge_export.tflite.flatbuffer import finish as finish_tflite
+
+    options, contract, script = work.options, work.contract, work.script
+    with script.stage("convert"):
+        fp32 = Made("fp32", "tflite", finish_tflite(convert(work.graph, contract), contract))
+        open_once(fp32.data)
+        script.figure(f"fp32 .tflite, {len(fp32.data) / 1e6:.1f} MB, opened and run once")
+    kept = [fp32] if "fp32" in options.precisions else []
+    if work.recipes is None:
+        return kept, work.gate(*kept)
+    table = work.recipes.tables[0]
+    trials = tflite_trials(
+        work.graph,
+        table,
+        contract,
+        work.recipes.inputs,
+        target=work.target,
+        agree=options.agree / 100,
+        fp32_blocks=options.fp32_blocks if work.recipes.searched else table.recipe.fp32_blocks,
+        progress=lambda done, total: script.progress("quantize", done, total),
+    )
+    closed: GateClosedError | None = None
+    while True:
+        with script.stage("quantize"):
+            trial = next(trials, None)
+            if trial is not None:
+                made = Made("int8", "tflite", trial.data, tflite_recipe(trial, table, work.target))
+                script.figure(
+                    f"int8 .tflite for {work.target}, {len(trial.data) / 1e6:.1f} MB, blocks "
+                    f"{trial.recipe.fp32_text} in fp32: SQNR {trial.fidelity.sqnr_db:.1f} dB"
+                )
+            elif closed is not None:
+                raise closed
+        assert trial is not None
+        try:
+            parity = work.gate(*kept, made)
+        except GateClosedError as e:
+            if not _only_int8_failed(e):
+                raise
+            closed = e
+            script.warn(_next_recipe(e, trial.recipe.fp32_text))
+            continue
+        compare_speed(fp32, made, contract, work.target, script)
+        return [*kept, made], parity
+
+
+def _only_int8_failed(error: GateClosedError) -> bool:
+    return all(p.ok or p.artifact.startswith("int8") for p in error.parity)
+
+
+def _next_recipe(error: GateClosedError, blocks: str) -> str:
+    why = "; ".join(f for p in error.parity for f in p.failures())
+    return f"blocks {blocks} in fp32 are not enough ({why}); the next recipe"
 
 
 def _doubts(
@@ -185,7 +226,9 @@ def _doubts(
         yield "the checkpoint says no labels; those of EcoVision are taken for its ten classes"
     if val is not None and not val.labelled:
         yield "--val has no folder a class: agreement is judged, accuracy is not"
-    if options.calib is not None and "int8" not in options.precisions:
+    if val is None:
+        yield "no --val: parity is measured on drawn frames, which is weak evidence; the manifest says so"
+    if options.calib is not None and not options.int8:
         yield "--calib is for int8 alone, and not used"
 
 
@@ -214,107 +257,6 @@ def finish(model: onnx.ModelProto, contract: Contract) -> bytes:
     return data
 
 
-def _gate(
-    options: ExportOptions,
-    checkpoint: Checkpoint,
-    contract: Contract,
-    made: list[_Made],
-    val: PhotographSet | None,
-    script: Transcript,
-) -> tuple[Parity, ...]:
-    """Measure parity; let through only what meets its budget, or what was waived."""
-    if val is None:
-        script.warn(
-            "no --val: parity is measured on drawn frames, which is weak evidence; the manifest says so"
-        )
-    with script.stage("parity"):
-        artifacts = {
-            m.name: (
-                Classifier(OnnxBackend(m.judged, BackendOptions(threads=1)), artifact=m.name),
-                budget_for(m.precision, agree=options.agree, max_drop=options.max_drop),
-            )
-            for m in made
-        }
-        parity = measure_parity(
-            TorchBaseline(checkpoint, contract),
-            artifacts,
-            val,
-            lambda done, total: script.progress("parity", done, total),
-        )
-        script.figure(
-            ", ".join(f"{p.artifact} agrees on {100 * p.agreement:.2f} %" for p in parity)
-            + f" of {parity[0].judged} {noun_of(parity[0].evidence)}"
-        )
-        failures = [f"{p.artifact} {failure}" for p in parity for failure in p.failures()]
-        if failures and not options.allow_parity_failure:
-            flips = [f.image for p in parity if not p.ok for f in p.flips]
-            raise GateClosedError(
-                "parity failed, nothing was written",
-                parity,
-                script.to_json(),
-                found="; ".join(failures) + (f"; flipped: {', '.join(flips[:8])}" if flips else ""),
-                fix=_advice(parity),
-            )
-    for failure in failures:
-        script.warn(f"waived by --allow-parity-failure: {failure}")
-    return parity
-
-
-def _assemble(
-    options: ExportOptions,
-    contract: Contract,
-    made: list[_Made],
-    parity: tuple[Parity, ...],
-    table: CalibrationTable | None,
-    val: PhotographSet | None,
-) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest, and every file of the bundle by name."""
-    inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
-    # One thread: the device's self-test must not depend on how sums were split here.
-    backends = {m.name: OnnxBackend(m.judged, BackendOptions(threads=1)) for m in made}
-    logits = {
-        name: np.concatenate([backend.run(inputs[i : i + 1]) for i in range(len(inputs))])
-        for name, backend in backends.items()
-    }
-    golden = Golden(inputs, logits).dumps()
-    files = {"golden.npz": golden}
-    entries = []
-    for m, p in zip(made, parity, strict=True):
-        file = f"model.{m.precision}.onnx"
-        files[file] = m.data
-        entries.append(
-            ArtifactEntry(
-                _entry(file, m.data),
-                "onnx",
-                m.precision,
-                _golden_tolerance(p),
-                OPSET,
-                recipe=m.recipe,
-                parity=p.summary(),
-            )
-        )
-    provenance: dict[str, JsonValue] = {
-        "ecovision_edge": __version__,
-        "versions": {name: importlib.metadata.version(name) for name in _LIBRARIES},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpu_features": [*sorted(read_cpu().features & KERNEL_FEATURES)],
-        "seed": options.seed,
-        "calibration": _calibration_json(table),
-        "validation": {
-            "evidence": parity[0].evidence,
-            "images": parity[0].images,
-            "digest": val.digest() if val is not None else None,
-        },
-        "parity_waived": any(not p.ok for p in parity),
-    }
-    name = options.name or (REFERENCE if options.weights == REFERENCE else Path(contract.weights.source).stem)
-    manifest = Manifest(name, contract, tuple(entries), _entry("golden.npz", golden), provenance)
-    files[MANIFEST_NAME] = manifest.dumps()
-    files["MODEL_CARD.md"] = write_card(manifest, parity).encode()
-    return manifest, files
-
-
 def _verify(folder: Path) -> None:
     """Verify the new bundle in a process of its own: a model that crashes its engine kills only that."""
     command = [*VERIFIER, str(folder)]
@@ -336,29 +278,3 @@ def _verify(folder: Path) -> None:
         found=found,
         fix="export again; where it is int8 that fails, choose --precision fp32",
     )
-
-
-def _entry(file: str, data: bytes) -> FileEntry:
-    return FileEntry(file, hashlib.sha256(data).hexdigest(), len(data))
-
-
-def _calibration_json(table: CalibrationTable | None) -> JsonValue:
-    if table is None:
-        return None
-    return {"evidence": table.evidence, "images": table.images, "digest": table.digest}
-
-
-def _advice(parity: tuple[Parity, ...]) -> str:
-    """What to do about a closed gate."""
-    ways = ["look at the flips (--json has all)"] if any(p.flips for p in parity) else []
-    if any(not p.ok and p.judged and p.artifact.startswith("int8") for p in parity):
-        ways += ["give more --calib photographs", "raise --fp32-blocks", "ship fp32 alone (--precision fp32)"]
-    return ", ".join([*ways, "or waive it with --allow-parity-failure"])
-
-
-def _golden_tolerance(parity: Parity) -> float:
-    """How far a device's logits may be from the golden ones: as far as this artifact's are from PyTorch's.
-
-    For fp32 that is its budget.
-    """
-    return parity.budget.max_dlogit or max(FP32_TOLERANCE, float(f"{parity.max_dlogit:.2g}"))

@@ -8,11 +8,13 @@ Rule, exact in fp32 up to rounding:
 
 1. HardSwish(x) = x * clip(x + 3, 0, 6) / 6 becomes Mul(x, Clip(Add(x, 3), 0, 6)): a tensor 6 times as large.
 2. HardSigmoid(x) with alpha 1/6 and beta 1/2 is clip(x + 3, 0, 6) / 6, and becomes Clip(Add(x, 3), 0, 6): 6
-   times as large as well. 3. A tensor that is f times as large makes those that follow it so: through
-   ReduceMean, Reshape, Flatten and Relu f times, through a product of two tensors by both their factors. 4. A
-   convolution or matrix product with constant weights takes the factor back: its weights are divided by f. 5.
-   Where the factor would reach anything else, an addition of a residual or the graph's output, the node is
-   left as it is.
+   times as large as well.
+3. A tensor that is f times as large makes those that follow it so: through ReduceMean, Reshape, Flatten and
+   Relu f times, through a product of two tensors by both their factors.
+4. A convolution or matrix product with constant weights takes the factor back: its weights are divided by f.
+5. With `residuals`, an addition takes the factor if its other side is a convolution that nobody else reads:
+   that one's weights and bias are multiplied by f, and the sum is f times as large.
+6. Where the factor would reach anything else, the graph's output for one, the node is left as it is.
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ THREE = "hard_swish.3"
 
 
 def integer_hard_swish(
-    model: onnx.ModelProto, keep: Collection[str] = ()
+    model: onnx.ModelProto, keep: Collection[str] = (), *, residuals: bool = False
 ) -> tuple[onnx.ModelProto, dict[str, float]]:
     """Apply the rule of this module to each HardSwish and HardSigmoid.
 
@@ -44,6 +46,7 @@ def integer_hard_swish(
         model: fp32, nodes in topological order.
         keep: Names of nodes that stay as they are: those that stay fp32, where engines fuse HardSwish into
             the convolution before it.
+        residuals: Whether rule 5 is applied.
 
     Returns:
         The graph; and by name, how many times as large each tensor is that was there before. New tensors are
@@ -53,7 +56,7 @@ def integer_hard_swish(
     chosen = {
         node.output[0]
         for node in g.model.graph.node
-        if node.name not in keep and _is_ours(node) and _is_absorbed(g, node.output[0])
+        if node.name not in keep and _is_ours(node) and _is_absorbed(g, node.output[0], residuals)
     }
     for name, value in ((THREE, 3.0), ("hard_swish.0", 0.0), ("hard_swish.6", 6.0)):
         if chosen:
@@ -62,7 +65,11 @@ def integer_hard_swish(
     nodes: list[onnx.NodeProto] = []
     for node in g.model.graph.node:
         factor = float(np.prod([factors.get(i, 1.0) for i in g.data(node)]))
-        if node.op_type in _LINEAR and factor != 1.0:
+        if node.op_type == "Add" and factor != 1.0:
+            (other,) = (i for i in node.input if i not in factors)
+            _multiply(g, g.maker[other], factor)
+            factors[other] = factors[node.output[0]] = factor
+        elif node.op_type in _LINEAR and factor != 1.0:
             weight = g.own(node, 1)
             g.put(weight, g.array(weight).astype(np.float64) / factor)
         elif factor != 1.0:
@@ -84,7 +91,27 @@ def _is_ours(node: onnx.NodeProto) -> bool:
     return abs(alpha - 1 / 6) < 1e-6 and abs(beta - 0.5) < 1e-6
 
 
-def _is_absorbed(g: Graph, name: str) -> bool:
+def _multiply(g: Graph, conv: onnx.NodeProto, factor: float) -> None:
+    """Make a convolution's output `factor` times as large."""
+    for place in range(1, len(conv.input)):
+        constant = g.own(conv, place)
+        g.put(constant, g.array(constant).astype(np.float64) * factor)
+
+
+def _takes_residual(g: Graph, add: onnx.NodeProto, name: str) -> bool:
+    """Whether rule 5 holds of an addition that reads `name`."""
+    others = [i for i in add.input if i != name]
+    if len(others) != 1 or others[0] not in g.maker or others[0] in g.outputs:
+        return False
+    conv = g.maker[others[0]]
+    return (
+        conv.op_type == "Conv"
+        and len(g.users[others[0]]) == 1
+        and all(i in g.constants for i in conv.input[1:])
+    )
+
+
+def _is_absorbed(g: Graph, name: str, residuals: bool) -> bool:
     """Whether a factor on this tensor reaches constant weights on every path, and nothing else."""
     if name in g.outputs or not g.users[name]:
         return False
@@ -92,10 +119,13 @@ def _is_absorbed(g: Graph, name: str) -> bool:
         if user.op_type in _LINEAR:
             if user.input[0] != name or user.input[1] not in g.constants or not _plain_gemm(user):
                 return False
-        elif user.op_type == "Mul" and len(set(g.data(user))) == 2:
-            if not _is_absorbed(g, user.output[0]):
-                return False
-        elif user.op_type not in _PASSES or not _is_absorbed(g, user.output[0]):
+            continue
+        passes = (
+            user.op_type in _PASSES
+            or (user.op_type == "Mul" and len(set(g.data(user))) == 2)
+            or (residuals and user.op_type == "Add" and _takes_residual(g, user, name))
+        )
+        if not passes or not _is_absorbed(g, user.output[0], residuals):
             return False
     return True
 

@@ -1,0 +1,110 @@
+"""The manifest, the golden vectors and all other files of a bundle."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge._version import __version__
+from ecovision_edge.bundle import MANIFEST_NAME
+from ecovision_edge.contract import Contract
+from ecovision_edge.device import KERNEL_FEATURES, read_cpu
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.golden import Golden
+from ecovision_edge.manifest import ArtifactEntry, FileEntry, Format, Manifest
+from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge_export.calibrate import CalibrationTable
+from ecovision_edge_export.card import write_card
+from ecovision_edge_export.checkpoint import REFERENCE
+from ecovision_edge_export.dataset import PhotographSet
+from ecovision_edge_export.made import Made
+from ecovision_edge_export.options import ExportOptions
+from ecovision_edge_export.parity import Parity
+
+__all__ = ["assemble"]
+
+GOLDEN_VECTORS = 4
+FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical inputs
+
+_EVERY = ("torch", "torchvision", "onnx", "onnxscript", "onnxsim", "onnxruntime", "numpy", "pillow")
+_LIBRARIES: dict[Format, tuple[str, ...]] = {
+    "onnx": _EVERY,
+    "tflite": (*_EVERY, "litert-torch", "ai-edge-quantizer", "ai-edge-litert"),
+}
+
+
+def assemble(
+    options: ExportOptions,
+    contract: Contract,
+    made: Sequence[Made],
+    parity: tuple[Parity, ...],
+    table: CalibrationTable | None,
+    val: PhotographSet | None,
+) -> tuple[Manifest, dict[str, bytes]]:
+    """The manifest, and every file of the bundle by name."""
+    inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
+    backends = {m.name: m.backend() for m in made}
+    logits = {
+        name: np.concatenate([backend.run(inputs[i : i + 1]) for i in range(len(inputs))])
+        for name, backend in backends.items()
+    }
+    golden = Golden(inputs, logits).dumps()
+    files = {"golden.npz": golden}
+    entries = []
+    for m, p in zip(made, parity, strict=True):
+        files[m.file] = m.data
+        entries.append(
+            ArtifactEntry(
+                _entry(m.file, m.data),
+                m.format,
+                m.precision,
+                _golden_tolerance(p),
+                m.opset,
+                recipe=m.recipe,
+                parity=p.summary(),
+            )
+        )
+    provenance: dict[str, JsonValue] = {
+        "ecovision_edge": __version__,
+        "versions": {name: importlib.metadata.version(name) for m in made for name in _LIBRARIES[m.format]},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu_features": [*sorted(read_cpu().features & KERNEL_FEATURES)],
+        "seed": options.seed,
+        "calibration": _calibration_json(table),
+        "validation": {
+            "evidence": parity[0].evidence,
+            "images": parity[0].images,
+            "digest": val.digest() if val is not None else None,
+        },
+        "parity_waived": any(not p.ok for p in parity),
+    }
+    name = options.name or (REFERENCE if options.weights == REFERENCE else Path(contract.weights.source).stem)
+    manifest = Manifest(name, contract, tuple(entries), _entry("golden.npz", golden), provenance)
+    files[MANIFEST_NAME] = manifest.dumps()
+    files["MODEL_CARD.md"] = write_card(manifest, parity).encode()
+    return manifest, files
+
+
+def _entry(file: str, data: bytes) -> FileEntry:
+    return FileEntry(file, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def _calibration_json(table: CalibrationTable | None) -> JsonValue:
+    if table is None:
+        return None
+    return {"evidence": table.evidence, "images": table.images, "digest": table.digest}
+
+
+def _golden_tolerance(parity: Parity) -> float:
+    """How far a device's logits may be from the golden ones: as far as this artifact's are from PyTorch's.
+
+    For fp32 that is its budget.
+    """
+    return parity.budget.max_dlogit or max(FP32_TOLERANCE, float(f"{parity.max_dlogit:.2g}"))

@@ -1,0 +1,189 @@
+"""Which blocks of the int8 .tflite model stay fp32: the cheapest on the target that is good enough.
+
+How numbers are found, ranges and equalization and biases, is what the search for ONNX chose on the same
+photographs. What remains is how many leading blocks stay fp32, and in what order to try is known: the network
+is always the same. Measured with LiteRT 2.3 on the reference, of its fp32 model:
+
+| leading blocks in fp32 | none | 0 | 0-1 | 0-2 |
+|---|---|---|---|---|
+| instructions, cortex-a76 | 0.44 | 0.46 | 0.47 | |
+| instructions, cortex-a72 | 0.90 | 0.88 | 0.87 | |
+| time, x86 with AVX2 | 1.07 | 1.01 | 1.01 | 1.02 |
+
+So with dot products int8 is cheapest everywhere, and without them nearly as dear as fp32 at the beginning,
+where tensors are large and channels few. x86 with VNNI, not measured, is taken to be like dot products.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge.backends import BackendOptions
+from ecovision_edge.backends.litert import LiteRtBackend
+from ecovision_edge.contract import Contract
+from ecovision_edge.errors import ExportError
+from ecovision_edge_export.calibrate import CalibrationTable, NetworkInput
+from ecovision_edge_export.fidelity import Fidelity, fidelity, logits_of
+from ecovision_edge_export.recipe import Recipe
+from ecovision_edge_export.targets import Target
+from ecovision_edge_export.tflite.quantize import quantize_tflite
+
+__all__ = ["TfliteTrial", "open_once", "tflite_recipe", "tflite_trials"]
+
+ORDER: dict[Target, tuple[int, ...]] = {
+    "x86-vnni": (-1, 0, 1, 2, 3),
+    "x86": (1, 2, 3),
+    "arm64": (1, 2, 3),
+    "arm64-dotprod": (-1, 0, 1, 2, 3),
+}
+"""Leading blocks in fp32, as `Recipe.fp32_blocks` counts them; the cheapest first."""
+
+OPEN_SECONDS = 120
+OPENER = """
+import sys
+from ecovision_edge.backends import BackendOptions
+from ecovision_edge.backends.litert import LiteRtBackend
+import numpy
+with open(sys.argv[1], "rb") as file:
+    backend = LiteRtBackend(file.read(), BackendOptions(threads=1))
+spec = backend.contract.input
+backend.run(numpy.zeros(spec.shape(1), spec.dtype))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class TfliteTrial:
+    """One int8 model: its recipe, its bytes, how near to fp32 it is, and all rows tried up to it."""
+
+    recipe: Recipe
+    data: bytes
+    fidelity: Fidelity
+    tried: tuple[JsonValue, ...]
+
+
+def tflite_trials(
+    model: onnx.ModelProto,
+    table: CalibrationTable,
+    contract: Contract,
+    inputs: Sequence[NetworkInput],
+    *,
+    target: Target,
+    agree: float,
+    fp32_blocks: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[TfliteTrial]:
+    """Models good enough on `inputs`, the cheapest first; where none is, the most faithful one.
+
+    Each is made only when it is asked for, and was opened and run once in a process of its own.
+
+    Args:
+        model: The fp32 graph.
+        table: Its ranges and the recipe that was found.
+        contract: Of the bundle.
+        inputs: Network inputs that set no range, at least one.
+        target: Whose order of costs is followed.
+        agree: Least agreement with fp32, 0 to 1, counted and expected (see `fidelity`).
+        fp32_blocks: The only number to try; None tries those of the target.
+        progress: Called with the models made and the most that may be.
+
+    Raises:
+        ExportError: a tool failed, or LiteRT cannot open what it made.
+        MissingDependencyError: the extra `litert-export` is not installed.
+    """
+    order = ORDER[target] if fp32_blocks is None else (fp32_blocks,)
+    expected = logits_of(model, inputs)
+    rows: list[JsonValue] = []
+    made: list[TfliteTrial] = []
+    given = False
+    for number, blocks in enumerate(order, 1):
+        recipe = dataclasses.replace(
+            table.recipe, fp32_blocks=blocks, fp32_also=(), headroom=False, signed=False
+        )
+        data = quantize_tflite(model, table, recipe, contract, inputs)
+        open_once(data)
+        found = fidelity(_logits(data, inputs), expected)
+        rows.append(
+            {
+                "stage": "leading blocks",
+                "what": f"fp32: {recipe.fp32_text}",
+                "fp32_blocks": recipe.fp32_text,
+                "sqnr_db": round(found.sqnr_db, 1),
+                "agreement": round(found.agreement, 4),
+                "expected_agreement": round(found.expected_agreement, 4),
+            }
+        )
+        made.append(TfliteTrial(recipe, data, found, tuple(rows)))
+        progress(number, len(order))
+        if min(found.agreement, found.expected_agreement) >= agree:
+            given = True
+            yield made[-1]
+    if not given:
+        best = max(made, key=lambda t: t.fidelity.sqnr_db)
+        yield dataclasses.replace(best, tried=tuple(rows))
+
+
+def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, target: Target) -> dict[str, JsonValue]:
+    """What the manifest says of the artifact: recipe, and the rows that were tried."""
+    recipe = trial.recipe
+    return {
+        "format": "static int8",
+        "target": target,
+        "activations": "int8 per tensor",
+        "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
+        "ranges": recipe.ranges,
+        "equalized": len(table.scales),
+        "folded_excitations": [*table.silent],
+        "biases_corrected": recipe.bias_corrected,
+        "fp32_blocks": f"{recipe.fp32_text}, last layer",
+        "chosen_because": "the first within the agreement asked for, in the order of costs on the "
+        "target, that the parity gate let through",
+        "tried": [*trial.tried],
+    }
+
+
+def open_once(data: bytes) -> None:
+    """Open and run a finished .tflite file in a process of its own, which alone dies if LiteRT does.
+
+    Raises:
+        ExportError: it could not.
+    """
+    with tempfile.TemporaryDirectory(prefix="ecovision-edge-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(data)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", OPENER, str(path)],
+                capture_output=True,
+                text=True,
+                timeout=OPEN_SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            found = f"no end after {OPEN_SECONDS} s"
+        else:
+            if done.returncode == 0:
+                return
+            last = (done.stderr.strip().splitlines() or ["nothing was said"])[-1]
+            found = f"signal {-done.returncode}" if done.returncode < 0 else last[:300]
+    raise ExportError(
+        "LiteRT cannot run the model",
+        expected="that it opens and runs",
+        found=found,
+        fix="choose --formats onnx, and report this checkpoint",
+    )
+
+
+def _logits(data: bytes, inputs: Sequence[NetworkInput]) -> npt.NDArray[np.float32]:
+    backend = LiteRtBackend(data, BackendOptions(threads=1))
+    return np.concatenate([backend.run(x) for x in inputs])

@@ -1,0 +1,496 @@
+"""TFLite: the same network, one XNNPACK partition in int8, and no scale that XNNPACK cannot take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from ecovision_edge.backends import BackendOptions
+from ecovision_edge.backends.litert import LiteRtBackend
+from ecovision_edge.bundle import Bundle
+from ecovision_edge.classifier import Classifier
+from ecovision_edge.cli import main
+from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import ExportError, OptionError
+from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge_export.calibrate import (
+    REFERENCE_CALIBRATION,
+    CalibrationTable,
+    measure,
+    onnx_session,
+)
+from ecovision_edge_export.checkpoint import Checkpoint, build_model
+from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.pipeline import export_bundle
+from ecovision_edge_export.quantize import blocks_of
+from ecovision_edge_export.recipe import Recipe
+from ecovision_edge_export.rewrites.hard_swish import integer_hard_swish
+from ecovision_edge_export.targets import TARGETS
+from ecovision_edge_export.tflite import choose, convert, quantize
+from ecovision_edge_export.tflite.choose import ORDER, open_once, tflite_trials
+from ecovision_edge_export.tflite.flatbuffer import (
+    constant,
+    finish,
+    operator_name,
+    read_model,
+    schema,
+    write_model,
+)
+from ecovision_edge_export.tflite.network import Network
+from ecovision_edge_export.tflite.quantize import quantize_tflite
+from ecovision_edge_export.tflite.scales import check_scales, fit_ranges
+from ecovision_edge_export.trace import simplify, trace
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+INT8 = Recipe(fp32_blocks=1)
+"""What the reference is given."""
+
+
+@pytest.fixture(scope="module")
+def inputs(contract: Contract) -> list[np.ndarray]:
+    """Network inputs."""
+    return [Preprocessor(contract).prepare(draw_frame(seed)) for seed in range(4)]
+
+
+@pytest.fixture(scope="module")
+def recorded() -> CalibrationTable:
+    """The ranges that were recorded with the reference."""
+    return CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded")
+
+
+@pytest.fixture(scope="module")
+def raw(graph: onnx.ModelProto, contract: Contract) -> bytes:
+    """The reference's fp32 model as it is converted."""
+    return convert.convert(graph, contract)
+
+
+@pytest.fixture(scope="module")
+def fp32(raw: bytes, contract: Contract) -> bytes:
+    """Finished."""
+    return finish(raw, contract)
+
+
+@pytest.fixture(scope="module")
+def int8(
+    graph: onnx.ModelProto, contract: Contract, recorded: CalibrationTable, inputs: list[np.ndarray]
+) -> bytes:
+    """Its finished int8 model."""
+    return quantize_tflite(graph, recorded, INT8, contract, inputs)
+
+
+@pytest.fixture(scope="module")
+def all_int8(
+    graph: onnx.ModelProto, contract: Contract, recorded: CalibrationTable, inputs: list[np.ndarray]
+) -> bytes:
+    """With no block in fp32, not even the stem."""
+    return quantize_tflite(graph, recorded, dataclasses.replace(INT8, fp32_blocks=-1), contract, inputs)
+
+
+def logits(data: bytes, inputs: list[np.ndarray]) -> np.ndarray:
+    """What the runtime gives, `(n, classes)`."""
+    backend = LiteRtBackend(data, BackendOptions(threads=1))
+    return np.concatenate([backend.run(x) for x in inputs])
+
+
+def expected(graph: onnx.ModelProto, inputs: list[np.ndarray]) -> np.ndarray:
+    """What onnxruntime gives of the graph."""
+    session = onnx_session(graph)
+    return np.concatenate([session.run(None, {session.get_inputs()[0].name: x})[0] for x in inputs])
+
+
+def partitions(data: bytes) -> tuple[int, list[str]]:
+    """How many XNNPACK partitions a model has, and which operators are in none."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=data, num_threads=1)
+    interpreter.allocate_tensors()
+    ops = interpreter._get_ops_details()
+    delegated = [op for op in ops if op["op_name"] == "DELEGATE"]
+    model = read_model(data)
+    taken = {int(t) for op in delegated for t in op["inputs"]}
+    outside = [
+        operator_name(model, op) for op in model.subgraphs[0].operators if {*map(int, op.outputs)} & taken
+    ]
+    return len(delegated), outside
+
+
+def kinds(data: bytes) -> Counter[str]:
+    """How many operators of each kind."""
+    model = read_model(data)
+    return Counter(operator_name(model, op) for op in model.subgraphs[0].operators)
+
+
+def test_fp32_is_the_same_network(fp32: bytes, graph: onnx.ModelProto, inputs: list[np.ndarray]) -> None:
+    """To 1e-4 of a logit, from the same bytes of pixels."""
+    assert np.abs(logits(fp32, inputs) - expected(graph, inputs)).max() < 1e-4
+
+
+@pytest.mark.parametrize(("form", "size"), [("uint8-nhwc", (97, 130)), ("float32-nchw", (96, 64))])
+def test_the_module_is_the_graph_for_any_input(
+    form: str, size: tuple[int, int], reference: Checkpoint
+) -> None:
+    """Borders of mean pixels are exact where rows are odd, and where there are none on one side."""
+    options = ExportOptions(weights="reference", input_form=form, size=size)  # type: ignore[arg-type]
+    contract = make_contract(options, reference)
+    graph = fold_preprocessing(simplify(trace(build_model(reference), *size)), contract)
+    x = Preprocessor(contract).prepare(draw_frame(3))
+    with torch.no_grad():
+        found = Network(graph, *size)(torch.from_numpy(x.astype(np.float32))).numpy()
+    wanted = expected(graph, [x])
+    assert np.abs(found - wanted).max() < 1e-4 * np.abs(wanted).max()
+
+
+def test_a_node_without_a_rule_is_refused(graph: onnx.ModelProto) -> None:
+    """And named."""
+    strange = onnx.ModelProto()
+    strange.CopyFrom(graph)
+    next(n for n in strange.graph.node if n.op_type == "Relu").op_type = "Sigmoid"
+    with pytest.raises(ExportError, match=r"cannot convert node .* found Sigmoid"):
+        Network(strange, 224, 224)
+
+
+def test_no_tensor_is_turned(fp32: bytes, int8: bytes, all_int8: bytes) -> None:
+    """The converter finds channels last everywhere: no transposition, no reshape."""
+    for data in (fp32, int8, all_int8):
+        assert not {"TRANSPOSE", "RESHAPE", "SUB", "CAST"} & kinds(data).keys()
+    assert kinds(fp32)["HARD_SWISH"] == 21
+
+
+def test_int8_is_one_partition(int8: bytes, all_int8: bytes, fp32: bytes) -> None:
+    """Nothing of it is left to slow kernels.
+
+    But where the stem is int8, pixels become int8 before the partition: XNNPACK turns no uint8 into int8.
+    """
+    assert partitions(int8) == (1, [])
+    assert partitions(all_int8) == (1, ["QUANTIZE"])
+    assert partitions(fp32) == (1, [])
+
+
+def test_what_is_int8_and_what_is_not(int8: bytes, all_int8: bytes) -> None:
+    """All of it is, but for the last layer, and the leading blocks that were asked for."""
+
+    def floats(data: bytes) -> list[str]:
+        model = read_model(data)
+        graph = model.subgraphs[0]
+        return [
+            operator_name(model, op)
+            for op in graph.operators
+            if graph.tensors[op.outputs[0]].type == schema().TensorType.FLOAT32
+        ]
+
+    assert floats(all_int8) == ["DEQUANTIZE", "FULLY_CONNECTED"]
+    stem_and_block = ["DEQUANTIZE", "CONV_2D", "HARD_SWISH", "DEPTHWISE_CONV_2D", "CONV_2D", "ADD"]
+    assert floats(int8) == [*stem_and_block, "DEQUANTIZE", "FULLY_CONNECTED"]
+    assert kinds(int8)["HARD_SWISH"] == 1
+    assert kinds(all_int8)["HARD_SWISH"] == 0
+
+
+def test_input_and_contract(int8: bytes, all_int8: bytes, fp32: bytes, contract: Contract) -> None:
+    """Pixels come in as uint8, and are their own integers; the contract is in the metadata."""
+    for data in (int8, all_int8, fp32):
+        model = read_model(data)
+        graph = model.subgraphs[0]
+        taken = graph.tensors[graph.inputs[0]]
+        assert taken.type == schema().TensorType.UINT8
+        assert (list(taken.quantization.scale), list(taken.quantization.zeroPoint)) == ([1.0], [0])
+        assert taken.name == contract.input.name.encode()
+        (entry,) = [m for m in model.metadata if m.name == METADATA_KEY.encode()]
+        assert Contract.loads(bytes(model.buffers[entry.buffer].data).decode()) == contract
+        assert LiteRtBackend(data).contract == contract
+
+
+def test_a_float_contract_takes_floats(reference: Checkpoint, recorded: CalibrationTable) -> None:
+    """The classic input: normalized planes; in int8 too."""
+    options = ExportOptions(weights="reference", input_form="float32-nchw", size=(96, 96))
+    contract = make_contract(options, reference)
+    graph = fold_preprocessing(simplify(trace(build_model(reference), 96, 96)), contract)
+    inputs = [Preprocessor(contract).prepare(draw_frame(seed)) for seed in range(6)]
+    table = measure(graph, lambda: iter(inputs), digest="0" * 64, evidence="generated").table(INT8)
+    data = quantize_tflite(graph, table, dataclasses.replace(INT8, fp32_blocks=-1), contract, inputs[:2])
+    found, wanted = logits(data, inputs), expected(graph, inputs)
+    assert partitions(data)[0] == 1
+    assert np.abs(found - wanted).max() < 0.35 * np.abs(wanted).max()
+
+
+def test_int8_answers_as_fp32(
+    int8: bytes, graph: onnx.ModelProto, contract: Contract, photographs: Path
+) -> None:
+    """On 60 photographs of all classes: at most one flips, and logits are 20 dB above the noise."""
+    from ecovision_edge.images import read_image
+
+    paths = sorted((photographs / "val").glob("*/*"))[::20]
+    prepare = Preprocessor(contract).prepare
+    inputs = [prepare(read_image(path)) for path in paths]
+    found, wanted = logits(int8, inputs), expected(graph, inputs)
+    assert len(paths) >= 60
+    assert (found.argmax(1) != wanted.argmax(1)).sum() <= 1
+    assert 10 * np.log10((wanted**2).sum() / ((found - wanted) ** 2).sum()) > 20
+
+
+def test_the_residual_takes_the_factor(graph: onnx.ModelProto, inputs: list[np.ndarray]) -> None:
+    """With `residuals` no HardSwish is left, and the answer is the same; without, the stem's is."""
+    rewritten, factors = integer_hard_swish(graph, residuals=True)
+    plain, _ = integer_hard_swish(graph)
+
+    def left(model: onnx.ModelProto) -> list[str]:
+        return [n.name for n in model.graph.node if n.op_type == "HardSwish"]
+
+    assert left(rewritten) == []
+    assert left(plain) == ["features.0.0/HardSwish"]
+    assert factors["features.1.block.1.0/Add"] == factors["features.1.block.1.0"] == 6.0
+    wanted = expected(graph, inputs)
+    assert np.abs(expected(rewritten, inputs) - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_the_residual_is_left_where_somebody_else_reads_it(graph: onnx.ModelProto) -> None:
+    """The other side of the addition must be a convolution of its own."""
+    shared = onnx.ModelProto()
+    shared.CopyFrom(graph)
+    shared.graph.node.append(onnx.helper.make_node("Relu", ["features.1.block.1.0"], ["extra"], "extra"))
+    shared.graph.output.append(onnx.helper.make_tensor_value_info("extra", 1, None))
+    rewritten, _ = integer_hard_swish(shared, residuals=True)
+    assert [n.name for n in rewritten.graph.node if n.op_type == "HardSwish"] == ["features.0.0/HardSwish"]
+
+
+def _spoilt(graph: onnx.ModelProto, changes: dict[str, Change]) -> onnx.ModelProto:
+    """The graph with constants altered, by name."""
+    result = onnx.ModelProto()
+    result.CopyFrom(graph)
+    for tensor in result.graph.initializer:
+        if tensor.name in changes:
+            values = changes[tensor.name](onnx.numpy_helper.to_array(tensor).copy())
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), tensor.name))
+    return result
+
+
+def _first_rows(rows: int, factor: float, offset: float = 0.0) -> Change:
+    return lambda v: np.concatenate([v[:rows] * factor + offset, v[rows:]])
+
+
+DEAD: dict[str, Change] = {
+    # Excitations that never fire, but are not folded: one unit of each is nearly dead.
+    "features.4.block.2.fc1.weight": lambda v: v * 1e-6,
+    "features.4.block.2.fc1.bias": lambda v: np.where(np.arange(len(v)) == 0, 1e-9, -1),
+    "features.15.block.2.fc1.weight": lambda v: v * 1e-6,
+    "features.15.block.2.fc1.bias": lambda v: np.where(np.arange(len(v)) == 0, 1e-9, -1),
+    # One that is folded.
+    "features.11.block.2.fc1.weight": lambda v: v * 0,
+    "features.11.block.2.fc1.bias": lambda v: v * 0 - 1,
+    # Dead channels, before a depthwise convolution and of one.
+    "features.5.block.0.0.weight": _first_rows(8, 0),
+    "features.5.block.0.0.bias": _first_rows(8, 0),
+    "features.8.block.1.0.weight": _first_rows(8, 0),
+    "features.8.block.1.0.bias": _first_rows(8, 0),
+    # Tiny weights with a large bias, which overflows in steps of their scale.
+    "features.9.block.0.0.weight": _first_rows(4, 1e-12),
+    "features.9.block.0.0.bias": _first_rows(4, 0, 2),
+}
+HUGE: dict[str, Change] = {
+    "features.8.block.0.0.weight": _first_rows(1, 200),
+    "features.8.block.0.0.bias": _first_rows(1, 200),
+    "features.8.block.1.0.weight": _first_rows(1, 1 / 200),
+}
+
+
+@pytest.mark.parametrize("kind", ["dead", "huge"])
+def test_awkward_checkpoints_open_and_run(
+    kind: str, graph: onnx.ModelProto, contract: Contract, inputs: list[np.ndarray]
+) -> None:
+    """Every factor is one that XNNPACK takes; a process of its own opens and runs the model."""
+    awkward = _spoilt(graph, DEAD if kind == "dead" else HUGE)
+    table = measure(awkward, lambda: iter(inputs), digest="0" * 64, evidence="generated").table(INT8)
+    data = quantize_tflite(awkward, table, dataclasses.replace(INT8, fp32_blocks=-1), contract, inputs)
+    open_once(data)
+    found, wanted = logits(data, inputs), expected(awkward, inputs)
+    assert np.isfinite(found).all()
+    if kind == "dead":  # a huge channel leaves the others few levels: the gate's business
+        assert 10 * np.log10((wanted**2).sum() / ((found - wanted) ** 2).sum()) > 8
+
+
+def test_factors_beyond_xnnpack_are_found(int8: bytes) -> None:
+    """Whoever chose the scales: of convolutions, additions, products."""
+    check_scales(read_model(int8))
+    for kind in ("CONV_2D", "ADD", "MUL", "MEAN"):
+        model = read_model(int8)
+        graph = model.subgraphs[0]
+        op = next(
+            o
+            for o in graph.operators
+            if operator_name(model, o) == kind
+            and graph.tensors[o.outputs[0]].type == schema().TensorType.INT8
+            and graph.tensors[o.inputs[0]].type == schema().TensorType.INT8
+        )
+        graph.tensors[op.outputs[0]].quantization.scale = [4e-12]
+        with pytest.raises(ExportError, match=r"int8 scales of .*XNNPACK"):
+            check_scales(model)
+
+
+def test_ranges_are_widened_until_they_fit(fp32: bytes) -> None:
+    """A dead output next to a live input, and the other way round in an addition."""
+    model = read_model(fp32)
+    graph = model.subgraphs[0]
+    ops = [(operator_name(model, op), op) for op in graph.operators]
+    ranges = {int(op.outputs[0]): (-1.0, 1.0) for _, op in ops} | {int(graph.inputs[0]): (0.0, 255.0)}
+    conv = next(op for kind, op in ops if kind == "CONV_2D")
+    add = next(op for kind, op in ops if kind == "ADD")
+    ranges[int(conv.inputs[0])] = (0.0, 255.0)
+    ranges[int(conv.outputs[0])] = (0.0, 0.0)
+    ranges[int(add.inputs[0])] = (0.0, 1e-9)
+    ranges[int(add.outputs[0])] = (-1000.0, 1000.0)
+    fitted = fit_ranges(model, ranges)
+    weights = constant(model, conv.inputs[1])
+    assert weights is not None
+    product = 1.0 * float(np.abs(weights).max()) / 127
+    low, high = fitted[int(conv.outputs[0])]
+    assert product / ((high - low) / 255) <= 128.01
+    assert fitted[int(add.inputs[0])][1] >= 2000 / 512 * 0.999
+    assert fitted[int(add.outputs[0])] == (-1000.0, 1000.0)
+    kept = fit_ranges(model, ranges, fp32={int(conv.outputs[0])})
+    assert kept[int(conv.outputs[0])] == (0.0, 1e-4)
+
+
+def test_a_file_is_read_and_written(int8: bytes) -> None:
+    """The same bytes, and constants at multiples of 16."""
+    assert write_model(read_model(int8)) == int8
+    packed = schema().Model.GetRootAs(bytearray(int8), 0)
+    places = [packed.Buffers(i).Offset() for i in range(packed.BuffersLength())]
+    assert all(place % 16 == 0 for place in places)
+    assert sum(place > 0 for place in places) > 100
+
+
+def test_a_model_that_cannot_be_opened_is_an_error(int8: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line, whether LiteRT refuses it or dies of it."""
+    with pytest.raises(ExportError, match=r"LiteRT cannot run the model: .*ModelError|found ecovision"):
+        open_once(int8[: len(int8) // 2])
+    monkeypatch.setattr(choose, "OPENER", "import os; os.abort()")
+    with pytest.raises(ExportError, match="found signal 6"):
+        open_once(int8)
+    monkeypatch.setattr(choose, "OPENER", "import time; time.sleep(60)")
+    monkeypatch.setattr(choose, "OPEN_SECONDS", 0.5)
+    with pytest.raises(ExportError, match="no end"):
+        open_once(int8)
+
+
+def test_trials_come_in_the_order_of_costs(
+    graph: onnx.ModelProto,
+    contract: Contract,
+    recorded: CalibrationTable,
+    inputs: list[np.ndarray],
+    int8: bytes,
+    all_int8: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cheapest first, each only when it is asked for; where none is good enough, the most faithful."""
+    assert ORDER.keys() == set(TARGETS)
+    asked: list[int] = []
+
+    def make(model: object, table: object, recipe: Recipe, *_: object) -> bytes:
+        asked.append(recipe.fp32_blocks)
+        return all_int8 if recipe.fp32_blocks == -1 else int8
+
+    monkeypatch.setattr(choose, "quantize_tflite", make)
+    trials = tflite_trials(graph, recorded, contract, inputs, target="arm64-dotprod", agree=0.5)
+    first = next(trials)
+    assert (first.recipe.fp32_blocks, asked, len(first.tried)) == (-1, [-1], 1)
+    assert first.recipe.fp32_also == ()
+    assert not first.recipe.signed
+    assert len(next(trials).tried) == 2
+    asked.clear()
+    (only,) = tflite_trials(graph, recorded, contract, inputs, target="arm64-dotprod", agree=1.1)
+    assert (only.data, asked) == (int8, [-1, 0, 1, 2, 3])
+    assert len(only.tried) == 5
+
+
+def test_a_library_that_fails_is_one_line(
+    graph: onnx.ModelProto,
+    contract: Contract,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """And what the converter prints stays off the terminal."""
+    import litert_torch
+
+    def fail(*_: object) -> None:
+        print("progress of the converter")
+        raise RuntimeError("out of rules")
+
+    monkeypatch.setattr(litert_torch, "convert", fail)
+    with pytest.raises(ExportError, match=r"litert-torch cannot convert .*RuntimeError: out of rules"):
+        convert.convert(graph, contract)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_tensor_that_is_not_known_is_refused(
+    graph: onnx.ModelProto,
+    contract: Contract,
+    recorded: CalibrationTable,
+    inputs: list[np.ndarray],
+    raw: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A converter that computes something else than the rewritten graph does not get through."""
+    monkeypatch.setattr(quantize, "convert", lambda *_: raw)
+    with pytest.raises(ExportError, match="equal to one of the graph's"):
+        quantize_tflite(graph, recorded, INT8, contract, inputs)
+
+
+def test_export_makes_both_formats(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], fp32: bytes, int8: bytes
+) -> None:
+    """Four artifacts behind one gate, verified by both engines, the same bytes each time.
+
+    Each tells how it was made.
+    """
+    options = ExportOptions(weights="reference", formats=("onnx", "tflite"), target="arm64")
+    result = export_bundle(options, tmp_path / "both")
+    names = ["fp32-onnx", "int8-onnx", "fp32-tflite", "int8-tflite"]
+    assert [a.name for a in result.manifest.artifacts] == names
+    assert [p.artifact for p in result.parity] == names
+    assert all(p.ok for p in result.parity)
+    bundle = Bundle.open(tmp_path / "both")
+    assert bundle.read(bundle.artifact("fp32-tflite")) == fp32
+    assert bundle.read(bundle.artifact("int8-tflite")) == int8
+    versions = bundle.manifest.provenance["versions"]
+    assert isinstance(versions, dict)
+    assert {"litert-torch", "ai-edge-quantizer", "ai-edge-litert"} <= versions.keys()
+    assert bundle.artifact("int8-tflite").recipe["fp32_blocks"] == "0-1, last layer"
+    assert main(["verify", str(bundle.path)]) == 0
+    assert main(["quant-report", str(bundle.path), "--artifact", "int8-tflite"]) == 0
+    shown = capsys.readouterr().out
+    assert "static int8" in shown
+    frame = draw_frame(7)
+    answers = {name: Classifier.load(bundle.path, artifact=name).classify(frame) for name in names}
+    assert len({a.label for a in answers.values()}) == 1
+    assert abs(answers["fp32-onnx"].score - answers["fp32-tflite"].score) < 1e-4
+
+
+def test_tflite_alone(tmp_path: Path, raw: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bundle without ONNX is whole: its only format is the default."""
+    monkeypatch.setattr(convert, "convert", lambda *_: raw)
+    options = ExportOptions(weights="reference", formats=("tflite",), precisions=("fp32",))
+    export_bundle(options, tmp_path / "alone")
+    assert Classifier.load(tmp_path / "alone").artifact == "fp32-tflite"
+    assert json.loads((tmp_path / "alone" / "bundle.json").read_text())["artifacts"][0]["opset"] is None
+
+
+def test_formats_are_checked() -> None:
+    """One line for a format that is none."""
+    with pytest.raises(OptionError, match=r"--formats: expected onnx, tflite or both, found pt"):
+        ExportOptions(weights="reference", formats=("pt",))
+
+
+def test_blocks_of_the_rewritten_graph_are_known(graph: onnx.ModelProto) -> None:
+    """The blocks that stay fp32 are told by weights, whatever was rewritten."""
+    rewritten, _ = integer_hard_swish(graph, residuals=True)
+    assert set(blocks_of(rewritten).values()) == set(blocks_of(graph).values())
