@@ -15,6 +15,10 @@ settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", derandomize=False, deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
+# What `tune` once found on this machine must not change what tests see; and no test may write into the home
+# of whoever runs it. No folder can be here: no profile is found, and saving one is an error.
+os.environ["ECOVISION_EDGE_PROFILE_DIR"] = os.devnull
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 

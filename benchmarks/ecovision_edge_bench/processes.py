@@ -32,13 +32,24 @@ class Worker:
     """A subject in a process of its own; a context manager.
 
     `ready` has what its start took, `cpu_s` the seconds of CPU that the process had taken by its last answer.
+    A start that takes more than `start_limit_s`, and an answer that takes `answer_limit_s` more than was
+    asked for, are given up, and the process is ended.
 
     Raises:
         WorkerError: the subject cannot be loaded, or its process died.
     """
 
-    def __init__(self, spec: Spec, source: FrameSource, cores: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        spec: Spec,
+        source: FrameSource,
+        cores: Sequence[int] = (),
+        *,
+        start_limit_s: float = START_LIMIT_S,
+        answer_limit_s: float = ANSWER_LIMIT_S,
+    ) -> None:
         self.spec = spec
+        self.answer_limit_s = answer_limit_s
         self.cpu_s = 0.0
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
@@ -52,7 +63,7 @@ class Worker:
         )
         try:
             request = {"spec": spec.to_json(), "source": source.to_json(), "cores": [*cores]}
-            self.ready: dict[str, Any] = self._ask(request, START_LIMIT_S)["ready"]
+            self.ready: dict[str, Any] = self._ask(request, start_limit_s)["ready"]
         except BaseException:
             self.close()
             raise
@@ -66,7 +77,7 @@ class Worker:
             WorkerError: it failed.
         """
         turn = {"settle_s": settle_s, "seconds": seconds, "fps": fps, "first": first}
-        answer = self._ask({"turn": turn}, settle_s + seconds + ANSWER_LIMIT_S)
+        answer = self._ask({"turn": turn}, settle_s + seconds + self.answer_limit_s)
         samples: dict[str, list[float]] = answer["samples"]
         return samples
 
@@ -77,8 +88,17 @@ class Worker:
             WorkerError: it failed.
         """
         request = {"classify": {"files": [*files], "seeds": [*seeds]}}
-        probabilities: list[list[float]] = self._ask(request, ANSWER_LIMIT_S)["probabilities"]
+        probabilities: list[list[float]] = self._ask(request, self.answer_limit_s)["probabilities"]
         return probabilities
+
+    def check_golden(self) -> tuple[bool, str]:
+        """Whether an artifact of a bundle answers its golden inputs as `verify` asks for; and what was found.
+
+        Raises:
+            WorkerError: it failed.
+        """
+        check = self._ask({"golden": {}}, self.answer_limit_s)["check"]
+        return bool(check["ok"]), str(check["detail"])
 
     def close(self) -> None:
         """End the process; more than once does no harm."""

@@ -7,6 +7,7 @@ output; what an engine prints goes to standard error.
     parent: {"spec": ..., "source": ..., "cores": [1]}      worker: {"ready": {import_ms, create_ms, ...}}
     parent: {"turn": {settle_s, seconds, fps, first}}       worker: {"samples": {...}}
     parent: {"classify": {files or seeds}}                  worker: {"probabilities": [[...], ...]}
+    parent: {"golden": {}}                                  worker: {"check": {ok, detail}}
     end of input                                            worker ends
 
 Each answer also has `cpu_s`, the seconds of CPU that the process has taken so far.
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from ecovision_edge_bench.subjects import Frame, Subject
+    from ecovision_edge_bench.subjects import Frame, Spec, Subject
 
 __all__ = ["main", "run_turn"]
 
@@ -95,13 +96,13 @@ def run_turn(
             gc.enable()
 
 
-def _load(request: dict[str, Any]) -> tuple[Subject, list[Frame], dict[str, Any]]:
-    """The subject and its frames, and what a first start costs."""
+def _load(request: dict[str, Any]) -> tuple[Subject, Spec, list[Frame], dict[str, Any]]:
+    """The subject, its spec and its frames, and what a first start costs."""
     with contextlib.suppress(AttributeError, OSError):  # not on macOS; or cores that are not ours
         if request.get("cores"):
             os.sched_setaffinity(0, request["cores"])
     from ecovision_edge_bench.frames import FrameSource
-    from ecovision_edge_bench.subjects import ENGINES, KINDS, Spec, load
+    from ecovision_edge_bench.subjects import KINDS, Spec, engine_modules, load
 
     spec = Spec(**request["spec"])
     source = request["source"]
@@ -109,7 +110,7 @@ def _load(request: dict[str, Any]) -> tuple[Subject, list[Frame], dict[str, Any]
     before_bytes = _peak_bytes()
     started = time.perf_counter()
     importlib.import_module(KINDS[spec.kind])
-    for module in ENGINES[spec.kind]:
+    for module in engine_modules(spec):
         with contextlib.suppress(ImportError):  # loading says it better
             importlib.import_module(module)
     imported = time.perf_counter()
@@ -120,6 +121,7 @@ def _load(request: dict[str, Any]) -> tuple[Subject, list[Frame], dict[str, Any]
     facts = subject.facts
     return (
         subject,
+        spec,
         frames,
         {
             "create_ms": (created - imported) * 1e3,
@@ -162,6 +164,25 @@ def _classify(subject: Subject, request: dict[str, Any]) -> list[list[float]]:
     return [subject.post(subject.infer(subject.prepare(f))).tolist() for f in frames]
 
 
+def _check_golden(subject: Subject, spec: Spec) -> dict[str, Any]:
+    """Run an artifact of a bundle on the bundle's golden inputs, with this subject's threads."""
+    import numpy as np
+
+    from ecovision_edge.bundle import Bundle
+    from ecovision_edge.device import read_cpu
+    from ecovision_edge.verify import compare_golden, golden_tolerance
+
+    bundle = Bundle.open(spec.source)
+    entry, golden, cpu = bundle.artifact(spec.artifact), bundle.golden(), read_cpu()
+    expected = golden.logits.get(entry.name)
+    if expected is None:
+        return {"ok": False, "detail": "no golden logits for this artifact; export the bundle again"}
+    found = [np.asarray(subject.infer(golden.inputs[i : i + 1])) for i in range(len(golden.inputs))]
+    tolerance = golden_tolerance(entry, cpu)
+    check = compare_golden(spec.key, expected, np.concatenate(found), tolerance, entry, cpu)
+    return {"ok": check.ok, "detail": check.detail}
+
+
 def _serve(requests: TextIO, answers: TextIO) -> None:
     def answer(value: dict[str, Any]) -> None:
         answers.write(json.dumps({**value, "cpu_s": time.process_time()}) + "\n")
@@ -170,17 +191,20 @@ def _serve(requests: TextIO, answers: TextIO) -> None:
     from ecovision_edge.errors import EcovisionError
 
     subject: Subject | None = None
+    spec: Spec | None = None
     frames: list[Frame] = []
     for line in requests:
         request = json.loads(line)
         try:
             if "spec" in request:
-                subject, frames, ready = _load(request)
+                subject, spec, frames, ready = _load(request)
                 answer({"ready": ready})
-            elif subject is None:
+            elif subject is None or spec is None:
                 answer({"error": "no subject was loaded"})
             elif "turn" in request:
                 answer({"samples": run_turn(subject, frames, **request["turn"])})
+            elif "golden" in request:
+                answer({"check": _check_golden(subject, spec)})
             else:
                 answer({"probabilities": _classify(subject, request["classify"])})
         except EcovisionError as e:

@@ -37,8 +37,10 @@ def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     return result
 
 
-def parse_json(data: bytes, where: str) -> Fields:
+def parse_json(data: bytes, where: str, *, fix: str = "export the bundle again") -> Fields:
     """Parse a JSON object, strictly: UTF-8, finite numbers, no lone surrogate, no key twice.
+
+    `fix` is what the error says to do about it.
 
     Raises:
         ContractError: not such an object.
@@ -52,9 +54,7 @@ def parse_json(data: bytes, where: str) -> Fields:
         )
         json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, which nothing can print
     except (ValueError, RecursionError) as e:  # also UnicodeDecodeError, and integers of thousands of digits
-        raise ContractError(
-            f"{where} is not valid JSON", found=str(e)[:_SHOWN], fix="export the bundle again"
-        ) from e
+        raise ContractError(f"{where} is not valid JSON", found=str(e)[:_SHOWN], fix=fix) from e
     return Fields.of(value, where)
 
 

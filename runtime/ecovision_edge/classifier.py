@@ -94,6 +94,7 @@ class Classifier:
         spinning: bool = True,
         delegate: str | None = None,
         filter: Filter | None = None,
+        profile: bool = True,
     ) -> Classifier:
         """Load a bundle's artifact, or a lone model file that carries its contract.
 
@@ -101,7 +102,9 @@ class Classifier:
             source: A bundle's folder, an `.onnx` or a `.tflite` file, or None for the reference bundle in
                 this package.
             artifact: Which model of the bundle: its name (`int8-onnx`, `int8-tflite`), its precision (`int8`,
-                `fp32`), or `auto`, as `Bundle.artifact` chooses. ONNX runs in onnxruntime, TFLite in LiteRT.
+                `fp32`), or `auto`: what the device profile says, if `ecovision-edge tune` saved one for this
+                bundle on this device; else as `Bundle.artifact` chooses. ONNX runs in onnxruntime, TFLite in
+                LiteRT.
             threads: For one inference, 1 to 256; None is the cores this process may use, at most 4.
             providers: onnxruntime execution providers in order of preference; None is the CPU. Of a TFLite
                 model they are refused.
@@ -112,6 +115,10 @@ class Classifier:
                 CPU. Of an ONNX model it is refused.
             filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
                 the bundle hold for the contract's own.
+            profile: Whether the device profile is used, which sets artifact, threads and spinning at once;
+                it is where none of them is given, nor providers or a delegate. One that does not fit this
+                device, these versions or this bundle is passed over, with a warning in the log
+                `ecovision_edge` that says why.
 
         Raises:
             BundleNotFoundError, ArtifactNotFoundError: there is no such thing.
@@ -126,7 +133,13 @@ class Classifier:
         )
         path = embedded_bundle_path() if source is None else Path(source)
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
-            return cls.from_bundle(Bundle.open(path), artifact, options, filter=filter)
+            bundle = Bundle.open(path)
+            if profile and artifact == "auto" and options == BackendOptions():
+                from ecovision_edge.profile import load_profile  # only a bundle has one
+
+                if (found := load_profile(bundle)) is not None:
+                    artifact, options = found.artifact, BackendOptions(found.threads, spinning=found.spinning)
+            return cls.from_bundle(bundle, artifact, options, filter=filter)
         if not os.path.exists(path):  # noqa: PTH110 - likewise
             raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"no {path}")
         format = _FORMATS.get(path.suffix.lower())

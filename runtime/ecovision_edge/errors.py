@@ -20,6 +20,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     ├── ImageReadError (OSError)               an image file that cannot be read or decoded
     ├── OptionError (ValueError)               an option outside its range
     ├── InferenceError (RuntimeError)          the engine failed while running
+    ├── ProfileWriteError (OSError)            the device profile could not be saved
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
     └── ExportError                            raised by ecovision_edge_export
         ├── CheckpointError (ValueError)       the weights are not what they should be
@@ -59,6 +60,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "ParityError",
+    "ProfileWriteError",
     "SchemaVersionError",
     "StageError",
     "UnsafePathError",
@@ -178,6 +180,10 @@ class OptionError(EcovisionError, ValueError):
 
 class InferenceError(EcovisionError, RuntimeError):
     """The engine failed while running the network."""
+
+
+class ProfileWriteError(EcovisionError, OSError):
+    """The device profile could not be saved; one that was there before is untouched."""
 
 
 class MissingDependencyError(EcovisionError, ImportError):

@@ -12,7 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge import Classifier
+from ecovision_edge import Classifier, verify_bundle
+from ecovision_edge.backends import BackendOptions
 from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
@@ -69,6 +70,14 @@ def test_it_answers_as_the_classifier_does(worker: Worker, tmp_path: Path) -> No
     assert worker.classify(files=[str(file)]) == [list(expected[1])]
 
 
+def test_it_checks_golden_vectors_as_verify_does(worker: Worker) -> None:
+    """The same words, of the same engine with the same threads."""
+    report = verify_bundle(embedded_bundle_path(), BackendOptions(threads=1))
+    (check,) = [c for c in report.checks if c.name == "golden int8-onnx"]
+    assert worker.check_golden() == (check.ok, check.detail)
+    assert check.ok
+
+
 def test_an_error_of_ours_is_told_and_the_worker_goes_on(worker: Worker) -> None:
     """A file that is not there, then a drawn frame."""
     with pytest.raises(WorkerError, match=r"int8-onnx 1t.*no/such"):
@@ -81,6 +90,12 @@ def test_a_subject_that_cannot_be_loaded_says_why() -> None:
     spec = Spec("classifier", "x", "int8", str(embedded_bundle_path()), artifact="no-such")
     with pytest.raises(WorkerError, match="no-such"):
         Worker(spec, SOURCE)
+
+
+def test_a_start_that_takes_too_long_is_ended() -> None:
+    """A hundredth of a second is none for Python."""
+    with pytest.raises(WorkerError, match=r"expected an answer within 0.01 s, found none; it was ended"):
+        Worker(SPEC, SOURCE, start_limit_s=0.01)
 
 
 def test_a_process_that_dies_is_an_error_of_its_own() -> None:

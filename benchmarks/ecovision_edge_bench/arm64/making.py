@@ -22,7 +22,7 @@ __all__ = ["make_root"]
 DEBIAN, PYTHON, GLIBC = "bookworm", "3.11", 36  # what Debian 12 is; glibc 2.36
 PACKAGES = ("python3", "libstdc++6")
 WHEELS = (
-    *("numpy", "opencv-python-headless", "onnxruntime", "typer", "ai-edge-litert"),
+    *("numpy", "opencv-python-headless", "onnxruntime", "platformdirs", "typer", "ai-edge-litert"),
     *("pytest", "pytest-timeout", "hypothesis", "onnx", "pillow"),  # for tests/runtime
 )
 LIBRARIES = f"usr/local/lib/python{PYTHON}/dist-packages"

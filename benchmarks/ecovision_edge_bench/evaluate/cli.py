@@ -34,6 +34,9 @@ def evaluate(
     delegate: Annotated[
         str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
     ] = None,
+    no_profile: Annotated[
+        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
+    ] = False,
     map: Annotated[
         str | None,
         typer.Option(help="Folders of other names: FOLDER=LABEL,FOLDER=LABEL; FOLDER= skips one."),
@@ -70,7 +73,9 @@ def evaluate(
     if limit is not None and limit < 1:
         raise OptionError("--limit", expected="at least 1", found=limit)
     _check_targets(json, html)
-    classifier = Classifier.load(bundle, artifact=artifact, threads=threads, delegate=delegate)
+    classifier = Classifier.load(
+        bundle, artifact=artifact, threads=threads, delegate=delegate, profile=not no_profile
+    )
     labels = classifier.labels
     mapping = {} if map is None else parse_map(map, labels)
     found = find_labelled(data, labels, mapping)

@@ -43,6 +43,9 @@ COMMANDS: dict[str, Command] = {
         "ecovision_edge_export.cli", "parity", "Compare a bundle with PyTorch, image by image. [export]"
     ),
     "bench": Command("ecovision_edge_bench.cli", "bench", "Measure latency, and parity beside it. [bench]"),
+    "tune": Command(
+        "ecovision_edge_bench.tune.cli", "tune", "Find the fastest way to run a bundle on this device."
+    ),
     "eval": Command(
         "ecovision_edge_bench.evaluate.cli", "evaluate", "Measure accuracy on labelled photographs. [bench]"
     ),

@@ -41,6 +41,9 @@ def classify(
     delegate: Annotated[
         str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
     ] = None,
+    no_profile: Annotated[
+        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
+    ] = False,
     top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all probabilities here; - is stdout.")] = None,
 ) -> int:
@@ -62,7 +65,9 @@ def classify(
 
     if not 1 <= top <= 1000:
         raise OptionError("--top", expected="1 to 1000", found=top)
-    classifier = Classifier.load(bundle, artifact=artifact, threads=threads, delegate=delegate)
+    classifier = Classifier.load(
+        bundle, artifact=artifact, threads=threads, delegate=delegate, profile=not no_profile
+    )
     rows: list[JsonValue] = []
     failed = 0
     for name, frame in _frames(images):

@@ -1,0 +1,101 @@
+"""Which artifacts answer as they should: their golden vectors, and the same images as the reference."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ecovision_edge_bench.agreement import Answers, Images, ask, compare
+from ecovision_edge_bench.processes import WorkerError
+from ecovision_edge_bench.subjects import Spec
+from ecovision_edge_bench.tune.choice import agreement_fault
+from ecovision_edge_bench.tune.drawn import as_files
+from ecovision_edge_bench.tune.plan import agreement_budget, image_parts, join_images
+from ecovision_edge_bench.tune.session import Session
+
+__all__ = ["check_artifacts"]
+
+START_SHARE = 0.4  # of the budget: by then the first worker of each artifact is started, or it is left out
+ANSWERS_SHARE = 0.25  # of the budget: for the images, all artifacts together
+
+
+def check_artifacts(run: Session) -> None:
+    """Golden vectors and agreement of each artifact, by the first of its configurations."""
+    request, plan = run.request, run.request.plan
+    firsts: dict[str, Spec] = {}
+    for spec in plan.specs:
+        firsts.setdefault(spec.artifact, spec)
+    # The reference answers first: fp32 where there is such an artifact, else the default.
+    order = sorted(firsts.values(), key=lambda s: (s.precision != "fp32", s != plan.default))
+    until = run.began + START_SHARE * request.budget_s
+    run.say(f"start {len(order)} {'artifact' if len(order) == 1 else 'artifacts'}")
+    run.pool.ensure([plan.default], run.deadline)
+    if len(order) <= run.pool.capacity:
+        run.pool.ensure(order, until)
+    run.say("compare answers")
+    expected: Answers | None = None
+    asked: list[Images] = []
+    for spec in order:
+        if spec.key not in run.pool.running and len(run.pool.running) >= run.pool.capacity:
+            run.pool.retain({plan.default.key, spec.key})
+        if not run.start([spec], run.deadline if spec == plan.default else until):
+            _spread(run, spec)
+            continue
+        try:
+            if expected is None:
+                expected, asked = _ask_reference(run, spec, run.clock() + _answers_s(run, len(order)))
+                found = expected
+            elif run.left <= 0:
+                run.late(run.by_key[spec.key])
+                _spread(run, spec)
+                continue
+            else:
+                worker = run.pool.running[spec.key]
+                found = np.concatenate([ask(worker, as_files(p, request.folder)) for p in asked])
+        except WorkerError as e:
+            run.by_key[spec.key].fault = e.message
+        else:
+            _judge(run, spec, expected, found, join_images(asked))
+        _spread(run, spec)
+
+
+def _answers_s(run: Session, artifacts: int) -> float:
+    """Seconds for the reference's answers; the others answer as many, and are as fast or faster."""
+    return max(0.0, min(ANSWERS_SHARE * run.request.budget_s, 0.5 * run.left)) / artifacts
+
+
+def _ask_reference(run: Session, spec: Spec, until: float) -> tuple[Answers, list[Images]]:
+    """Its answers, on as many parts of the images as there is time for; on one at least."""
+    answers: list[Answers] = []
+    parts = image_parts(run.request.images)
+    for part in parts:
+        if answers and run.clock() >= until:
+            break
+        answers.append(ask(run.pool.running[spec.key], as_files(part, run.request.folder)))
+    run.tuned.reference = spec.artifact
+    asked = parts[: len(answers)]
+    run.tuned.images = sum(len(part) for part in asked)
+    return np.concatenate(answers), asked
+
+
+def _judge(run: Session, spec: Spec, expected: Answers, found: Answers, images: Images) -> None:
+    """Set the agreement of a configuration, and whether it is enough."""
+    entry = run.request.bundle.artifact(spec.artifact)
+    agreement = dataclasses.replace(
+        compare(expected, found, images, spec.precision), budget=agreement_budget(entry)
+    )
+    candidate = run.by_key[spec.key]
+    candidate.agreement = agreement
+    default = spec.artifact in {run.request.plan.default.artifact, run.tuned.reference}
+    candidate.fault = agreement_fault(agreement, default=default)
+
+
+def _spread(run: Session, spec: Spec) -> None:
+    """What was found of an artifact holds for all its configurations."""
+    first = run.by_key[spec.key]
+    for candidate in run.tuned.candidates:
+        if candidate is not first and candidate.spec.artifact == spec.artifact:
+            candidate.agreement = first.agreement
+            candidate.fault = first.fault
+            candidate.out_of_time = first.out_of_time

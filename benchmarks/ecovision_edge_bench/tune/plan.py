@@ -1,0 +1,169 @@
+"""What is tried, in which order, and how a budget of time is divided."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ecovision_edge.backends import default_threads
+from ecovision_edge.backends.engines import ENGINES, is_installed
+from ecovision_edge.bundle import Bundle
+from ecovision_edge.errors import ArtifactNotFoundError, MissingDependencyError, OptionError
+from ecovision_edge.manifest import ArtifactEntry
+from ecovision_edge_bench.agreement import GROUP, Images
+from ecovision_edge_bench.ratios import MIN_ROUNDS
+from ecovision_edge_bench.settings import Settings, parse_duration
+from ecovision_edge_bench.subjects import Spec
+
+__all__ = [
+    "MIN_BUDGET_S",
+    "Plan",
+    "agreement_budget",
+    "image_parts",
+    "join_images",
+    "make_plan",
+    "most_at_once",
+    "parse_budget",
+    "phase_settings",
+    "usable_thread_counts",
+]
+
+MIN_BUDGET_S = 5.0
+MAX_THREADS = 4  # a network this small gains nothing beyond: see `default_threads`
+DEFAULT_AGREEMENT = 0.98  # the exporter's own gate for int8, where a manifest records none
+
+SETTLE_S = 0.06  # as `Settings.settle_secs`
+TURNS_S = (0.03, 0.25)  # least and most of one turn
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is tried.
+
+    Args:
+        specs: Each configuration, the likely ones first.
+        default: That of `Classifier.load` without a profile; it is one of `specs`.
+        skipped: Artifacts whose engine is not installed, each with what to run.
+    """
+
+    specs: tuple[Spec, ...]
+    default: Spec
+    skipped: tuple[tuple[str, str], ...]
+
+
+def parse_budget(text: str) -> float:
+    """`60s`, `2m` in seconds.
+
+    Raises:
+        OptionError: no duration, or below `MIN_BUDGET_S`.
+    """
+    seconds = parse_duration(text)
+    if not MIN_BUDGET_S <= seconds <= 86400:
+        raise OptionError("--budget", expected=f"{MIN_BUDGET_S:g}s to 24h", found=text)
+    return seconds
+
+
+def usable_thread_counts() -> tuple[int, ...]:
+    """1 to the cores that this process may use, at most 4."""
+    return tuple(range(1, min(MAX_THREADS, default_threads()) + 1))
+
+
+def make_plan(bundle: Bundle, threads: Sequence[int]) -> Plan:
+    """Every artifact whose engine is installed, with each count of threads, spinning and sleeping.
+
+    The default configuration is among them whatever `threads` says.
+
+    Raises:
+        MissingDependencyError: no engine is installed for any artifact.
+    """
+    entries = [e for e in bundle.manifest.artifacts if is_installed(e.format)]
+    skipped = [(e.name, ENGINES[e.format].fix) for e in bundle.manifest.artifacts if e not in entries]
+    if not entries:
+        lines = dict.fromkeys(line for _, line in skipped)
+        raise MissingDependencyError(
+            "no engine is installed for any artifact of this bundle",
+            expected=f"one for {', '.join(name for name, _ in skipped)}",
+            fix=" or ".join(lines),
+        )
+    first = _default_entry(bundle, entries)
+    default = _spec(bundle, first, default_threads(), spinning=True)
+    specs = [_spec(bundle, entry, count, spinning=True) for entry in entries for count in threads]
+    specs += [dataclasses.replace(s, spinning=False) for s in specs if s.threads > 1 and s.may_spin]
+    if default not in specs:
+        specs.insert(0, default)
+    # Where the budget is too small for all of them, it is the likely ones that are measured.
+    specs.sort(key=lambda s: (s != default, s.precision != "int8", not s.spinning, -s.threads))
+    return Plan(tuple(specs), default, tuple(skipped))
+
+
+def agreement_budget(entry: ArtifactEntry) -> float:
+    """Least top-1 agreement, 0 to 1: what the export's gate asked for, by the manifest; else 98 %."""
+    budget = entry.parity.get("budget")
+    value = budget.get("agreement") if isinstance(budget, dict) else None
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    return float(value) if fits and isinstance(value, (int, float)) else DEFAULT_AGREEMENT
+
+
+def image_parts(images: Images) -> list[Images]:
+    """The images in parts of at most `GROUP`, each spread evenly over all of them."""
+    count = -(-len(images) // GROUP)
+    return [
+        Images(images.files[i::count], images.labels[i::count], images.seeds[i::count]) for i in range(count)
+    ]
+
+
+def join_images(parts: Sequence[Images]) -> Images:
+    """One after the other."""
+    return Images(
+        tuple(f for p in parts for f in p.files),
+        tuple(x for p in parts for x in p.labels),
+        tuple(s for p in parts for s in p.seeds),
+    )
+
+
+def most_at_once(seconds: float) -> int:
+    """How many subjects can take turns for so long and still have `MIN_ROUNDS` rounds, on a fast device."""
+    return int(seconds / (MIN_ROUNDS * (SETTLE_S + TURNS_S[0])))
+
+
+def phase_settings(seconds: float, subjects: int, rounds: int, seed: int) -> Settings | None:
+    """Settings with which so many subjects take turns for at most about `seconds`, in about `rounds` rounds.
+
+    None where that is too short. The warm-up, and the round that is under way when the time is over, are
+    inside `seconds` as far as frames are short against a turn.
+    """
+    least, most = TURNS_S
+    turn = min(most, max(least, seconds / ((rounds + 2) * subjects) - SETTLE_S))
+    sustained = seconds - 2 * subjects * (turn + SETTLE_S)  # less the warm-up and the last round
+    if sustained < 1.0:  # the least of sustained mode
+        return None
+    return dataclasses.replace(
+        Settings(),
+        sustained_secs=sustained,
+        turn_secs=turn,
+        settle_secs=SETTLE_S,
+        warmup_secs=turn,
+        cold_starts=0,
+        seed=seed,
+    )
+
+
+def _default_entry(bundle: Bundle, entries: Sequence[ArtifactEntry]) -> ArtifactEntry:
+    try:
+        entry = bundle.artifact("auto")
+    except ArtifactNotFoundError:
+        return entries[0]
+    return entry if entry in entries else entries[0]
+
+
+def _spec(bundle: Bundle, entry: ArtifactEntry, threads: int, *, spinning: bool) -> Spec:
+    return Spec(
+        "classifier",
+        entry.name,
+        entry.precision,
+        str(bundle.path),
+        artifact=entry.name,
+        threads=threads,
+        spinning=spinning,
+    )

@@ -1,0 +1,115 @@
+"""The device profile itself, and its versioned JSON."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ecovision_edge._fields import JsonValue, canonical_json, parse_json
+from ecovision_edge.backends import MAX_THREADS
+from ecovision_edge.bundle import Bundle
+from ecovision_edge.errors import SchemaVersionError
+from ecovision_edge.profile.key import ProfileKey, current_key
+
+__all__ = ["AGAIN", "DeviceProfile", "place_of"]
+
+SCHEMA = "ecovision-edge/device-profile"
+SCHEMA_VERSION = 1
+
+AGAIN = "run `ecovision-edge tune` again"
+"""What to do about a profile that is malformed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProfile:
+    """The fastest way to run a bundle on this device, of those that answer as they should.
+
+    Args:
+        artifact: Name (`int8-onnx`).
+        threads: For one inference.
+        spinning: Whether the engine's threads spin while they wait.
+        key: What it holds for.
+        bundle_path: Where the bundle was, as `place_of` writes it: so a bundle that was changed in its place
+            is found to have been tuned before.
+        created: When, UTC, ISO 8601.
+        measured: What was measured, for the record; nothing reads it.
+    """
+
+    artifact: str
+    threads: int
+    spinning: bool
+    key: ProfileKey
+    bundle_path: str
+    created: str
+    measured: Mapping[str, JsonValue] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        bundle: Bundle,
+        *,
+        artifact: str,
+        threads: int,
+        spinning: bool,
+        measured: Mapping[str, JsonValue] | None = None,
+    ) -> DeviceProfile:
+        """A profile of this bundle on this device, made now.
+
+        Raises:
+            BundleError: `bundle.json` cannot be read any more.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+        return cls(artifact, threads, spinning, current_key(bundle), place_of(bundle), now, measured or {})
+
+    def dumps(self) -> bytes:
+        """As JSON."""
+        return canonical_json(
+            {
+                "schema": SCHEMA,
+                "schema_version": SCHEMA_VERSION,
+                "created": self.created,
+                "bundle_path": self.bundle_path,
+                "choice": {"artifact": self.artifact, "threads": self.threads, "spinning": self.spinning},
+                "holds_for": self.key.to_json(),
+                "measured": dict(self.measured),
+            }
+        )
+
+    @classmethod
+    def loads(cls, data: bytes, where: str) -> DeviceProfile:
+        """Read what `dumps` wrote; `where` names it in messages.
+
+        Raises:
+            ContractError: malformed, or no profile.
+            SchemaVersionError: written by a newer ecovision-edge.
+        """
+        f = parse_json(data, where, fix=AGAIN)
+        f.choice("schema", (SCHEMA,))
+        version = f.integer("schema_version", 1, 10**6)
+        if version > SCHEMA_VERSION:
+            raise SchemaVersionError(
+                where, expected=f"schema version {SCHEMA_VERSION} or older", found=version
+            )
+        choice = f.sub("choice")
+        profile = cls(
+            artifact=choice.text("artifact", most=200),
+            threads=choice.integer("threads", 1, MAX_THREADS),
+            spinning=choice.flag("spinning"),
+            key=ProfileKey.from_fields(f.sub("holds_for")),
+            bundle_path=f.text("bundle_path", most=10_000),
+            created=f.text("created", most=100),
+            measured=f.free("measured"),
+        )
+        choice.done()
+        f.done()
+        return profile
+
+
+def place_of(bundle: Bundle) -> str:
+    """The bundle's folder, absolute, links followed, in ASCII: a path may hold what JSON cannot.
+
+    Raises:
+        OSError, RuntimeError: it cannot be followed.
+    """
+    return ascii(str(bundle.path.resolve()))[1:-1]

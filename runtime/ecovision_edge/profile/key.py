@@ -1,0 +1,151 @@
+"""What a device profile holds for: the machine, the versions, the bundle."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ecovision_edge._fields import Fields, JsonValue
+from ecovision_edge._version import __version__
+from ecovision_edge.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Bundle, read_file
+from ecovision_edge.device import KERNEL_FEATURES, Machine, read_machine
+
+__all__ = ["ProfileKey", "bundle_sha256", "current_key"]
+
+# Builds of one engine under other names; a board has one of them.
+_DISTRIBUTIONS = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn"),
+    "ai-edge-litert": ("ai-edge-litert",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileKey:
+    """What a profile holds for.
+
+    Args:
+        arch: As the kernel names it.
+        cpu: Model of the processor.
+        cpu_features: Those by which engines choose kernels, sorted.
+        board: As the device tree names it; None on a PC.
+        cores: Logical cores that are online.
+        usable_cores: Those that the process may use.
+        versions: Of this package, the engines, OpenCV and numpy; None of what is not installed.
+        bundle_sha256: Of the bytes of `bundle.json`, which has the sha256 of every other file.
+    """
+
+    arch: str
+    cpu: str
+    cpu_features: tuple[str, ...]
+    board: str | None
+    cores: int
+    usable_cores: int
+    versions: Mapping[str, str | None]
+    bundle_sha256: str
+
+    def changes(self, now: ProfileKey) -> tuple[str, ...]:
+        """What is not the same `now`, as `NAME was ..., is ...`; none where the profile holds."""
+        pairs: list[tuple[str, object, object]] = [
+            ("architecture", self.arch, now.arch),
+            ("CPU", self.cpu, now.cpu),
+            ("CPU features", " ".join(self.cpu_features), " ".join(now.cpu_features)),
+            ("board", self.board, now.board),
+            ("cores", self.cores, now.cores),
+            ("usable cores", self.usable_cores, now.usable_cores),
+            *((name, self.versions.get(name), now.versions.get(name)) for name in self._names(now)),
+            (MANIFEST_NAME, self.bundle_sha256[:12], now.bundle_sha256[:12]),
+        ]
+        changed = [f"{name} was {_say(was)}, is {_say(found)}" for name, was, found in pairs if was != found]
+        if not changed and self.bundle_sha256 != now.bundle_sha256:
+            changed.append(f"{MANIFEST_NAME} is another one")
+        return tuple(changed)
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values."""
+        return {
+            "arch": self.arch,
+            "cpu": self.cpu,
+            "cpu_features": [*self.cpu_features],
+            "board": self.board,
+            "cores": self.cores,
+            "usable_cores": self.usable_cores,
+            "versions": dict(self.versions),
+            "bundle_sha256": self.bundle_sha256,
+        }
+
+    @classmethod
+    def from_fields(cls, f: Fields) -> ProfileKey:
+        """Read and validate."""
+        features = f.items("cpu_features", most=len(KERNEL_FEATURES))
+        versions = f.free("versions")
+        if not all(isinstance(v, str) for v in features):
+            raise f.wrong("cpu_features", "a list of texts")
+        if not all(v is None or isinstance(v, str) for v in versions.values()):
+            raise f.wrong("versions", "a text or null for each name")
+        key = cls(
+            arch=f.text("arch"),
+            cpu=f.text("cpu"),
+            cpu_features=tuple(str(v) for v in features),
+            board=f.text_or_none("board"),
+            cores=f.integer("cores", 1, 2**20),
+            usable_cores=f.integer("usable_cores", 1, 2**20),
+            versions={name: None if v is None else str(v) for name, v in versions.items()},
+            bundle_sha256=f.text("bundle_sha256", pattern="[0-9a-f]{64}", what="64 hexadecimal digits"),
+        )
+        f.done()
+        return key
+
+    def _names(self, now: ProfileKey) -> list[str]:
+        return [*dict.fromkeys([*self.versions, *now.versions])]
+
+
+def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:
+    """What a profile of this bundle has to hold for on this device, now. Loads no engine.
+
+    Raises:
+        BundleError: `bundle.json` cannot be read any more.
+    """
+    m = machine or read_machine()
+    return ProfileKey(
+        arch=m.cpu.arch,
+        cpu=m.cpu.model,
+        cpu_features=tuple(sorted(m.cpu.features & KERNEL_FEATURES)),
+        board=m.board,
+        cores=m.cores,
+        usable_cores=m.usable_cores,
+        versions=_versions(),
+        bundle_sha256=bundle_sha256(bundle),
+    )
+
+
+def bundle_sha256(bundle: Bundle) -> str:
+    """sha256 of the bytes of `bundle.json`, which has the sha256 of every other file.
+
+    Raises:
+        BundleError: it cannot be read any more.
+    """
+    return hashlib.sha256(read_file(bundle.path, MANIFEST_NAME, MAX_MANIFEST_BYTES)).hexdigest()
+
+
+def _versions() -> dict[str, str | None]:
+    """Of what the speed depends on; engines are asked for by their packages' metadata, not imported."""
+    import importlib.metadata  # here, since only a profile that is there needs it
+
+    found: dict[str, str | None] = {"ecovision-edge": __version__}
+    for engine, distributions in _DISTRIBUTIONS.items():
+        versions = []
+        for name in distributions:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                version = importlib.metadata.version(name)
+                versions.append(version if name == engine else f"{name} {version}")
+        found[engine] = ", ".join(versions) or None
+    return {**found, "opencv": cv2.__version__, "numpy": np.__version__}
+
+
+def _say(value: object) -> str:
+    return "none" if value is None or value == "" else str(value)

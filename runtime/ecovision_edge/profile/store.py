@@ -1,0 +1,201 @@
+"""Where device profiles are; finding, and writing them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ecovision_edge.bundle import MANIFEST_NAME, Bundle, embedded_bundle_path
+from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError
+from ecovision_edge.files import read_regular_file
+from ecovision_edge.profile.document import AGAIN, DeviceProfile, place_of
+from ecovision_edge.profile.key import bundle_sha256, current_key
+
+__all__ = [
+    "PROFILE_DIR_VARIABLE",
+    "ProfileLookup",
+    "check_profile_folder",
+    "load_profile",
+    "look_up_profile",
+    "profile_folder",
+    "save_profile",
+]
+
+PROFILE_DIR_VARIABLE = "ECOVISION_EDGE_PROFILE_DIR"
+"""Environment variable that names the folder of profiles: for a service that runs as another user."""
+
+_MAX_BYTES = 2**20
+_MOST_FILES = 64  # profiles that are read to find out whether the bundle at this path was tuned before
+_LOGGER = logging.getLogger("ecovision_edge")
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileLookup:
+    """The profile that holds here, or None; `ignored` says in one line why one that is there does not."""
+
+    profile: DeviceProfile | None = None
+    ignored: str | None = None
+
+
+def profile_folder() -> Path:
+    """Where profiles are: `$ECOVISION_EDGE_PROFILE_DIR`, else `ecovision-edge/profiles` in the user's state.
+
+    Raises:
+        ProfileWriteError: this user has no home folder.
+    """
+    own = os.environ.get(PROFILE_DIR_VARIABLE)
+    if own:
+        return Path(own)
+    import platformdirs  # here, since only a search for a profile needs it
+
+    folder = platformdirs.user_state_path("ecovision-edge", appauthor=False) / "profiles"
+    if not folder.is_absolute():  # what is left of ~ where the system knows no home folder
+        raise ProfileWriteError("this user has no home folder", fix=f"set {PROFILE_DIR_VARIABLE}")
+    return folder
+
+
+def look_up_profile(bundle: Bundle) -> ProfileLookup:
+    """Find the profile of this bundle on this device. Raises nothing: what is wrong is why it is ignored.
+
+    Without a profile it costs the reading of `bundle.json`; the machine and the versions are looked at only
+    where there is one.
+    """
+    try:
+        digest = bundle_sha256(bundle)
+        folder = profile_folder()
+        path = folder / f"{digest}.json"
+        data = _read(path)
+    except (EcovisionError, OSError, ValueError, ImportError):  # no folder that could have a profile
+        return ProfileLookup()
+    if data is None:
+        return ProfileLookup(ignored=_tuned_before(folder, bundle))
+    again = _again(bundle)
+    if isinstance(data, OSError):
+        reason = data.strerror or str(data)
+        return ProfileLookup(ignored=f"the device profile {path} cannot be read ({reason}); {again}")
+    try:
+        profile = DeviceProfile.loads(data, path.name)
+        changed = profile.key.changes(current_key(bundle))
+    except EcovisionError as e:
+        fault = e.message.removesuffix(f"; {AGAIN}")
+        return ProfileLookup(ignored=f"the device profile {path} is ignored ({fault}); {again}")
+    if changed:
+        return ProfileLookup(
+            ignored=f"the device profile {path} no longer holds ({'; '.join(changed)}); {again}"
+        )
+    if profile.artifact not in {a.name for a in bundle.manifest.artifacts}:
+        fault = f"the bundle has no artifact {ascii(profile.artifact)[:60]}"
+        return ProfileLookup(ignored=f"the device profile {path} is ignored ({fault}); {again}")
+    return ProfileLookup(profile)
+
+
+def load_profile(bundle: Bundle) -> DeviceProfile | None:
+    """The profile that holds for this bundle on this device, else None. Raises nothing.
+
+    Why one that is there is ignored is logged as a warning of the logger `ecovision_edge`, which goes to
+    standard error where the program has not set up logging.
+    """
+    found = look_up_profile(bundle)
+    if found.ignored is not None:
+        _LOGGER.warning("%s", found.ignored)
+    return found.profile
+
+
+def check_profile_folder() -> Path:
+    """Make the folder of profiles, and see that a file can be written there, before the work is done.
+
+    Raises:
+        ProfileWriteError: it cannot.
+    """
+    import tempfile  # here, since only who writes needs it
+
+    folder = profile_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as e:
+        raise _cannot_save(folder, e) from e
+    return folder
+
+
+def save_profile(profile: DeviceProfile) -> Path:
+    """Write the profile of its bundle, whole or not at all; returns the file.
+
+    Raises:
+        ProfileWriteError: it cannot be written; one that was there before is untouched.
+    """
+    import tempfile
+
+    folder = check_profile_folder()
+    path = folder / f"{profile.key.bundle_sha256}.json"
+    part: Path | None = None
+    try:
+        # A name of its own, so that two who write at once each rename a whole file.
+        descriptor, name = tempfile.mkstemp(".tmp", f".{path.name[:12]}.", folder)
+        part = Path(name)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(profile.dumps())
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)  # no secret; a service may run as another user
+            os.fsync(stream.fileno())  # or a power cut after the rename could leave an empty file
+        part.replace(path)
+    except OSError as e:
+        raise _cannot_save(folder, e) from e
+    finally:
+        if part is not None:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    return path
+
+
+def _cannot_save(folder: Path, error: OSError | ValueError) -> ProfileWriteError:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return ProfileWriteError(
+        f"cannot save a device profile in {folder}",
+        expected="a folder to write to",
+        found=reason or str(error),
+        fix=f"set {PROFILE_DIR_VARIABLE} to another folder",
+    )
+
+
+def _read(path: Path) -> bytes | OSError | None:
+    """The file's bytes; None where there is none; the error where it cannot be read."""
+    try:
+        data = read_regular_file(path, _MAX_BYTES)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as e:
+        # Where the folder cannot be looked into, nobody knows of a profile.
+        return e if os.path.lexists(path) else None
+    return data if len(data) <= _MAX_BYTES else OSError(f"more than {_MAX_BYTES} bytes")
+
+
+def _tuned_before(folder: Path, bundle: Bundle) -> str | None:
+    """The notice where the bundle at this path had a profile, and `bundle.json` has changed since."""
+    try:
+        here = place_of(bundle)
+        files = sorted(p for p in folder.iterdir() if p.suffix == ".json")[:_MOST_FILES]
+    except (OSError, RuntimeError):
+        return None
+    for file in files:
+        data = _read(file)
+        if not isinstance(data, bytes):
+            continue
+        try:
+            profile = DeviceProfile.loads(data, file.name)
+        except ContractError:
+            continue  # of nobody knows which bundle
+        if profile.bundle_path == here:
+            return (
+                f"the device profile {file} no longer holds ({MANIFEST_NAME} has changed); {_again(bundle)}"
+            )
+    return None
+
+
+def _again(bundle: Bundle) -> str:
+    path = "" if bundle.path == embedded_bundle_path() else f" {bundle.path}"
+    return f"run `ecovision-edge tune{path}` again"
