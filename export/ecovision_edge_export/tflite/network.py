@@ -109,7 +109,7 @@ class Network(torch.nn.Module):
     def _convolution(
         self, node: onnx.NodeProto, attributes: dict[str, Any]
     ) -> Callable[[dict[str, Tensor]], None]:
-        x, weight, bias = node.input
+        x, weight, *biases = node.input
         output = node.output[0]
         stride = tuple(attributes.get("strides", (1, 1)))
         top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
@@ -122,12 +122,12 @@ class Network(torch.nn.Module):
         padding = (top, left)
         if border is not None:
             padding = (0, 0)
-            means = self._means[x].double()
-            weights = getattr(self, self._names[weight]).double()
-            share = (weights * means[:, None, None]).sum((1, 2, 3))
-            shifted = getattr(self, self._names[bias]).double() - share
-            bias = f"{bias} less the means'"
-            self._keep(bias, shifted.float().numpy())
+            kernel = getattr(self, self._names[weight]).double()
+            shifted = -(kernel * self._means[x].double()[:, None, None]).sum((1, 2, 3))
+            for name in biases:
+                shifted += getattr(self, self._names[name]).double()
+            biases = [f"{output} less the means"]
+            self._keep(biases[0], shifted.float().numpy())
 
         def run(values: dict[str, Tensor]) -> None:
             picture = values[x]
@@ -137,7 +137,7 @@ class Network(torch.nn.Module):
             planes = F.conv2d(
                 picture.permute(0, 3, 1, 2),
                 self._value(values, weight),
-                self._value(values, bias),
+                self._value(values, biases[0]) if biases else None,
                 stride=stride,
                 padding=padding,
                 groups=groups,
