@@ -6,11 +6,11 @@ is always the same. Measured with LiteRT 2.3 on the reference, of its fp32 model
 
 | leading blocks in fp32 | none | 0 | 0-1 | 0-2 |
 |---|---|---|---|---|
-| instructions, cortex-a76 | 0.44 | 0.46 | 0.47 | |
-| instructions, cortex-a72 | 0.90 | 0.88 | 0.87 | |
-| time, x86 with AVX2 | 1.07 | 1.01 | 1.01 | 1.02 |
+| instructions, cortex-a76 | 0.450 | 0.473 | 0.480 | |
+| instructions, cortex-a72 | 0.907 | 0.878 | 0.874 | |
+| time, x86 with AVX2 | 1.07 | 1.01 | 1.00 | 1.02 |
 
-So with dot products int8 is cheapest everywhere, and without them nearly as dear as fp32 at the beginning,
+So with dot products int8 is cheapest everywhere, and without them it costs as much as fp32 at the beginning,
 where tensors are large and channels few. x86 with VNNI, not measured, is taken to be like dot products.
 """
 
