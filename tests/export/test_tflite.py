@@ -71,12 +71,6 @@ def recorded() -> CalibrationTable:
     return CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded")
 
 
-@pytest.fixture(scope="module")
-def raw(graph: onnx.ModelProto, contract: Contract) -> bytes:
-    """The reference's fp32 model as it is converted."""
-    return convert.convert(graph, contract)
-
-
 def shorten(patch: pytest.MonkeyPatch, graph: onnx.ModelProto) -> None:
     """Let an export of the reference not trace it again, and judge on eight drawn frames."""
     patch.setattr(pipeline, "prepare_graph", lambda *_: graph)
@@ -111,13 +105,30 @@ def tiny(
     return fold_preprocessing(simplify(trace(network, *size)), contract), contract
 
 
+CONVERTED: list[bytes] = []
+"""What `both` converted, in order: fp32 first."""
+
+
 @pytest.fixture(scope="module")
 def both(graph: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """A bundle with all four artifacts."""
     options = ExportOptions(weights="reference", formats=("onnx", "tflite"), target="arm64")
+    original = convert.convert
+
+    def keep(model: onnx.ModelProto, contract: Contract) -> bytes:
+        CONVERTED.append(original(model, contract))
+        return CONVERTED[-1]
+
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch, graph)
+        patch.setattr(convert, "convert", keep)
         return export_bundle(options, tmp_path_factory.mktemp("both") / "bundle")
+
+
+@pytest.fixture(scope="module")
+def raw(both: ExportResult) -> bytes:
+    """The reference's fp32 model as it was converted."""
+    return CONVERTED[0]
 
 
 @pytest.fixture(scope="module")
@@ -270,6 +281,13 @@ def test_a_float_contract_takes_floats(reference: Checkpoint) -> None:
     data = int8_of(graph, contract, inputs)
     assert partitions(data)[0] == 1
     assert sqnr_db(logits(data, inputs), wanted) > 20
+
+
+def test_the_same_inputs_give_the_same_bytes(reference: Checkpoint) -> None:
+    """Converted and quantized twice."""
+    graph, contract = tiny(reference, "uint8-nhwc", (64, 64))
+    inputs = [Preprocessor(contract).prepare(draw_frame(seed)) for seed in range(2)]
+    assert int8_of(graph, contract, inputs) == int8_of(graph, contract, inputs)
 
 
 def test_int8_answers_as_fp32(
@@ -501,10 +519,7 @@ def test_a_tensor_that_is_not_known_is_refused(
 def test_export_makes_both_formats(
     both: ExportResult, capsys: pytest.CaptureFixture[str], raw: bytes, contract: Contract
 ) -> None:
-    """Four artifacts behind one gate, verified by both engines, the same bytes each time.
-
-    Each tells how it was made.
-    """
+    """Four artifacts behind one gate, verified by both engines; each tells how it was made."""
     names = ["fp32-onnx", "int8-onnx", "fp32-tflite", "int8-tflite"]
     assert [a.name for a in both.manifest.artifacts] == names
     assert [p.artifact for p in both.parity] == names
