@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from ecovision_edge._fields import JsonValue
 from ecovision_edge_export.calibrate import NetworkInput, onnx_session
 
 __all__ = ["Fidelity", "fidelity", "logits_of", "sqnr_db", "sqnr_of_powers"]
@@ -29,6 +30,18 @@ class Fidelity:
     sqnr_db: float
     agreement: float
     expected_agreement: float
+
+    def within(self, agree: float) -> bool:
+        """Whether the agreement is at least `agree`, 0 to 1, as counted and as expected."""
+        return min(self.agreement, self.expected_agreement) >= agree
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values, rounded to what they mean."""
+        return {
+            "sqnr_db": round(self.sqnr_db, 1),
+            "agreement": round(self.agreement, 4),
+            "expected_agreement": round(self.expected_agreement, 4),
+        }
 
 
 def fidelity(found: Logits, expected: Logits) -> Fidelity:

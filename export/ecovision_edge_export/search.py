@@ -62,7 +62,7 @@ class Trial:
 
     def within(self, agree: float) -> bool:
         """Whether its agreement is at least `agree`, 0 to 1, as counted and as expected."""
-        return min(self.fidelity.agreement, self.fidelity.expected_agreement) >= agree
+        return self.fidelity.within(agree)
 
     def to_json(self) -> dict[str, JsonValue]:
         """The row as JSON values."""
@@ -70,9 +70,7 @@ class Trial:
             "stage": self.stage,
             "what": self.what,
             "fp32_blocks": self.table.recipe.fp32_text,
-            "sqnr_db": round(self.fidelity.sqnr_db, 1),
-            "agreement": round(self.fidelity.agreement, 4),
-            "expected_agreement": round(self.fidelity.expected_agreement, 4),
+            **self.fidelity.to_json(),
             "modelled_cost": round(self.cost, 3),
         }
 

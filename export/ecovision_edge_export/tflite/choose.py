@@ -118,14 +118,12 @@ def tflite_trials(
                 "stage": "leading blocks",
                 "what": f"fp32: {recipe.fp32_text}",
                 "fp32_blocks": recipe.fp32_text,
-                "sqnr_db": round(found.sqnr_db, 1),
-                "agreement": round(found.agreement, 4),
-                "expected_agreement": round(found.expected_agreement, 4),
+                **found.to_json(),
             }
         )
         made.append(TfliteTrial(recipe, data, found, tuple(rows)))
         progress(number, len(order))
-        if min(found.agreement, found.expected_agreement) >= agree:
+        if found.within(agree):
             given = True
             yield made[-1]
     if not given:

@@ -6,6 +6,7 @@ bytes are the same for the same model.
 
 from __future__ import annotations
 
+import functools
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -67,9 +68,12 @@ def operator_name(model: Model, operator: Operator) -> str:
     """Name of an operator, as `CONV_2D`."""
     code = model.operatorCodes[operator.opcodeIndex]
     number = max(code.builtinCode, code.deprecatedBuiltinCode)
-    names = {v: k for k, v in vars(schema().BuiltinOperator).items() if not k.startswith("_")}
-    name: str = names[number]
-    return name
+    return _operator_names()[number]
+
+
+@functools.cache
+def _operator_names() -> dict[int, str]:
+    return {v: k for k, v in vars(schema().BuiltinOperator).items() if not k.startswith("_")}
 
 
 def constant(model: Model, tensor: int) -> npt.NDArray[np.generic] | None:

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
+from ecovision_edge.backends._checks import check_batch, check_logits, contract_entry
 from ecovision_edge.backends._tflite_file import read_metadata
 from ecovision_edge.backends.engines import ENGINES
-from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.contract import Contract
 from ecovision_edge.errors import (
     ContractError,
     InferenceError,
-    MissingContractError,
     MissingDependencyError,
     ModelError,
     OptionError,
@@ -134,26 +134,15 @@ class LiteRtBackend:
         Raises:
             InferenceError: LiteRT failed, or the output is not finite or of another shape.
         """
-        spec, classes = self._contract.input, len(self._contract.labels)
-        if batch.shape[1:] != spec.shape(1)[1:] or batch.ndim != 4 or batch.dtype != np.dtype(spec.dtype):
-            raise InferenceError(
-                "wrong input",
-                expected=f"(n, {', '.join(map(str, spec.shape(1)[1:]))}) {spec.dtype}",
-                found=f"{batch.shape} {batch.dtype}",
-            )
+        check_batch(batch, self._contract)
         if len(batch) == 0:
-            return np.empty((0, classes), np.float32)
+            return np.empty((0, len(self._contract.labels)), np.float32)
         try:
             rows = [self._run_one(batch[i : i + 1]) for i in range(len(batch))]
         except Exception as e:  # LiteRT's errors are ValueError, RuntimeError and more
             raise InferenceError("LiteRT failed to run the model", found=_last_line(e)) from e
-        wrong = next((r for r in rows if r.shape != (1, classes) or not np.isfinite(r).all()), None)
-        if wrong is not None:
-            raise InferenceError(
-                "wrong output",
-                expected=f"{(1, classes)} finite numbers",
-                found=f"{wrong.shape}, {int(np.isfinite(wrong).sum())} finite",
-            )
+        for row in rows:
+            check_logits(row, 1, self._contract)
         return np.concatenate(rows) if len(rows) != 1 else rows[0]
 
     def _run_one(self, frame: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
@@ -168,16 +157,8 @@ class LiteRtBackend:
 
 
 def _contract(metadata: Mapping[str, bytes]) -> Contract:
-    data = metadata.get(METADATA_KEY)
-    if data is None:
-        raise MissingContractError(
-            "the model carries no contract",
-            expected=f"metadata {METADATA_KEY}",
-            found=f"{', '.join(sorted(metadata)) or 'no metadata'}"[:200],
-            fix="export it with `ecovision-edge export`",
-        )
     try:
-        text = data.decode()
+        text = contract_entry(metadata).decode()
     except UnicodeDecodeError as e:
         raise ContractError("contract is not UTF-8", found=str(e)[:100], fix="export it again") from e
     return Contract.loads(text)

@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
+from ecovision_edge.backends._checks import check_batch, check_logits, contract_entry
 from ecovision_edge.backends._external import refuse_external_data
 from ecovision_edge.backends.engines import ENGINES
-from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.contract import Contract
 from ecovision_edge.errors import (
     EcovisionError,
     InferenceError,
-    MissingContractError,
     MissingDependencyError,
     ModelError,
     OptionError,
@@ -79,15 +79,7 @@ class OnnxBackend:
             raise ModelError(
                 "onnxruntime cannot open the model", found=_first_line(e), fix="export it again"
             ) from e
-        text = metadata.get(METADATA_KEY)
-        if text is None:
-            raise MissingContractError(
-                "the model carries no contract",
-                expected=f"metadata {METADATA_KEY}",
-                found=f"{', '.join(sorted(metadata)) or 'no metadata'}"[:200],
-                fix="export it with `ecovision-edge export`",
-            )
-        self._contract = Contract.loads(text)
+        self._contract = Contract.loads(contract_entry(metadata))
         try:
             self._fixed_batch = _check_fit(self._session, self._contract)
         except UnicodeDecodeError as e:
@@ -119,30 +111,21 @@ class OnnxBackend:
         Raises:
             InferenceError: onnxruntime failed, or the output is not finite or of another shape.
         """
-        spec, classes = self._contract.input, len(self._contract.labels)
-        if batch.shape[1:] != spec.shape(1)[1:] or batch.ndim != 4 or batch.dtype != np.dtype(spec.dtype):
-            raise InferenceError(
-                "wrong input",
-                expected=f"(n, {', '.join(map(str, spec.shape(1)[1:]))}) {spec.dtype}",
-                found=f"{batch.shape} {batch.dtype}",
-            )
+        check_batch(batch, self._contract)
         if len(batch) == 0:
-            return np.empty((0, classes), np.float32)
+            return np.empty((0, len(self._contract.labels)), np.float32)
         step = 1 if self._fixed_batch else len(batch)
         try:
             parts = [
-                self._session.run([self._contract.output.name], {spec.name: batch[i : i + step]})[0]
+                self._session.run(
+                    [self._contract.output.name], {self._contract.input.name: batch[i : i + step]}
+                )[0]
                 for i in range(0, len(batch), step)
             ]
         except Exception as e:  # onnxruntime's errors share no base class
             raise InferenceError("onnxruntime failed to run the model", found=_first_line(e)) from e
         logits: npt.NDArray[np.float32] = np.concatenate(parts) if len(parts) != 1 else parts[0]
-        if logits.shape != (len(batch), classes) or not np.isfinite(logits).all():
-            raise InferenceError(
-                "wrong output",
-                expected=f"{(len(batch), classes)} finite numbers",
-                found=f"{logits.shape}, {int(np.isfinite(logits).sum())} finite",
-            )
+        check_logits(logits, len(batch), self._contract)
         return logits
 
 
