@@ -211,10 +211,9 @@ def _write(
             for i in op.inputs:
                 values = constant(floats, i) if i >= 0 else None
                 if values is not None and values.dtype == np.float32:
-                    border = kind == "CONCATENATION"
-                    low, high = (
-                        ranges[op.outputs[0]] if border else (float(values.min()), float(values.max()))
-                    )
+                    low, high = float(values.min()), float(values.max())
+                    if kind == "CONCATENATION":  # a border of pixels
+                        low, high = ranges[op.outputs[0]]
                     state(i, min(low, 0.0), max(high, 0.0))
     made = quantizer.Quantizer(bytearray(data), recipes.static_wi8_ai8())
     for tensor in sorted(fp32):

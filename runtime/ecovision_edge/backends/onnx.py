@@ -114,12 +114,11 @@ class OnnxBackend:
         check_batch(batch, self._contract)
         if len(batch) == 0:
             return np.empty((0, len(self._contract.labels)), np.float32)
+        name, output = self._contract.input.name, self._contract.output.name
         step = 1 if self._fixed_batch else len(batch)
         try:
             parts = [
-                self._session.run(
-                    [self._contract.output.name], {self._contract.input.name: batch[i : i + step]}
-                )[0]
+                self._session.run([output], {name: batch[i : i + step]})[0]
                 for i in range(0, len(batch), step)
             ]
         except Exception as e:  # onnxruntime's errors share no base class
