@@ -21,6 +21,14 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     ├── OptionError (ValueError)               an option outside its range
     ├── InferenceError (RuntimeError)          the engine failed while running
     ├── ProfileWriteError (OSError)            the device profile could not be saved
+    ├── CameraError
+    │   ├── SourceError (ValueError)           no such kind of source, or an option of it is wrong
+    │   ├── SourceOpenError (OSError)          the source cannot be opened now; tried again in a loop
+    │   ├── CaptureError (OSError)             an open source gave no frame, or none that is one
+    │   └── CameraLostError (OSError)          given up: as often as allowed it could not be reconnected
+    ├── RecordError (OSError)                  a recording cannot be written, or read
+    ├── ServeError (OSError)                   the page cannot be served
+    ├── LoopStuckError (TimeoutError)          the loop did not end in the time it was given
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
     └── ExportError                            raised by ecovision_edge_export
         ├── CheckpointError (ValueError)       the weights are not what they should be
@@ -43,6 +51,9 @@ __all__ = [
     "BundleNotFoundError",
     "BundleReadError",
     "BundleWriteError",
+    "CameraError",
+    "CameraLostError",
+    "CaptureError",
     "CheckpointError",
     "ContractError",
     "DatasetError",
@@ -55,13 +66,18 @@ __all__ = [
     "ImageReadError",
     "InferenceError",
     "IntegrityError",
+    "LoopStuckError",
     "MissingContractError",
     "MissingDependencyError",
     "ModelError",
     "OptionError",
     "ParityError",
     "ProfileWriteError",
+    "RecordError",
     "SchemaVersionError",
+    "ServeError",
+    "SourceError",
+    "SourceOpenError",
     "StageError",
     "UnsafePathError",
 ]
@@ -184,6 +200,40 @@ class InferenceError(EcovisionError, RuntimeError):
 
 class ProfileWriteError(EcovisionError, OSError):
     """The device profile could not be saved; one that was there before is untouched."""
+
+
+class CameraError(EcovisionError):
+    """Something about a source of frames."""
+
+
+class SourceError(CameraError, ValueError):
+    """There is no such kind of source, or an option of it is wrong; trying again would not help."""
+
+    exit_status = 2
+
+
+class SourceOpenError(CameraError, OSError):
+    """The source cannot be opened now: no such device, no answer, no picture."""
+
+
+class CaptureError(CameraError, OSError):
+    """An open source gave no frame in time, failed, or gave what is no frame."""
+
+
+class CameraLostError(CameraError, OSError):
+    """The source could not be reconnected as often as was allowed; the message has the last reason."""
+
+
+class RecordError(EcovisionError, OSError):
+    """A recording cannot be written, or read again."""
+
+
+class ServeError(EcovisionError, OSError):
+    """The live page cannot be served: the port is taken, for instance."""
+
+
+class LoopStuckError(EcovisionError, TimeoutError):
+    """The loop did not end in the time it was given: a consumer, or the engine, does not return."""
 
 
 class MissingDependencyError(EcovisionError, ImportError):

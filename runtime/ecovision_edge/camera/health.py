@@ -1,0 +1,55 @@
+"""How a source of frames is doing, in words for a log, a page and a controller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ecovision_edge._fields import JsonValue
+
+__all__ = ["Health", "HealthState"]
+
+
+class HealthState(str, Enum):
+    """The states of a source; `ENDED` is the end of its files, or of the loop that was told to stop."""
+
+    STARTING = "STARTING"
+    RUNNING = "RUNNING"
+    STALLED = "STALLED"
+    RECONNECTING = "RECONNECTING"
+    FAILED = "FAILED"
+    ENDED = "ENDED"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One state, since when and why.
+
+    Args:
+        state: What it is.
+        since: When that began, seconds of `time.monotonic()`.
+        reason: Why, in one line without credentials; empty where nothing is to be said.
+        reconnects: How often the source was connected to anew since the start.
+    """
+
+    state: HealthState
+    since: float
+    reason: str = ""
+    reconnects: int = 0
+
+    @property
+    def ok(self) -> bool:
+        """Whether frames are coming."""
+        return self.state is HealthState.RUNNING
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As a JSON object; `since` is in seconds of the monotonic clock."""
+        return {
+            "state": self.state.value,
+            "since": self.since,
+            "reason": self.reason,
+            "reconnects": self.reconnects,
+        }

@@ -1,0 +1,73 @@
+"""What a source of frames is: a description that can be connected to, again and again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["CapturedFrame", "FrameSource", "FrameStream", "Image"]
+
+Image: TypeAlias = npt.NDArray[np.uint8]
+"""`(height, width, 3) uint8 BGR`."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapturedFrame:
+    """A frame, and when it came.
+
+    Args:
+        image: `(height, width, 3) uint8 BGR`; nobody changes it.
+        sequence: Its number since the start, from 0, over all reconnects; gaps are frames that were dropped.
+        captured_at: When the source handed it over, seconds of `time.monotonic()`. What a camera or a network
+            held it back before that is not in it.
+    """
+
+    image: Image
+    sequence: int
+    captured_at: float
+
+    def age_ms(self, now: float) -> float:
+        """Milliseconds from its capture to `now`, seconds of the same clock."""
+        return (now - self.captured_at) * 1000
+
+
+class FrameStream(Protocol):
+    """One connection to a source. Used by one thread alone, the one that connected, `close` included."""
+
+    def read(self) -> Image | None:
+        """The next frame, in an array that nobody changes later; None at the end of a finite source.
+
+        It may take as long as it likes: whoever calls it has a thread for that and a watchdog beside it.
+
+        Raises:
+            CaptureError: there is no frame to be had; the connection is of no more use.
+        """
+
+    def close(self) -> None:
+        """Give back the device, the socket or the file; twice is once."""
+
+
+class FrameSource(Protocol):
+    """Where frames come from: a camera, an address, files. It holds nothing open itself."""
+
+    @property
+    def name(self) -> str:
+        """What logs and messages call it; without credentials."""
+
+    @property
+    def live(self) -> bool:
+        """True for a camera, whose frames go stale; False for files, of which each frame counts."""
+
+    @property
+    def interval(self) -> float | None:
+        """Seconds that the reader leaves from one frame to the next; None where the source has its own pace."""
+
+    def connect(self) -> FrameStream:
+        """Open it. It may be called again after the last connection failed, or while one still hangs.
+
+        Raises:
+            SourceOpenError: it cannot be opened now.
+        """

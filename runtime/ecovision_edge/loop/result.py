@@ -1,0 +1,59 @@
+"""What the camera loop gives for one frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from ecovision_edge._fields import JsonValue
+
+if TYPE_CHECKING:
+    from ecovision_edge.camera.source import CapturedFrame
+    from ecovision_edge.classifier import Prediction
+
+__all__ = ["LoopResult"]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopResult:
+    """A frame and what the network says of it.
+
+    Args:
+        index: How many results came before it, from 0.
+        frame: The frame, with its sequence number and time of capture.
+        prediction: The network's answer.
+        labels: The classes, in the order of `prediction.probabilities`.
+        age_ms: From the capture of the frame to its prediction, milliseconds.
+        dropped: Frames that the source gave and nobody looked at, since the start.
+        time: The capture, seconds since 1970 by the system's clock; for people, not for intervals.
+    """
+
+    index: int
+    frame: CapturedFrame = field(repr=False)
+    prediction: Prediction
+    labels: tuple[str, ...] = field(repr=False)
+    age_ms: float
+    dropped: int
+    time: float
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As a JSON object, the picture left out; one line of `--output jsonl`."""
+        prediction, timings = self.prediction, self.prediction.timings
+        return {
+            "index": self.index,
+            "sequence": self.frame.sequence,
+            "time": datetime.fromtimestamp(self.time, timezone.utc).isoformat(timespec="milliseconds"),
+            "captured_at": self.frame.captured_at,
+            "label": prediction.label,
+            "score": prediction.score,
+            "margin": prediction.margin,
+            "probabilities": dict(zip(self.labels, prediction.probabilities, strict=True)),
+            "age_ms": self.age_ms,
+            "dropped": self.dropped,
+            "timings_ms": {
+                "prepare": timings.prepare_ms,
+                "infer": timings.infer_ms,
+                "post": timings.post_ms,
+            },
+        }
