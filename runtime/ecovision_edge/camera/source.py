@@ -63,7 +63,7 @@ class FrameSource(Protocol):
 
     @property
     def interval(self) -> float | None:
-        """Seconds that the reader leaves from one frame to the next; None where the source has its own pace."""
+        """Seconds that the reader leaves between frames; None where the source has its own pace."""
 
     def connect(self) -> FrameStream:
         """Open it. It may be called again after the last connection failed, or while one still hangs.
