@@ -1,6 +1,19 @@
 """Frames from a camera, an address or files; always the newest one, and word of how the source is doing."""
 
+from ecovision_edge.camera.fake import FakeCamera
 from ecovision_edge.camera.health import Health, HealthState
+from ecovision_edge.camera.latest import LatestFrame
 from ecovision_edge.camera.source import CapturedFrame, FrameSource, FrameStream, Image
+from ecovision_edge.camera.watch import WatchOptions
 
-__all__ = ["CapturedFrame", "FrameSource", "FrameStream", "Health", "HealthState", "Image"]
+__all__ = [
+    "CapturedFrame",
+    "FakeCamera",
+    "FrameSource",
+    "FrameStream",
+    "Health",
+    "HealthState",
+    "Image",
+    "LatestFrame",
+    "WatchOptions",
+]

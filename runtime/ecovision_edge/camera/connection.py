@@ -1,0 +1,83 @@
+"""One connection to a source, in a thread of its own that may hang without anyone else doing so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+from ecovision_edge.camera.source import FrameSource, FrameStream, Image
+from ecovision_edge.errors import CaptureError, EcovisionError
+from ecovision_edge.preprocess.frames import as_bgr
+
+__all__ = ["Connection", "ConnectionOwner"]
+
+
+class ConnectionOwner(Protocol):
+    """What a connection tells, and whom."""
+
+    def deliver(self, connection: Connection, image: Image, now: float) -> None:
+        """A frame came at `now`, seconds of `time.monotonic()`."""
+
+    def resume(self, connection: Connection) -> None:
+        """The source is asked for a frame."""
+
+    def pause(self, connection: Connection, until: float) -> None:
+        """The source is left alone until then, on the same clock."""
+
+    def lost(self, connection: Connection, error: EcovisionError | None) -> None:
+        """It is over: why, or None at the end of the files."""
+
+
+class Connection:
+    """Opens a source, reads it until told otherwise, and closes it, all in one daemon thread."""
+
+    def __init__(self, owner: ConnectionOwner, source: FrameSource, number: int) -> None:
+        """Connect to `source` when started; `number` is for the thread's name."""
+        self._owner, self._source = owner, source
+        self.given_up = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"ecovision-capture-{number}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether its thread is still there."""
+        return self._thread.is_alive()
+
+    def join(self, seconds: float) -> None:
+        """Wait for the thread, `seconds` at most."""
+        self._thread.join(seconds)
+
+    def _run(self) -> None:
+        error: EcovisionError | None = None
+        try:
+            stream = self._source.connect()
+            try:
+                self._read_all(stream)
+            finally:
+                stream.close()
+        except EcovisionError as e:
+            error = e
+        except Exception as e:  # noqa: BLE001 - a driver may raise anything; it is told, typed
+            error = CaptureError(f"{self._source.name} failed", found=f"{type(e).__name__}: {e}")
+            error.__cause__ = e
+        self._owner.lost(self, error)
+
+    def _read_all(self, stream: FrameStream) -> None:
+        interval, due = self._source.interval, time.monotonic()
+        while not self.given_up.is_set():
+            self._owner.resume(self)
+            image = stream.read()
+            now = time.monotonic()
+            if image is None:
+                if self._source.live:
+                    raise CaptureError("the source ended, though it is live")
+                return
+            self._owner.deliver(self, as_bgr(image), now)
+            if interval is not None:
+                due = max(due + interval, now)  # what was missed is not made up for
+                self._owner.pause(self, due)
+                self.given_up.wait(due - time.monotonic())

@@ -1,0 +1,245 @@
+"""Camera and classifier together, until told to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ecovision_edge.camera.health import Health
+from ecovision_edge.camera.latest import LatestFrame
+from ecovision_edge.camera.source import CapturedFrame, FrameSource
+from ecovision_edge.errors import LoopStuckError, OptionError
+from ecovision_edge.loop.options import LoopOptions
+from ecovision_edge.loop.percentiles import Percentiles
+from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
+
+if TYPE_CHECKING:
+    from ecovision_edge.classifier import Classifier
+
+__all__ = ["CameraLoop"]
+
+
+class CameraLoop:
+    """Classifies the newest frame of a source, again and again.
+
+    Two ways, of which one loop takes one, once:
+
+    - `for result in loop:` on the caller's own thread; leaving the `for`, by whatever way, closes the source;
+    - `loop.start()` in a thread of its own, with `on_result` for each; then `wait`, and `close`.
+
+        >>> from ecovision_edge import Classifier
+        >>> from ecovision_edge.camera import FakeCamera
+        >>> from ecovision_edge.loop import CameraLoop, LoopOptions
+        >>> loop = CameraLoop(Classifier.load(), FakeCamera(), LoopOptions(max_frames=3))
+        >>> [result.index for result in loop]
+        [0, 1, 2]
+        >>> loop.summary().classified
+        3
+
+    Args:
+        classifier: What looks at the frames.
+        source: Where they come from (`ecovision_edge.camera.open_source`).
+        options: Pace and limits.
+        on_result: Called with each result on the loop's thread. What it raises ends the loop, and is raised
+            by the `for`, or by `wait` and `close`.
+        on_health: Called with each new state of the source, on the watchdog's thread; likewise.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        source: FrameSource,
+        options: LoopOptions | None = None,
+        *,
+        on_result: Callable[[LoopResult], None] | None = None,
+        on_health: Callable[[Health], None] | None = None,
+    ) -> None:
+        self._classifier, self._source = classifier, source
+        self._options = options or LoopOptions()
+        self._on_result = on_result
+        self._frames = LatestFrame(source, self._options.watch, on_health=on_health)
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._used = False
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+        self._began: float | None = None
+        self._ended: float | None = None
+        self._due = 0.0
+        self._classified = 0
+        self._labels: Counter[str] = Counter()
+        self._times = {stage: Percentiles() for stage in STAGES}
+
+    def __repr__(self) -> str:
+        return f"<CameraLoop over {self._source.name}: {self._classified} classified, {self.health.state}>"
+
+    def __enter__(self) -> CameraLoop:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except BaseException:
+            if error is None:
+                raise  # else that one says more
+
+    @property
+    def health(self) -> Health:
+        """How the source is doing."""
+        return self._frames.health
+
+    def __iter__(self) -> Iterator[LoopResult]:
+        """The results, one after the other, until a limit, the end of the files, `stop`, or an error.
+
+        Raises:
+            CameraLostError: the source could not be reconnected as often as allowed.
+            InferenceError: the engine failed.
+            EcovisionError: what else made going on pointless.
+        """
+        self._use()
+        return self._results()
+
+    def run(self) -> LoopSummary:
+        """Run to the end on this thread, and sum up; raises as iterating does."""
+        for _ in self:
+            pass
+        return self.summary()
+
+    def start(self) -> None:
+        """Run in a thread of its own; returns at once."""
+        self._use()
+        self._thread = threading.Thread(target=self._run_in_thread, name="ecovision-loop", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask it to end after the frame in hand; returns at once. From any thread, from any state."""
+        self._stop.set()
+        self._frames.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for a loop that was started to end, `timeout` seconds at most; whether it did.
+
+        Raises:
+            BaseException: what ended it, if it was an error.
+        """
+        if self._thread is not None:
+            self._thread.join(timeout)
+            if self._thread.is_alive():
+                return False
+        with self._lock:
+            error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return True
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Stop, and wait until it has ended. Twice is once; from `on_result` it only stops.
+
+        Raises:
+            LoopStuckError: it has not ended within `timeout` seconds: a consumer or the engine hangs.
+            BaseException: what ended it, if it was an error that `wait` did not raise yet.
+        """
+        self.stop()
+        if self._thread is threading.current_thread():
+            return
+        if not self.wait(timeout):
+            raise LoopStuckError(
+                f"the loop over {self._source.name} did not end",
+                expected=f"an end within {timeout:g} s",
+                found="on_result or the engine does not return",
+            )
+        if self._thread is None:
+            self._frames.close()
+
+    def summary(self) -> LoopSummary:
+        """What there is to say so far, or at the end. Call it from the loop's thread, or after the end."""
+        now = time.monotonic()
+        began = self._began if self._began is not None else now
+        health = self._frames.health
+        return LoopSummary(
+            source=self._source.name,
+            seconds=(self._ended if self._ended is not None else now) - began,
+            frames=self._frames.frames,
+            classified=self._classified,
+            dropped=self._frames.dropped,
+            reconnects=health.reconnects,
+            labels=dict(self._labels),
+            stages={stage: StageTimes.of(times) for stage, times in self._times.items()},
+            health=health,
+        )
+
+    def _use(self) -> None:
+        with self._lock:
+            if self._used:
+                raise OptionError("a loop runs once", fix="make a new CameraLoop")
+            self._used = True
+
+    def _run_in_thread(self) -> None:
+        try:
+            for _ in self._results():
+                pass
+        except BaseException as e:  # noqa: BLE001 - raised again by `wait` and `close`
+            with self._lock:
+                self._error = e
+
+    def _results(self) -> Iterator[LoopResult]:
+        self._began = time.monotonic()
+        try:
+            with self._frames:
+                while (frame := self._next_frame()) is not None:
+                    result = self._classify(frame)
+                    if self._on_result is not None:
+                        self._on_result(result)
+                    yield result
+                    if self._classified == self._options.max_frames:
+                        return
+        finally:
+            self._ended = time.monotonic()
+
+    def _next_frame(self) -> CapturedFrame | None:
+        """The next frame that is due, or None at the end."""
+        options, now = self._options, time.monotonic()
+        assert self._began is not None
+        end = None if options.duration is None else self._began + options.duration
+        if options.every is not None and self._classified:
+            # What was missed is not made up for, or a slow frame would be followed by a burst.
+            self._due = max(self._due + options.every, now)
+            if self._stop.wait((self._due if end is None else min(self._due, end)) - now):
+                return None
+        else:
+            self._due = now
+        left = None if end is None else end - time.monotonic()
+        if self._stop.is_set() or (left is not None and left <= 0):
+            return None
+        return self._frames.read(left, max_age=options.max_age)
+
+    def _classify(self, frame: CapturedFrame) -> LoopResult:
+        prediction = self._classifier.classify(frame.image)
+        now, wall = time.monotonic(), time.time()
+        age = now - frame.captured_at
+        timings = prediction.timings
+        for stage, seconds in zip(
+            STAGES,
+            (timings.prepare_ms / 1000, timings.infer_ms / 1000, timings.post_ms / 1000, age),
+            strict=True,
+        ):
+            self._times[stage].add(seconds)
+        self._labels[prediction.label] += 1
+        result = LoopResult(
+            index=self._classified,
+            frame=frame,
+            prediction=prediction,
+            labels=self._classifier.labels,
+            age_ms=age * 1000,
+            dropped=self._frames.dropped,
+            time=wall - age,
+        )
+        self._classified += 1
+        return result
