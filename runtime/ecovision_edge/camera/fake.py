@@ -208,6 +208,11 @@ class FakeCamera:
     def __repr__(self) -> str:
         return f"<FakeCamera {self._name}: {self.frames_given} frames, {self.connections} connections>"
 
+    @property
+    def script_over(self) -> bool:
+        """Whether every step of the script was played."""
+        return self._next is None
+
     def release(self) -> None:
         """Let whatever blocks, or is frozen, go on; from then on nothing blocks any more."""
         self._released.set()
