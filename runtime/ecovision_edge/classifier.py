@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,10 @@ from ecovision_edge.contract import Contract, Filter
 from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
 from ecovision_edge.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.preprocess import Preprocessor
+
+if TYPE_CHECKING:
+    from ecovision_edge.camera.source import FrameSource
+    from ecovision_edge.loop import LoopOptions, LoopResult
 
 __all__ = ["Classifier", "Prediction", "Timings"]
 
@@ -220,6 +225,22 @@ class Classifier:
         start = time.perf_counter()
         batch = self._preprocessor.prepare_batch(frames)
         return self._predict(batch, start)
+
+    def stream(self, source: FrameSource, options: LoopOptions | None = None) -> Iterator[LoopResult]:
+        """Classify the newest frame of a source, again and again; see `ecovision_edge.loop.CameraLoop`.
+
+        Args:
+            source: As `ecovision_edge.camera.open_source` gives it.
+            options: Pace and limits.
+
+        Raises:
+            CameraLostError: the source could not be reconnected as often as allowed (default: it is tried
+                for ever).
+            InferenceError: the engine failed.
+        """
+        from ecovision_edge.loop import CameraLoop
+
+        return iter(CameraLoop(self, source, options))
 
     def logits(self, frame: Frame) -> npt.NDArray[np.float32]:
         """The network's raw output for one frame, `(classes,) float32`; raises as `classify`.

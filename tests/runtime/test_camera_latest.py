@@ -153,7 +153,7 @@ def test_hanging_connections_count_as_tries():
     options = WatchOptions(open_timeout=0.05, first_delay=0.01, most_delay=0.02, max_reconnects=6)
     camera = FakeCamera(*[BlockOpen()] * 20)
     with LatestFrame(camera, options) as frames:
-        with pytest.raises(CameraLostError, match="after 6 reconnects.*3 connections hang"):
+        with pytest.raises(CameraLostError, match=r"after 6 reconnects.*3 connections hang"):
             frames.read(PROMPT)
         camera.release()
 
@@ -163,8 +163,7 @@ def test_giving_up_has_the_last_reason():
     options = WatchOptions(first_delay=0.01, most_delay=0.02, max_reconnects=0)
     with LatestFrame(FakeCamera(Frames(1), Raise(OSError("cable")), then="end"), options) as frames:
         with pytest.raises(CameraLostError, match="OSError: cable"):
-            while frames.read(PROMPT) is not None:
-                pass
+            list(read_all(frames))
         with pytest.raises(CameraLostError):
             frames.read(PROMPT)
         assert frames.health.state is HealthState.FAILED
@@ -230,8 +229,7 @@ def test_what_on_health_raises_ends_the_reading():
     with LatestFrame(camera, on_health=unhappy) as frames:
         assert camera.hanging.wait(PROMPT)
         with pytest.raises(KeyError, match="mine"):
-            while frames.read(PROMPT) is not None:
-                pass
+            list(read_all(frames))
         camera.release()
     assert frames.health.state is HealthState.FAILED
 

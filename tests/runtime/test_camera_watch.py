@@ -130,7 +130,7 @@ def test_it_gives_up_after_as_many_tries_as_allowed():
 
 
 def test_one_frame_does_not_make_a_source_well():
-    """Tries are counted on until frames have come for `steady_after`: else a loose cable is tried for ever."""
+    """Tries are counted on until frames came for `steady_after`: else a loose cable is tried for ever."""
     dog = Watchdog(WatchOptions(max_reconnects=3, steady_after=30), live=True)
     for start in (0.0, 100.0, 200.0):
         dog.connecting(start)
