@@ -113,10 +113,11 @@ def _run(
     if ctx.invoked_subcommand is not None:
         return 0
     require("rich")
+    from ecovision_edge.durations import parse_duration
     from ecovision_edge_bench.choose import choose_images, choose_subjects, parse_against
     from ecovision_edge_bench.frames import FrameSource, parse_frame_size
     from ecovision_edge_bench.run import Request, run_benchmark
-    from ecovision_edge_bench.settings import Settings, parse_duration, parse_spinning, parse_threads
+    from ecovision_edge_bench.settings import Settings, parse_spinning, parse_threads
 
     changes: dict[str, Any] = {
         "min_count": min_count,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from dataclasses import dataclass
 
 from ecovision_edge._fields import JsonValue
@@ -12,7 +11,7 @@ from ecovision_edge.backends import MAX_THREADS, default_threads
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.percentiles import min_samples
 
-__all__ = ["Settings", "parse_duration", "parse_spinning", "parse_threads"]
+__all__ = ["Settings", "parse_spinning", "parse_threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,18 +77,6 @@ class Settings:
     def to_json(self) -> dict[str, JsonValue]:
         """As JSON values."""
         return {**dataclasses.asdict(self), "samples_for_p90": min_samples(90)}
-
-
-def parse_duration(text: str) -> float:
-    """`90`, `90s`, `30m`, `2h` in seconds.
-
-    Raises:
-        OptionError: none of these.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|h|min|)", text.strip().lower())
-    if match is None:
-        raise OptionError("a duration", expected="seconds, or like 90s, 30m, 2h", found=text)
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}[match[2]]
 
 
 def parse_threads(text: str) -> tuple[int, ...]:

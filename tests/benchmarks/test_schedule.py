@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.processes import WorkerError
 from ecovision_edge_bench.schedule import Samples, run_schedule
-from ecovision_edge_bench.settings import Settings, parse_duration, parse_spinning, parse_threads
+from ecovision_edge_bench.settings import Settings, parse_spinning, parse_threads
 
 
 class Bench:
@@ -152,7 +153,8 @@ def test_progress_goes_up_to_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("30min", 1800), ("2h", 7200)]
+    ("text", "seconds"),
+    [("200ms", 0.2), ("90", 90), ("90s", 90), ("1.5m", 90), ("30min", 1800), ("2h", 7200)],
 )
 def test_durations_are_read(text: str, seconds: float) -> None:
     """Seconds, minutes, hours."""
