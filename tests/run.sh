@@ -22,4 +22,6 @@ if [ -d ../shared/data ]; then export ECOVISION_NO_SKIP=1; fi
 step() { printf '\n== %s\n' "$*"; }
 step ruff;   $run -m ruff check . && $run -m ruff format --check .
 step mypy;   $run -m mypy
-step pytest; $run -m pytest "$@"
+# One process a core, each with a file of tests at a time: half the time of one after the other.
+export OMP_NUM_THREADS=1
+step pytest; $run -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

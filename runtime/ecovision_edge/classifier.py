@@ -96,7 +96,7 @@ class Classifier:
         artifact: str = "auto",
         threads: int | None = None,
         providers: Sequence[str] | None = None,
-        spinning: bool = True,
+        spinning: bool | None = None,
         delegate: str | None = None,
         filter: Filter | None = None,
         profile: bool = True,
@@ -114,14 +114,14 @@ class Classifier:
             providers: onnxruntime execution providers in order of preference; None is the CPU. Of a TFLite
                 model they are refused.
             spinning: Whether the engine's threads spin while they wait; False leaves the cores to the rest
-                of the program, and several threads then gain little (see `BackendOptions`). LiteRT does not
-                look at it.
+                of the program, and several threads then gain little (see `BackendOptions`). None is as the
+                device profile says, else True. LiteRT does not look at it.
             delegate: A shared library that LiteRT runs a TFLite model with (`libedgetpu.so.1`); None is the
                 CPU. Of an ONNX model it is refused.
             filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
                 the bundle hold for the contract's own.
-            profile: Whether the device profile is used, which sets artifact, threads and spinning at once;
-                it is where none of them is given, nor providers or a delegate. One that does not fit this
+            profile: Whether the device profile is used, which sets artifact and threads at once; it is where
+                neither is given, nor providers or a delegate. One that does not fit this
                 device, these versions or this bundle is passed over, with a warning in the log
                 `ecovision_edge` that says why.
 
@@ -134,16 +134,19 @@ class Classifier:
             OptionError: an option outside its range, or of the other engine.
         """
         options = BackendOptions(
-            threads, None if providers is None else tuple(providers), spinning, delegate=delegate
+            threads, None if providers is None else tuple(providers), spinning is not False, delegate=delegate
         )
+        asked = threads is not None or providers is not None or delegate is not None or artifact != "auto"
         path = embedded_bundle_path() if source is None else Path(source)
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
             bundle = Bundle.open(path)
-            if profile and artifact == "auto" and options == BackendOptions():
+            if profile and not asked:
                 from ecovision_edge.profile import load_profile  # only a bundle has one
 
                 if (found := load_profile(bundle)) is not None:
-                    artifact, options = found.artifact, BackendOptions(found.threads, spinning=found.spinning)
+                    artifact = found.artifact
+                    spin = found.spinning if spinning is None else spinning
+                    options = BackendOptions(found.threads, spinning=spin)
             return cls.from_bundle(bundle, artifact, options, filter=filter)
         if not os.path.exists(path):  # noqa: PTH110 - likewise
             raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"no {path}")

@@ -351,18 +351,18 @@ def test_the_notice_reaches_standard_error_of_a_plain_program(folder, bundle):
 
 
 def test_loading_uses_it_where_nothing_is_asked_for(folder, bundle):
-    """Artifact, threads and spinning at once; an option of the caller's own, and all is the caller's."""
+    """Artifact and threads at once, unless the caller has a wish; spinning as the caller says, if at all."""
     save_profile(profile_of(bundle, artifact="fp32-onnx", threads=1, spinning=False))
     tuned = Classifier.load(bundle.path)
     assert (tuned.artifact, tuned.backend.threads) == ("fp32-onnx", 1)
     for option in (
         {"profile": False},
         {"threads": 2},
-        {"spinning": False},
         {"artifact": "int8"},
         {"providers": ["CPUExecutionProvider"]},
     ):
         assert Classifier.load(bundle.path, **option).artifact == "int8-onnx", option
+    assert Classifier.load(bundle.path, spinning=True).artifact == "fp32-onnx"
     assert Classifier.load(bundle.path, filter="fast").artifact == "fp32-onnx"
     assert Classifier.from_bundle(bundle).artifact == "int8-onnx"
 

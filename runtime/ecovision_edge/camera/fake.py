@@ -30,6 +30,7 @@ __all__ = [
     "End",
     "FailOpen",
     "FakeCamera",
+    "FakeStream",
     "Frames",
     "Freeze",
     "Junk",

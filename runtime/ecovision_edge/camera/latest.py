@@ -354,7 +354,7 @@ class LatestFrame:
                 if not self._untold:
                     return
                 health = self._untold.popleft()
-            level = logging.INFO if health.state in _GOOD else logging.WARNING
+            level = _LEVELS.get(health.state, logging.WARNING)
             _log.log(level, "%s: %s%s", self._source.name, health.state, _because(health.reason))
             if self._on_health is not None:
                 self._on_health(health)
@@ -364,4 +364,9 @@ def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
 
-_GOOD = (HealthState.STARTING, HealthState.RUNNING, HealthState.ENDED)
+_LEVELS = {
+    HealthState.STARTING: logging.DEBUG,
+    HealthState.RUNNING: logging.INFO,
+    HealthState.ENDED: logging.INFO,
+    HealthState.FAILED: logging.DEBUG,  # it is raised too
+}

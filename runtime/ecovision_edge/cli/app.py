@@ -29,6 +29,7 @@ class Command(NamedTuple):
 
 COMMANDS: dict[str, Command] = {
     "classify": Command("ecovision_edge.cli.classify", "classify", "Classify images."),
+    "run": Command("ecovision_edge.cli.run", "run", "Classify a camera's newest frame, again and again."),
     "inspect": Command(
         "ecovision_edge.cli.inspect", "inspect", "Show what a bundle or a model file says of itself."
     ),

@@ -1,0 +1,226 @@
+"""`ecovision-edge run`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecovision_edge._fields import canonical_json
+from ecovision_edge.camera.health import HealthState
+from ecovision_edge.cli.output import check_target, write_file
+from ecovision_edge.cli.running import Consumers, log_to_stderr, stopped_by_signals
+from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
+from ecovision_edge.durations import parse_duration
+from ecovision_edge.errors import OptionError
+from ecovision_edge.loop import CameraLoop, LoopOptions
+from ecovision_edge.sizes import parse_size
+
+__all__ = ["run"]
+
+
+def run(
+    source: Annotated[
+        str,
+        typer.Option(
+            "--source",
+            "-s",
+            help="A camera (0, /dev/video0, picamera2://, csi://0, libcamera://), rtsp:// or http://, a video"
+            " file, a folder or pattern of images, gst:PIPELINE, or demo:; options after a ?.",
+        ),
+    ] = "0",
+    bundle: Annotated[
+        Path | None,
+        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
+    ] = None,
+    artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
+    ] = None,
+    delegate: Annotated[
+        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
+    ] = None,
+    no_profile: Annotated[
+        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
+    ] = False,
+    spinning: Annotated[
+        bool,
+        typer.Option(
+            "--spinning", help="Let the engine's threads spin while they wait: sooner, for much more CPU."
+        ),
+    ] = False,
+    every: Annotated[
+        str | None, typer.Option(help="Classify a frame at most so often: 200ms. Default: each newest one.")
+    ] = None,
+    max_frames: Annotated[int | None, typer.Option(help="End after so many were classified.")] = None,
+    duration: Annotated[str | None, typer.Option(help="End after so long: 90s, 30m, 2h.")] = None,
+    max_age: Annotated[str, typer.Option(help="Pass over a camera's frames older than this.")] = "1s",
+    max_reconnects: Annotated[
+        int | None, typer.Option(help="Give up after so many tries in a row; default: never.")
+    ] = None,
+    stall_after: Annotated[str, typer.Option(help="Reconnect after so long without a frame.")] = "5s",
+    frozen_after: Annotated[
+        str, typer.Option(help="Reconnect after so long of one and the same picture; 0 never.")
+    ] = "10s",
+    output: Annotated[
+        str, typer.Option(help="auto (live on a terminal, else lines), live, lines, jsonl, or none.")
+    ] = "auto",
+    summary: Annotated[
+        Path | None, typer.Option(help="Write the summary as JSON here at the end; - is stdout.")
+    ] = None,
+    preview: Annotated[bool, typer.Option("--preview", help="Show the frames in a window.")] = False,
+    http: Annotated[
+        str | None, typer.Option(help="Serve a live page at this address: 127.0.0.1:8080. [web]")
+    ] = None,
+    http_token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ECOVISION_EDGE_HTTP_TOKEN",
+            help="What a viewer has to know; needed beyond this machine. Better in the environment, where"
+            " no other user can read it.",
+        ),
+    ] = None,
+    http_insecure: Annotated[
+        bool, typer.Option("--http-insecure", help="Serve beyond this machine without a token.")
+    ] = False,
+    http_viewers: Annotated[int, typer.Option(help="At most so many streams at once.")] = 8,
+    record: Annotated[
+        Path | None, typer.Option(help="Keep frames and results in this folder; --source replays it.")
+    ] = None,
+    record_frames: Annotated[int, typer.Option(help="Of a recording keep the newest so many.")] = 10_000,
+    record_bytes: Annotated[
+        str, typer.Option(help="Of a recording keep at most so much: 500MB, 2GB.")
+    ] = "2GB",
+    capture_hard: Annotated[
+        Path | None, typer.Option(help="Keep frames of which the model is unsure here, to label them.")
+    ] = None,
+    below: Annotated[float, typer.Option(help="Unsure is a score below this, 0 to 1.")] = 0.6,
+) -> int:
+    """Classify a camera's newest frame, again and again, until Ctrl-C; demo: needs no camera.
+
+    A camera that stalls, freezes or is unplugged is connected to again, for as long as it takes. At the end
+    a summary goes to standard error. Exit status 0 after Ctrl-C, SIGTERM, a limit or the end of the files; 1
+    when the source was lost for good.
+
+    Examples:
+
+      ecovision-edge run --source demo: --duration 30s
+
+      ecovision-edge run --source "/dev/video0?width=1280&height=720&fourcc=MJPG" --http 127.0.0.1:8080
+
+      ecovision-edge run --source picamera2:// --every 200ms --output jsonl
+
+      ecovision-edge run --source photos/ --output jsonl --summary summary.json
+    """
+    from ecovision_edge.camera import open_source
+    from ecovision_edge.classifier import Classifier
+
+    if output not in SCREENS:
+        raise OptionError("--output", expected=", ".join(SCREENS), found=output)
+    if not 0 < below <= 1:
+        raise OptionError("--below", expected="above 0, up to 1", found=below)
+    if summary is not None:
+        check_target(summary, "--summary")
+    options = _options(every, max_frames, duration, max_age, max_reconnects, stall_after, frozen_after)
+    frames = open_source(source)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(log_to_stderr())
+        consumers = Consumers(stack)
+        # What may be refused comes first: a model takes its time to load.
+        if record is not None:
+            _record(consumers, record, record_frames, record_bytes, wait=not frames.live)
+        if capture_hard is not None:
+            _capture_hard(consumers, capture_hard, below)
+        classifier = Classifier.load(
+            bundle,
+            artifact=artifact,
+            threads=threads,
+            spinning=spinning,
+            delegate=delegate,
+            profile=not no_profile,
+        )
+        if http is not None:
+            _serve(consumers, classifier.labels, http, http_token, http_insecure, http_viewers)
+        loop = CameraLoop(classifier, frames, options, on_result=consumers.result, on_health=consumers.health)
+        if preview:
+            consumers.add(Preview(loop))
+        consumers.add(make_screen(output, loop, frames.name, classifier.labels))
+        stack.enter_context(stopped_by_signals(loop))
+        try:
+            with loop:
+                loop.run()
+        finally:
+            stack.close()  # a live screen goes before the summary comes
+            _sum_up(loop, summary, quiet=output == "none")
+    return 0
+
+
+def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait: bool) -> None:
+    from ecovision_edge.recording import Recorder, RecordOptions
+
+    options = RecordOptions(max_frames=frames, max_bytes=parse_size(size, "--record-bytes"))
+    recorder = consumers.stack.enter_context(Recorder(folder, options))
+    consumers.on_result.append(lambda result: recorder.put(result, wait=wait))
+
+
+def _capture_hard(consumers: Consumers, folder: Path, below: float) -> None:
+    from ecovision_edge.recording import HardRecorder
+
+    recorder = consumers.stack.enter_context(HardRecorder(folder, below=below))
+    consumers.on_result.append(recorder.put)
+
+
+def _serve(
+    consumers: Consumers, labels: tuple[str, ...], address: str, token: str | None, insecure: bool, most: int
+) -> None:
+    from ecovision_edge.web import Board, PageServer
+
+    board = Board(labels)
+    server = PageServer(board, address, token=token, insecure=insecure, max_viewers=most)
+    consumers.stack.enter_context(server)
+    sys.stderr.write(f"ecovision-edge: the live page is at {server.url}\n")
+    consumers.on_result.append(board.publish)
+    consumers.on_health.append(board.set_health)
+
+
+def _sum_up(loop: CameraLoop, target: Path | None, *, quiet: bool) -> None:
+    summary = loop.summary()
+    if target is not None:
+        write_file([canonical_json(summary.to_json())], target, "--summary")
+    if not quiet and (summary.frames or summary.health.state is not HealthState.FAILED):
+        sys.stderr.write("".join(f"{line}\n" for line in summary.lines()))
+
+
+def _options(
+    every: str | None,
+    max_frames: int | None,
+    duration: str | None,
+    max_age: str,
+    max_reconnects: int | None,
+    stall_after: str,
+    frozen_after: str,
+) -> LoopOptions:
+    from ecovision_edge.camera import WatchOptions
+
+    watch = WatchOptions(
+        stall_after=_seconds(stall_after, "--stall-after"),
+        frozen_after=parse_duration(frozen_after, "--frozen-after") or None,
+        max_reconnects=max_reconnects,
+    )
+    return LoopOptions(
+        every=None if every is None else _seconds(every, "--every"),
+        max_frames=max_frames,
+        duration=None if duration is None else _seconds(duration, "--duration"),
+        max_age=_seconds(max_age, "--max-age"),
+        watch=watch,
+    )
+
+
+def _seconds(text: str, option: str) -> float:
+    seconds = parse_duration(text, option)
+    if seconds <= 0:
+        raise OptionError(option, expected="above 0", found=text)
+    return seconds

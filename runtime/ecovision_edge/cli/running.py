@@ -1,0 +1,108 @@
+"""What `run` needs around its loop: who gets the results, the log, and the signals that end it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ecovision_edge.camera import Health
+    from ecovision_edge.cli.screens import Screen
+    from ecovision_edge.loop import CameraLoop, LoopResult
+
+__all__ = ["Consumers", "log_to_stderr", "stopped_by_signals"]
+
+PATIENCE = 10.0
+"""Seconds that a loop has for its end after a signal; then the process ends without it."""
+
+
+class Consumers:
+    """Everyone who gets each result, or each state of the source, in order."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        """Nobody yet; `stack` closes those that need it."""
+        self.stack = stack
+        self.on_result: list[Callable[[LoopResult], object]] = []
+        self.on_health: list[Callable[[Health], object]] = []
+
+    def add(self, screen: Screen) -> None:
+        """A screen, from its entering to its leaving."""
+        self.stack.enter_context(screen)
+        self.on_result.append(screen.result)
+        self.on_health.append(screen.health)
+
+    def result(self, result: LoopResult) -> None:
+        """Hand on a result."""
+        for consumer in self.on_result:
+            consumer(result)
+
+    def health(self, health: Health) -> None:
+        """Hand on a state."""
+        for consumer in self.on_health:
+            consumer(health)
+
+
+class _StderrHandler(logging.Handler):
+    """Writes to whatever standard error is at the time: a live screen puts its own in its place."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"ecovision-edge: {record.getMessage()}\n")
+
+
+@contextlib.contextmanager
+def log_to_stderr() -> Iterator[None]:
+    """What the library logs from INFO on, one line each."""
+    log = logging.getLogger("ecovision_edge")
+    handler, level = _StderrHandler(), log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+
+
+@contextlib.contextmanager
+def stopped_by_signals(loop: CameraLoop) -> Iterator[None]:
+    """SIGINT and SIGTERM end the loop cleanly; a second one, or ten seconds, end the process."""
+    signals = (signal.SIGINT, signal.SIGTERM)
+    over = threading.Event()
+
+    def end() -> None:
+        loop.stop()
+        if not over.wait(PATIENCE):  # a consumer hangs: standard output that nobody reads, for instance
+            _die(f"the loop did not end within {PATIENCE:g} s")
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if stopping:
+            _die("interrupted again")
+        # In a thread: a handler that takes a lock may have interrupted whoever holds it.
+        thread = threading.Thread(target=end, name="ecovision-stop", daemon=True)
+        stopping.append(thread)
+        thread.start()
+
+    stopping: list[threading.Thread] = []
+    if threading.current_thread() is not threading.main_thread():  # signals are not ours then
+        yield
+        return
+    before = {number: signal.signal(number, handle) for number in signals}
+    try:
+        yield
+    finally:
+        over.set()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _die(why: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(2, f"ecovision-edge: {why}\n".encode())
+    os._exit(130)

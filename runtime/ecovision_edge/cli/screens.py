@@ -1,0 +1,197 @@
+"""What `run` shows: numbers that move on a terminal, lines, JSON lines, or a window with the frames."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import deque
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol
+
+from ecovision_edge.cli.output import printable
+from ecovision_edge.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+    from ecovision_edge.camera import Health
+    from ecovision_edge.loop import CameraLoop, LoopResult
+
+__all__ = ["SCREENS", "JsonLines", "Lines", "LiveScreen", "Preview", "Screen", "make_screen"]
+
+SCREENS = ("auto", "live", "lines", "jsonl", "none")
+_WINDOW = "ecovision-edge"
+_RATE_SECONDS = 3.0
+
+
+class Screen(Protocol):
+    """Something that shows results, from its entering to its leaving."""
+
+    def __enter__(self) -> Screen: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def result(self, result: LoopResult) -> None:
+        """A result; on the loop's thread."""
+
+    def health(self, health: Health) -> None:
+        """A state of the source; on the watchdog's thread."""
+
+
+def make_screen(kind: str, loop: CameraLoop, source: str, labels: tuple[str, ...]) -> Screen:
+    """The screen of that name, of `SCREENS`; `auto` is live on a terminal, else lines."""
+    if kind == "auto":
+        kind = "live" if sys.stdout.isatty() else "lines"
+    if kind == "live":
+        return LiveScreen(loop, source, labels)
+    return {"lines": Lines, "jsonl": JsonLines, "none": _Silent}[kind]()
+
+
+class _Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def result(self, result: LoopResult) -> None:
+        """Nothing."""
+
+    def health(self, health: Health) -> None:
+        """Nothing: the log has it."""
+
+
+class Lines(_Silent):
+    """One line a result."""
+
+    def result(self, result: LoopResult) -> None:
+        """Sequence number, label, score, times."""
+        prediction = result.prediction
+        sys.stdout.write(
+            f"{result.frame.sequence:8}  {prediction.label:12} {prediction.score:.3f}"
+            f"  {prediction.timings.total_ms:6.1f} ms  age {result.age_ms:6.1f} ms\n"
+        )
+        sys.stdout.flush()
+
+
+class JsonLines(_Silent):
+    """One JSON object a line, as `LoopResult.to_json` says."""
+
+    def result(self, result: LoopResult) -> None:
+        """The line, at once: whoever reads it acts on it."""
+        sys.stdout.write(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.flush()
+
+
+class LiveScreen(_Silent):
+    """Label, bars of all scores, times and health, drawn anew a few times a second by rich's own thread."""
+
+    def __init__(self, loop: CameraLoop, source: str, labels: tuple[str, ...]) -> None:
+        """Of a loop over `source`, whose model knows `labels`."""
+        self._loop, self._source, self._labels = loop, source, labels
+        self._result: LoopResult | None = None
+        self._times: deque[float] = deque(maxlen=600)
+        self._live: Live | None = None
+
+    def __enter__(self) -> Screen:
+        from rich.live import Live
+
+        self._live = Live(get_renderable=self._render, refresh_per_second=8, transient=True)
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def result(self, result: LoopResult) -> None:
+        """Kept, to be drawn when the time has come."""
+        self._result = result
+        self._times.append(time.monotonic())
+
+    def _rate(self) -> float:
+        since = time.monotonic() - _RATE_SECONDS
+        return sum(t >= since for t in tuple(self._times)) / _RATE_SECONDS
+
+    def _render(self) -> RenderableType:
+        from rich.console import Group
+        from rich.panel import Panel
+        from rich.table import Table
+        from rich.text import Text
+
+        health, result = self._loop.health, self._result
+        state = Text(str(health.state), style="bold green" if health.ok else "bold yellow")
+        if health.reason:
+            state.append(f"  {health.reason}", style="dim")
+        if result is None or not health.ok:  # never an old answer as if it were a new one
+            return Panel(state, title=printable(self._source), title_align="left")
+        prediction = result.prediction
+        head = Text(prediction.label, style="bold")
+        head.append(f"  {prediction.score:.0%}", style="bold cyan")
+        bars = Table.grid(padding=(0, 1))
+        for label, p in zip(self._labels, prediction.probabilities, strict=True):
+            style = "cyan" if label == prediction.label else "dim"
+            bars.add_row(*(Text(t, style=style) for t in (label, "█" * round(p * 30), f"{p:.3f}")))
+        t = prediction.timings
+        foot = Text(
+            f"prepare {t.prepare_ms:.1f} ms  network {t.infer_ms:.1f} ms  age {result.age_ms:.0f} ms"
+            f"  {self._rate():.1f} a second  dropped {result.dropped}  reconnects {health.reconnects}",
+            style="dim",
+        )
+        return Panel(Group(state, head, bars, foot), title=printable(self._source), title_align="left")
+
+
+class Preview(_Silent):
+    """A window with the frames; q, Escape, or closing it ends the loop."""
+
+    def __init__(self, loop: CameraLoop) -> None:
+        """Of a loop that is to end with the window.
+
+        Raises:
+            MissingDependencyError: this OpenCV has no windows.
+        """
+        import cv2
+
+        gui = next((line for line in cv2.getBuildInformation().splitlines() if "GUI:" in line), "")
+        if "NONE" in gui or not gui:
+            raise MissingDependencyError(
+                "this OpenCV has no windows",
+                fix="pip uninstall opencv-python-headless, then pip install opencv-python; or use --http",
+            )
+        self._loop = loop
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        import cv2
+
+        cv2.destroyAllWindows()
+
+    def result(self, result: LoopResult) -> None:
+        """Show the frame with its label."""
+        import cv2
+
+        image = result.frame.image.copy()
+        text = f"{result.prediction.label} {result.prediction.score:.2f}"
+        for colour, thickness in ((0, 0, 0), 4), ((255, 255, 255), 1):
+            cv2.putText(image, text, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, thickness, cv2.LINE_AA)
+        try:
+            cv2.imshow(_WINDOW, image)
+            key = cv2.waitKey(1) & 0xFF
+            gone = cv2.getWindowProperty(_WINDOW, cv2.WND_PROP_VISIBLE) < 1
+        except cv2.error as e:
+            raise MissingDependencyError(
+                "no window can be shown", found=str(e), fix="is there a screen? use --http"
+            ) from e
+        if gone or key in (27, ord("q")):
+            self._loop.stop()

@@ -1,0 +1,368 @@
+"""Facts about `ecovision-edge run`, as somebody at a shell sees it."""
+
+import contextlib
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+
+from ecovision_edge.cli import main
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.durations import parse_duration
+from ecovision_edge.errors import OptionError
+from ecovision_edge.sizes import parse_size
+
+PROMPT = 60.0  # seconds: a safety net, nowhere expected to pass
+COMMAND = [sys.executable, "-m", "ecovision_edge", "run"]
+
+
+def run(capsys, *arguments):
+    """Exit status, lines of standard output, standard error."""
+    status = main(["run", *map(str, arguments)])
+    out, err = capsys.readouterr()
+    return status, out.splitlines(), err
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """A folder of six drawn frames."""
+    folder = tmp_path_factory.mktemp("photos")
+    for seed in range(6):
+        cv2.imwrite(str(folder / f"{seed}.png"), draw_frame(seed, 320, 240))
+    return folder
+
+
+@contextlib.contextmanager
+def running(*arguments, **options):
+    """The command in a process of its own, which is gone afterwards."""
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    process = subprocess.Popen([*COMMAND, *map(str, arguments)], **options)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_json_lines_are_one_object_a_frame(capsys, pristine, photos):
+    """In order, each with label and probabilities; the summary goes to standard error."""
+    status, lines, err = run(capsys, "--source", photos, "--bundle", pristine, "--output", "jsonl")
+    assert status == 0
+    results = [json.loads(line) for line in lines]
+    assert [r["sequence"] for r in results] == list(range(6))
+    assert all(r["label"] in r["probabilities"] for r in results)
+    assert "6 frames" in err
+    assert "6 classified" in err
+
+
+def test_lines_are_for_people(capsys, pristine, photos):
+    """Where standard output is no terminal."""
+    status, lines, _ = run(capsys, "--source", photos, "--bundle", pristine)
+    assert status == 0
+    assert len(lines) == 6
+    assert re.match(r" +0  \w+ +\d\.\d{3} .* ms  age", lines[0])
+
+
+def test_none_says_nothing_but_the_log(capsys, pristine, photos):
+    """And the summary goes where it is wanted."""
+    status, lines, _ = run(
+        capsys, "--source", photos, "--bundle", pristine, "--output", "none", "--summary", "-"
+    )
+    assert status == 0
+    summary = json.loads("\n".join(lines))
+    assert (summary["frames"], summary["classified"], summary["dropped"]) == (6, 6, 0)
+    assert summary["health"]["state"] == "ENDED"
+
+
+def test_the_summary_is_a_file(capsys, pristine, photos, tmp_path):
+    """`--summary FILE`."""
+    target = tmp_path / "summary.json"
+    assert run(capsys, "--source", photos, "--bundle", pristine, "--summary", target)[0] == 0
+    assert json.loads(target.read_bytes())["classified"] == 6
+
+
+def test_limits_end_it(capsys, pristine):
+    """`--max-frames`, of a camera that would go on for ever."""
+    status, lines, _ = run(
+        capsys, "--source", "demo:", "--bundle", pristine, "--max-frames", 3, "--output", "jsonl"
+    )
+    assert status == 0
+    assert len(lines) == 3
+
+
+def test_the_demo_runs_with_the_embedded_model(capsys):
+    """No camera, no bundle, no file."""
+    status, lines, err = run(capsys, "--source", "demo:?fps=60", "--max-frames", 2)
+    assert status == 0
+    assert len(lines) == 2
+    assert "RUNNING" in err
+
+
+def test_a_tflite_artifact_runs_as_well(capsys, both, photos):
+    """As an ONNX one."""
+    found = [
+        [json.loads(line)["label"] for line in lines]
+        for artifact in ("int8-onnx", "int8-tflite")
+        for _, lines, _ in [
+            run(capsys, "-s", photos, "-b", both, "--artifact", artifact, "--output", "jsonl")
+        ]
+    ]
+    assert found[0] == found[1]
+    assert len(found[0]) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--output", "xml"], "--output: expected auto, live, lines, jsonl, none, found xml"),
+        (["--every", "0"], "--every: expected above 0, found 0"),
+        (["--every", "often"], "--every: expected seconds, or like 200ms"),
+        (["--below", "2", "--capture-hard", "x"], "--below: expected above 0, up to 1, found 2.0"),
+        (["--max-frames", "0"], "max_frames: expected 1 or more"),
+        (["--source", "teleport://here"], "teleport"),
+        (["--source", "no such thing"], "no file or folder no such thing"),
+        (["--summary", "missing/summary.json"], "no such folder"),
+        (["--record", "x", "--record-bytes", "lots"], "--record-bytes: expected bytes, or like 500MB"),
+        (["--http", "0.0.0.0:0"], "token"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_misuse_is_one_line(capsys, monkeypatch, tmp_path, pristine, arguments, says):
+    """Status 2, what was expected and found, nothing else said or done."""
+    monkeypatch.chdir(tmp_path)
+    given = [] if "--source" in arguments else ["--source", "demo:"]
+    status, lines, err = run(capsys, "--bundle", pristine, *given, *arguments)
+    assert status == 2
+    assert lines == []
+    assert err.startswith("ecovision-edge: ")
+    assert err.count("\n") == 1
+    assert says in err
+
+
+def test_a_missing_file_is_one_line(capsys, pristine):
+    """Status 1: it may be there the next time."""
+    status, lines, err = run(capsys, "--bundle", pristine, "--source", "missing.mp4")
+    assert (status, lines) == (1, [])
+    assert err == "ecovision-edge: missing.mp4 cannot be opened: expected a video file, found no such file\n"
+
+
+def test_without_windows_preview_says_what_to_install(capsys, pristine):
+    """The headless OpenCV that this package depends on has none."""
+    status, lines, err = run(capsys, "--source", "demo:", "--bundle", pristine, "--preview")
+    assert status == 1
+    assert "pip install opencv-python" in err
+    assert lines == []
+
+
+class Screen:
+    """What a window would be: keys pressed after some frames."""
+
+    def __init__(self, keys):
+        self.keys, self.shown, self.destroyed = keys, [], 0
+
+    def imshow(self, name, image):
+        self.shown.append(image)
+
+    def key(self, wait):
+        return self.keys[len(self.shown) - 1]
+
+    def visible(self, name, what):
+        return 1.0
+
+    def destroy(self):
+        self.destroyed += 1
+
+
+def test_q_in_the_preview_ends_it(capsys, monkeypatch, pristine):
+    """The window shows frames with their label, and is gone at the end; the frame itself is not drawn on."""
+    screen = Screen([-1, -1, ord("q"), -1, -1, -1])
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   GTK3\n")
+    monkeypatch.setattr(cv2, "imshow", screen.imshow)
+    monkeypatch.setattr(cv2, "waitKey", screen.key)
+    monkeypatch.setattr(cv2, "getWindowProperty", screen.visible)
+    monkeypatch.setattr(cv2, "destroyAllWindows", screen.destroy)
+    status, lines, _ = run(capsys, "--source", "demo:", "--bundle", pristine, "--preview")
+    assert status == 0
+    assert len(lines) == len(screen.shown) == 3
+    assert screen.destroyed == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_ends_it_cleanly(pristine, number):
+    """Status 0, with a summary."""
+    with running("--source", "demo:", "--bundle", pristine, "--output", "jsonl") as process:
+        assert process.stdout.readline()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=PROMPT)
+    assert process.returncode == 0, err.decode()
+    assert all(json.loads(line) for line in out.splitlines())
+    assert b" classified" in err
+    assert b"ENDED: stopped" in err
+    assert b"Traceback" not in err
+
+
+def test_a_signal_ends_it_while_it_waits_to_reconnect(pristine):
+    """From the middle of a backoff."""
+    with running("--source", "/dev/video97", "--bundle", pristine) as process:
+        for line in process.stderr:
+            if b"RECONNECTING" in line:
+                break
+        process.terminate()
+        _, err = process.communicate(timeout=PROMPT)
+    assert process.returncode == 0
+    assert b"0 classified" in err
+
+
+STUCK = """
+import os, signal, sys, threading
+from ecovision_edge.cli import running
+
+class Stuck:
+    def stop(self):
+        os.write(1, b"told to stop")
+
+running.PATIENCE = float(sys.argv[2])
+with running.stopped_by_signals(Stuck()):
+    for _ in range(int(sys.argv[1])):
+        os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait()
+"""
+
+
+@pytest.mark.parametrize(
+    ("signals", "patience", "says"),
+    [(2, 1000, b"interrupted again"), (1, 0.05, b"did not end within 0.05 s")],
+    ids=["a second signal", "no end in time"],
+)
+def test_a_loop_that_is_stuck_does_not_keep_the_process(python, signals, patience, says):
+    """Where a consumer never returns, a second signal or some seconds end it the hard way."""
+    ran = python("-c", STUCK, str(signals), str(patience))
+    assert ran.returncode == 130
+    assert says in ran.stderr
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(pristine):
+    """`| head -1`."""
+    with running("--source", "demo:", "--bundle", pristine, "--output", "jsonl") as process:
+        assert process.stdout.readline()
+        process.stdout.close()
+        err = process.stderr.read()
+        assert process.wait(PROMPT) == 0, err.decode()
+    assert b"Traceback" not in err
+    assert b"Error" not in err
+
+
+def test_on_a_terminal_it_is_live(pristine):
+    """Label, bars and health in place; at the end the summary, on a clean screen."""
+    ours, theirs = pty.openpty()
+    try:
+        with running(
+            *("--source", "demo:", "--bundle", pristine, "--duration", "1s"),
+            stdout=theirs,
+            stderr=theirs,
+            env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
+        ) as process:
+            seen = b""
+            while process.poll() is None or select.select([ours], [], [], 0)[0]:
+                if select.select([ours], [], [], 0.1)[0]:
+                    seen += os.read(ours, 65536)
+            assert process.returncode == 0, seen
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    text = seen.decode()
+    assert "RUNNING" in text
+    assert "network" in text
+    assert "█" in text
+    assert " classified" in text.rpartition("\x1b[")[2]
+
+
+def test_the_page_is_served_while_it_runs(pristine):
+    """At the address that standard error names; gone afterwards."""
+    with running(
+        "--source", "demo:", "--bundle", pristine, "--output", "none", "--http", "127.0.0.1:0"
+    ) as process:
+        url = None
+        for line in process.stderr:
+            if match := re.search(rb"http://\S+", line):
+                url = match[0].decode().rstrip("/")
+            if b"RUNNING" in line:
+                break
+        health = {}
+        deadline = time.monotonic() + PROMPT
+        while not health:
+            with contextlib.suppress(urllib.error.HTTPError):  # no result yet
+                health = json.loads(urllib.request.urlopen(f"{url}/healthz").read())
+            assert time.monotonic() < deadline
+        process.terminate()
+        assert process.wait(PROMPT) == 0
+    assert health["state"] == "RUNNING"
+
+
+def test_a_recording_replays_to_the_same_results(capsys, tmp_path):
+    """`--record DIR`, then `--source DIR`: labels and probabilities bit for bit."""
+    folder = tmp_path / "recording"
+    status, lines, _ = run(
+        capsys, "--source", "demo:?frames=12", "--record", folder, "--output", "jsonl", "--threads", 1
+    )
+    assert status == 0
+    status, again, _ = run(capsys, "--source", folder, "--output", "jsonl", "--threads", 1)
+    assert status == 0
+
+    def told(lines):
+        return [json.loads(line)["probabilities"] for line in lines]
+
+    assert len(lines) == 12
+    assert told(again) == told(lines)
+
+
+def test_hard_frames_are_kept(capsys, tmp_path):
+    """Those whose score is below `--below`."""
+    folder = tmp_path / "hard"
+    status, _, _ = run(
+        capsys, "--source", "demo:?frames=3", "--capture-hard", folder, "--below", "1", "--output", "none"
+    )
+    assert status == 0
+    [kept] = folder.glob("*.jpg")
+    assert np.asarray(cv2.imread(str(kept))).shape == (480, 640, 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("500MB", 500_000_000), ("2gb", 2_000_000_000), ("1.5 KiB", 1536), ("1MiB", 2**20)],
+)
+def test_sizes_are_read(text, size):
+    """Powers of ten, and of two with an i."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "many", "1TB", "1e3"])
+def test_odd_sizes_are_refused(text):
+    """With what was expected and found."""
+    with pytest.raises(OptionError, match=r"--x: expected bytes.*found"):
+        parse_size(text, "--x")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("200ms", 0.2), ("1.5", 1.5), ("0", 0), ("2 h", 7200)])
+def test_durations_are_read(text, seconds):
+    """Milliseconds to hours."""
+    assert parse_duration(text) == pytest.approx(seconds)
+
+
+def test_no_thread_is_left(capsys, pristine, photos):
+    """Of a run in this very process."""
+    before = set(threading.enumerate())
+    assert run(capsys, "--source", photos, "--bundle", pristine)[0] == 0
+    assert {t for t in threading.enumerate() if t not in before and t.name.startswith("ecovision")} == set()
