@@ -3,6 +3,7 @@
 from ecovision_edge.camera.fake import FakeCamera
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.latest import LatestFrame
+from ecovision_edge.camera.open import open_source
 from ecovision_edge.camera.source import CapturedFrame, FrameSource, FrameStream, Image
 from ecovision_edge.camera.watch import WatchOptions
 
@@ -16,4 +17,5 @@ __all__ = [
     "Image",
     "LatestFrame",
     "WatchOptions",
+    "open_source",
 ]

@@ -1,0 +1,117 @@
+"""What a bin says: one event an item, in a versioned JSON form.
+
+The JSON Schema of the form is `event_schema()`, in the package as `data/bin-event.schema.json`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from enum import Enum
+from importlib import resources
+
+from ecovision_edge._fields import JsonValue
+
+__all__ = ["EVENT_SCHEMA_VERSION", "BinEvent", "BinState", "event_schema"]
+
+EVENT_SCHEMA_VERSION = 1
+
+
+class BinState(str, Enum):
+    """What a bin is doing.
+
+    `EMPTY`: nothing lies on the tray. `SETTLING`: something came and still moves. `DECIDING`: frames of it are
+    looked at. `DECIDED`: its event is out; nothing else happens before the tray is empty. `FAULT`: nothing can
+    be said: no background yet, no frames, or a view that is no tray.
+    """
+
+    EMPTY = "empty"
+    SETTLING = "settling"
+    DECIDING = "deciding"
+    DECIDED = "decided"
+    FAULT = "fault"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BinEvent:
+    """The decision about one item. There is one for each item, and never a second one.
+
+    Args:
+        id: Unlike that of any other event, of other runs and devices too.
+        sequence: Its number in this run, from 0.
+        item: The number of its item in this run, from 0; items that went before a decision have none.
+        time: The capture of the frame that decided it, seconds since 1970; None where no frame had a time.
+        monotonic: The same, seconds of the clock that `step` was given.
+        label: The class; None is unknown.
+        bin: Where it goes; of an unknown item the fail-safe bin.
+        probability: Of the label after all frames, 0 to 1; of the likeliest one if it is unknown.
+        margin: That less the second one's, 0 to 1.
+        frames: How many frames it was decided on.
+        seconds: From its arrival to the decision.
+        reason: Why, in one line.
+        frame_age_ms: From the capture of the last frame to its prediction; None where that is not known.
+        timings_ms: Of the last frame: `prepare`, `infer`, `post`.
+        bundle: SHA-256 of the manifest of the bundle that decided it; None for a lone model file.
+        device: What the device calls itself.
+        health: Of the camera: `RUNNING`, or what it was.
+    """
+
+    id: str
+    sequence: int
+    item: int
+    time: float | None
+    monotonic: float
+    label: str | None
+    bin: str
+    probability: float
+    margin: float
+    frames: int
+    seconds: float
+    reason: str
+    frame_age_ms: float | None = None
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    bundle: str | None = None
+    device: str = ""
+    health: str = ""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As a JSON object that `event_schema()` describes."""
+        time = self.time
+        return {
+            "schema_version": EVENT_SCHEMA_VERSION,
+            "id": self.id,
+            "sequence": self.sequence,
+            "item": self.item,
+            "time": None
+            if time is None
+            else datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="milliseconds"),
+            "monotonic": self.monotonic,
+            "label": self.label,
+            "bin": self.bin,
+            "probability": self.probability,
+            "margin": self.margin,
+            "frames": self.frames,
+            "seconds": self.seconds,
+            "reason": self.reason,
+            "frame_age_ms": self.frame_age_ms,
+            "timings_ms": dict(self.timings_ms),
+            "bundle": self.bundle,
+            "device": self.device,
+            "health": self.health,
+        }
+
+    def dumps(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def event_schema() -> dict[str, JsonValue]:
+    """The JSON Schema (draft 2020-12) of `BinEvent.to_json`."""
+    text = (resources.files("ecovision_edge") / "data" / "bin-event.schema.json").read_text("utf-8")
+    schema: dict[str, JsonValue] = json.loads(text)
+    return schema
