@@ -28,6 +28,8 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     │   └── CameraLostError (OSError)          given up: as often as allowed it could not be reconnected
     ├── RecordError (OSError)                  a recording cannot be written, or read
     ├── ServeError (OSError)                   the page cannot be served
+    ├── RulesError (ValueError)                a file of rules is malformed, or does not fit the model
+    ├── SinkError (OSError)                    an event could not be delivered, or a sink's address is wrong
     ├── LoopStuckError (TimeoutError)          the loop did not end in the time it was given
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
     └── ExportError                            raised by ecovision_edge_export
@@ -74,8 +76,10 @@ __all__ = [
     "ParityError",
     "ProfileWriteError",
     "RecordError",
+    "RulesError",
     "SchemaVersionError",
     "ServeError",
+    "SinkError",
     "SourceError",
     "SourceOpenError",
     "StageError",
@@ -230,6 +234,16 @@ class RecordError(EcovisionError, OSError):
 
 class ServeError(EcovisionError, OSError):
     """The live page cannot be served: the port is taken, for instance."""
+
+
+class RulesError(EcovisionError, ValueError):
+    """A file of rules is malformed, or does not fit the model's labels; the message has the line."""
+
+    exit_status = 2
+
+
+class SinkError(EcovisionError, OSError):
+    """An event could not be delivered now; or a sink cannot be what its address says."""
 
 
 class LoopStuckError(EcovisionError, TimeoutError):

@@ -22,9 +22,9 @@ EVENT_SCHEMA_VERSION = 1
 class BinState(str, Enum):
     """What a bin is doing.
 
-    `EMPTY`: nothing lies on the tray. `SETTLING`: something came and still moves. `DECIDING`: frames of it are
-    looked at. `DECIDED`: its event is out; nothing else happens before the tray is empty. `FAULT`: nothing can
-    be said: no background yet, no frames, or a view that is no tray.
+    `EMPTY`: nothing lies on the tray. `SETTLING`: something came and still moves. `DECIDING`: frames of it
+    are looked at. `DECIDED`: its event is out; nothing else happens before the tray is empty. `FAULT`:
+    nothing can be said: no background yet, no frames, or a view that is no tray.
     """
 
     EMPTY = "empty"

@@ -82,6 +82,7 @@ def test_the_exit_status_is_a_failed_check_or_misuse(kind):
 MISUSE = {
     *("BundleNotFoundError", "ArtifactNotFoundError", "FrameError", "FrameTypeError", "FrameValueError"),
     *("ImageReadError", "OptionError", "CheckpointError", "DatasetError", "SourceError"),
+    "RulesError",
 }
 
 

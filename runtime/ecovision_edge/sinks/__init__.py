@@ -1,0 +1,5 @@
+"""Where events go: a file, a broker, a serial line, pins, a web address; none of them holds up the camera."""
+
+from ecovision_edge.sinks.base import Sink, SinkStats
+
+__all__ = ["Sink", "SinkStats"]
