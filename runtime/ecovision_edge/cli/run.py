@@ -143,7 +143,22 @@ def run(
             profile=not no_profile,
         )
         if http is not None:
-            _serve(consumers, classifier.labels, http, http_token, http_insecure, http_viewers)
+            from ecovision_edge.web import Board, Limits, PageServer
+
+            board = Board(classifier.labels)
+            limits = Limits(stale_s=max(Limits().stale_s, 3 * (options.every or 0)))
+            consumers.add_page(
+                board,
+                PageServer(
+                    board,
+                    http,
+                    token=http_token,
+                    insecure=http_insecure,
+                    max_viewers=http_viewers,
+                    title=frames.name,
+                    limits=limits,
+                ),
+            )
         loop = CameraLoop(classifier, frames, options, on_result=consumers.result, on_health=consumers.health)
         if preview:
             consumers.add(Preview(loop))
@@ -171,19 +186,6 @@ def _capture_hard(consumers: Consumers, folder: Path, below: float) -> None:
 
     recorder = consumers.stack.enter_context(HardRecorder(folder, below=below))
     consumers.on_result.append(recorder.put)
-
-
-def _serve(
-    consumers: Consumers, labels: tuple[str, ...], address: str, token: str | None, insecure: bool, most: int
-) -> None:
-    from ecovision_edge.web import Board, PageServer
-
-    board = Board(labels)
-    server = PageServer(board, address, token=token, insecure=insecure, max_viewers=most)
-    consumers.stack.enter_context(server)
-    sys.stderr.write(f"ecovision-edge: the live page is at {server.url}\n")
-    consumers.on_result.append(board.publish)
-    consumers.on_health.append(board.set_health)
 
 
 def _sum_up(loop: CameraLoop, target: Path | None, *, quiet: bool) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ecovision_edge.camera import Health
     from ecovision_edge.cli.screens import Screen
     from ecovision_edge.loop import CameraLoop, LoopResult
+    from ecovision_edge.web import Board, PageServer
 
 __all__ = ["Consumers", "log_to_stderr", "stopped_by_signals"]
 
@@ -37,6 +38,13 @@ class Consumers:
         self.stack.enter_context(screen)
         self.on_result.append(screen.result)
         self.on_health.append(screen.health)
+
+    def add_page(self, board: Board, server: PageServer) -> None:
+        """The live page, served from now on; says where."""
+        self.stack.enter_context(server)
+        sys.stderr.write(f"ecovision-edge: the live page is at {server.url}\n")
+        self.on_result.append(board.publish)
+        self.on_health.append(board.set_health)
 
     def result(self, result: LoopResult) -> None:
         """Hand on a result."""

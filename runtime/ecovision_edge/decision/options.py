@@ -1,0 +1,75 @@
+"""When a decision is made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+from typing import Literal, get_args
+
+from ecovision_edge.decision.presence import PresenceOptions
+from ecovision_edge.errors import OptionError
+
+__all__ = ["DeciderOptions", "GateKind"]
+
+GateKind = Literal["picture", "trigger"]
+"""What tells that there is an item: the picture, or `BinDecider.trigger`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeciderOptions:
+    """Times in seconds.
+
+    Args:
+        gate: What tells that an item came: `picture` (see `PresenceGate`), or `trigger`: a sensor or a
+            button.
+        settle: An item has to be still for so long before its frames count.
+        settle_within: After so long of motion it is looked at as it is: a bin must not wait for ever.
+        decide_within: From its first frame that counts, at the latest after so long the item is decided; what
+            is not sure by then is unknown.
+        min_frames: Frames of an item before it may be decided, at least 1.
+        agree: Share of the last `2 * min_frames` frames that have to name the label, 0 to 1.
+        error: Of the decided items at most so many, 0 to 0.5, may be wrong, as far as the probabilities are
+            right (see `Evidence`).
+        correlation: Of two frames of one item, 0 to 1; see `Evidence`.
+        rearm: The tray has to be empty for so long before another item can come.
+        cooldown: From an event, nothing happens for so long.
+        presence: The gate's own.
+    """
+
+    gate: GateKind = "picture"
+    settle: float = 0.3
+    settle_within: float = 5.0
+    decide_within: float = 3.0
+    min_frames: int = 5
+    agree: float = 0.8
+    error: float = 0.1
+    correlation: float = 0.5
+    rearm: float = 0.5
+    cooldown: float = 1.0
+    presence: PresenceOptions = field(default_factory=PresenceOptions)
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range.
+
+        Raises:
+            OptionError: the option, its range, and what was given.
+        """
+        if self.gate not in get_args(GateKind):
+            raise OptionError("gate", expected=" or ".join(get_args(GateKind)), found=self.gate)
+        if not isinstance(self.min_frames, int) or self.min_frames < 1:
+            raise OptionError("min_frames", expected="1 or more", found=repr(self.min_frames))
+        for option in fields(self):
+            name = option.name
+            value = getattr(self, name)
+            if name in ("agree", "correlation") and not 0 <= value <= 1:
+                raise OptionError(name, expected="0 to 1", found=repr(value))
+            if name == "error" and not 0 < value <= 0.5:
+                raise OptionError(name, expected="above 0, at most 0.5", found=repr(value))
+            if name in ("settle", "rearm", "cooldown") and not 0 <= value < math.inf:
+                raise OptionError(name, expected="seconds, 0 or more", found=repr(value))
+            if name in ("settle_within", "decide_within") and not 0 < value < math.inf:
+                raise OptionError(name, expected="seconds above 0", found=repr(value))
+        if self.settle_within < self.settle:
+            raise OptionError(
+                "settle_within", expected=f"at least settle, {self.settle:g} s", found=self.settle_within
+            )

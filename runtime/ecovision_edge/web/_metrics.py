@@ -1,0 +1,102 @@
+"""The board's counters for Prometheus: read when they are asked for, so that publishing pays nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from ecovision_edge._version import __version__
+from ecovision_edge.camera.health import HealthState
+from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.web.board import Board, Distribution
+
+try:
+    from prometheus_client import CollectorRegistry, generate_latest
+    from prometheus_client.core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+        InfoMetricFamily,
+        StateSetMetricFamily,
+    )
+    from prometheus_client.registry import Collector
+except ImportError as e:
+    raise MissingDependencyError(
+        "prometheus_client is not installed", fix="run: pip install 'ecovision-edge[web]'"
+    ) from e
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+
+__all__ = ["Metrics"]
+
+
+class Metrics(Collector):
+    """Everything of one board, in a registry of its own."""
+
+    def __init__(self, board: Board, stale_s: float) -> None:
+        """A frame is news for `stale_s` seconds."""
+        self._board, self._stale_s = board, stale_s
+        self.viewers = 0
+        """Open streams; whoever knows sets it before `text`."""
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """Prometheus's text format, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: the registry need not collect to learn the names."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, as they are now."""
+        counters, now = self._board.counters(), time.monotonic()
+        status = self._board.view().status(now, self._stale_s)
+        frames = CounterMetricFamily(
+            "ecovision_frames_classified",
+            "Frames that the network answered, by its answer.",
+            labels=["label"],
+        )
+        for label, count in counters.classified.items():
+            frames.add_metric([label], count)
+        yield frames
+        yield CounterMetricFamily(
+            "ecovision_frames_dropped", "Frames of the source that nobody looked at.", value=counters.dropped
+        )
+        yield CounterMetricFamily(
+            "ecovision_reconnects", "Times the source was connected to anew.", value=counters.reconnects
+        )
+        stages = HistogramMetricFamily(
+            "ecovision_stage_seconds", "Time a frame took, by stage.", labels=["stage"]
+        )
+        for stage, distribution in counters.stages.items():
+            stages.add_metric([stage], _buckets(distribution), distribution.total)
+        yield stages
+        yield HistogramMetricFamily(
+            "ecovision_capture_to_result_seconds",
+            "From the capture of a frame to its result.",
+            buckets=_buckets(counters.age),
+            sum_value=counters.age.total,
+        )
+        if status.age is not None:
+            yield GaugeMetricFamily(
+                "ecovision_frame_age_seconds", "Since the capture of the newest frame.", value=status.age
+            )
+        yield GaugeMetricFamily(
+            "ecovision_live", "1 while frames come and are fresh, else 0.", value=float(status.live)
+        )
+        yield StateSetMetricFamily(
+            "ecovision_health", "State of the source.", {s.value: s is status.state for s in HealthState}
+        )
+        yield GaugeMetricFamily("ecovision_viewers", "Open picture streams.", value=self.viewers)
+        yield InfoMetricFamily("ecovision_build", "What runs here.", {"version": __version__})
+
+
+def _buckets(distribution: Distribution) -> list[tuple[str, float]]:
+    """Cumulative counts by upper bound, as the format wants them."""
+    bounds = [*(repr(float(b)) for b in distribution.bounds), "+Inf"]
+    return [(bound, float(n)) for bound, n in zip(bounds, accumulate(distribution.counts), strict=True)]

@@ -1,0 +1,105 @@
+"""Where the page is served: reading `HOST:PORT`, and taking that port."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import socket
+from dataclasses import dataclass
+
+from ecovision_edge.errors import OptionError, ServeError
+
+__all__ = ["Address", "bind", "ip_of"]
+
+_FORM = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
+)
+
+Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def ip_of(host: str) -> Ip | None:
+    """`host` as an IP address, without brackets; None where it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A host and a port to listen at.
+
+    Args:
+        host: A name, or an IP address without brackets.
+        port: 0 to 65535; 0 is any free one.
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Address:
+        """Read `HOST:PORT`, an IPv6 address in brackets.
+
+        Raises:
+            OptionError: it is something else.
+        """
+        match = _FORM.fullmatch(text)
+        if match is None or int(match["port"]) > 65535 or (match["six"] and ip_of(match["six"]) is None):
+            raise OptionError(
+                "address of the page", expected="HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080", found=text
+            )
+        return cls((match["six"] or match["name"]).lower(), int(match["port"]))
+
+    @property
+    def ip(self) -> Ip | None:
+        """The host as an IP address; None where it is a name."""
+        return ip_of(self.host)
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can ask there. Of the names, only `localhost` counts."""
+        return self.host == "localhost" if self.ip is None else self.ip.is_loopback
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def bind(address: Address) -> socket.socket:
+    """A socket that listens at `address`; the caller closes it.
+
+    Raises:
+        ServeError: the port is taken, or the address is none of this machine's.
+    """
+    try:
+        found = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        # One socket: of a name with both kinds of address, its IPv4 one.
+        family, kind, protocol, _, where = min(found, key=lambda info: info[0] != socket.AF_INET)
+        if address.loopback and not ipaddress.ip_address(str(where[0])).is_loopback:
+            raise ServeError("localhost is not this machine", found=where[0], fix="listen at 127.0.0.1")
+        listening = socket.socket(family, kind, protocol)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(where)
+            listening.listen(64)
+            listening.setblocking(False)
+        except BaseException:
+            listening.close()
+            raise
+    except (OSError, UnicodeError) as e:
+        if isinstance(e, ServeError):
+            raise
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        taken = isinstance(e, OSError) and e.errno is not None and os.strerror(e.errno) == reason
+        raise ServeError(
+            f"cannot serve the page at {address}",
+            found=reason,
+            fix="choose another port, or 0 for any free one"
+            if taken
+            else "choose an address of this machine",
+        ) from e
+    return listening
