@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from enum import Enum
-from typing import Protocol, cast
+from typing import Protocol, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = ["Gate", "Look", "PresenceGate", "PresenceOptions", "View"]
 Image = npt.NDArray[np.uint8]
 _Grid = npt.NDArray[np.float32]
 _Mask = npt.NDArray[np.bool_]
+_Any = TypeVar("_Any", np.float32, np.bool_)
 
 COLUMNS, ROWS = (
     80,
@@ -84,18 +85,18 @@ class PresenceOptions:
         noise: Standard deviations of a cell's own noise that it has to differ by, at least.
         motion: From this share of cells that change on, something moves.
         adapt: Seconds in which the picture of the empty tray follows slow changes of light.
-        cover: From this share on the view is another one altogether.
+        cover: From this share on, of all cells or of those along the sides, the view is another one.
         relearn: Seconds of a covered view without motion after which it is taken for the empty tray.
     """
 
-    learn: float = 2.0
-    enter: float = 0.02
-    leave: float = 0.01
+    learn: float = 0.8
+    enter: float = 0.008
+    leave: float = 0.004
     contrast: float = 14.0
     noise: float = 6.0
     motion: float = 0.01
     adapt: float = 20.0
-    cover: float = 0.95
+    cover: float = 0.9
     relearn: float = 30.0
 
     def __post_init__(self) -> None:
@@ -162,7 +163,7 @@ class PresenceGate:
         gain, mask = self._differs(grid)
         share = float(mask.mean())
         options = self._options
-        if share >= options.cover:
+        if share >= options.cover or float(_sides(mask).mean()) >= options.cover:
             return self._covered(grid, now, share, moving)
         self._covered_since = None
         if share < (options.leave if self._there else options.enter):
@@ -170,9 +171,9 @@ class PresenceGate:
             self._follow(grid, passed, None)
             return Look(View.EMPTY, share, moving, "the tray is empty")
         if not moving:
-            before, after = self._edges(grid, gain, mask)
-            if after < _EDGE or before > 2 * after:
-                why = "only the light changed" if max(before, after) < _EDGE else "something learnt is gone"
+            new, lost = self._edges(grid, gain, mask)
+            if new < _EDGE or lost > 2 * new:
+                why = "only the light changed" if max(new, lost) < _EDGE else "something learnt is gone"
                 self._there = False
                 self._follow(grid, math.inf, mask)
                 return Look(View.EMPTY, share, moving, f"{why}: the empty tray is learnt anew there")
@@ -209,25 +210,31 @@ class PresenceGate:
         assert self._mean is not None
         assert self._spread is not None
         limit = np.maximum(self._spread * self._options.noise, self._options.contrast)
-        found: list[tuple[int, _Grid, _Mask]] = []
-        # The median is the light's as long as less than half is covered; else no change may explain more.
-        for gain in (_gain(grid, self._mean), np.ones(3, np.float32)):
+        found: list[tuple[bool, int, _Grid, _Mask]] = []
+        # The median is the light's as long as less than half is covered; that of the sides mostly even then;
+        # and no change at all may explain more than either.
+        for gain in (
+            _gain(grid, self._mean),
+            _gain(_sides(grid), _sides(self._mean)),
+            np.ones(3, np.float32),
+        ):
             mask = (np.abs(grid - self._mean * gain) > limit).any(axis=2)
             mask = cv2.medianBlur(mask.astype(np.uint8), 3).astype(bool)  # single cells are noise
-            found.append((int(mask.sum()), gain, mask))
-        _, gain, mask = min(found, key=lambda one: one[0])
+            around = float(_sides(mask).mean()) >= self._options.cover
+            found.append((around, int(mask.sum()), gain, mask))
+        _, _, gain, mask = min(found, key=lambda one: one[:2])
         return gain, mask
 
     def _edges(self, grid: _Grid, gain: _Grid, mask: _Mask) -> tuple[float, float]:
-        """How strong the edges along the outline of `mask` are: in the learnt picture, and in this one."""
+        """How strong the edges along the outline of `mask` are that came since it was learnt, or went."""
         assert self._mean is not None
         thick = mask.astype(np.uint8)
         ring = (cv2.dilate(thick, _CROSS) - cv2.erode(thick, _CROSS)).astype(bool)
         if not ring.any():
             return 0.0, 0.0
-        before, after = _slope(self._mean * gain), _slope(grid)
-        # The upper half: an item touches the edge of the view, or looks like the tray, along a part of it.
-        return float(np.percentile(before[ring], 75)), float(np.percentile(after[ring], 75))
+        more = (_slope(grid) - _slope(self._mean * gain))[ring]
+        # The upper quarter: an item looks like the tray, or leaves the view, along a part of its outline.
+        return float(np.percentile(more, 75)), float(np.percentile(-more, 75))
 
     def _covered(self, grid: _Grid, now: float, share: float, moving: bool) -> Look:
         self._there = False
@@ -261,8 +268,13 @@ def _grid(image: Image) -> _Grid:
 
 def _gain(grid: _Grid, before: _Grid) -> _Grid:
     """One factor a colour from `before` to `grid`: the median over the cells, near 1 where all is dark."""
-    ratio = np.median((grid + 1) / (before + 1), axis=(0, 1))
+    ratio = np.median(((grid + 1) / (before + 1)).reshape(-1, 3), axis=0)
     return cast("_Grid", np.clip(ratio, 0.25, 4.0).astype(np.float32))
+
+
+def _sides(cells: npt.NDArray[_Any]) -> npt.NDArray[_Any]:
+    """The cells along the four sides of the view, which what lies on a tray leaves free for the most part."""
+    return np.concatenate([cells[0], cells[-1], cells[1:-1, 0], cells[1:-1, -1]])
 
 
 def _slope(grid: _Grid) -> _Grid:

@@ -1,0 +1,423 @@
+"""Facts about `BinDecider`: one item, one event, with its reason. Every time here is made up."""
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ecovision_edge import Classifier
+from ecovision_edge.camera.scene import Scene
+from ecovision_edge.camera.source import CapturedFrame
+from ecovision_edge.classifier import Prediction, Timings
+from ecovision_edge.decision import BinDecider, DeciderOptions, Look, View
+from ecovision_edge.errors import FrameTypeError, OptionError
+from ecovision_edge.events import BinState
+from ecovision_edge.loop import LoopResult
+
+LABELS = ("paper", "glass", "battery")
+IMAGE = np.zeros((4, 4, 3), np.uint8)
+OPTIONS = DeciderOptions(
+    settle=0.3, settle_within=2, decide_within=1, min_frames=3, rearm=0.3, cooldown=0.5, error=0.1
+)
+
+SURE = {"paper": (0.97, 0.02, 0.01), "glass": (0.02, 0.97, 0.01), "battery": (0.01, 0.02, 0.97)}
+UNSURE = (0.4, 0.35, 0.25)
+
+
+@dataclass
+class Seen:
+    """What a scripted gate says of the next frame."""
+
+    view: View = View.EMPTY
+    moving: bool = False
+
+
+class ScriptedGate:
+    """A gate that says what a test wants."""
+
+    def __init__(self):
+        self.now = Seen()
+
+    def look(self, image, now):
+        return Look(self.now.view, 0.0, self.now.moving, f"seen: {self.now.view}")
+
+    def relearn(self):
+        pass
+
+
+class Bin:
+    """A decider, its gate, and a clock that goes by tenths of a second."""
+
+    def __init__(self, options=OPTIONS, **given):
+        self.gate, self.now, self.events = ScriptedGate(), 0.0, []
+        self.decider = BinDecider(LABELS, options=options, gate=self.gate, run="run", **given)
+        self.show()
+
+    def show(self, view=View.EMPTY, says=UNSURE, *, moving=False, frames=1, step=0.1):
+        """Some frames of a view, of which the network says `says`; the events they gave."""
+        given = []
+        for _ in range(frames):
+            self.now += step
+            self.gate.now = Seen(view, moving)
+            event = self.decider.step(result(says, self.now), self.now)
+            given += [event] if event else []
+        self.events += given
+        return given
+
+    def empty(self, frames=10):
+        return self.show(View.EMPTY, frames=frames)
+
+    def item(self, says, frames=20, **given):
+        return self.show(View.ITEM, says, frames=frames, **given)
+
+    @property
+    def state(self):
+        return self.decider.status.state
+
+    @property
+    def reason(self):
+        return self.decider.status.reason
+
+
+def result(probabilities, now):
+    """As a loop gives it."""
+    top = max(range(len(probabilities)), key=probabilities.__getitem__)
+    prediction = Prediction(LABELS[top], top, probabilities[top], 0.1, probabilities, Timings(1.0, 2.0, 0.1))
+    return LoopResult(0, CapturedFrame(IMAGE, 0, now), prediction, LABELS, 5.0, 0, 1e9 + now)
+
+
+def test_an_item_that_is_clear_is_decided_once():
+    """After it lay still and enough frames agree; however long it lies there."""
+    bin = Bin()
+    [event] = bin.item(SURE["glass"], frames=100)
+    assert (event.label, event.bin, event.item, event.sequence) == ("glass", "glass", 0, 0)
+    assert event.frames == 3
+    assert event.probability > 0.9
+    assert event.margin > 0.8
+    assert 0.3 <= event.seconds < 1
+    assert event.id == "run-0"
+    assert event.reason == "glass at 1.00 after 3 frames; glass costs least, 0.00"
+    assert bin.state is BinState.DECIDED
+
+
+def test_the_event_says_how_old_and_slow_its_frame_was():
+    """Of the frame that completed it."""
+    [event] = Bin().item(SURE["glass"])
+    assert event.frame_age_ms == 5.0
+    assert event.timings_ms == {"prepare": 1.0, "infer": 2.0, "post": 0.1}
+    assert event.time == pytest.approx(1e9 + event.monotonic)
+
+
+def test_an_empty_tray_gives_no_event():
+    """Whatever the network says of it."""
+    bin = Bin()
+    assert bin.show(View.EMPTY, SURE["paper"], frames=1000) == []
+    assert bin.state is BinState.EMPTY
+
+
+def test_the_next_item_needs_an_empty_tray_between():
+    """Another label on a tray that was never empty is the same item."""
+    bin = Bin()
+    assert len(bin.item(SURE["glass"])) == 1
+    assert bin.item(SURE["paper"], frames=100) == []
+    bin.empty()
+    [event] = bin.item(SURE["paper"])
+    assert (event.label, event.item, event.sequence) == ("paper", 1, 1)
+
+
+def test_one_empty_frame_is_no_empty_tray():
+    """`rearm`: a flicker of the gate does not arm it again."""
+    bin = Bin()
+    bin.item(SURE["glass"])
+    for _ in range(20):
+        bin.empty(frames=2)
+        assert bin.item(SURE["paper"], frames=5) == []
+
+
+def test_a_frame_of_the_last_item_never_counts():
+    """What was gathered of an item that went undecided is not there for the next one."""
+    bin = Bin()
+    bin.item(SURE["glass"], frames=5)  # still for 0.4 s, two frames counted
+    assert bin.state is BinState.DECIDING
+    bin.empty()
+    assert bin.state is BinState.EMPTY
+    [event] = bin.item(SURE["paper"])
+    assert (event.label, event.frames) == ("paper", 3)
+    assert event.item == 1
+
+
+def test_what_is_not_sure_in_time_is_unknown():
+    """To the fail-safe bin, after `decide_within` of frames; the reason says what was missing."""
+    [event] = Bin().item(UNSURE, frames=100)
+    assert event.label is None
+    assert event.bin == "unknown"
+    assert event.seconds == pytest.approx(0.3 + 1.0, abs=0.15)
+    assert "the time is up: paper at 0.4" in event.reason
+
+
+def test_frames_that_disagree_are_not_sure():
+    """Turns between two labels, each sure of itself."""
+    bin = Bin()
+    events = []
+    for n in range(40):
+        events += bin.item(SURE["glass" if n % 2 else "paper"], frames=1)
+    assert [e.label for e in events] == [None]
+
+
+def test_while_it_moves_nothing_is_decided():
+    """A hand that passes: it goes before anything is said."""
+    bin = Bin()
+    assert bin.item(SURE["glass"], frames=15, moving=True) == []
+    assert bin.state is BinState.SETTLING
+    assert bin.reason == "it moves"
+    assert bin.empty() == []
+
+
+def test_what_never_comes_to_rest_is_looked_at_nonetheless():
+    """After `settle_within`: a bin must not wait for ever."""
+    [event] = Bin().item(SURE["glass"], frames=100, moving=True)
+    assert event.label == "glass"
+    assert event.seconds == pytest.approx(2.2, abs=0.25)
+
+
+def test_what_moves_again_begins_anew():
+    """The frames before it count no more: it may be another one."""
+    bin = Bin()
+    bin.item(SURE["paper"], frames=5)
+    assert bin.state is BinState.DECIDING
+    bin.item(SURE["paper"], frames=1, moving=True)
+    assert bin.state is BinState.SETTLING
+    [event] = bin.item(SURE["glass"])
+    assert (event.label, event.frames) == ("glass", 3)
+
+
+def test_a_threshold_of_the_contract_is_kept():
+    """Below it the label is unknown, however long it is looked at."""
+    says = (0.05, 0.9, 0.05)
+    [event] = Bin(thresholds=(0.5, 0.95, 0.5)).item(says, frames=60)
+    assert event.label is None
+    assert "0.95 is its threshold" in event.reason
+    [event] = Bin(thresholds=(0.5, 0.85, 0.5)).item(says, frames=60)
+    assert event.label == "glass"
+
+
+class Dear:
+    """Rules in which a battery must not go wrong."""
+
+    default, unknown_cost = "residual", 0.5
+
+    def expected_costs(self, probabilities, labels):
+        paper, glass, battery = probabilities
+        return {
+            "paper": glass + 20 * battery,
+            "glass": paper + 20 * battery,
+            "special": 1.0 * (paper + glass),
+        }
+
+
+def test_the_bin_is_the_one_of_least_expected_cost():
+    """With some chance of a battery, what looks like paper is not sent to paper."""
+    assert [e.bin for e in Bin(rules=Dear()).item(SURE["paper"])] == ["paper"]
+    says = (0.85, 0.0, 0.15)
+    [event] = Bin(rules=Dear()).item(says, frames=60)
+    assert (event.label, event.bin) == (None, "residual")
+    assert "as unknown" in event.reason
+
+
+def test_frames_that_stop_do_not_keep_an_item_undecided():
+    """The camera fails with an item in hand: time passes without frames, and it is unknown."""
+    bin = Bin()
+    bin.item(SURE["glass"], frames=2)
+    events = [e for n in range(100) if (e := bin.decider.step(None, bin.now + n / 10))]
+    assert [e.label for e in events] == [None]
+    assert events[0].frames == 0
+
+
+def test_a_covered_view_is_a_fault_and_no_item():
+    """And it says so; what comes afterwards is decided as ever."""
+    bin = Bin()
+    assert bin.show(View.COVERED, SURE["glass"], frames=50) == []
+    assert bin.state is BinState.FAULT
+    assert bin.reason == "seen: covered"
+    bin.empty()
+    assert len(bin.item(SURE["glass"])) == 1
+
+
+def test_until_the_tray_is_learnt_nothing_is_said():
+    """`fault`, with the reason."""
+    bin = Bin()
+    bin.show(View.UNKNOWN, SURE["glass"], frames=20)
+    assert bin.state is BinState.FAULT
+
+
+def test_a_trigger_begins_an_item():
+    """Without a picture: predictions alone, from the trigger on."""
+    decider = BinDecider(LABELS, options=DeciderOptions(gate="trigger", min_frames=3, settle=0.2))
+    assert decider.step(SURE["paper"], 0.0) is None
+    assert decider.status.state is BinState.EMPTY
+    assert decider.trigger(1.0)
+    events = [e for n in range(10) if (e := decider.step(SURE["glass"], 1.1 + n / 10))]
+    assert [(e.label, e.frames) for e in events] == [("glass", 3)]
+
+
+def test_a_trigger_while_an_item_is_in_hand_is_none():
+    """Nor one within the cooldown; the status says why."""
+    decider = BinDecider(LABELS, options=DeciderOptions(gate="trigger", min_frames=1, settle=0, cooldown=2))
+    assert decider.trigger(0.0)
+    assert not decider.trigger(0.1)
+    assert "in hand" in decider.status.reason
+    assert decider.step(SURE["glass"], 0.2) is not None
+    assert not decider.trigger(1.0)
+    assert "cooldown" in decider.status.reason
+    assert decider.trigger(2.3)
+
+
+def test_cleared_is_ready_for_the_next_one():
+    """A flap that has turned says that the tray is empty."""
+    bin = Bin()
+    bin.item(SURE["glass"])
+    bin.decider.clear(bin.now + 1)
+    assert bin.state is BinState.EMPTY
+    bin.now += 1
+    assert len(bin.item(SURE["paper"])) == 1
+
+
+def test_a_prediction_alone_cannot_show_an_empty_tray():
+    """With `gate="picture"` it is refused, with what to do."""
+    decider = BinDecider(LABELS)
+    with pytest.raises(FrameTypeError, match='gate="trigger"'):
+        decider.step(SURE["paper"], 0.0)
+
+
+def test_frames_alone_need_a_classifier():
+    """And are classified only while an item is looked at."""
+    calls = []
+
+    def classify(image):
+        calls.append(image)
+        return result(SURE["glass"], 0.0).prediction
+
+    gate = ScriptedGate()
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate, classify=classify)
+    events = []
+    for n in range(60):
+        gate.now = Seen(View.ITEM if 20 <= n < 40 else View.EMPTY)
+        events.append(decider.step(IMAGE, n / 10))
+    assert [e.label for e in events if e] == ["glass"]
+    assert len(calls) == 3
+    gate.now = Seen(View.ITEM)
+    alone = BinDecider(LABELS, options=OPTIONS, gate=gate)
+    alone.step(None, 0.0)
+    gate.now = Seen(View.EMPTY)
+    alone.step(IMAGE, 0.1)
+    gate.now = Seen(View.ITEM)
+    alone.step(IMAGE, 0.2)
+    with pytest.raises(FrameTypeError, match=r"classify=classifier\.classify"):
+        alone.step(IMAGE, 0.9)
+
+
+def test_the_clock_never_goes_back():
+    """An earlier time counts as the latest one."""
+    bin = Bin()
+    bin.item(SURE["glass"], frames=2)
+    since = bin.decider.status.since
+    bin.decider.step(result(SURE["glass"], 0.0), -100.0)
+    assert bin.decider.status.since >= since
+
+
+def test_thresholds_have_to_fit():
+    """One a label."""
+    with pytest.raises(OptionError, match="thresholds: expected 3, one a label, found 2"):
+        BinDecider(LABELS, thresholds=(0.5, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *[("gate", "magic"), ("min_frames", 0), ("agree", 2), ("error", 0), ("error", 0.6), ("settle", -1)],
+        *[("decide_within", 0), ("settle_within", 0.1), ("correlation", 1.1), ("cooldown", float("nan"))],
+    ],
+)
+def test_options_out_of_range_are_named(name, value):
+    """The error says which option, what is right, and what was found."""
+    with pytest.raises(OptionError, match=rf"{name}.*expected.*found"):
+        DeciderOptions(**{name: value})
+
+
+# Whatever comes, in whatever order.
+
+VIEWS = st.sampled_from([View.EMPTY, View.EMPTY, View.ITEM, View.ITEM, View.ITEM, View.COVERED, View.UNKNOWN])
+STEPS = st.tuples(
+    VIEWS,
+    st.booleans(),
+    st.sampled_from([*SURE.values(), UNSURE, None]),
+    st.floats(-0.2, 1.5),
+    st.integers(1, 12),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(STEPS, max_size=60))
+def test_never_two_events_for_one_item_nor_one_for_an_empty_tray(steps):
+    """For any order of views, motion, predictions, missing frames and odd clocks."""
+    gate, now = ScriptedGate(), 0.0
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate)
+    items, seen_since_empty, empty_for = [], False, 0.0
+    latest = 0.0
+    for view, moving, says, passed, frames in steps:
+        for _ in range(frames):
+            now += passed
+            before, latest = latest, max(latest, now)
+            gate.now = Seen(view, moving)
+            event = decider.step(None if says is None else result(says, now), now)
+            if says is not None:
+                empty_for = empty_for + latest - before if view is View.EMPTY else 0.0
+                seen_since_empty = seen_since_empty or view is View.ITEM
+            if event is not None:
+                assert seen_since_empty, "an event for an empty tray"
+                assert event.item not in items, "two events for one item"
+                items.append(event.item)
+                seen_since_empty = False
+    assert items == sorted(items)
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.booleans(), st.sampled_from([*SURE.values(), UNSURE])), min_size=60, max_size=60),
+    st.floats(0.02, 0.1),
+)
+def test_an_item_that_stays_always_gets_one_within_the_limit(frames, step):
+    """`settle_within` and `decide_within`, and a frame of each: whatever moves and whatever is predicted."""
+    bin = Bin()
+    bin.empty()
+    arrived, limit = bin.now + step, OPTIONS.settle_within + OPTIONS.decide_within
+    for moving, says in itertools.islice(itertools.cycle(frames), int(4 / step)):
+        bin.item(says, frames=1, moving=moving, step=step)
+    [event] = bin.events
+    assert event.monotonic - arrived <= limit + 2 * step + 1e-9
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_drawn_tray_gives_one_event_an_item(seed):
+    """With the real gate: things come, stay and go, light drifts, sensors are noisy."""
+    scene = Scene(seed, 320, 240)
+    says = result(SURE["glass"], 0.0).prediction
+    decider = BinDecider(LABELS, classify=lambda image: says)
+    last = 15 * 35
+    items = list(itertools.islice(scene.items(), 5))
+    events = [n for n in range(last) if decider.step(scene.frame(n), n / 15)]
+    assert [sum(i.arrives <= n < i.gone for n in events) for i in items] == [1] * len(items)
+    assert len(events) == len(items) == 5
+
+
+def test_the_embedded_model_decides_what_lies_on_a_drawn_tray():
+    """End to end: frames in, events out."""
+    classifier = Classifier.load(threads=1)
+    decider = BinDecider(classifier.labels, classify=classifier.classify)
+    scene = Scene(0, 320, 240)
+    events = [e for n in range(15 * 14) if (e := decider.step(scene.frame(n), n / 15))]
+    assert len(events) == 2
+    assert {e.bin for e in events} <= {*classifier.labels, "unknown"}
