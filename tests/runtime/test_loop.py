@@ -295,6 +295,28 @@ def test_the_error_inside_a_with_is_not_hidden(classifier):
         raise KeyError("mine")
 
 
+def test_on_wait_is_called_while_no_frame_comes(classifier, monkeypatch):
+    """On the loop's thread; and frames come through as ever."""
+    monkeypatch.setattr("ecovision_edge.loop.camera_loop.WAIT_SECONDS", 0.01)
+    camera, calls = FakeCamera(Frames(3), Block()), []
+
+    def waiting():
+        calls.append(threading.current_thread())
+        if len(calls) == 5:
+            camera.release()
+
+    loop = CameraLoop(classifier, camera, LoopOptions(max_frames=6), on_wait=waiting)
+    assert loop.run().classified == 6
+    assert set(calls) == {threading.current_thread()}
+
+
+def test_on_wait_does_not_outlive_the_files(classifier):
+    """Their end is the end."""
+    seen = []
+    CameraLoop(classifier, files(4), on_result=seen.append, on_wait=lambda: None).run()
+    assert len(seen) == 4
+
+
 def test_health_is_logged(classifier, caplog):
     """What is well at INFO, what is not at WARNING, with the reason."""
     watch = WatchOptions(first_delay=0.01, most_delay=0.02)

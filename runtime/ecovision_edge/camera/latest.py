@@ -96,6 +96,12 @@ class LatestFrame:
             return self._health
 
     @property
+    def over(self) -> bool:
+        """Whether there will be no more frames: the files are at their end, or it was stopped."""
+        with self._lock:
+            return self._stopping or self._health.state is HealthState.ENDED
+
+    @property
     def frames(self) -> int:
         """Frames that came so far."""
         with self._lock:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ecovision_edge.camera import Health
     from ecovision_edge.cli.screens import Screen
+    from ecovision_edge.events import BinEvent
     from ecovision_edge.loop import CameraLoop, LoopResult
     from ecovision_edge.web import Board, PageServer
 
@@ -32,12 +33,14 @@ class Consumers:
         self.stack = stack
         self.on_result: list[Callable[[LoopResult], object]] = []
         self.on_health: list[Callable[[Health], object]] = []
+        self.on_event: list[Callable[[BinEvent], object]] = []
 
     def add(self, screen: Screen) -> None:
         """A screen, from its entering to its leaving."""
         self.stack.enter_context(screen)
         self.on_result.append(screen.result)
         self.on_health.append(screen.health)
+        self.on_event.append(screen.event)
 
     def add_page(self, board: Board, server: PageServer) -> None:
         """The live page, served from now on; says where."""
@@ -55,6 +58,11 @@ class Consumers:
         """Hand on a state."""
         for consumer in self.on_health:
             consumer(health)
+
+    def event(self, event: BinEvent) -> None:
+        """Hand on an event."""
+        for consumer in self.on_event:
+            consumer(event)
 
 
 class _StderrHandler(logging.Handler):

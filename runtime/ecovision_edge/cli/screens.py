@@ -15,9 +15,12 @@ from ecovision_edge.errors import MissingDependencyError
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
+    from rich.text import Text
 
     from ecovision_edge.camera import Health
+    from ecovision_edge.events import BinEvent
     from ecovision_edge.loop import CameraLoop, LoopResult
+    from ecovision_edge.smart_bin import SmartBin
 
 __all__ = ["SCREENS", "JsonLines", "Lines", "LiveScreen", "Preview", "Screen", "make_screen"]
 
@@ -41,14 +44,25 @@ class Screen(Protocol):
     def health(self, health: Health) -> None:
         """A state of the source; on the watchdog's thread."""
 
+    def event(self, event: BinEvent) -> None:
+        """An event of a bin; on the loop's thread."""
 
-def make_screen(kind: str, loop: CameraLoop, source: str, labels: tuple[str, ...]) -> Screen:
-    """The screen of that name, of `SCREENS`; `auto` is live on a terminal, else lines."""
+
+def make_screen(
+    kind: str, loop: CameraLoop, source: str, labels: tuple[str, ...], smart_bin: SmartBin | None = None
+) -> Screen:
+    """The screen of that name, of `SCREENS`; `auto` is live on a terminal, else lines.
+
+    Of a bin, lines are its events, not each frame's result.
+    """
     if kind == "auto":
         kind = "live" if sys.stdout.isatty() else "lines"
     if kind == "live":
-        return LiveScreen(loop, source, labels)
-    return {"lines": Lines, "jsonl": JsonLines, "none": _Silent}[kind]()
+        return LiveScreen(loop, source, labels, smart_bin)
+    if kind == "none":
+        return _Silent()
+    events = smart_bin is not None
+    return JsonLines(events) if kind == "jsonl" else Lines(events)
 
 
 class _Silent:
@@ -68,35 +82,58 @@ class _Silent:
     def health(self, health: Health) -> None:
         """Nothing: the log has it."""
 
+    def event(self, event: BinEvent) -> None:
+        """Nothing."""
+
 
 class Lines(_Silent):
-    """One line a result."""
+    """One line a result, or one an event of a bin."""
+
+    def __init__(self, events: bool = False) -> None:
+        """Of results, or of events."""
+        self._events = events
 
     def result(self, result: LoopResult) -> None:
         """Sequence number, label, score, times."""
-        prediction = result.prediction
-        sys.stdout.write(
-            f"{result.frame.sequence:8}  {prediction.label:12} {prediction.score:.3f}"
-            f"  {prediction.timings.total_ms:6.1f} ms  age {result.age_ms:6.1f} ms\n"
-        )
+        if not self._events:
+            self._say(
+                f"{result.frame.sequence:8}  {result.prediction.label:12} {result.prediction.score:.3f}"
+                f"  {result.prediction.timings.total_ms:6.1f} ms  age {result.age_ms:6.1f} ms"
+            )
+
+    def event(self, event: BinEvent) -> None:
+        """Number of the item, label, bin, time, reason."""
+        if self._events:
+            label = event.label or "unknown"
+            self._say(f"{event.item:5}  {label:12} to {event.bin:12} {event.seconds:5.2f} s  {event.reason}")
+
+    def _say(self, line: str) -> None:
+        sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
 
-class JsonLines(_Silent):
-    """One JSON object a line, as `LoopResult.to_json` says."""
+class JsonLines(Lines):
+    """One JSON object a line, as `LoopResult.to_json` or `BinEvent.to_json` says."""
 
     def result(self, result: LoopResult) -> None:
         """The line, at once: whoever reads it acts on it."""
-        sys.stdout.write(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
-        sys.stdout.flush()
+        if not self._events:
+            self._say(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
+
+    def event(self, event: BinEvent) -> None:
+        """Likewise."""
+        if self._events:
+            self._say(event.dumps())
 
 
 class LiveScreen(_Silent):
     """Label, bars of all scores, times and health, drawn anew a few times a second by rich's own thread."""
 
-    def __init__(self, loop: CameraLoop, source: str, labels: tuple[str, ...]) -> None:
-        """Of a loop over `source`, whose model knows `labels`."""
-        self._loop, self._source, self._labels = loop, source, labels
+    def __init__(
+        self, loop: CameraLoop, source: str, labels: tuple[str, ...], smart_bin: SmartBin | None = None
+    ) -> None:
+        """Of a loop over `source`, whose model knows `labels`; of a bin too, if it is one's loop."""
+        self._loop, self._source, self._labels, self._bin = loop, source, labels, smart_bin
         self._result: LoopResult | None = None
         self._times: deque[float] = deque(maxlen=600)
         self._live: Live | None = None
@@ -148,7 +185,20 @@ class LiveScreen(_Silent):
             f"  {self._rate():.1f} a second  dropped {result.dropped}  reconnects {health.reconnects}",
             style="dim",
         )
-        return Panel(Group(state, head, bars, foot), title=printable(self._source), title_align="left")
+        lines = Group(state, *self._of_bin(), head, bars, foot)
+        return Panel(lines, title=printable(self._source), title_align="left")
+
+    def _of_bin(self) -> list[Text]:
+        from rich.text import Text
+
+        if self._bin is None:
+            return []
+        status, events = self._bin.status, self._bin.events
+        lines = [Text(f"{status.state}: {status.reason}", style="bold magenta")]
+        if events:
+            last = events[-1]
+            lines.append(Text(f"item {last.item}: {last.label or 'unknown'} to {last.bin}", style="magenta"))
+        return lines
 
 
 class Preview(_Silent):

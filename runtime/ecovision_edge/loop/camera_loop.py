@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["CameraLoop"]
 
+WAIT_SECONDS = 0.5
+"""How often `on_wait` is called."""
+
 
 class CameraLoop:
     """Classifies the newest frame of a source, again and again.
@@ -48,6 +51,7 @@ class CameraLoop:
         on_result: Called with each result on the loop's thread. What it raises ends the loop, and is raised
             by the `for`, or by `wait` and `close`.
         on_health: Called with each new state of the source, on the watchdog's thread; likewise.
+        on_wait: Called on the loop's thread, every half second for as long as no frame comes; likewise.
     """
 
     def __init__(
@@ -58,10 +62,11 @@ class CameraLoop:
         *,
         on_result: Callable[[LoopResult], None] | None = None,
         on_health: Callable[[Health], None] | None = None,
+        on_wait: Callable[[], None] | None = None,
     ) -> None:
         self._classifier, self._source = classifier, source
         self._options = options or LoopOptions()
-        self._on_result = on_result
+        self._on_result, self._on_wait = on_result, on_wait
         self._frames = LatestFrame(source, self._options.watch, on_health=on_health)
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -215,10 +220,18 @@ class CameraLoop:
                 return None
         else:
             self._due = now
-        left = None if end is None else end - time.monotonic()
-        if self._stop.is_set() or (left is not None and left <= 0):
-            return None
-        return self._frames.read(left, max_age=options.max_age)
+        while not self._stop.is_set():
+            left = None if end is None else end - time.monotonic()
+            if left is not None and left <= 0:
+                return None
+            if self._on_wait is None:
+                return self._frames.read(left, max_age=options.max_age)
+            wait = WAIT_SECONDS if left is None else min(WAIT_SECONDS, left)
+            frame = self._frames.read(wait, max_age=options.max_age)
+            if frame is not None or self._frames.over:
+                return frame
+            self._on_wait()
+        return None
 
     def _classify(self, frame: CapturedFrame) -> LoopResult:
         prediction = self._classifier.classify(frame.image)

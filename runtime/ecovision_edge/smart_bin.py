@@ -1,0 +1,230 @@
+"""`SmartBin`: camera, classifier, decider and sinks together, in ten lines of a controller's code."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from ecovision_edge.camera.health import Health, HealthState
+from ecovision_edge.camera.source import FrameSource
+from ecovision_edge.decision.decider import BinDecider, BinStatus, Sorting
+from ecovision_edge.decision.options import DeciderOptions
+from ecovision_edge.errors import EcovisionError
+from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.loop.camera_loop import CameraLoop
+from ecovision_edge.loop.options import LoopOptions
+from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.loop.summary import LoopSummary
+from ecovision_edge.sinks.base import Sink
+
+if TYPE_CHECKING:
+    from ecovision_edge.classifier import Classifier
+
+__all__ = ["SmartBin"]
+
+
+class SmartBin:
+    """Looks at a tray, decides what lies on it, and tells its sinks: one item, one event.
+
+        >>> from ecovision_edge import Classifier
+        >>> from ecovision_edge.camera import open_source
+        >>> from ecovision_edge.smart_bin import SmartBin
+        >>> with SmartBin(Classifier.load(), open_source("demo:?frames=100")) as smart_bin:
+        ...     summary = smart_bin.run()
+        >>> smart_bin.events[0].item
+        0
+
+    The decider is stepped on the loop's thread with each result, also while no frame comes. Nothing that a
+    sink does holds it up. While the camera gives nothing the state is `fault`, for sinks too.
+
+    Args:
+        classifier: What looks at the frames; its contract's thresholds are kept.
+        source: Where they come from.
+        rules: Which bin each label goes to (`ecovision_edge.rules.Rules`); None makes each label a bin.
+        sinks: Told of events and states; started and closed with the bin.
+        options: When a decision is made.
+        loop_options: Pace and limits of the loop.
+        on_event: Called with each event, on the loop's thread, after the sinks have it. What it raises ends
+            the bin.
+        on_result, on_health: As of `CameraLoop`.
+        device: What the device calls itself; None is its host name.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        source: FrameSource,
+        rules: Sorting | None = None,
+        *,
+        sinks: Sequence[Sink] = (),
+        options: DeciderOptions | None = None,
+        loop_options: LoopOptions | None = None,
+        on_event: Callable[[BinEvent], None] | None = None,
+        on_result: Callable[[LoopResult], None] | None = None,
+        on_health: Callable[[Health], None] | None = None,
+        device: str | None = None,
+    ) -> None:
+        self._sinks = tuple(sinks)
+        self._on_event, self._on_result, self._on_health = on_event, on_result, on_health
+        self._decider = BinDecider(
+            classifier.labels,
+            rules,
+            options,
+            thresholds=classifier.contract.thresholds,
+            device=platform.node() if device is None else device,
+            bundle=_hash_of(classifier),
+        )
+        self._lock = threading.Lock()
+        self._shown: tuple[BinState, str] | None = None
+        self._events: deque[BinEvent] = deque(maxlen=1000)
+        self._loop = CameraLoop(
+            classifier,
+            source,
+            loop_options,
+            on_result=self._result,
+            on_health=self._health,
+            on_wait=self._wait,
+        )
+
+    def __repr__(self) -> str:
+        return f"<SmartBin {self._decider.status.state}: {self._loop.health.state}>"
+
+    def __enter__(self) -> SmartBin:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except BaseException:
+            if error is None:
+                raise
+
+    @property
+    def loop(self) -> CameraLoop:
+        """The camera loop."""
+        return self._loop
+
+    @property
+    def status(self) -> BinStatus:
+        """What the decider is doing, and why nothing is decided."""
+        with self._lock:
+            return self._decider.status
+
+    @property
+    def events(self) -> tuple[BinEvent, ...]:
+        """The last events, 1,000 at most."""
+        with self._lock:
+            return tuple(self._events)
+
+    def run(self) -> LoopSummary:
+        """Run to the end on this thread; raises as `CameraLoop`, and what `on_event` raises."""
+        self._start_sinks()
+        try:
+            return self._loop.run()
+        finally:
+            self._show(BinState.FAULT, "stopped")
+
+    def start(self) -> None:
+        """Run in a thread of its own; returns at once."""
+        self._start_sinks()
+        self._loop.start()
+
+    def stop(self) -> None:
+        """Ask it to end; returns at once. From any thread."""
+        self._loop.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait for a bin that was started to end; as `CameraLoop.wait`."""
+        return self._loop.wait(timeout)
+
+    def trigger(self) -> bool:
+        """A sensor says that an item came; see `BinDecider.trigger`. From any thread."""
+        with self._lock:
+            began = self._decider.trigger(time.monotonic())
+            self._show_status()
+        return began
+
+    def clear(self) -> None:
+        """A sensor says that the tray is empty; see `BinDecider.clear`. From any thread."""
+        with self._lock:
+            self._decider.clear(time.monotonic())
+            self._show_status()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Stop, tell the sinks, and close them, `timeout` seconds at most; raises as `CameraLoop.close`."""
+        try:
+            self._loop.close(timeout)
+        finally:
+            self._show(BinState.FAULT, "stopped")
+            closers = [threading.Thread(target=sink.close, args=(timeout,)) for sink in self._sinks]
+            for closer in closers:  # together: one that is stuck must not take the others' time
+                closer.start()
+            for closer in closers:
+                closer.join()
+
+    def _start_sinks(self) -> None:
+        for sink in self._sinks:
+            sink.start()
+        self._show(BinState.FAULT, "starting")
+
+    def _result(self, result: LoopResult) -> None:
+        with self._lock:
+            event = self._decider.step(result, result.frame.captured_at)
+            self._show_status()
+        self._emit(event)
+        if self._on_result is not None:
+            self._on_result(result)
+
+    def _wait(self) -> None:
+        with self._lock:
+            event = self._decider.step(None, time.monotonic())
+        self._emit(event)
+
+    def _health(self, health: Health) -> None:
+        if health.state not in (HealthState.RUNNING, HealthState.ENDED):
+            self._show(BinState.FAULT, f"camera {health.state}: {health.reason}".rstrip(": "))
+        if self._on_health is not None:
+            self._on_health(health)
+
+    def _emit(self, event: BinEvent | None) -> None:
+        if event is None:
+            return
+        event = replace(event, health=str(self._loop.health.state))
+        with self._lock:
+            self._events.append(event)
+        for sink in self._sinks:
+            sink.put(event)
+        if self._on_event is not None:
+            self._on_event(event)
+
+    def _show_status(self) -> None:
+        """Tell the sinks a new state; its reason changes with each frame and comes along as it is then."""
+        status = self._decider.status
+        if self._shown is None or self._shown[0] is not status.state:
+            self._show(status.state, status.reason)
+
+    def _show(self, state: BinState, reason: str) -> None:
+        if (state, reason) == self._shown:
+            return
+        self._shown = state, reason
+        for sink in self._sinks:
+            sink.show(state, reason)
+
+
+def _hash_of(classifier: Classifier) -> str | None:
+    """SHA-256 of the manifest of the classifier's bundle, if it has one that can be read."""
+    if classifier.bundle is None:
+        return None
+    try:
+        return hashlib.sha256((classifier.bundle.path / "bundle.json").read_bytes()).hexdigest()
+    except (OSError, EcovisionError):
+        return None
