@@ -1,0 +1,98 @@
+"""Facts about events: their form, and the schema that describes it."""
+
+import json
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecovision_edge.events import BinEvent, BinState, event_schema
+
+jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install jsonschema")
+
+
+def event(**changes):
+    """A whole one."""
+    given = {
+        **{"id": "run-3", "sequence": 3, "item": 4, "time": 1.7e9, "monotonic": 12.5, "label": "paper"},
+        **{"bin": "Papier", "probability": 0.97, "margin": 0.9, "frames": 5, "seconds": 0.8},
+        **{"reason": "paper at 0.97", "frame_age_ms": 7.5, "timings_ms": {"prepare": 0.5, "infer": 4.0}},
+        **{"bundle": "0" * 64, "device": "bin7", "health": "RUNNING"},
+    }
+    return BinEvent(**{**given, **changes})
+
+
+@pytest.fixture(scope="module")
+def check():
+    """Validate a document, formats included."""
+    schema = event_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(
+        schema, format_checker=jsonschema.Draft202012Validator.FORMAT_CHECKER
+    ).validate
+
+
+def test_an_event_is_one_line_that_the_schema_describes(check):
+    """And says what it was given."""
+    line = event().dumps()
+    assert "\n" not in line
+    data = json.loads(line)
+    check(data)
+    assert (data["bin"], data["label"], data["item"]) == ("Papier", "paper", 4)
+    assert data["time"] == "2023-11-14T22:13:20.000+00:00"
+
+
+def test_what_is_not_known_is_null(check):
+    """An unknown item, of a lone model file, of a frame without a time."""
+    data = event(label=None, time=None, bundle=None, frame_age_ms=None, timings_ms={}).to_json()
+    check(data)
+    assert [data[k] for k in ("label", "time", "bundle", "frame_age_ms")] == [None] * 4
+
+
+def test_the_schema_has_every_field_and_no_other():
+    """As `BinEvent.to_json` writes them."""
+    schema = event_schema()
+    assert set(schema["properties"]) == set(schema["required"]) == set(event().to_json())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"probability": 1.5}, {"sequence": -1}, {"bin": ""}, {"bundle": "abc"}, {"reason": ""}, {"seconds": -1}],
+    ids=str,
+)
+def test_the_schema_refuses_what_is_no_event(check, change):
+    """Else it would describe nothing."""
+    with pytest.raises(jsonschema.ValidationError):
+        check({**event().to_json(), **change})
+
+
+@pytest.mark.parametrize("missing", sorted(event().to_json()))
+def test_the_schema_wants_every_field(check, missing):
+    """A reader may rely on them."""
+    data = event().to_json()
+    del data[missing]
+    with pytest.raises(jsonschema.ValidationError):
+        check(data)
+
+
+def test_a_number_that_is_none_is_refused():
+    """NaN is not JSON."""
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        event(probability=math.nan).dumps()
+
+
+@given(st.text(min_size=1), st.text(min_size=1), st.floats(0, 1), st.floats(0, 4e9))
+def test_any_names_and_times_make_a_valid_event(bin, reason, probability, time):
+    """Of whatever characters, also those that a terminal would act on."""
+    line = event(bin=bin, reason=reason, probability=probability, time=time).dumps()
+    data = json.loads(line)
+    assert (data["bin"], data["probability"]) == (bin, probability)
+    assert "\n" not in line
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", data["time"])
+
+
+def test_states_are_words():
+    """As the JSON has them."""
+    assert [str(s) for s in BinState] == ["empty", "settling", "deciding", "decided", "fault"]

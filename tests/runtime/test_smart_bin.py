@@ -1,0 +1,210 @@
+"""Facts about `SmartBin`: camera, classifier, decider and sinks together."""
+
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+
+from ecovision_edge import Classifier
+from ecovision_edge.camera import FakeCamera, WatchOptions
+from ecovision_edge.camera.fake import Block, Frames
+from ecovision_edge.camera.scene import Scene
+from ecovision_edge.decision import DeciderOptions
+from ecovision_edge.errors import CameraLostError, SinkError
+from ecovision_edge.events import BinState
+from ecovision_edge.loop import LoopOptions
+from ecovision_edge.sinks import Sink
+from ecovision_edge.smart_bin import SmartBin
+
+PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
+TRIGGER = DeciderOptions(
+    gate="trigger", settle=0, min_frames=2, decide_within=0.5, settle_within=0.5, error=0.5
+)
+
+
+class Kept(Sink):
+    """Keeps what it is told."""
+
+    def __init__(self, **given):
+        super().__init__("kept", **given)
+        self.events, self.states, self.closed = [], [], False
+
+    def deliver(self, event):
+        self.events.append(event)
+
+    def show_state(self, state, reason):
+        self.states.append((state, reason))
+
+    def disconnect(self):
+        self.closed = True
+
+
+class Stuck(Sink):
+    """Whose other side never answers."""
+
+    def __init__(self):
+        super().__init__("stuck")
+        self.let_go, self.inside = threading.Event(), threading.Event()
+
+    def deliver(self, event):
+        self.inside.set()
+        self.let_go.wait()
+        raise SinkError("gone")
+
+
+@pytest.fixture(scope="module")
+def classifier(pristine):
+    """Of the tiny network."""
+    return Classifier.load(pristine, threads=1)
+
+
+class Tray:
+    """A finite source: frames of a drawn tray that a second of it passes with fifteen of."""
+
+    name, live, interval = "tray", False, None
+
+    def __init__(self, frames, seed=0):
+        self.left, self.scene, self.n = frames, Scene(seed, 160, 120), 0
+
+    def connect(self):
+        return self
+
+    def read(self):
+        if self.n == self.left:
+            return None
+        self.n += 1
+        return self.scene.frame(self.n - 1)
+
+    def close(self):
+        pass
+
+
+def paced(monkeypatch, tray):
+    """Let frames be captured fifteen a second, whatever the clock says."""
+    begin = time.monotonic()
+    clock = types.SimpleNamespace(monotonic=lambda: begin + tray.n / 15)
+    monkeypatch.setattr("ecovision_edge.camera.connection.time", clock)
+
+
+def test_events_go_to_every_sink_in_order(classifier, monkeypatch):
+    """One an item, with the device's name and the bundle's hash."""
+    tray, sinks, seen = Tray(15 * 21), [Kept(), Kept()], []
+    paced(monkeypatch, tray)
+    with SmartBin(classifier, tray, sinks=sinks, device="bin7", on_event=seen.append) as smart_bin:
+        summary = smart_bin.run()
+    assert summary.classified == 15 * 21
+    assert [e.item for e in seen] == [0, 1, 2]
+    assert sinks[0].events == sinks[1].events == seen == list(smart_bin.events)
+    assert {e.device for e in seen} == {"bin7"}
+    assert all(len(e.bundle) == 64 for e in seen)
+    assert {e.health for e in seen} == {"RUNNING"}
+    assert sinks[0].closed
+
+
+def test_sinks_are_shown_the_states(classifier, monkeypatch):
+    """From a fault at the start to one at the end: fail-safe whenever nothing is known."""
+    tray, sink = Tray(15 * 7), Kept()
+    paced(monkeypatch, tray)
+    with SmartBin(classifier, tray, sinks=[sink]) as smart_bin:
+        smart_bin.run()
+    shown = [state for state, _ in sink.states]
+    assert shown[-1] is BinState.FAULT
+    assert sink.states[-1][1] == "stopped"
+    assert BinState.DECIDED in shown or len(sink.events) == 1  # only the newest state is sure to be shown
+
+
+def test_a_sink_that_is_stuck_holds_up_nothing(classifier, monkeypatch):
+    """The other one has every event, the loop its frames, and closing has its bound."""
+    tray, stuck, kept = Tray(15 * 21), Stuck(), Kept()
+    paced(monkeypatch, tray)
+    smart_bin = SmartBin(classifier, tray, sinks=[stuck, kept])
+    assert smart_bin.run().classified == 15 * 21
+    assert kept.flush(PROMPT)
+    assert len(kept.events) == 3
+    assert stuck.inside.wait(PROMPT)
+    assert stuck.stats.waiting == 3
+    stuck.let_go.set()
+    smart_bin.close(timeout=0.2)
+    assert stuck.stats.dropped == 3
+
+
+def test_a_camera_that_hangs_is_a_fault_that_sinks_are_shown(classifier):
+    """With the reason; an item in hand is unknown when its time is up, though no frame comes."""
+    camera, sink = FakeCamera(Frames(3), Block()), Kept()
+    decided = threading.Event()
+    smart_bin = SmartBin(
+        classifier,
+        camera,
+        sinks=[sink],
+        options=DeciderOptions(gate="trigger", settle=0, min_frames=1000, decide_within=0.2),
+        loop_options=LoopOptions(watch=WatchOptions(stall_after=0.3, max_reconnects=0)),
+        on_event=lambda event: decided.set(),
+    )
+    smart_bin.start()
+    assert camera.hanging.wait(PROMPT)
+    assert smart_bin.trigger()
+    assert decided.wait(PROMPT)
+    with pytest.raises(CameraLostError):
+        smart_bin.wait(PROMPT)
+    camera.release()
+    smart_bin.close()
+    [event] = smart_bin.events
+    assert (event.label, event.bin) == (None, "unknown")
+    assert any("camera STALLED" in reason or "camera FAILED" in reason for _, reason in sink.states)
+
+
+def test_a_trigger_comes_from_another_thread(classifier):
+    """A button's, say; `clear` is the flap's."""
+    decided = threading.Event()
+    with SmartBin(
+        classifier,
+        FakeCamera(interval=0.005),
+        options=TRIGGER,
+        on_event=lambda event: decided.set(),
+    ) as smart_bin:
+        smart_bin.start()
+        while not smart_bin.trigger():
+            time.sleep(0.001)
+        assert decided.wait(PROMPT)
+        assert smart_bin.status.state is BinState.DECIDED
+        smart_bin.clear()
+        assert smart_bin.status.state is BinState.EMPTY
+        assert "SmartBin empty" in repr(smart_bin)
+    assert len(smart_bin.events) == 1
+
+
+def test_what_on_event_raises_ends_the_bin(classifier, monkeypatch):
+    """And its sinks are closed, with the event delivered."""
+    tray, sink = Tray(15 * 7), Kept()
+    paced(monkeypatch, tray)
+
+    def unhappy(event):
+        raise ZeroDivisionError("mine")
+
+    with (
+        pytest.raises(ZeroDivisionError, match="mine"),
+        SmartBin(classifier, tray, sinks=[sink], on_event=unhappy) as smart_bin,
+    ):
+        smart_bin.run()
+    assert sink.closed
+    assert len(sink.events) == 1
+
+
+def test_the_same_frames_give_the_same_events(classifier, monkeypatch):
+    """But for their ids."""
+
+    def run():
+        tray = Tray(15 * 14)
+        paced(monkeypatch, tray)
+        with SmartBin(classifier, tray, device="") as smart_bin:
+            smart_bin.run()
+        return [
+            (e.item, e.label, e.bin, e.frames, e.reason, np.float32(e.probability)) for e in smart_bin.events
+        ]
+
+    first = run()
+    monkeypatch.undo()
+    assert run() == first
+    assert len(first) == 2
