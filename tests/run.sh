@@ -5,12 +5,14 @@ set -euo pipefail
 if [ -n "${ECOVISION_DATA:-}" ]; then ECOVISION_DATA=$(cd "$ECOVISION_DATA" && pwd); export ECOVISION_DATA; fi
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# The emulated Raspberry Pi of tests/packaging/test_arm64.py and the live page need these. They are installed in
+# The tests with an emulated Raspberry Pi, with a browser, and with real servers need these. They are installed in
 # CI and beside ../shared, as root on Debian; not on somebody's own machine, where their tests skip and name the
 # apt-get line.
 if { [ -n "${CI:-}" ] || [ -d ../shared ]; } && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   packages=(qemu-user mmdebstrap gcc libc6-dev binutils-aarch64-linux-gnu debian-archive-keyring python3-venv)
   packages+=(chromium)  # looks at the live page
+  # a camera's RTSP server
+  packages+=(gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good)
   if ! dpkg --status "${packages[@]}" >/dev/null 2>&1; then
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null

@@ -13,7 +13,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["draw_frame"]
+__all__ = ["ITEM_KINDS", "draw_frame", "draw_item"]
+
+ITEM_KINDS = ("battery", "biological", "cardboard", "clothes", "glass", "metal", "paper", "shoes")
+"""What can be drawn, by the class that it stands for."""
 
 Image = npt.NDArray[np.uint8]
 _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
@@ -29,6 +32,29 @@ def draw_frame(seed: int, width: int = 640, height: int = 480) -> Image:
     side = float(rng.uniform(0.36, 0.46)) * min(width, height)
     centre = np.array([width, height]) * rng.uniform(0.45, 0.55, 2)
     turn = float(rng.uniform(-0.6, 0.6))
+    draw_item(frame, ITEM_KINDS[seed % len(ITEM_KINDS)], centre, side, turn, rng)
+    frame = cv2.GaussianBlur(frame, (0, 0), 0.7).astype(np.uint8)
+    return _light(frame, rng)
+
+
+def draw_item(
+    frame: Image,
+    kind: str,
+    centre: npt.NDArray[np.float64],
+    side: float,
+    turn: float,
+    rng: np.random.Generator,
+) -> None:
+    """Draw one item into a frame, sharp and without noise; it reaches at most 1.3 x `side` from its centre.
+
+    Args:
+        frame: `(height, width, 3) uint8 BGR`, changed; the item may lie partly outside.
+        kind: One of `ITEM_KINDS`.
+        centre: x and y, pixels.
+        side: Half of the item's length, pixels.
+        turn: Radians.
+        rng: Of its colours and small parts.
+    """
 
     def place(points: list[tuple[float, float]]) -> npt.NDArray[np.int32]:
         """Item coordinates in [-1, 1] to pixels."""
@@ -37,9 +63,7 @@ def draw_frame(seed: int, width: int = 640, height: int = 480) -> Image:
         pixels: npt.NDArray[np.int32] = np.round(xy * 2**_SHIFT).astype(np.int32)
         return pixels
 
-    _ITEMS[seed % len(_ITEMS)](frame, place, rng)
-    frame = cv2.GaussianBlur(frame, (0, 0), 0.7).astype(np.uint8)
-    return _light(frame, rng)
+    _ITEMS[ITEM_KINDS.index(kind)](frame, place, rng)
 
 
 Place = Callable[[list[tuple[float, float]]], npt.NDArray[np.int32]]

@@ -86,9 +86,7 @@ def test_frames_are_turned_and_cut(program):
 
 def test_the_last_words_of_the_program_are_told(program):
     """No camera, for instance."""
-    program(
-        'put(9)\nsys.stderr.write("ERROR: *** no cameras available ***\\n")\nsys.exit(255)'
-    )
+    program('put(9)\nsys.stderr.write("ERROR: *** no cameras available ***\\n")\nsys.exit(255)')
     stream = source().connect()
     stream.read()
     with pytest.raises(CaptureError, match=r"exit status 255: ERROR: \*\*\* no cameras available"):

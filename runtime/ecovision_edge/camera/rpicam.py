@@ -27,7 +27,7 @@ from ecovision_edge.errors import (
 )
 from ecovision_edge.images import decode_image
 
-__all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "rpicam_source"]
+__all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 
 PROGRAMS = "rpicam-vid", "libcamera-vid"  # the second is its name before Raspberry Pi OS bookworm
 SIZE = 640, 480

@@ -1,0 +1,233 @@
+"""Files as sources: a video, a folder of images, a glob of them. They have an end, and each frame counts."""
+
+from __future__ import annotations
+
+import glob
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+
+from ecovision_edge.camera.network import open_ffmpeg
+from ecovision_edge.camera.opencv import MAX_FPS
+from ecovision_edge.camera.source import Image
+from ecovision_edge.camera.transform import Transform
+from ecovision_edge.camera.uri import Options
+from ecovision_edge.errors import CaptureError, ImageReadError, SourceOpenError
+from ecovision_edge.images import IMAGE_SUFFIXES, find_images, read_image
+
+__all__ = [
+    "VIDEO_SUFFIXES",
+    "FileStream",
+    "ImagesSource",
+    "VideoSource",
+    "images_source",
+    "is_glob",
+    "video_source",
+]
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".264", ".265", ".3gp", ".avi", ".flv", ".h264", ".h265", ".hevc", ".m2ts", ".m4v", ".mjpeg",
+        ".mjpg", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".webm", ".wmv",
+    }
+)  # fmt: skip
+
+_log = logging.getLogger("ecovision_edge")
+
+
+class FileStream:
+    """A `FrameStream` over frames that an iterator gives; None at its end.
+
+    Args:
+        name: For messages.
+        frames: What one round gives.
+        transform: Applied to each frame.
+        again: Begins another round at the end of one; None is one round.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        frames: Iterator[Image],
+        transform: Transform,
+        again: Callable[[], Iterator[Image]] | None = None,
+    ) -> None:
+        self._name, self._transform = name, transform
+        self._frames, self._again = frames, again
+        self._closed, self._any = False, False
+
+    def read(self) -> Image | None:
+        """The next frame; None at the end, again and again.
+
+        Raises:
+            CaptureError: there was not one frame in a whole round, or it is closed.
+        """
+        if self._closed:
+            raise CaptureError(f"{self._name} is closed")
+        frame = next(self._frames, None)
+        if frame is None and self._any and self._again is not None:
+            self._any = False
+            self._frames = self._begun(self._again)
+            frame = next(self._frames, None)
+        if frame is None:
+            if not self._any:
+                raise CaptureError(f"{self._name} holds no frame that can be read")
+            return None
+        self._any = True
+        return self._transform.finish(frame, self._name)
+
+    def close(self) -> None:
+        """Close the file; twice is once."""
+        self._closed = True
+        close = getattr(self._frames, "close", None)  # of a generator
+        if close is not None:
+            close()
+
+    def _begun(self, again: Callable[[], Iterator[Image]]) -> Iterator[Image]:
+        try:
+            return again()
+        except SourceOpenError as e:
+            raise CaptureError(f"{self._name} cannot be read again", found=str(e)) from e
+
+
+@dataclass(frozen=True, slots=True)
+class VideoSource:
+    """A video file, each frame of it in order.
+
+    Args:
+        path: The file.
+        name: For messages.
+        interval: Seconds between frames; None is as fast as they are taken.
+        loop: Whether it begins again at its end, for ever.
+        transform: Applied to each frame.
+    """
+
+    path: str = field(repr=False)  # what is no path at all may be an address with a password
+    name: str
+    interval: float | None = None
+    loop: bool = False
+    transform: Transform = field(default_factory=Transform)
+    live: bool = False
+
+    def connect(self) -> FileStream:
+        """Open the file.
+
+        Raises:
+            SourceOpenError: missing, or no video that FFmpeg can decode.
+        """
+        return FileStream(self.name, self._frames(), self.transform, self._frames if self.loop else None)
+
+    def _frames(self) -> Iterator[Image]:
+        problem, path = f"{self.name} cannot be opened", self.path
+        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises over names too long
+            raise SourceOpenError(problem, expected="a video file", found="no such file")
+        if not os.path.isfile(path):  # noqa: PTH113 - likewise
+            raise SourceOpenError(problem, expected="a video file", found="no regular file")
+        # The whole path: of "a:b.avi" FFmpeg would take "a:" for a protocol.
+        capture, _ = open_ffmpeg(str(Path(path).absolute()), [])
+        if not capture.isOpened():
+            capture.release()
+            raise SourceOpenError(problem, expected="a video", found="a file that FFmpeg cannot decode")
+        return self._decoded(capture)
+
+    def _decoded(self, capture: cv2.VideoCapture) -> Iterator[Image]:
+        count = 0
+        try:
+            expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            while True:
+                ok, frame = capture.read()
+                if not ok:
+                    break
+                count += 1
+                yield frame  # type: ignore[misc]  # `finish` checks what it really is
+            # Headers give the count nearly; much less is a file that was cut off.
+            if 0 < count < 0.95 * expected:
+                _log.warning("%s ended after %d of about %d frames", self.name, count, expected)
+        except cv2.error as e:
+            raise CaptureError(
+                f"{self.name} failed after {count} frames", found=f"OpenCV error {e.code}"
+            ) from e
+        finally:
+            capture.release()
+
+
+@dataclass(frozen=True, slots=True)
+class ImagesSource:
+    """Image files in sorted order: of a folder and those below, of a glob, or one.
+
+    One that cannot be read, or has gone meanwhile, is logged and passed over.
+
+    Args:
+        path: Folder, file, or glob (`**` is any folders).
+        name: For messages.
+        interval: Seconds between frames; None is as fast as they are taken.
+        loop: Whether it begins again at its end, for ever, with the files that are then there.
+        transform: Applied to each frame.
+    """
+
+    path: str = field(repr=False)  # what is no path at all may be an address with a password
+    name: str
+    interval: float | None = None
+    loop: bool = False
+    transform: Transform = field(default_factory=Transform)
+    live: bool = False
+
+    def connect(self) -> FileStream:
+        """List the files.
+
+        Raises:
+            SourceOpenError: there are none.
+        """
+        return FileStream(self.name, self._images(), self.transform, self._images if self.loop else None)
+
+    def _images(self) -> Iterator[Image]:
+        path = self.path
+        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names too long
+            found = list(find_images(path))
+        elif os.path.exists(path):  # noqa: PTH110 - likewise
+            found = [Path(path)]
+        else:
+            matches = (Path(p) for p in sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 - of a string
+            found = [p for p in matches if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir()]
+        if not found:
+            suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+            raise SourceOpenError(
+                f"{self.name} cannot be opened", expected=f"images ({suffixes})", found="none"
+            )
+        return self._read(found)
+
+    def _read(self, paths: list[Path]) -> Iterator[Image]:
+        for path in paths:
+            try:
+                image = read_image(path)
+            except ImageReadError as e:
+                _log.warning("%s: passed over: %s", self.name, e)
+                continue
+            yield image
+
+
+def is_glob(path: str) -> bool:
+    """Whether the path has a `*`, `?` or `[`."""
+    return glob.has_magic(path)
+
+
+def video_source(path: str, name: str, options: Options) -> VideoSource:
+    """With `fps=` and `loop=`; raises SourceError."""
+    return VideoSource(path, name, *_pace(options))
+
+
+def images_source(path: str, name: str, options: Options) -> ImagesSource:
+    """With `fps=` and `loop=`; raises SourceError."""
+    return ImagesSource(path, name, *_pace(options))
+
+
+def _pace(options: Options) -> tuple[float | None, bool, Transform]:
+    fps = options.number("fps", 0, MAX_FPS)
+    loop = options.flag("loop")
+    transform = Transform.take(options)
+    options.done()
+    return None if fps is None else 1 / fps, loop, transform

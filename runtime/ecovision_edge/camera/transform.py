@@ -1,0 +1,87 @@
+"""What is done to each frame of any source: turn, mirror, cut."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import cast
+
+import cv2
+import numpy as np
+
+from ecovision_edge.camera.source import Image
+from ecovision_edge.camera.uri import Options
+from ecovision_edge.errors import CaptureError, FrameError
+from ecovision_edge.preprocess.frames import as_bgr
+
+__all__ = ["Transform"]
+
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+_ROI = "x,y,w,h as fractions of the picture, x and y from 0, w and h above 0, x+w and y+h at most 1"
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """Turn, then mirror, then cut.
+
+    Args:
+        rotate: Degrees clockwise: 0, 90, 180 or 270.
+        mirror: Left and right changed, in the turned picture.
+        roi: `(x, y, width, height)` of the turned and mirrored picture, fractions from 0 to 1.
+    """
+
+    rotate: int = 0
+    mirror: bool = False
+    roi: tuple[float, float, float, float] | None = None
+
+    @classmethod
+    def take(cls, options: Options) -> Transform:
+        """From `rotate=`, `mirror=` and `roi=`.
+
+        Raises:
+            SourceError: a value out of range.
+        """
+        rotate = options.choice("rotate", ("0", "90", "180", "270"))
+        mirror = options.flag("mirror")
+        return cls(int(rotate or 0), mirror, _roi(options))
+
+    def apply(self, image: Image) -> Image:
+        """The frame, C-contiguous; the given one if nothing is to be done. It is never changed."""
+        if self.rotate:
+            image = cast("Image", cv2.rotate(image, _TURNS[self.rotate]))
+        if self.mirror:
+            image = cast("Image", cv2.flip(image, 1))
+        if self.roi is not None:
+            height, width = image.shape[:2]
+            x, y, w, h = self.roi
+            left, top = min(round(x * width), width - 1), min(round(y * height), height - 1)
+            right, bottom = max(round((x + w) * width), left + 1), max(round((y + h) * height), top + 1)
+            image = image[top:bottom, left:right].copy()  # a view would keep the whole frame in memory
+        return np.ascontiguousarray(image)
+
+    def finish(self, frame: object, name: str) -> Image:
+        """What a driver gave, checked, as BGR and transformed.
+
+        Raises:
+            CaptureError: it is no frame.
+        """
+        try:
+            return self.apply(as_bgr(frame))
+        except (FrameError, cv2.error) as e:
+            raise CaptureError(f"{name} gave what is no frame", found=str(e)) from e
+
+
+def _roi(options: Options) -> tuple[float, float, float, float] | None:
+    text = options.text("roi")
+    if text is None:
+        return None
+    try:
+        x, y, w, h = (float(part) for part in text.split(","))
+    except ValueError:
+        raise options.error("roi", _ROI, text or "nothing") from None
+    # Decimal fractions that add up to 1 may do so only nearly.
+    if not (all(map(math.isfinite, (x, y, w, h))) and min(x, y) >= 0 and min(w, h) > 0):
+        raise options.error("roi", _ROI, text)
+    if max(x + w, y + h) > 1 + 1e-9:
+        raise options.error("roi", _ROI, text)
+    return x, y, w, h

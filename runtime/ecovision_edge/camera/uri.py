@@ -1,0 +1,229 @@
+"""Addresses of sources taken apart: options, credentials, and what may be shown of an address.
+
+`Options` are those of `?name=value&name=value`, asked for one by one; what nobody asked for is an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote, unquote
+
+from ecovision_edge.errors import SourceError
+
+__all__ = ["FOREIGN_PREFIX", "NetworkAddress", "Options", "network_address", "split_foreign", "split_options"]
+
+FOREIGN_PREFIX = "ecovision."
+"""Before our own options in text whose `?` belongs to somebody else: addresses and pipelines."""
+
+_Number = TypeVar("_Number", int, float)
+
+_PAIRS = re.compile(r"(?:[A-Za-z][\w.-]*=[^&?/]*)(?:&[A-Za-z][\w.-]*=[^&?/]*)*")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:@\s]+)(?::(?P<port>\d{1,5}))?")
+# Cheap cameras take user and password in the path: rtsp://host/user=admin&password=1234&channel=1
+_SECRET = re.compile(r"pass|pwd|user|token|secret|key|auth|=", re.IGNORECASE)
+
+
+class Options:
+    """The options of one source. Each getter takes one out; `done` refuses what is left over.
+
+    Args:
+        of: The source, for messages; without credentials.
+        pairs: Names and values, as written.
+        prefix: What stands before each name in the address, for messages.
+    """
+
+    def __init__(self, of: str, pairs: Mapping[str, str], prefix: str = "") -> None:
+        self._of, self._left, self._prefix = of, dict(pairs), prefix
+        self._known: list[str] = []
+
+    def text(self, name: str) -> str | None:
+        """The value as written; None if it was not given."""
+        self._known.append(name)
+        return self._left.pop(name, None)
+
+    def integer(self, name: str, low: int, high: int) -> int | None:
+        """A whole number from `low` to `high`, or None; raises SourceError."""
+        return self._number(name, int, f"a whole number from {low} to {high}", low, high)
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        """A number above `low`, up to `high`, or None; raises SourceError."""
+        expected = f"a number above {low:g}, at most {high:g}"
+        value = self._number(name, float, expected, low, high)
+        if value is not None and value == low:
+            raise self.error(name, expected, f"{value:g}")
+        return value
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        """One of `choices`, or None; raises SourceError."""
+        value = self.text(name)
+        if value is not None and value not in choices:
+            raise self.error(name, " or ".join(choices), value or "nothing")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Whether it is 1; not given is 0. Raises SourceError for anything else."""
+        return self.choice(name, ("0", "1")) == "1"
+
+    def done(self) -> None:
+        """Raise SourceError if there is an option that no getter asked for."""
+        for name in self._left:
+            near = difflib.get_close_matches(name, self._known, 1)
+            known = ", ".join(self._prefix + n for n in sorted(self._known))
+            raise SourceError(
+                f"unknown option of {self._of}",
+                expected=f"one of {known}" if known else "no options",
+                found=self._prefix + name,
+                fix=f"did you mean {self._prefix}{near[0]}?" if near else None,
+            )
+
+    def error(self, name: str, expected: str, found: str) -> SourceError:
+        """The error of a wrong value."""
+        return SourceError(f"option {self._prefix}{name} of {self._of}", expected=expected, found=found)
+
+    def _number(
+        self, name: str, kind: type[_Number], expected: str, low: float, high: float
+    ) -> _Number | None:
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            value = kind(text)
+        except ValueError:
+            raise self.error(name, expected, text or "nothing") from None
+        if not (math.isfinite(value) and low <= value <= high):
+            raise self.error(name, expected, text)
+        return value
+
+
+def split_options(uri: str) -> tuple[str, dict[str, str]]:
+    """`path?name=value&name=value` to the path and its options; a `?` before anything else is the path's.
+
+    Raises:
+        SourceError: an option is given twice.
+    """
+    before, mark, after = uri.rpartition("?")
+    if not mark or not _PAIRS.fullmatch(after):
+        return uri, {}
+    return before, _pairs(after.split("&"), "")
+
+
+def split_foreign(text: str) -> tuple[str, dict[str, str]]:
+    """An address or a pipeline, and the options with our prefix in its query, without the prefix.
+
+    All else is left as it was, in its order.
+
+    Raises:
+        SourceError: an option is given twice.
+    """
+    before, mark, query = text.rpartition("?")
+    if not mark or FOREIGN_PREFIX not in query:
+        return text, {}
+    parts = query.split("&")
+    ours = [p for p in parts if p.startswith(FOREIGN_PREFIX)]
+    rest = "&".join(p for p in parts if not p.startswith(FOREIGN_PREFIX))
+    return f"{before}?{rest}" if rest else before, _pairs(ours, FOREIGN_PREFIX)
+
+
+def _pairs(parts: list[str], prefix: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for part in parts:
+        name, _, value = part.removeprefix(prefix).partition("=")
+        if name in pairs:
+            raise SourceError(f"option {prefix}{name}", expected="once", found="twice")
+        pairs[name] = unquote(value)
+    return pairs
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkAddress:
+    """An address on the network. Neither its text nor its repr shows credentials.
+
+    Args:
+        scheme: `rtsp`, `rtsps`, `http` or `https`.
+        host: Name or number, an IPv6 address without its brackets.
+        port: Given, or that of the scheme.
+        shown: What may be shown: scheme, host, port, and the path unless it may hold a secret.
+        has_password: Whether user and password are given.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    shown: str
+    has_password: bool
+    _url: tuple[str, str]
+
+    def url(self) -> str:
+        """The whole address, credentials included: for opening it, not for showing it."""
+        return "".join(self._url)
+
+    def target(self) -> str:
+        """Path and query, which may hold a secret too."""
+        rest = self._url[1]
+        return rest if rest.startswith("/") else f"/{rest}"
+
+    def __repr__(self) -> str:
+        return f"<NetworkAddress {self.shown}>"
+
+
+_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
+
+
+def network_address(url: str, environment: Mapping[str, str]) -> NetworkAddress:
+    """Take an address apart, with `${NAME}` replaced by that variable of the environment.
+
+    In user and password a variable's value is percent-encoded; elsewhere it is put in as it is.
+
+    Args:
+        url: Without our own options.
+        environment: Usually `os.environ`.
+
+    Raises:
+        SourceError: no such variable, or no host; no message shows what may be a password.
+    """
+    scheme, _, rest = url.partition("://")
+    scheme = scheme.lower()
+    end = re.search(r"[/?#]", rest)
+    authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
+    user, at, host = authority.rpartition("@")
+    user = _expanded(user, environment, scheme, encode=True)
+    host, tail = (_expanded(part, environment, scheme, encode=False) for part in (host, tail))
+    fix = "in user and password write %40 for @, %3A for :, %2F for /, %3F for ? and %23 for #"
+    match = _HOST.fullmatch(host)
+    port = int(match["port"]) if match and match["port"] else _PORTS[scheme]
+    # With an unencoded / in the password, its end and the host are in what looks like the path.
+    if not match or not 0 < port < 65536 or ("@" in tail.partition("?")[0] and not at):
+        raise SourceError(
+            f"host of a {scheme}:// address", expected="host or host:port, port 1 to 65535", fix=fix
+        )
+    path = tail.partition("?")[0].partition("#")[0]
+    shown = f"{scheme}://{host}{'/...' if _SECRET.search(path) or '@' in path else path}"
+    return NetworkAddress(
+        scheme, match["host"].strip("[]"), port, shown, bool(at), (f"{scheme}://{user}{at}{host}", tail)
+    )
+
+
+def _expanded(text: str, environment: Mapping[str, str], scheme: str, *, encode: bool) -> str:
+    def value(match: re.Match[str]) -> str:
+        found = environment.get(match[1])
+        if found is None:
+            raise SourceError(
+                f"${{{match[1]}}} in a {scheme}:// address",
+                expected="a variable of the environment",
+                found="none of that name",
+            )
+        return quote(found, safe="") if encode else found
+
+    if "${" in _VARIABLE.sub("", text):
+        raise SourceError(
+            f"${{ in a {scheme}:// address",
+            expected="${NAME}, the name of letters, digits and _",
+            fix="write %24 for a plain $",
+        )
+    return _VARIABLE.sub(value, text)

@@ -1,0 +1,248 @@
+"""Facts about V4L2 cameras and pipelines, with a `cv2.VideoCapture` that does what a test wants."""
+
+import logging
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ecovision_edge.camera.network import Backlog, open_ffmpeg
+from ecovision_edge.camera.open import open_source
+from ecovision_edge.errors import CaptureError, SourceOpenError
+
+FRAME = np.full((48, 64, 3), 90, np.uint8)
+
+
+class Capture:
+    """As `cv2.VideoCapture`; `script` is what its reads give, an error is raised."""
+
+    opened = True
+    script = ()
+
+    def __init__(self, *arguments):
+        self.arguments, self.properties, self.released = arguments, [], 0
+        self.environment = dict(os.environ)
+        self.left = iter(self.script)
+        type(self).last = self
+
+    def isOpened(self):  # noqa: N802
+        return self.opened
+
+    def set(self, key, value):
+        self.properties.append((key, value))
+        return True
+
+    def read(self):
+        frame = next(self.left, None)
+        if isinstance(frame, Exception):
+            raise frame
+        return frame is not None, frame
+
+    def release(self):
+        self.released += 1
+
+
+@pytest.fixture
+def capture(monkeypatch):
+    """The class in the place of OpenCV's, to be given a script."""
+    kind = type("Scripted", (Capture,), {})
+    monkeypatch.setattr(cv2, "VideoCapture", kind)
+    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda _: True)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    return kind
+
+
+def test_a_camera_is_asked_for_what_was_asked(capture):
+    """The format first, which decides the rest; and for one buffer, for four of them grow old."""
+    open_source("2?fps=30&height=720&width=1280&fourcc=MJPG").connect()
+    assert capture.last.arguments == ("/dev/video2", cv2.CAP_V4L2)
+    assert capture.last.properties == [
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
+        (cv2.CAP_PROP_FRAME_WIDTH, 1280),
+        (cv2.CAP_PROP_FRAME_HEIGHT, 720),
+        (cv2.CAP_PROP_FPS, 30.0),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ]
+    open_source("/dev/video1").connect()
+    assert capture.last.arguments == ("/dev/video1", cv2.CAP_V4L2)
+    assert capture.last.properties == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
+
+
+def test_another_size_than_asked_for_is_logged_once(capture, caplog):
+    """With both sizes; the same size is no news, nor is one that was not asked for."""
+    capture.script = [FRAME, FRAME]
+    stream = open_source("0?width=1280&height=720&rotate=90").connect()
+    stream.read()
+    stream.read()
+    assert [(r.name, r.levelno, r.getMessage()) for r in caplog.records] == [
+        ("ecovision_edge", logging.WARNING, "camera 0: asked for 1280x720, it gives 64x48")
+    ]
+    open_source("0?width=64").connect().read()
+    open_source("0").connect().read()
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ([], "camera 0 gave no frame"),
+        ([cv2.error("select() failed")], "camera 0 failed: found OpenCV error"),
+        ([np.zeros((2, 2, 9), np.uint8)], "camera 0 gave what is no frame"),
+    ],
+)
+def test_a_read_that_fails_is_a_capture_error(capture, script, message):
+    """No frame, OpenCV's own error, or something that is no frame."""
+    capture.script = [FRAME, *script]
+    stream = open_source("0").connect()
+    assert stream.read().shape == (48, 64, 3)
+    with pytest.raises(CaptureError, match=message):
+        stream.read()
+
+
+def test_grey_frames_become_bgr(capture):
+    """A camera for infrared gives them."""
+    capture.script = [FRAME[:, :, 0]]
+    assert np.array_equal(open_source("0").connect().read(), FRAME)
+
+
+def test_a_closed_stream_has_released_its_device(capture):
+    """Once, and it reads no more."""
+    stream = open_source("0").connect()
+    stream.close()
+    stream.close()
+    assert capture.last.released == 1
+    with pytest.raises(CaptureError, match="camera 0 is closed"):
+        stream.read()
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
+    """Or that there are none."""
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/video11"), Path("/dev/video10")]))
+    with pytest.raises(SourceOpenError, match="expected /dev/video99, found /dev/video10, /dev/video11"):
+        open_source("99").connect()
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([]))
+    with pytest.raises(SourceOpenError, match=r"found no /dev/video\* at all"):
+        open_source("99").connect()
+
+
+def test_a_device_that_may_not_be_opened_is_told_with_the_group(capture, monkeypatch):
+    """The usual trouble of a new user."""
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SourceOpenError, match=r"no permission for /dev/video0; .*usermod -aG video"):
+        open_source("0").connect()
+
+
+def test_a_device_that_gives_no_video_is_told_with_what_to_try(capture):
+    """Busy, or a camera's metadata."""
+    capture.opened = False
+    with pytest.raises(SourceOpenError, match="gives no video; another program may use it"):
+        open_source("0").connect()
+    assert capture.last.released == 1
+
+
+def test_a_pipeline_is_opened_by_gstreamer(capture):
+    """And a failure does not show it."""
+    capture.script = [FRAME]
+    stream = open_source("gst:videotestsrc ! appsink?ecovision.rotate=90").connect()
+    assert capture.last.arguments == ("videotestsrc ! appsink", cv2.CAP_GSTREAMER)
+    assert stream.read().shape == (64, 48, 3)
+    capture.opened = False
+    with pytest.raises(SourceOpenError, match=r"gst:rtspsrc cannot be opened.*gst-launch-1\.0") as caught:
+        open_source("gst:rtspsrc location=rtsp://u:s3cret@h").connect()
+    assert "s3cret" not in str(caught.value)
+
+
+def test_ffmpegs_options_are_in_the_environment_while_it_opens(capture, monkeypatch):
+    """TCP unless something else is asked for; the user's own are kept; afterwards all is as before."""
+    name = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+    monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    open_source("rtsp://h/c").connect()
+    assert capture.last.environment[name] == "rtsp_transport;tcp"
+    open_source("rtsp://h/c?ecovision.transport=udp").connect()
+    assert capture.last.environment[name] == "rtsp_transport;udp"
+    open_source("http://h/c").connect()
+    assert name not in capture.last.environment
+    assert dict(os.environ) == before
+    monkeypatch.setenv(name, "reorder_queue_size;0")
+    open_source("rtsp://h/c").connect()
+    assert capture.last.environment[name] == "rtsp_transport;tcp|reorder_queue_size;0"
+    assert os.environ[name] == "reorder_queue_size;0"
+
+
+def test_ffmpeg_and_opencv_are_silent_while_an_address_is_opened(capture, monkeypatch):
+    """Unless the user turned FFmpeg's log on; OpenCV's level is put back, also after an error."""
+    for name in ("OPENCV_FFMPEG_LOGLEVEL", "OPENCV_FFMPEG_DEBUG"):
+        monkeypatch.delenv(name, raising=False)
+    log_level = getattr(cv2, "getLogLevel", None) or cv2.utils.logging.getLogLevel  # of OpenCV 4, and 5
+    level = log_level()
+    seen = []
+
+    def fail(*_):
+        seen.append((log_level(), os.environ.get("OPENCV_FFMPEG_LOGLEVEL")))
+        raise cv2.error("cannot open rtsp://u:s3cret@h")
+
+    monkeypatch.setattr(cv2, "VideoCapture", fail)
+    with pytest.raises(SourceOpenError, match="found OpenCV error") as caught:
+        open_source("rtsp://u:s3cret@h/c").connect()
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__
+    monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "24")
+    with pytest.raises(cv2.error):
+        open_ffmpeg("x", [])
+    assert seen == [(0, "-8"), (0, "24")]
+    assert log_level() == level
+
+
+def test_timeouts_are_given_to_ffmpeg_in_milliseconds(capture):
+    """10 s and 5 s unless told otherwise."""
+    keys = cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC
+    open_source("http://h/c").connect()
+    assert capture.last.arguments[1:] == (cv2.CAP_FFMPEG, [keys[0], 10000, keys[1], 5000])
+    open_source("http://h/c?ecovision.open_timeout=0.5&ecovision.read_timeout=2").connect()
+    assert capture.last.arguments[2] == [keys[0], 500, keys[1], 2000]
+
+
+def test_after_a_pause_as_many_frames_are_passed_over_as_came_meanwhile():
+    """And none while a reader keeps up, which is how the interval is learnt."""
+    backlog = Backlog(0.0)
+    assert backlog.waiting(1.0) == 30
+    for i in range(200):
+        backlog.read(1 + i * 0.1, 1 + i * 0.1 + 0.1)
+    assert backlog.interval == pytest.approx(0.1, rel=0.01)
+    now = 1 + 199 * 0.1 + 0.1
+    assert backlog.waiting(now + 0.02) == 0
+    assert backlog.waiting(now + 3.05) == 30
+    backlog.read(now + 3.05, now + 3.05)
+    assert backlog.interval == pytest.approx(0.1, rel=0.01)
+    assert backlog.is_new(0.09)
+    assert not backlog.is_new(0.01)
+
+
+# Cameras that the kernel's module v4l2loopback makes; without it there is nothing that a test could install,
+# so there is no test then, rather than one that is always skipped.
+LOOPBACKS = sorted(p.name for p in Path("/sys/devices/virtual/video4linux").glob("video*"))
+
+if LOOPBACKS:
+
+    @pytest.mark.parametrize("device", LOOPBACKS)
+    def test_a_real_device_gives_what_is_fed_to_it(device):
+        """GStreamer's test picture, through the kernel."""
+        caps = "video/x-raw,format=YUY2,width=320,height=240,framerate=25/1"
+        words = f"gst-launch-1.0 -q videotestsrc pattern=white ! {caps} ! v4l2sink device=/dev/{device}"
+        feeder = subprocess.Popen(words.split())
+        try:
+            stream = open_source(f"/dev/{device}?width=320&height=240").connect()
+            assert stream.read().shape == (240, 320, 3)
+            assert stream.read().mean() > 200
+            stream.close()
+        finally:
+            feeder.kill()
+            feeder.wait()
