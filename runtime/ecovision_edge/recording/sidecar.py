@@ -1,0 +1,149 @@
+"""The sidecar: what the network said of a recorded frame, a JSON file beside its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.classifier import Timings
+from ecovision_edge.errors import ContractError, RecordError
+
+if TYPE_CHECKING:
+    from ecovision_edge.loop import LoopResult
+
+__all__ = [
+    "MAX_SIDECAR_BYTES",
+    "SCHEMA",
+    "SCHEMA_VERSION",
+    "RecordedResult",
+    "is_sidecar",
+    "is_torn",
+    "parse_sidecar",
+    "sidecar_bytes",
+]
+
+SCHEMA = "ecovision-edge/recorded-frame"
+SCHEMA_VERSION = 1
+MAX_SIDECAR_BYTES = 2**20
+_HEAD = canonical_json({"schema": SCHEMA})[:-3]  # all of it but the end of the object
+_TAIL = b"\n}\n"
+_FAR = 1e15  # seconds, milliseconds: beyond any clock
+_MOST = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedResult:
+    """What a `LoopResult` said of a frame when it was recorded.
+
+    Args:
+        index: How many results came before it.
+        sequence: The number of the frame since the start of its source.
+        time: Its capture by the system's clock.
+        captured_at: Its capture, seconds of that process's `time.monotonic()`.
+        label: The most probable class.
+        score: Its probability, 0 to 1.
+        margin: `score` less the second probability.
+        probabilities: Of each class, in the order of the contract's labels.
+        age_ms: From capture to prediction, milliseconds.
+        dropped: Frames that nobody looked at, until then.
+        timings: What it took.
+    """
+
+    index: int
+    sequence: int
+    time: datetime
+    captured_at: float
+    label: str
+    score: float
+    margin: float
+    probabilities: Mapping[str, float]
+    age_ms: float
+    dropped: int
+    timings: Timings
+
+
+def sidecar_bytes(result: LoopResult, image: str) -> bytes:
+    """The sidecar of the picture with the file name `image`."""
+    head: dict[str, JsonValue] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "image": image}
+    return canonical_json({**head, **result.to_json()})
+
+
+def is_sidecar(data: bytes) -> bool:
+    """Whether the bytes are a sidecar from its first to its last; what they say is not looked at."""
+    return data.startswith(_HEAD) and data.endswith(_TAIL)
+
+
+def is_torn(data: bytes) -> bool:
+    """Whether the bytes are what a power cut may leave of a sidecar: nothing, zeros, or its beginning."""
+    return not data.strip(b"\0") or (data.startswith(_HEAD) and not data.endswith(_TAIL))
+
+
+def parse_sidecar(data: bytes, where: str, image: str) -> RecordedResult:
+    """Read a sidecar strictly: each value is checked, and none may be missing or unknown.
+
+    Args:
+        data: Its bytes.
+        where: What errors call it.
+        image: The file name of the picture that it stands beside.
+
+    Raises:
+        RecordError: it is malformed, of a newer version, or of another picture.
+    """
+    if len(data) > MAX_SIDECAR_BYTES:
+        raise RecordError(f"{where} is too large", expected=f"at most {MAX_SIDECAR_BYTES} bytes")
+    try:
+        return _parse(parse_json(data, where, fix="remove it with its picture"), image)
+    except ContractError as e:
+        raise RecordError(e.message) from e
+
+
+def _parse(f: Fields, image: str) -> RecordedResult:
+    f.choice("schema", (SCHEMA,))
+    version = f.integer("schema_version", 1, 2**31)
+    if version > SCHEMA_VERSION:
+        raise ContractError(
+            f.at("schema_version"),
+            expected=f"{SCHEMA_VERSION} or older",
+            found=version,
+            fix="upgrade ecovision-edge",
+        )
+    f.choice("image", (image,))
+    probabilities = f.sub("probabilities")
+    names = list(f.free("probabilities"))
+    timings = f.sub("timings_ms")
+    result = RecordedResult(
+        index=f.integer("index", 0, _MOST),
+        sequence=f.integer("sequence", 0, _MOST),
+        time=_time(f),
+        captured_at=f.number("captured_at", -_FAR, _FAR),
+        label=f.choice("label", names),
+        score=f.number("score", 0, 1),
+        margin=f.number("margin", 0, 1),
+        probabilities={name: probabilities.number(name, 0, 1) for name in names},
+        age_ms=f.number("age_ms", -_FAR, _FAR),
+        dropped=f.integer("dropped", 0, _MOST),
+        timings=Timings(
+            timings.number("prepare", 0, _FAR),
+            timings.number("infer", 0, _FAR),
+            timings.number("post", 0, _FAR),
+        ),
+    )
+    timings.done()
+    f.done()
+    if result.score != result.probabilities[result.label]:
+        raise f.wrong("score", "the probability of the label")
+    return result
+
+
+def _time(f: Fields) -> datetime:
+    text = f.text("time", most=40)
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise f.wrong("time", "a time in ISO 8601") from None
+    if time.tzinfo is None:
+        raise f.wrong("time", "a time with its offset from UTC")
+    return time
