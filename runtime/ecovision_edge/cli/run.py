@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,10 +15,17 @@ from ecovision_edge.camera.health import HealthState
 from ecovision_edge.cli.output import check_target, write_file
 from ecovision_edge.cli.running import Consumers, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
+from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions
+from ecovision_edge.rules import Rules
 from ecovision_edge.sizes import parse_size
+from ecovision_edge.smart_bin import SmartBin
+
+if TYPE_CHECKING:
+    from ecovision_edge.camera import FrameSource
+    from ecovision_edge.classifier import Classifier
 
 __all__ = ["run"]
 
@@ -98,6 +106,26 @@ def run(
         Path | None, typer.Option(help="Keep frames of which the model is unsure here, to label them.")
     ] = None,
     below: Annotated[float, typer.Option(help="Unsure is a score below this, 0 to 1.")] = 0.6,
+    bin: Annotated[
+        Path | None,
+        typer.Option("--bin", help="Decide as a bin by these rules, TOML or JSON: one item, one event."),
+    ] = None,
+    sink: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where events go: stdout:, file:PATH, mqtt://HOST/TOPIC, serial:///dev/ttyACM0, gpio:?...,"
+            " https://...; again for more."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the sinks' addresses, and give them nothing.")
+    ] = False,
+    decide_within: Annotated[
+        str, typer.Option(help="An item that is not sure after so long is unknown.")
+    ] = "3s",
+    device_id: Annotated[
+        str | None, typer.Option(help="What events call this device; default: its host name.")
+    ] = None,
 ) -> int:
     """Classify a camera's newest frame, again and again, until Ctrl-C; demo: needs no camera.
 
@@ -114,6 +142,8 @@ def run(
       ecovision-edge run --source picamera2:// --every 200ms --output jsonl
 
       ecovision-edge run --source photos/ --output jsonl --summary summary.json
+
+      ecovision-edge run --source rpicam:// --bin rules.toml --sink mqtt://broker.local/bin7
     """
     from ecovision_edge.camera import open_source
     from ecovision_edge.classifier import Classifier
@@ -124,6 +154,8 @@ def run(
         raise OptionError("--below", expected="above 0, up to 1", found=below)
     if summary is not None:
         check_target(summary, "--summary")
+    if bin is None and (sink or dry_run):
+        raise OptionError("--sink", expected="--bin RULES beside it: events are a bin's", found="no --bin")
     options = _options(every, max_frames, duration, max_age, max_reconnects, stall_after, frozen_after)
     frames = open_source(source)
     with contextlib.ExitStack() as stack:
@@ -134,6 +166,7 @@ def run(
             _record(consumers, record, record_frames, record_bytes, wait=not frames.live)
         if capture_hard is not None:
             _capture_hard(consumers, capture_hard, below)
+        rules = None if bin is None else Rules.load(bin)
         classifier = Classifier.load(
             bundle,
             artifact=artifact,
@@ -143,34 +176,89 @@ def run(
             profile=not no_profile,
         )
         if http is not None:
-            from ecovision_edge.web import Board, Limits, PageServer
-
-            board = Board(classifier.labels)
-            limits = Limits(stale_s=max(Limits().stale_s, 3 * (options.every or 0)))
-            consumers.add_page(
-                board,
-                PageServer(
-                    board,
-                    http,
-                    token=http_token,
-                    insecure=http_insecure,
-                    max_viewers=http_viewers,
-                    title=frames.name,
-                    limits=limits,
-                ),
+            stale = 3 * (options.every or 0)
+            _serve(consumers, classifier, frames, stale, http, http_token, http_insecure, http_viewers)
+        machine: CameraLoop | SmartBin
+        if rules is None:
+            loop = machine = CameraLoop(
+                classifier, frames, options, on_result=consumers.result, on_health=consumers.health
             )
-        loop = CameraLoop(classifier, frames, options, on_result=consumers.result, on_health=consumers.health)
+        else:
+            decider = DeciderOptions(decide_within=_seconds(decide_within, "--decide-within"))
+            device = platform.node() if device_id is None else device_id
+            machine = _bin(
+                consumers, classifier, frames, options, rules, decider, device, sink or [], dry_run
+            )
+            loop = machine.loop
         if preview:
             consumers.add(Preview(loop))
-        consumers.add(make_screen(output, loop, frames.name, classifier.labels))
+        smart_bin = machine if isinstance(machine, SmartBin) else None
+        consumers.add(make_screen(output, loop, frames.name, classifier.labels, smart_bin))
         stack.enter_context(stopped_by_signals(loop))
         try:
-            with loop:
-                loop.run()
+            with machine:
+                machine.run()
         finally:
             stack.close()  # a live screen goes before the summary comes
             _sum_up(loop, summary, quiet=output == "none")
     return 0
+
+
+def _bin(
+    consumers: Consumers,
+    classifier: Classifier,
+    frames: FrameSource,
+    options: LoopOptions,
+    rules: Rules,
+    decider: DeciderOptions,
+    device: str,
+    addresses: list[str],
+    dry_run: bool,
+) -> SmartBin:
+    from ecovision_edge.sinks.addresses import open_sink
+
+    rules.check(classifier.labels)
+    sinks = [open_sink(a, labels=classifier.labels, bins=rules.bins, device=device) for a in addresses]
+    return SmartBin(
+        classifier,
+        frames,
+        rules,
+        sinks=() if dry_run else sinks,
+        options=decider,
+        loop_options=options,
+        on_event=consumers.event,
+        on_result=consumers.result,
+        on_health=consumers.health,
+        device=device,
+    )
+
+
+def _serve(
+    consumers: Consumers,
+    classifier: Classifier,
+    frames: FrameSource,
+    stale: float,
+    address: str,
+    token: str | None,
+    insecure: bool,
+    most: int,
+) -> None:
+    from ecovision_edge.web import Board, Limits, PageServer
+
+    board = Board(classifier.labels)
+    limits = Limits(stale_s=max(Limits().stale_s, stale))
+    consumers.add_page(
+        board,
+        PageServer(
+            board,
+            address,
+            token=token,
+            insecure=insecure,
+            max_viewers=most,
+            title=frames.name,
+            limits=limits,
+        ),
+    )
 
 
 def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait: bool) -> None:

@@ -1,0 +1,32 @@
+"""Names in messages: which one may have been meant, and long lists of them cut short."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+__all__ = ["SHOWN", "closest", "hinted", "short"]
+
+SHOWN = 30  # names that a message lists; a model may have 1,000 labels
+
+
+def closest(name: str, candidates: Sequence[str]) -> str | None:
+    """The candidate most like `name`, whatever the case, if any is like it at all."""
+    folded = {candidate.casefold(): candidate for candidate in reversed(candidates)}
+    close = difflib.get_close_matches(name[:200].casefold(), folded, n=1)
+    return folded[close[0]] if close else None
+
+
+def hinted(names: Sequence[str], candidates: Sequence[str]) -> str:
+    """Names, each with the candidate that may have been meant."""
+    close = {name: closest(name, candidates) for name in names[:SHOWN]}
+    return short(
+        [f"{name[:60]} (close to {close[name]})" if close.get(name) else name[:60] for name in names]
+    )
+
+
+def short(names: Iterable[str]) -> str:
+    """Names with commas between, the first thirty of them."""
+    every = list(names)
+    more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
+    return (", ".join(every[:SHOWN]) or "none") + more

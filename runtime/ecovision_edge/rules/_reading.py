@@ -1,0 +1,297 @@
+"""Read a file of rules: parse it, check every value, and say of each error on which line it is."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ecovision_edge._names import closest, short
+from ecovision_edge.errors import RulesError
+from ecovision_edge.rules._places import KeyPath, json_lines, line_of, toml_lines
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:  # pragma: no cover - the same library under its own name
+    import tomli as tomllib
+
+__all__ = ["Read", "Source", "parse", "read_rules"]
+
+MAX_BINS = 100
+MAX_LABELS = 1000
+MAX_COST = 1e6  # keeps every sum of costs finite
+RULES_SCHEMA_VERSION = 1
+
+_KEYS = ("schema", "name", "region", "date", "default", "bins", "costs")
+_SCALAR_COSTS = ("wrong", "unknown")
+_AT_LINE = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where rules came from: the file's name for messages, and the line of each key path in it."""
+
+    where: str = "rules"
+    lines: Mapping[KeyPath, int] | None = None
+
+    def error(
+        self,
+        path: KeyPath,
+        problem: str | None = None,
+        *,
+        expected: object = None,
+        found: object = None,
+        fix: str | None = None,
+    ) -> RulesError:
+        """The error about what stands at `path`; without a `problem` it is about `path` itself."""
+        place = self.where if self.lines is None else f"{self.where}:{line_of(self.lines, path)}"
+        what = problem or dotted(path) or "the whole"
+        return RulesError(f"{place}: {what}", expected=expected, found=found, fix=fix)
+
+    def line(self, path: KeyPath) -> str:
+        """`on line 7`, or the path where no lines are known."""
+        return f"in {dotted(path)}" if self.lines is None else f"on line {line_of(self.lines, path)}"
+
+
+@dataclass(slots=True)
+class Read:
+    """The values of a file of rules, checked."""
+
+    name: str = ""
+    region: str = ""
+    date: str = ""
+    default: str = ""
+    bins: list[str] = field(default_factory=list)
+    bin_of: dict[str, str] = field(default_factory=dict)
+    wrong: float = 1.0
+    unknown: float = 0.3
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as TOML writes it: `costs.battery.bio`, `bins.paper[1]`."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            shown = part if re.fullmatch("[A-Za-z0-9_-]{1,60}", part) else _show(part)
+            text += f".{shown}" if text else shown
+    return text
+
+
+def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping[str, object], Source]:
+    """The values of a text, unchecked, and the lines of its keys.
+
+    Raises:
+        RulesError: it is no TOML, or no JSON.
+    """
+    try:
+        if kind == "toml":
+            return tomllib.loads(text), Source(where, toml_lines(text))
+        data: object = json.loads(text)
+        lines = json_lines(
+            text,
+            lambda path, line: RulesError(
+                f"{where}:{line}: {dotted(path)}", expected="each key once", found="a second one"
+            ),
+        )
+    except RulesError:
+        raise
+    except json.JSONDecodeError as e:
+        raise RulesError(f"{where}:{e.lineno}: not valid JSON", found=f"{e.msg}, column {e.colno}") from e
+    except (ValueError, RecursionError) as e:  # also tomllib's, and integers of thousands of digits
+        line, reason = _parser_line(str(e), text)
+        here = text.split("\n")[line - 1 : line]
+        foreign = kind == "toml" and any(not part.isascii() for part in here)
+        raise RulesError(
+            f"{where}:{line}: not valid {kind.upper()}",
+            found=reason,
+            fix="a key with letters beyond A to Z needs quotes around it" if foreign else None,
+        ) from e
+    if not isinstance(data, dict):
+        raise RulesError(f"{where}:1: the whole", expected="an object", found=_show(data))
+    return data, Source(where, lines)
+
+
+def _parser_line(message: str, text: str) -> tuple[int, str]:
+    """The line that a parser's message names, and the message without it."""
+    match = _AT_LINE.search(message)
+    if match is not None:
+        rest = message[: match.start()] + message[match.end() :]
+        return int(match[1]), f"{rest[:120]}, column {match[2]}"
+    if "at end of document" in message:
+        return text.count("\n") + (not text.endswith("\n")), message[:120]
+    return 1, message[:120]
+
+
+def read_rules(data: Mapping[str, object], at: Source) -> Read:
+    """Check every value of `data`.
+
+    Raises:
+        RulesError: the first thing that is wrong, with its line.
+    """
+    _refuse_unknown(data, _KEYS, (), at)
+    _check_schema(data, at)
+    read = Read(
+        name=_text(data, "name", at),
+        region=_text(data, "region", at) if "region" in data else "",
+        date=_date(data, at) if "date" in data else "",
+    )
+    _read_bins(data, read, at)
+    read.default = _text(data, "default", at)
+    if read.default not in read.bins:
+        raise at.error(
+            ("default",), expected=f"one of the bins {short(read.bins)}", found=_hint(read.default, read.bins)
+        )
+    if "costs" in data:
+        _read_costs(_table(data, "costs", (), at), read, at)
+    return read
+
+
+def _check_schema(data: Mapping[str, object], at: Source) -> None:
+    version = _value(data, "schema", at)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise at.error(("schema",), expected=RULES_SCHEMA_VERSION, found=_show(version))
+    if version > RULES_SCHEMA_VERSION:
+        raise at.error(
+            ("schema",),
+            expected=f"at most {RULES_SCHEMA_VERSION}",
+            found=_show(version),
+            fix="upgrade this runtime: pip install -U ecovision-edge",
+        )
+
+
+def _read_bins(data: Mapping[str, object], read: Read, at: Source) -> None:
+    bins = _table(data, "bins", (), at)
+    if not 1 <= len(bins) <= MAX_BINS:
+        raise at.error(("bins",), expected=f"1 to {MAX_BINS} bins", found=len(bins))
+    first: dict[str, KeyPath] = {}
+    for name, labels in bins.items():
+        path: KeyPath = ("bins", name)
+        _check_name(name, path, at, "a bin's name")
+        read.bins.append(name)
+        if not isinstance(labels, list):
+            raise at.error(path, expected="a list of labels", found=_show(labels))
+        for i, label in enumerate(labels):
+            here: KeyPath = (*path, i)
+            label = _check_name(label, here, at, "a label")  # noqa: PLW2901 - the same, of a known type
+            if label in first:
+                raise at.error(
+                    here,
+                    expected="each label in one bin",
+                    found=f"{label} again, which is {at.line(first[label])} already",
+                )
+            first[label] = here
+            read.bin_of[label] = name
+    if len(read.bin_of) > MAX_LABELS:
+        raise at.error(("bins",), expected=f"at most {MAX_LABELS} labels", found=len(read.bin_of))
+
+
+def _read_costs(costs: Mapping[str, object], read: Read, at: Source) -> None:
+    for key, value in costs.items():
+        path: KeyPath = ("costs", key)
+        if key == "wrong":
+            read.wrong = _cost(value, path, at)
+        elif key == "unknown":
+            read.unknown = _cost(value, path, at)
+        elif key in read.bin_of:
+            read.costs[key] = _label_costs(key, _table(costs, key, ("costs",), at), read, at)
+        else:
+            known = (*_SCALAR_COSTS, *read.bin_of)
+            raise at.error(path, expected=f"one of {short(known)}", found=_hint(key, known))
+
+
+def _label_costs(label: str, table: Mapping[str, object], read: Read, at: Source) -> dict[str, float]:
+    costs: dict[str, float] = {}
+    for bin, value in table.items():
+        path: KeyPath = ("costs", label, bin)
+        if bin not in read.bins:
+            raise at.error(path, expected=f"one of the bins {short(read.bins)}", found=_hint(bin, read.bins))
+        cost = _cost(value, path, at)
+        if bin == read.bin_of[label]:
+            if cost:
+                raise at.error(path, expected=f"0 or none: {label} belongs into {bin}", found=_show(value))
+            continue
+        costs[bin] = cost
+    return costs
+
+
+def _cost(value: object, path: KeyPath, at: Source) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MAX_COST:
+        raise at.error(path, expected=f"a number from 0 to {MAX_COST:g}", found=_show(value))
+    return float(value)
+
+
+def _value(data: Mapping[str, object], key: str, at: Source) -> object:
+    if key not in data:
+        raise at.error((), "the rules", expected=f"a key {key}", found=short(data))
+    return data[key]
+
+
+def _table(data: Mapping[str, object], key: str, path: KeyPath, at: Source) -> Mapping[str, object]:
+    value = _value(data, key, at)
+    if not isinstance(value, dict):
+        raise at.error((*path, key), expected="a table", found=_show(value))
+    return value
+
+
+def _text(data: Mapping[str, object], key: str, at: Source) -> str:
+    return _check_name(_value(data, key, at), (key,), at, "text")
+
+
+def _check_name(value: object, path: KeyPath, at: Source, what: str) -> str:
+    if (
+        not isinstance(value, str)
+        or not 0 < len(value) <= 200
+        or not value.isprintable()
+        or value != value.strip()
+    ):
+        raise at.error(
+            path, expected=f"{what}, 1 to 200 printable characters, none of space around", found=_show(value)
+        )
+    return value
+
+
+def _date(data: Mapping[str, object], at: Source) -> str:
+    """A date of TOML, or a text of that form, as text."""
+    value = data["date"]
+    if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value.isoformat()
+    if isinstance(value, str) and re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        try:
+            return datetime.date.fromisoformat(value).isoformat()
+        except ValueError:
+            pass
+    raise at.error(("date",), expected="a date, as 2026-01-31", found=_show(value))
+
+
+def _refuse_unknown(data: Mapping[str, object], known: Sequence[str], path: KeyPath, at: Source) -> None:
+    for key in data:
+        if key not in known:
+            raise at.error((*path, key), expected=f"only the keys {short(known)}", found=_hint(key, known))
+
+
+def _hint(name: str, candidates: Sequence[str]) -> str:
+    close = closest(name, candidates)
+    return f"{name[:60]} (did you mean {close}?)" if close else _show(name)
+
+
+def _show(value: object) -> str:
+    """A foreign value, short."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    try:
+        text = ascii(value) if isinstance(value, (str, int, float, bool)) or value is None else str(value)
+    except ValueError:  # integers of thousands of digits
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."
