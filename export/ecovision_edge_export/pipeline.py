@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx
 
 from ecovision_edge._fields import JsonValue
+from ecovision_edge.bundle_write import check_target, write_folder
 from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.device import read_cpu
 from ecovision_edge.errors import ExportError
@@ -36,7 +37,6 @@ from ecovision_edge_export.parity import GateClosedError, Parity
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
-from ecovision_edge_export.write import check_target, write_folder
 
 __all__ = ["ExportResult", "export_bundle", "prepare_graph"]
 

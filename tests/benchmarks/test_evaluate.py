@@ -18,8 +18,8 @@ from ecovision_edge.contract import METADATA_KEY, Contract, InputSpec, WeightsSo
 from ecovision_edge.device import Cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
+from ecovision_edge.labelled import LabelledImage, find_labelled, parse_map, spread
 from ecovision_edge_bench.evaluate import run
-from ecovision_edge_bench.evaluate.labels import LabelledImage, find_labelled, parse_map, spread
 
 LABELS = ("blue", "green", "red")
 COLOURS = {"blue": (250, 0, 0), "green": (0, 250, 0), "red": (0, 0, 250)}

@@ -65,8 +65,8 @@ def evaluate(
     from rich.console import Console
 
     from ecovision_edge.classifier import Classifier
+    from ecovision_edge.labelled import find_labelled, parse_map, spread
     from ecovision_edge_bench.evaluate.document import json_chunks
-    from ecovision_edge_bench.evaluate.labels import find_labelled, parse_map, spread
     from ecovision_edge_bench.evaluate.report import page
     from ecovision_edge_bench.evaluate.run import Data, Model, evaluate_images
 

@@ -15,7 +15,7 @@ from ecovision_edge.cli.output import printable
 from ecovision_edge.device import Cpu, read_cpu
 from ecovision_edge.errors import DatasetError, FrameError, ImageReadError
 from ecovision_edge.images import read_image
-from ecovision_edge_bench.evaluate.labels import LabelledImage
+from ecovision_edge.labelled import LabelledImage
 from ecovision_edge_bench.evaluate.metrics import Metrics, measure
 
 __all__ = ["Answers", "Data", "Evaluation", "Failure", "Model", "answer", "evaluate_images"]

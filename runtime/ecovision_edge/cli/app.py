@@ -30,6 +30,9 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "classify": Command("ecovision_edge.cli.classify", "classify", "Classify images."),
     "run": Command("ecovision_edge.cli.run", "run", "Classify a camera's newest frame, again and again."),
+    "calibrate": Command(
+        "ecovision_edge.cli.calibrate", "calibrate", "Fit temperature and thresholds to photographs."
+    ),
     "inspect": Command(
         "ecovision_edge.cli.inspect", "inspect", "Show what a bundle or a model file says of itself."
     ),

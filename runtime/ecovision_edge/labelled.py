@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecovision_edge._names import SHOWN, closest, hinted, short
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge.images import find_images
 
 __all__ = ["LabelledImage", "LabelledImages", "find_labelled", "parse_map", "spread"]
 
 MAP_SYNTAX = "FOLDER=LABEL,FOLDER=LABEL,...; FOLDER= skips one"
-_SHOWN = 30  # names that a message lists; a model may have 1,000 labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +55,10 @@ def parse_map(text: str, labels: Sequence[str]) -> dict[str, int | None]:
         elif target in ("", "-"):
             mapping[folder] = None
         else:
-            close = _closest(target, labels)
+            close = closest(target, labels)
             raise OptionError(
                 f"--map {folder}={target}",
-                expected=f"a label of the model: {_short(labels)}",
+                expected=f"a label of the model: {short(labels)}",
                 found=f"{target} (close to {close})" if close else target,
             )
     return mapping
@@ -82,15 +81,15 @@ def find_labelled(
     absent = [name for name in mapping if name not in subfolders]
     if absent:
         raise OptionError(
-            "--map", expected=f"folders of {folder}: {_short(subfolders)}", found=_hinted(absent, subfolders)
+            "--map", expected=f"folders of {folder}: {short(subfolders)}", found=hinted(absent, subfolders)
         )
     classes = {label: i for i, label in enumerate(labels)} | dict(mapping)
     unknown = [name for name in subfolders if name not in classes]
     if unknown:
         raise DatasetError(
             f"--data {folder}",
-            expected=f"folders named as the labels: {_short(labels)}",
-            found=_hinted(unknown, labels),
+            expected=f"folders named as the labels: {short(labels)}",
+            found=hinted(unknown, labels),
             fix=_suggest(unknown, labels),
         )
     images: list[LabelledImage] = []
@@ -139,27 +138,9 @@ def _subfolders(folder: Path) -> list[str]:
     return names
 
 
-def _closest(name: str, candidates: Sequence[str]) -> str | None:
-    """The candidate most like `name`, whatever the case, if any is like it at all."""
-    folded = {candidate.casefold(): candidate for candidate in reversed(candidates)}
-    close = difflib.get_close_matches(name.casefold(), folded, n=1)
-    return folded[close[0]] if close else None
-
-
-def _hinted(names: Sequence[str], candidates: Sequence[str]) -> str:
-    """Names, each with the candidate that may have been meant."""
-    close = {name: _closest(name, candidates) for name in names[:_SHOWN]}
-    return _short([f"{name} (close to {close[name]})" if close.get(name) else name for name in names])
-
-
 def _suggest(unknown: Sequence[str], labels: Sequence[str]) -> str:
     """What to do about unknown folders: a value of --map, to be completed where nothing is close."""
     if any("," in name or "=" in name for name in unknown):
         return f"rename them, or say what they are, --map {MAP_SYNTAX}"
-    pairs = [f"{name}={_closest(name, labels) or 'LABEL'}" for name in unknown[:_SHOWN]]
+    pairs = [f"{name}={closest(name, labels) or 'LABEL'}" for name in unknown[:SHOWN]]
     return f"say what they are: --map {shlex.quote(','.join(pairs))} ({MAP_SYNTAX})"
-
-
-def _short(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return (", ".join(names[:_SHOWN]) or "none") + more

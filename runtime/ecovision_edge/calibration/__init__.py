@@ -1,0 +1,18 @@
+"""Calibration: a temperature and thresholds fitted to photographs of the bin that a model is for."""
+
+from __future__ import annotations
+
+from ecovision_edge.calibration.figures import Calibration, CalibrationOptions
+from ecovision_edge.calibration.measure import calibrate
+from ecovision_edge.calibration.photographs import Outcome, classify_photographs
+from ecovision_edge.calibration.rewrite import calibrated_bundle, write_calibrated
+
+__all__ = [
+    "Calibration",
+    "CalibrationOptions",
+    "Outcome",
+    "calibrate",
+    "calibrated_bundle",
+    "classify_photographs",
+    "write_calibrated",
+]

@@ -1,0 +1,180 @@
+"""`ecovision-edge calibrate`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ecovision_edge.cli.output import check_target, printable, write_json
+from ecovision_edge.errors import DatasetError
+
+if TYPE_CHECKING:
+    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.calibration import Calibration
+    from ecovision_edge.classifier import Classifier
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    data: Annotated[Path, typer.Option(help="Photographs: a folder a class, named as the labels.")],
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")
+    ] = None,
+    unknown: Annotated[
+        Path | None, typer.Option(help="Photographs of what is no class: hands, empty trays.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the calibrated bundle here; default: in the bundle's place.")
+    ] = None,
+    artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
+    ] = None,
+    no_profile: Annotated[
+        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
+    ] = False,
+    map: Annotated[
+        str | None,
+        typer.Option(help="Folders of other names: FOLDER=LABEL,FOLDER=LABEL; FOLDER= skips one."),
+    ] = None,
+    max_error: Annotated[
+        float, typer.Option(help="Of a class's predictions above its threshold so many may be wrong.")
+    ] = 0.05,
+    confidence: Annotated[float, typer.Option(help="With which that is to be proved.")] = 0.95,
+    folds: Annotated[int, typer.Option(help="Parts of the photographs, each judged by the others.")] = 5,
+    coverage_risk: Annotated[
+        list[float] | None,
+        typer.Option(help="Show what can be decided with this share wrong; default 0.05."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the figures; write no bundle.")] = False,
+    json: Annotated[Path | None, typer.Option(help="Write all figures here; - is stdout.")] = None,
+) -> int:
+    """Fit temperature and thresholds to photographs, and write them into a bundle and all its models.
+
+    A file that cannot be decoded is reported and left out; the exit status is then 1. A model's device
+    profile is of the old bundle: run `ecovision-edge tune` again.
+
+    Examples:
+
+      ecovision-edge calibrate --data photos --out build/mine
+
+      ecovision-edge calibrate build/mine --data photos --unknown photos-of-nothing
+
+      ecovision-edge calibrate build/mine --data photos --dry-run --json -
+    """
+    from ecovision_edge.bundle import Bundle, embedded_bundle_path
+    from ecovision_edge.calibration import (
+        CalibrationOptions,
+        calibrated_bundle,
+        classify_photographs,
+        write_calibrated,
+    )
+    from ecovision_edge.calibration import calibrate as fit
+    from ecovision_edge.calibration.rewrite import check_place
+    from ecovision_edge.classifier import Classifier
+    from ecovision_edge.images import find_images
+    from ecovision_edge.labelled import find_labelled, parse_map
+
+    options = CalibrationOptions(max_error, confidence, folds, tuple(coverage_risk or (0.05,)))
+    if json is not None:
+        check_target(json, "--json")
+    opened = Bundle.open(bundle or embedded_bundle_path())
+    target = out or opened.path
+    if not dry_run:
+        check_place(opened, target)
+    classifier = Classifier.load(opened.path, artifact=artifact, threads=threads, profile=not no_profile)
+    labels = classifier.labels
+    images = find_labelled(data, labels, None if map is None else parse_map(map, labels)).images
+    strange = [] if unknown is None else list(find_images(unknown))
+    if unknown is not None and not strange:
+        raise DatasetError(
+            f"--unknown {unknown}", expected="a folder of JPEG, PNG, BMP, WebP or TIFF images", found="none"
+        )
+    with _progress(len(images) + len(strange)) as (progressed, failed):
+        known = classify_photographs(
+            classifier, [i.path for i in images], progressed=progressed, failed=failed
+        )
+        other = classify_photographs(classifier, strange, progressed=progressed, failed=failed)
+    if len(other.rows) == 0 and strange:
+        raise DatasetError(
+            f"--unknown {unknown}", expected="images that can be decoded", found=f"{len(strange)} that cannot"
+        )
+    import numpy as np
+
+    result = fit(
+        labels,
+        known.logits,
+        np.array([images[i].label for i in known.rows], np.intp),
+        present=classifier.contract.temperature,
+        unknown=other.logits if strange else None,
+        options=options,
+    )
+    figures = _figures(classifier, data, unknown, result)
+    if not dry_run:
+        assert classifier.bundle is not None
+        write_calibrated(target, opened, calibrated_bundle(opened, result, figures))
+    if json is not None:
+        write_json({"bundle": opened.manifest.name, "written": not dry_run, **figures}, json)
+    if str(json) != "-":
+        _show(classifier, result, None if dry_run else target)
+    return 1 if known.failures or other.failures else 0
+
+
+def _figures(
+    classifier: Classifier, data: Path, unknown: Path | None, result: Calibration
+) -> dict[str, JsonValue]:
+    """What goes into the bundle's provenance, and into --json: no whole paths, they are private."""
+    from ecovision_edge._version import __version__
+
+    return {
+        "ecovision_edge": __version__,
+        "artifact": classifier.artifact,
+        "engine": classifier.backend.engine,
+        "data": data.resolve().name,
+        "unknown_data": None if unknown is None else unknown.resolve().name,
+        "temperature_before": classifier.contract.temperature,
+        **result.to_json(),
+    }
+
+
+def _show(classifier: Classifier, result: Calibration, target: Path | None) -> None:
+    from ecovision_edge.calibration.text import calibration_lines
+
+    assert classifier.bundle is not None
+    manifest = classifier.bundle.manifest
+    print(f"{printable(manifest.name)} {classifier.artifact} on {classifier.backend.engine}")
+    for line in calibration_lines(result, classifier.contract.temperature):
+        print(printable(line))
+    others = [a.name for a in manifest.artifacts if a.name != classifier.artifact]
+    if others:
+        print(f"Fitted to {classifier.artifact}; {', '.join(others)} took over the same.")
+    print("nothing was written" if target is None else f"wrote {printable(str(target))}, verified")
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
+    """A progress bar, on a terminal alone; gives what moves it, and what tells of a failure."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        task = progress.add_task("classifying", total=total)
+        yield (
+            lambda: progress.advance(task),
+            lambda reason: console.print(f"ecovision-edge: {printable(reason)}"),
+        )
