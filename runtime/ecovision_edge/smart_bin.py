@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SmartBin"]
 
+FILES_FPS = 15.0
+
 
 class SmartBin:
     """Looks at a tray, decides what lies on it, and tells its sinks: one item, one event.
@@ -42,7 +44,8 @@ class SmartBin:
         0
 
     The decider is stepped on the loop's thread with each result, also while no frame comes. Nothing that a
-    sink does holds it up. While the camera gives nothing the state is `fault`, for sinks too.
+    sink does holds it up. While the camera gives nothing the state is `fault`, for sinks too. In files time
+    goes by frames, however fast they are read: by the `fps` given to the source, or 15 a second.
 
     Args:
         classifier: What looks at the frames; its contract's thresholds are kept.
@@ -81,6 +84,7 @@ class SmartBin:
             device=platform.node() if device is None else device,
             bundle=_hash_of(classifier),
         )
+        self._period = None if source.live else source.interval or 1 / getattr(source, "fps", FILES_FPS)
         self._lock = threading.Lock()
         self._shown: tuple[BinState, str] | None = None
         self._events: deque[BinEvent] = deque(maxlen=1000)
@@ -149,14 +153,14 @@ class SmartBin:
     def trigger(self) -> bool:
         """A sensor says that an item came; see `BinDecider.trigger`. From any thread."""
         with self._lock:
-            began = self._decider.trigger(time.monotonic())
+            began = self._decider.trigger(self._now())
             self._show_status()
         return began
 
     def clear(self) -> None:
         """A sensor says that the tray is empty; see `BinDecider.clear`. From any thread."""
         with self._lock:
-            self._decider.clear(time.monotonic())
+            self._decider.clear(self._now())
             self._show_status()
 
     def close(self, timeout: float = 10.0) -> None:
@@ -178,13 +182,25 @@ class SmartBin:
 
     def _result(self, result: LoopResult) -> None:
         with self._lock:
-            event = self._decider.step(result, result.frame.captured_at)
+            event = self._decider.step(result, self._time_of(result))
             self._show_status()
         self._emit(event)
         if self._on_result is not None:
             self._on_result(result)
 
+    def _now(self) -> float:
+        """Of the decider's clock; one that is behind counts as its latest time."""
+        return time.monotonic() if self._period is None else 0.0
+
+    def _time_of(self, result: LoopResult) -> float:
+        """Of a camera, when the frame was captured; of files, when it would have been."""
+        if self._period is None:
+            return result.frame.captured_at
+        return result.frame.sequence * self._period
+
     def _wait(self) -> None:
+        if self._period is not None:  # a slow disk: no time passes in the files
+            return
         with self._lock:
             event = self._decider.step(None, time.monotonic())
         self._emit(event)

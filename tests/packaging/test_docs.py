@@ -12,8 +12,11 @@ import cv2
 import pytest
 
 import ecovision_edge
+from ecovision_edge import Bundle, smart_bin
+from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.cli.app import COMMANDS, main
 from ecovision_edge.drawn import draw_frame
+from ecovision_edge.rules import Rules
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -110,6 +113,19 @@ def test_the_examples_of_the_help_use_known_options(name, capsys):
 def test_the_example_of_the_package_is_true():
     """The doctest in `ecovision_edge/__init__.py`."""
     result = doctest.testmod(ecovision_edge)
+    assert result.attempted >= 5
+    assert result.failed == 0
+
+
+def test_the_rules_of_the_readme_are_rules():
+    """And have a bin for each label of the embedded model."""
+    [text] = blocks("toml")
+    Rules.loads(text).check(Bundle.open(embedded_bundle_path()).contract.labels)
+
+
+def test_the_example_of_a_bin_gives_an_event():
+    """The doctest in `ecovision_edge/smart_bin.py`."""
+    result = doctest.testmod(smart_bin)
     assert result.attempted >= 5
     assert result.failed == 0
 

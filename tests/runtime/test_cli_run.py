@@ -339,6 +339,55 @@ def test_hard_frames_are_kept(capsys, tmp_path):
     assert np.asarray(cv2.imread(str(kept))).shape == (480, 640, 3)
 
 
+RULES = """
+schema = 1
+name = "two"
+default = "residual"
+[bins]
+colours = ["blue", "green"]
+residual = ["red"]
+"""
+
+
+@pytest.fixture
+def rules(tmp_path):
+    """For the tiny model's labels."""
+    path = tmp_path / "rules.toml"
+    path.write_text(RULES)
+    return path
+
+
+def test_as_a_bin_it_says_events(capsys, pristine, rules):
+    """One a line, one an item; not each frame's result."""
+    given = ("--source", "demo:?frames=210", "--bundle", pristine, "--bin", rules)
+    status, lines, err = run(capsys, *given, "--output", "jsonl", "--device-id", "bin7")
+    assert status == 0
+    events = [json.loads(line) for line in lines]
+    assert [e["item"] for e in events] == [0, 1]
+    assert {e["device"] for e in events} == {"bin7"}
+    assert {e["bin"] for e in events} <= {"colours", "residual"}
+    assert "210 classified" in err
+    status, lines, _ = run(capsys, *given)
+    assert status == 0
+    assert len(lines) == 2
+
+
+def test_rules_that_do_not_fit_the_model_are_refused(capsys, pristine, rules):
+    """With the line, before a frame is read."""
+    rules.write_text(RULES.replace('"green"', '"grean"'))
+    status, lines, err = run(capsys, "--source", "demo:", "--bundle", pristine, "--bin", rules)
+    assert (status, lines) == (2, [])
+    assert "grean" in err
+    assert err.count("\n") == 1
+
+
+def test_sinks_are_a_bin_s(capsys, pristine):
+    """Without rules there are no events."""
+    status, _, err = run(capsys, "--source", "demo:", "--bundle", pristine, "--sink", "stdout:")
+    assert status == 2
+    assert "--bin RULES" in err
+
+
 @pytest.mark.parametrize(
     ("text", "size"),
     [("1", 1), ("500MB", 500_000_000), ("2gb", 2_000_000_000), ("1.5 KiB", 1536), ("1MiB", 2**20)],

@@ -2,7 +2,6 @@
 
 import threading
 import time
-import types
 
 import numpy as np
 import pytest
@@ -61,7 +60,7 @@ def classifier(pristine):
 
 
 class Tray:
-    """A finite source: frames of a drawn tray that a second of it passes with fifteen of."""
+    """A finite source: frames of a drawn tray, fifteen of a second."""
 
     name, live, interval = "tray", False, None
 
@@ -81,17 +80,9 @@ class Tray:
         pass
 
 
-def paced(monkeypatch, tray):
-    """Let frames be captured fifteen a second, whatever the clock says."""
-    begin = time.monotonic()
-    clock = types.SimpleNamespace(monotonic=lambda: begin + tray.n / 15)
-    monkeypatch.setattr("ecovision_edge.camera.connection.time", clock)
-
-
-def test_events_go_to_every_sink_in_order(classifier, monkeypatch):
+def test_events_go_to_every_sink_in_order(classifier):
     """One an item, with the device's name and the bundle's hash."""
     tray, sinks, seen = Tray(15 * 21), [Kept(), Kept()], []
-    paced(monkeypatch, tray)
     with SmartBin(classifier, tray, sinks=sinks, device="bin7", on_event=seen.append) as smart_bin:
         summary = smart_bin.run()
     assert summary.classified == 15 * 21
@@ -103,10 +94,9 @@ def test_events_go_to_every_sink_in_order(classifier, monkeypatch):
     assert sinks[0].closed
 
 
-def test_sinks_are_shown_the_states(classifier, monkeypatch):
+def test_sinks_are_shown_the_states(classifier):
     """From a fault at the start to one at the end: fail-safe whenever nothing is known."""
     tray, sink = Tray(15 * 7), Kept()
-    paced(monkeypatch, tray)
     with SmartBin(classifier, tray, sinks=[sink]) as smart_bin:
         smart_bin.run()
     shown = [state for state, _ in sink.states]
@@ -115,10 +105,9 @@ def test_sinks_are_shown_the_states(classifier, monkeypatch):
     assert BinState.DECIDED in shown or len(sink.events) == 1  # only the newest state is sure to be shown
 
 
-def test_a_sink_that_is_stuck_holds_up_nothing(classifier, monkeypatch):
+def test_a_sink_that_is_stuck_holds_up_nothing(classifier):
     """The other one has every event, the loop its frames, and closing has its bound."""
     tray, stuck, kept = Tray(15 * 21), Stuck(), Kept()
-    paced(monkeypatch, tray)
     smart_bin = SmartBin(classifier, tray, sinks=[stuck, kept])
     assert smart_bin.run().classified == 15 * 21
     assert kept.flush(PROMPT)
@@ -175,10 +164,9 @@ def test_a_trigger_comes_from_another_thread(classifier):
     assert len(smart_bin.events) == 1
 
 
-def test_what_on_event_raises_ends_the_bin(classifier, monkeypatch):
+def test_what_on_event_raises_ends_the_bin(classifier):
     """And its sinks are closed, with the event delivered."""
     tray, sink = Tray(15 * 7), Kept()
-    paced(monkeypatch, tray)
 
     def unhappy(event):
         raise ZeroDivisionError("mine")
@@ -192,19 +180,17 @@ def test_what_on_event_raises_ends_the_bin(classifier, monkeypatch):
     assert len(sink.events) == 1
 
 
-def test_the_same_frames_give_the_same_events(classifier, monkeypatch):
+def test_the_same_frames_give_the_same_events(classifier):
     """But for their ids."""
 
     def run():
         tray = Tray(15 * 14)
-        paced(monkeypatch, tray)
-        with SmartBin(classifier, tray, device="") as smart_bin:
+            with SmartBin(classifier, tray, device="") as smart_bin:
             smart_bin.run()
         return [
             (e.item, e.label, e.bin, e.frames, e.reason, np.float32(e.probability)) for e in smart_bin.events
         ]
 
     first = run()
-    monkeypatch.undo()
     assert run() == first
     assert len(first) == 2
