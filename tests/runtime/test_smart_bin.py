@@ -184,12 +184,9 @@ def test_the_same_frames_give_the_same_events(classifier):
     """But for their ids."""
 
     def run():
-        tray = Tray(15 * 14)
-            with SmartBin(classifier, tray, device="") as smart_bin:
+        with SmartBin(classifier, Tray(15 * 14), device="") as smart_bin:
             smart_bin.run()
-        return [
-            (e.item, e.label, e.bin, e.frames, e.reason, np.float32(e.probability)) for e in smart_bin.events
-        ]
+        return [(e.item, e.label, e.frames, e.reason, np.float32(e.probability)) for e in smart_bin.events]
 
     first = run()
     assert run() == first

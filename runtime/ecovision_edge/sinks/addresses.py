@@ -1,0 +1,121 @@
+"""From what a user writes to a sink."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
+
+from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options
+from ecovision_edge.errors import OptionError, SourceError
+from ecovision_edge.sinks.base import Sink
+from ecovision_edge.sinks.lines import FileSink, StdoutSink
+from ecovision_edge.sizes import parse_size
+
+__all__ = ["open_sink"]
+
+SCHEMES = ("file", "gpio", "http", "https", "serial", "stdout")
+_KINDS = "stdout:, file:PATH, https://HOST/PATH, serial:///dev/ttyACM0 or gpio:?servo=18&..."
+
+
+def open_sink(
+    address: str,
+    *,
+    labels: Sequence[str],
+    bins: Sequence[str],
+    device: str,
+    environment: Mapping[str, str] = os.environ,
+) -> Sink:
+    """The sink that `address` names, with its options checked; nothing is opened before `start`.
+
+    ===============================  ===================================================================
+    `stdout:`                        JSON lines on standard output
+    `file:PATH`                      JSON lines in a file: max_bytes=10MB, keep=5, fsync=1
+    `https://HOST/PATH`              each event POSTed: timeout=5, secret_file=PATH, ca=PATH, insecure=1
+    `serial:///dev/ttyACM0`          a line protocol for a microcontroller: baud=115200
+    `gpio:`                          a servo and LEDs at a Raspberry Pi's pins: servo, angles, leds, ...
+    ===============================  ===================================================================
+
+    Args:
+        address: Options follow a `?`, as `name=value&name=value`; those of web addresses, whose `?` is the
+            server's, as `ecovision.name=value`.
+        labels: The classes that events may name.
+        bins: The bins that events may name.
+        device: What the device calls itself.
+        environment: Where secrets are; they are never in an address, which other users can read.
+
+    Raises:
+        OptionError: no such kind of sink, or an option is unknown or out of range.
+        MissingDependencyError: its library is not installed.
+    """
+    scheme, colon, rest = address.partition(":")
+    scheme = scheme.lower()
+    if not colon or scheme not in SCHEMES:
+        near = difflib.get_close_matches(scheme, SCHEMES, 1)
+        fix = f"did you mean {near[0]}:?" if near else None
+        found = f"{scheme}:..." if colon else address or "nothing"
+        raise OptionError("--sink", expected=_KINDS, found=found, fix=fix)
+    if scheme == "serial":
+        from ecovision_edge.sinks.serial import serial_sink
+
+        return serial_sink(address)
+    if scheme == "gpio":
+        from ecovision_edge.sinks.gpio import gpio_sink
+
+        return gpio_sink(address, bins)
+    try:
+        if scheme in ("http", "https"):
+            return _webhook(address, environment)
+        place, pairs = split_options(rest)
+        options = Options(f"{scheme}:", pairs)
+        return _stdout(place, options) if scheme == "stdout" else _file(place, options)
+    except SourceError as e:  # of Options: the same words, for a sink
+        raise OptionError(str(e)) from e
+
+
+def _stdout(place: str, options: Options) -> StdoutSink:
+    options.done()
+    if place:
+        raise OptionError("stdout:", expected="nothing after it", found=place)
+    return StdoutSink()
+
+
+def _file(place: str, options: Options) -> FileSink:
+    size, keep = options.text("max_bytes"), options.integer("keep", 0, 999)
+    fsync = options.flag("fsync")
+    options.done()
+    if not place:
+        raise OptionError("file:", expected="a path after it", found="nothing")
+    return FileSink(
+        place,
+        max_bytes=parse_size(size, "max_bytes of file:") if size else 10_000_000,
+        keep=5 if keep is None else keep,
+        fsync=fsync,
+    )
+
+
+def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
+    from ecovision_edge.sinks.webhook import WebhookSink, read_secret
+
+    url, pairs = split_foreign(address)
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise OptionError(
+            "address of a webhook",
+            expected="no user or password in it",
+            found="some",
+            fix="other users can read a command line: put a secret into ECOVISION_EDGE_WEBHOOK_SECRET",
+        )
+    options = Options(f"{parts.scheme}://{parts.hostname}", pairs, FOREIGN_PREFIX)
+    timeout = options.number("timeout", 0, 600)
+    file, insecure = options.text("secret_file"), options.flag("insecure")
+    ca = options.text("ca")
+    options.done()
+    return WebhookSink(
+        url,
+        secret=read_secret(file) if file else environment.get("ECOVISION_EDGE_WEBHOOK_SECRET"),
+        timeout=timeout or 5.0,
+        insecure=insecure,
+        ca=ca,
+    )

@@ -1,0 +1,144 @@
+"""Facts about sinks of JSON lines: standard output, files that are put aside, and what survives a kill."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+from tests.runtime.test_sink_base import event
+
+from ecovision_edge.errors import OptionError
+from ecovision_edge.sinks.lines import FileSink, StdoutSink
+
+PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
+
+
+def write(path, numbers, **options):
+    """Deliver events of these numbers."""
+    with FileSink(path, **options) as sink:
+        for n in numbers:
+            sink.put(event(n))
+        assert sink.flush(PROMPT), sink.stats
+    return sink
+
+
+def numbers(path):
+    """Of the events in a file, each line of which is whole."""
+    return [json.loads(line)["sequence"] for line in path.read_bytes().splitlines(keepends=True)]
+
+
+def test_events_are_appended(tmp_path):
+    """To what was there, in a folder that is made."""
+    path = tmp_path / "new" / "events.jsonl"
+    write(path, range(3))
+    write(path, range(3, 5), fsync=True)
+    assert numbers(path) == [0, 1, 2, 3, 4]
+
+
+def test_a_full_file_is_put_aside(tmp_path):
+    """None is larger than it may be, the newest events are all there, and older files go."""
+    path = tmp_path / "events.jsonl"
+    write(path, range(40), max_bytes=1500, keep=2)
+    files = sorted(tmp_path.iterdir())
+    assert [f.name for f in files] == ["events.jsonl", "events.jsonl.1", "events.jsonl.2"]
+    assert all(f.stat().st_size <= 1500 for f in files)
+    kept = [n for f in reversed(files) for n in numbers(f)]
+    assert kept == list(range(40))[-len(kept) :]
+
+
+def test_keep_0_keeps_the_newest_alone(tmp_path):
+    """No file beside it."""
+    path = tmp_path / "events.jsonl"
+    write(path, range(40), max_bytes=1500, keep=0)
+    assert list(tmp_path.iterdir()) == [path]
+    assert numbers(path)[-1] == 39
+
+
+def test_a_line_that_a_power_cut_left_is_cut_off(tmp_path):
+    """And what was whole stays."""
+    path = tmp_path / "events.jsonl"
+    write(path, range(3))
+    whole = path.read_bytes()
+    for cut in (1, 20, 200):
+        path.write_bytes(whole + whole[:cut])
+        write(path, [7])
+        assert numbers(path) == [0, 1, 2, 7]
+
+
+def test_a_disk_that_says_no_is_tried_again(tmp_path, monkeypatch):
+    """No half line, and no event lost."""
+    path, real, calls = tmp_path / "events.jsonl", os.write, []
+
+    def full(descriptor, data):
+        if data.startswith(b'{"schema_version"') and len(calls) < 2:
+            calls.append(data)
+            return real(descriptor, data[:10])
+        return real(descriptor, data)
+
+    monkeypatch.setattr("ecovision_edge.sinks.lines.os.write", full)
+    with FileSink(path) as sink:
+        sink._backoff._first = sink._backoff._most = 0.01
+        sink.put(event(0))
+        sink.put(event(1))
+        assert sink.flush(PROMPT)
+    assert numbers(path) == [0, 1]
+    assert sink.stats.retries == 2
+
+
+def test_a_folder_in_its_place_is_told(tmp_path):
+    """And tried again, for it may be mended."""
+    with FileSink(tmp_path) as sink:
+        sink.put(event(0))
+        assert not sink.flush(0.2)
+        assert "Is a directory" in sink.stats.error
+        sink.close(timeout=0.01)
+    assert sink.stats.dropped == 1
+
+
+KILLED = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from ecovision_edge.sinks.lines import FileSink
+from tests.runtime.test_sink_base import event
+with FileSink(sys.argv[1], max_bytes=20_000, keep=999, fsync=True) as sink:
+    for n in range(10**9):
+        sink.put(event(n))
+        sink.flush(60)
+        print(n, flush=True)
+"""
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_kill_loses_no_event_that_was_delivered(tmp_path, seed):
+    """At a random moment; the last line may be torn, and is cut off by the next start."""
+    path, root = tmp_path / "events.jsonl", os.path.dirname(os.path.dirname(os.path.dirname(__file__)))  # noqa: PTH120
+    with subprocess.Popen([sys.executable, "-c", KILLED, path, root], stdout=subprocess.PIPE) as process:
+        for _ in range(random.Random(seed).randint(1, 120)):
+            last = int(process.stdout.readline())
+        process.send_signal(signal.SIGKILL)
+        told = [int(line) for line in process.stdout.read().split()]
+    last = max([last, *told])
+    write(path, [10**6])
+    files = sorted(tmp_path.iterdir(), key=lambda f: -int(f.suffix[1:]) if f.suffix[1:].isdigit() else 1)
+    found = [n for f in files for n in numbers(f)]
+    assert found[:-1] == list(range(len(found) - 1))
+    assert found[-2] >= last
+    assert found[-1] == 10**6
+
+
+def test_standard_output_has_a_line_an_event(capsys):
+    """Flushed."""
+    with StdoutSink() as sink:
+        sink.put(event(3))
+        assert sink.flush(PROMPT)
+    assert json.loads(capsys.readouterr().out)["sequence"] == 3
+
+
+@pytest.mark.parametrize("options", [{"max_bytes": 10}, {"keep": -1}, {"keep": 1000}], ids=str)
+def test_options_out_of_range_are_named(tmp_path, options):
+    """What is right, and what was found."""
+    with pytest.raises(OptionError, match=r"expected.*found"):
+        FileSink(tmp_path / "x", **options)
