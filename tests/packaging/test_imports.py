@@ -22,7 +22,7 @@ HEAVY = [
         "safetensors",
     ],
     *["huggingface_hub", "onnxruntime", "ai_edge_litert", "ecovision_edge_export", "ecovision_edge_bench"],
-    "pydantic",
+    *["pydantic", "aiohttp", "prometheus_client", "paho", "serial", "gpiozero"],
 ]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 

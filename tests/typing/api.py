@@ -24,7 +24,14 @@ from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.backends.litert import LiteRtBackend
 from ecovision_edge.backends.onnx import OnnxBackend
+from ecovision_edge.camera import FakeCamera, FrameSource, Image, WatchOptions, open_source
+from ecovision_edge.decision import BinDecider, DeciderOptions
 from ecovision_edge.errors import BundleNotFoundError, OptionError
+from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.loop import CameraLoop, LoopOptions, LoopSummary
+from ecovision_edge.rules import Rules
+from ecovision_edge.sinks import Sink
+from ecovision_edge.smart_bin import SmartBin
 
 version: str = __version__
 
@@ -81,6 +88,35 @@ output = classifier.run(batch)
 report: VerifyReport = verify_bundle(bundle.path, BackendOptions(threads=1))
 ok: bool = report.ok
 details: list[str] = [check.detail for check in report.checks]
+
+source: FrameSource = open_source("demo:?frames=3")
+loop_options = LoopOptions(every=0.2, watch=WatchOptions(max_reconnects=3))
+for result in classifier.stream(source, loop_options):
+    picture: Image = result.frame.image
+    age: float = result.age_ms
+with CameraLoop(classifier, FakeCamera(), on_health=lambda health: print(health.state)) as loop:
+    loop.start()
+    ended: bool = loop.wait(1.0)
+    summary: LoopSummary = loop.summary()
+
+rules = Rules.load("rules.toml")
+decider = BinDecider(
+    classifier.labels, rules, DeciderOptions(decide_within=2.0), classify=classifier.classify
+)
+event: BinEvent | None = decider.step(picture, 0.0)
+state: BinState = decider.status.state
+
+
+class Lamp(Sink):
+    """A sink of one's own."""
+
+    def deliver(self, event: BinEvent) -> None:
+        """One event."""
+
+
+with SmartBin(classifier, source, rules, sinks=[Lamp("lamp")]) as smart_bin:
+    done: LoopSummary = smart_bin.run()
+SmartBin(classifier, "demo:")  # type: ignore[arg-type]
 
 
 def status(error: EcovisionError) -> int:
