@@ -1,6 +1,5 @@
 """Facts about the serial line: its codec, its guarantee, and the sketch that keeps its other end."""
 
-import contextlib
 import os
 import pty
 import random
@@ -164,6 +163,7 @@ class Board(threading.Thread):
             self.path.unlink()
             os.close(self.slave)
             os.close(self.master)
+            self.master = None
             self.deaths += 1
 
     def line(self, data):
@@ -180,8 +180,8 @@ class Board(threading.Thread):
 
     def run(self):
         while not self.over.is_set():
-            with self.lock, contextlib.suppress(OSError):
-                if not select.select([self.master], [], [], 0.01)[0]:
+            with self.lock:
+                if self.master is None or not select.select([self.master], [], [], 0.01)[0]:
                     continue
                 data = self.line(os.read(self.master, 4096))
                 if self.rng.random() >= self.die:

@@ -142,7 +142,12 @@ class V4L2Source:
         problem = f"{self.name} cannot be opened"
         if not Path(self.device).exists():
             there = ", ".join(sorted(map(str, Path("/dev").glob("video*"))))
-            raise SourceOpenError(problem, expected=self.device, found=there or "no /dev/video* at all")
+            raise SourceOpenError(
+                problem,
+                expected=self.device,
+                found=there or "no /dev/video* at all",
+                fix="plug one in; demo: needs none",
+            )
         if not os.access(self.device, os.R_OK | os.W_OK):
             raise SourceOpenError(
                 problem,

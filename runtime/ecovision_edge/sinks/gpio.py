@@ -1,0 +1,380 @@
+"""Events to a servo and to LEDs at the pins of a Raspberry Pi, through gpiozero (B. Nuttall et al.).
+
+The servo stands at its fail-safe angle unless it serves an event: from the start, after each event, in a
+fault, and at the end. Pins are driven by this process: if it is killed, a servo keeps its last position
+without force.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Protocol
+from urllib.parse import unquote
+
+from ecovision_edge.camera.uri import Options
+from ecovision_edge.durations import parse_duration
+from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError, SourceError
+from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.sinks.base import Sink
+
+__all__ = ["GpioOptions", "GpioSink", "Led", "Servo", "gpio_sink"]
+
+_PAIR = re.compile(r"([a-z_]+)=([^&]*)")
+_PIN = re.compile(r"[0-9]{1,2}")
+_LAST_PIN = 27  # of the 40-pin header
+
+
+class Led(Protocol):
+    """What is used of `gpiozero.LED`."""
+
+    def on(self) -> None:
+        """Light."""
+
+    def off(self) -> None:
+        """No light."""
+
+    def close(self) -> None:
+        """Give the pin back."""
+
+
+class Servo(Protocol):
+    """What is used of `gpiozero.AngularServo`."""
+
+    angle: float | None
+
+    def detach(self) -> None:
+        """No more pulses."""
+
+    def close(self) -> None:
+        """Give the pin back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpioOptions:
+    """What hangs at which pin. Pins are numbered as gpiozero does (BCM), 0 to 27, each used once.
+
+    Args:
+        servo: Its pin; None if there are LEDs alone.
+        angles: Of each bin, degrees, `min_angle` to `max_angle`.
+        failsafe: The bin whose angle is the fail-safe position; needed with a servo.
+        hold: Seconds at a bin, from the arrival; 0 to 60.
+        travel: Seconds that the servo has for a turn; 0 to 1.
+        detach: Send no pulses once it stands: no jitter, and no force.
+        min_angle, max_angle: The servo's range, degrees, at most 360 apart.
+        min_pulse, max_pulse: Pulses at the ends of the range, ms, 0.1 to 5.
+        leds: Of each bin, the pin of a light that is on while the bin is served.
+        fault_led: The pin of a light that is on in a fault.
+    """
+
+    servo: int | None = None
+    angles: Mapping[str, float] = field(default_factory=dict)
+    failsafe: str | None = None
+    hold: float = 2.0
+    travel: float = 0.6
+    detach: bool = False
+    min_angle: float = -90.0
+    max_angle: float = 90.0
+    min_pulse: float = 1.0
+    max_pulse: float = 2.0
+    leds: Mapping[str, int] = field(default_factory=dict)
+    fault_led: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range or contradicts itself.
+
+        Raises:
+            OptionError: the option, what was expected, and what was given.
+        """
+        for name, low, most in (
+            ("hold", 0, 60),
+            ("travel", 0, 1),
+            ("min_pulse", 0.1, 5),
+            ("max_pulse", 0.1, 5),
+        ):
+            if not low <= getattr(self, name) <= most:
+                raise OptionError(name, expected=f"{low} to {most}", found=getattr(self, name))
+        if not self.min_pulse < self.max_pulse:
+            raise OptionError(
+                "max_pulse", expected=f"above min_pulse, {self.min_pulse:g} ms", found=self.max_pulse
+            )
+        if not 0 < self.max_angle - self.min_angle <= 360:
+            raise OptionError(
+                "max_angle", expected="above min_angle, at most 360 degrees", found=self.max_angle
+            )
+        for name, angle in self.angles.items():
+            if not self.min_angle <= angle <= self.max_angle:
+                raise OptionError(
+                    f"angle of {name}",
+                    expected=f"{self.min_angle:g} to {self.max_angle:g} degrees",
+                    found=angle,
+                )
+        if (self.servo is None) != (not self.angles):
+            raise OptionError("servo and angles", expected="both or neither", found="one of them")
+        if self.servo is None and not self.leds:
+            raise OptionError("gpio:", expected="a servo with angles, or leds", found="neither")
+        if self.servo is not None and self.failsafe not in self.angles:
+            raise OptionError(
+                "failsafe", expected=f"one of {', '.join(self.angles)}", found=self.failsafe or "nothing"
+            )
+        self._check_pins()
+
+    def _check_pins(self) -> None:
+        used: dict[int, str] = {}
+        named = {"servo": self.servo, "fault_led": self.fault_led}
+        for name, pin in (*named.items(), *((f"led of {name}", pin) for name, pin in self.leds.items())):
+            if pin is None:
+                continue
+            if not 0 <= pin <= _LAST_PIN:
+                raise OptionError(f"pin of {name}", expected=f"0 to {_LAST_PIN}", found=pin)
+            if pin in used:
+                raise OptionError(
+                    f"pin of {name}", expected="one of its own", found=f"{pin}, that of {used[pin]}"
+                )
+            used[pin] = name
+
+
+class GpioSink(Sink):
+    """Turns a servo to the event's bin, lights its LED, holds, and goes back to the fail-safe angle.
+
+    All in the sink's own thread: an event that comes meanwhile waits its turn. In a fault what is being
+    served ends at once, and events are dropped and logged: their items go into the fail-safe bin.
+
+    Args:
+        options: What hangs where.
+        clock: Seconds; for tests.
+        wait: Waits so many seconds, less if the condition becomes true; for tests.
+    """
+
+    def __init__(
+        self,
+        options: GpioOptions,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float, Callable[[], bool]], None] | None = None,
+    ) -> None:
+        super().__init__("gpio")
+        self._options, self._clock = options, clock
+        self._wait = wait or self._wait_for_change
+        self._servo: Servo | None = None
+        self._leds: dict[str, Led] = {}
+        self._fault_led: Led | None = None
+        self._connected = self._fault = False
+        self._end: float | None = None
+
+    def connect(self) -> None:
+        """Take the pins; the servo goes to its fail-safe angle. Raises SinkError."""
+        o, library = self._options, _library()
+        try:
+            for name, pin in o.leds.items():
+                self._leds[name] = library.LED(pin)
+            if o.fault_led is not None:
+                self._fault_led = library.LED(o.fault_led, initial_value=self._fault)
+            if o.servo is not None:
+                self._servo = library.AngularServo(
+                    o.servo,
+                    initial_angle=self._safe_angle,
+                    min_angle=o.min_angle,
+                    max_angle=o.max_angle,
+                    min_pulse_width=o.min_pulse / 1000,
+                    max_pulse_width=o.max_pulse / 1000,
+                )
+        except Exception as e:  # gpiozero and the library under it have errors of their own
+            raise SinkError(f"gpio: {e}", fix="is this a Raspberry Pi, and no pin in use?") from e
+        self._connected = True
+        self._settle()
+
+    def deliver(self, event: BinEvent) -> None:
+        """Return when the bin was served and the servo is back.
+
+        Raises:
+            OptionError: nothing hangs at a pin for the event's bin, or the state is fault.
+        """
+        angle, led = self._options.angles.get(event.bin), self._leds.get(event.bin)
+        if angle is None and led is None:
+            raise OptionError("bin", expected="one with an angle or a LED", found=event.bin)
+        if self._fault:
+            raise OptionError(f"state at event {event.id}", expected="no fault", found="a fault")
+        if led is not None:
+            led.on()
+        if angle is not None:
+            self._turn(angle)
+        self._wait(self._options.hold, self._ends)
+        if led is not None:
+            led.off()
+        self._turn(self._safe_angle)
+
+    def show(self, state: BinState, reason: str = "") -> None:
+        """As of every sink; a fault also ends what is being served."""
+        self._fault = state is BinState.FAULT
+        super().show(state, reason)
+
+    def show_state(self, state: BinState, reason: str) -> None:
+        """Light the LED of a fault, or not."""
+        if self._fault_led is not None:
+            (self._fault_led.on if state is BinState.FAULT else self._fault_led.off)()
+
+    def wait_time(self) -> float | None:
+        """Connect at once, so that the servo stands right before the first event."""
+        return None if self._connected else 0.0
+
+    def disconnect(self) -> None:
+        """Go to the fail-safe angle, wait for the turn, and give the pins back."""
+        servo, self._servo = self._servo, None
+        if servo is not None:
+            if servo.angle != self._safe_angle or not self._connected:
+                servo.angle = self._safe_angle
+                self._wait(self._options.travel, lambda: False)
+            servo.close()
+        for led in (*self._leds.values(), self._fault_led):
+            if led is not None:
+                led.close()
+        self._leds, self._fault_led, self._connected = {}, None, False
+
+    def close(self, timeout: float = 5.0) -> None:
+        """As of every sink; what is being served ends in time for the servo to go back."""
+        with self._changed:
+            self._end = self._clock() + timeout
+            self._changed.notify_all()
+        super().close(timeout)
+
+    @property
+    def _safe_angle(self) -> float:
+        assert self._options.failsafe is not None or self._options.servo is None
+        return self._options.angles.get(self._options.failsafe or "", 0.0)
+
+    def _turn(self, angle: float) -> None:
+        if self._servo is not None and self._servo.angle != angle:
+            self._servo.angle = angle
+            self._settle()
+
+    def _settle(self) -> None:
+        if self._servo is not None:
+            back = self._servo.angle == self._safe_angle
+            self._wait(self._options.travel, (lambda: False) if back else self._ends)
+            if self._options.detach:
+                self._servo.detach()
+
+    def _ends(self) -> bool:
+        return self._fault or (self._end is not None and self._clock() >= self._end - self._options.travel)
+
+    def _wait_for_change(self, seconds: float, condition: Callable[[], bool]) -> None:
+        until = self._clock() + seconds
+        with self._changed:
+            while (left := until - self._clock()) > 0 and not condition():
+                self._changed.wait(min(left, 0.1))  # the end of time is no event
+
+
+def _library() -> ModuleType:
+    try:
+        import gpiozero  # type: ignore[import-untyped,unused-ignore]
+    except ImportError as e:
+        raise MissingDependencyError(
+            "gpio: needs gpiozero, which is not installed; run: pip install 'ecovision-edge[gpio]'"
+        ) from e
+    module: ModuleType = gpiozero
+    return module
+
+
+def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
+    """The sink of `gpio:?servo=18&angles=paper:-60,glass:0&failsafe=glass&hold=2s&leds=paper:5&fault_led=13`.
+
+    Options are those of `GpioOptions`, and `detach=1`; pulses in ms, `hold` and `travel` as durations. Names
+    are percent-encoded where they hold one of `,&%`.
+
+    Args:
+        address: As above.
+        bins: Every bin that an event may name; each needs an angle or a LED, and no other may have one.
+
+    Raises:
+        OptionError: an option is unknown, out of range or missing, with the bin that lacks something.
+        MissingDependencyError: gpiozero is not installed.
+    """
+    head, _, query = address.partition("?")
+    if head.rstrip("/") != "gpio:":
+        raise OptionError("address of pins", expected="gpio:?servo=18&angles=...", found=address)
+    try:
+        options = _options(query)
+    except SourceError as e:
+        raise OptionError(e.message) from e
+    for name in bins:
+        if name not in options.angles and name not in options.leds:
+            raise OptionError(f"bin {name}", expected="an angle or a LED for it", found="neither")
+    for name in (*options.angles, *options.leds):
+        if name not in bins:
+            raise OptionError("bin in gpio:", expected=f"one of {', '.join(bins)}", found=name)
+    _library()
+    return GpioSink(options)
+
+
+def _options(query: str) -> GpioOptions:
+    pairs: dict[str, str] = {}
+    for part in query.split("&") if query else ():
+        match = _PAIR.fullmatch(part)
+        if match is None or match[1] in pairs:
+            raise OptionError("option of gpio:", expected="name=value, each once", found=part)
+        pairs[match[1]] = match[2]
+    given, base = Options("gpio:", pairs), GpioOptions(leds={"": 0})
+    failsafe = given.text("failsafe")
+
+    def number(name: str, default: float, low: float, most: float) -> float:
+        value = given.number(name, low, most)
+        return default if value is None else value
+
+    def seconds(name: str, default: float) -> float:
+        text = given.text(name)
+        return default if text is None else parse_duration(text, name)
+
+    options = {
+        "min_angle": number("min_angle", base.min_angle, -361, 360),
+        "max_angle": number("max_angle", base.max_angle, -361, 360),
+        "min_pulse": number("min_pulse", base.min_pulse, 0, 5),
+        "max_pulse": number("max_pulse", base.max_pulse, 0, 5),
+        "hold": seconds("hold", base.hold),
+        "travel": seconds("travel", base.travel),
+    }
+    servo, fault_led = given.integer("servo", 0, _LAST_PIN), given.integer("fault_led", 0, _LAST_PIN)
+    angles, leds = _table("angles", given.text("angles"), _angle), _table("leds", given.text("leds"), _pin)
+    detach = given.flag("detach")
+    given.done()
+    return GpioOptions(
+        servo=servo,
+        angles=angles,
+        failsafe=None if failsafe is None else unquote(failsafe),
+        detach=detach,
+        leds={name: int(pin) for name, pin in leds.items()},
+        fault_led=fault_led,
+        min_angle=options["min_angle"],
+        max_angle=options["max_angle"],
+        min_pulse=options["min_pulse"],
+        max_pulse=options["max_pulse"],
+        hold=options["hold"],
+        travel=options["travel"],
+    )
+
+
+def _table(option: str, text: str | None, value: Callable[[str], float | None]) -> dict[str, float]:
+    table: dict[str, float] = {}
+    for part in text.split(",") if text else ():
+        name, _, after = part.rpartition(":")
+        name, number = unquote(name), value(after)
+        if not name or name in table or number is None:
+            raise OptionError(f"option {option} of gpio:", expected="bin:number, each bin once", found=part)
+        table[name] = number
+    return table
+
+
+def _angle(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _pin(text: str) -> float | None:
+    return int(text) if _PIN.fullmatch(text) else None

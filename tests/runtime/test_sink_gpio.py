@@ -1,0 +1,267 @@
+"""Facts about the servo and the LEDs, on gpiozero's mock pins."""
+
+import sys
+import threading
+
+import pytest
+
+from ecovision_edge.errors import MissingDependencyError, OptionError
+from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.sinks.gpio import GpioOptions, GpioSink, gpio_sink
+
+WAIT = 30.0  # a safety net
+BINS = ("paper", "residual", "glass")
+ADDRESS = "gpio:?servo=18&angles=paper:-60,residual:60,glass:0&failsafe=residual&leds=paper:5&fault_led=13"
+
+
+def event(number=0, bin="paper"):
+    return BinEvent(
+        id=f"run-{number}",
+        sequence=number,
+        item=number,
+        time=None,
+        monotonic=float(number),
+        label="x",
+        bin=bin,
+        probability=0.9,
+        margin=0.5,
+        frames=5,
+        seconds=1.0,
+        reason="",
+    )
+
+
+class Bench:
+    """Mock pins, and a time that passes only while the sink waits; `log` has the pins at each wait."""
+
+    def __init__(self, factory):
+        self.factory, self.now, self.log = factory, 0.0, []
+        self.hold_on = None  # called at each wait of `hold` seconds
+        self.passed = threading.Semaphore(0)
+
+    def sink(self, address=ADDRESS, bins=BINS):
+        options = gpio_sink(address, bins)._options
+        self.options = options
+        return GpioSink(options, clock=lambda: self.now, wait=self.wait)
+
+    def angle(self):
+        """Of the pulses at the servo's pin, degrees; None without pulses, or without a servo."""
+        duty = self.factory.pin(18).state if self.options.servo is not None else 0
+        o = self.options
+        if not duty:
+            return None
+        share = (duty * 20 - o.min_pulse) / (o.max_pulse - o.min_pulse)
+        return round(o.min_angle + share * (o.max_angle - o.min_angle))
+
+    def lit(self, pin):
+        return bool(self.factory.pin(pin).state)
+
+    def wait(self, seconds, condition):
+        if not condition():
+            self.log.append((seconds, self.angle(), self.lit(5)))
+            if seconds == self.options.hold and self.hold_on is not None:
+                self.hold_on()
+            if not condition():
+                self.now += seconds
+        self.passed.release()
+
+
+@pytest.fixture
+def bench():
+    """gpiozero on mock pins."""
+    gpiozero = pytest.importorskip("gpiozero", reason="needs gpiozero: pip install 'ecovision-edge[gpio]'")
+    from gpiozero.pins.mock import MockFactory, MockPWMPin
+
+    before = gpiozero.Device.pin_factory
+    factory = gpiozero.Device.pin_factory = MockFactory(pin_class=MockPWMPin)
+    yield Bench(factory)
+    factory.reset()
+    gpiozero.Device.pin_factory = before
+
+
+def test_the_servo_is_at_its_fail_safe_angle_from_the_start(bench):
+    """Before any event."""
+    with bench.sink():
+        assert bench.passed.acquire(timeout=WAIT)
+        assert bench.log == [(0.6, 60, False)]
+
+
+def test_an_event_turns_the_servo_holds_it_and_turns_it_back(bench):
+    """With the bin's light on meanwhile."""
+    with bench.sink() as sink:
+        sink.put(event())
+        assert sink.flush(WAIT)
+        assert sink.stats.delivered == 1
+        assert bench.log[1:] == [(0.6, -60, True), (2.0, -60, True), (0.6, 60, False)]
+
+
+def test_an_event_that_comes_meanwhile_waits_its_turn(bench):
+    """The servo goes back in between."""
+    sink = bench.sink()
+    later = [event(1, "glass")]
+    bench.hold_on = lambda: [sink.put(later.pop()) for _ in later[:]]
+    with sink:
+        sink.put(event())
+        assert sink.flush(WAIT)
+    assert [angle for _, angle, _ in bench.log] == [60, -60, -60, 60, 0, 0, 60]
+
+
+def test_a_fault_ends_what_is_served_and_nothing_is_served_in_it(bench, caplog):
+    """The servo stands at its fail-safe angle, and a light says why; then all goes on."""
+    sink = bench.sink()
+    bench.hold_on = lambda: sink.show(BinState.FAULT, "no frames")
+    with sink:
+        sink.put(event())
+        sink.put(event(1))
+        assert sink.flush(WAIT)
+        assert (sink.stats.delivered, sink.stats.dropped) == (1, 1)
+        assert bench.now == pytest.approx(3 * 0.6)
+        assert [angle for _, angle, _ in bench.log] == [60, -60, -60, 60]
+        assert bench.lit(13)
+        assert "expected no fault" in caplog.text
+        bench.hold_on = None
+        sink.show(BinState.EMPTY)
+        sink.put(event(2))
+        assert sink.flush(WAIT)
+        assert not bench.lit(13)
+        assert sink.stats.delivered == 2
+
+
+def test_closing_leaves_the_servo_at_its_fail_safe_angle(bench):
+    """It ends what is served in time for the turn, and gives the pins back."""
+    from gpiozero import LED
+
+    sink = bench.sink()
+    closer = threading.Thread(target=lambda: sink.close(0.0))
+
+    def close():
+        closer.start()
+        while not sink.stopping:
+            pass
+
+    bench.hold_on = close
+    sink.start()
+    sink.put(event())
+    thread = sink._thread
+    thread.join(WAIT)
+    closer.join(WAIT)
+    assert not thread.is_alive()
+    assert bench.log[-1] == (0.6, 60, False)
+    assert bench.now == pytest.approx(3 * 0.6)
+    LED(18).close()  # the pin can be taken
+
+
+def test_a_servo_may_be_detached_once_it_stands(bench):
+    """No pulses, so no jitter."""
+    with bench.sink(ADDRESS + "&detach=1") as sink:
+        sink.put(event())
+        assert sink.flush(WAIT)
+        assert bench.log[1:] == [(0.6, -60, True), (2.0, None, True), (0.6, 60, False)]
+        assert bench.angle() is None
+
+
+def test_leds_need_no_servo(bench):
+    """One a bin."""
+    sink = bench.sink("gpio:?leds=paper:5,glass:6&hold=500ms", ("paper", "glass"))
+    with sink:
+        sink.put(event())
+        sink.put(event(1, "glass"))
+        assert sink.flush(WAIT)
+    assert bench.log == [(0.5, None, True), (0.5, None, False)]
+
+
+def test_an_event_for_an_unknown_bin_is_dropped(bench, caplog):
+    """Nothing moves."""
+    with bench.sink() as sink:
+        sink.put(event(0, "sand"))
+        assert sink.flush(WAIT)
+        assert sink.stats.dropped == 1
+        assert len(bench.log) == 1
+    assert "sand" in caplog.text
+
+
+def test_a_pin_in_use_is_tried_again(bench):
+    """What was taken is given back before."""
+    from gpiozero import LED
+
+    other = LED(18)
+    sink = bench.sink()
+    with sink:
+        while not sink.stats.retries:
+            pass
+        assert "gpio: " in sink.stats.error
+        other.close()
+        sink.put(event())
+        assert sink.flush(WAIT)
+
+
+def test_names_and_numbers_come_from_the_address(bench):
+    """A name may hold anything, percent-encoded."""
+    options = bench.sink(
+        "gpio:?servo=12&angles=a%2Cb%3A:-10.5,c:d:90&failsafe=c:d&hold=1s&travel=300ms"
+        "&min_angle=-120&max_angle=120&min_pulse=0.5&max_pulse=2.5",
+        ("a,b:", "c:d"),
+    )._options
+    assert options.angles == {"a,b:": -10.5, "c:d": 90}
+    assert (options.servo, options.failsafe, options.hold, options.travel) == (12, "c:d", 1.0, 0.3)
+    assert (options.min_angle, options.max_angle, options.min_pulse, options.max_pulse) == (
+        -120,
+        120,
+        0.5,
+        2.5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("gpio:?servo=18&angles=paper:0,glass:1&failsafe=paper", "bin residual"),
+        ("gpio:?servo=18&angles=paper:0,glass:1,residual:2,sand:3&failsafe=paper", "sand"),
+        ("gpio:?servo=18&angles=paper:0,glass:1,residual:91&failsafe=paper", "angle of residual.*-90 to 90"),
+        ("gpio:?servo=18&angles=paper:0,glass:1,residual:2", "failsafe"),
+        ("gpio:?servo=18&angles=paper:0,glass:1,residual:2&failsafe=sand", "failsafe"),
+        ("gpio:?servo=18&angles=paper:0,paper:1", "each bin once"),
+        ("gpio:?servo=18&angles=paper:nan", "angles"),
+        ("gpio:?servo=18&angles=paper", "angles"),
+        ("gpio:?servo=28", "servo.*0 to 27"),
+        ("gpio:?servo=18", "servo and angles"),
+        ("gpio:", "neither"),
+        ("gpio:?leds=paper:5,glass:5,residual:6", "pin of led of glass.*5"),
+        ("gpio:?leds=paper:5,glass:28,residual:6", "pin of led of glass.*0 to 27"),
+        ("gpio:?leds=paper:x", "leds"),
+        ("gpio:?leds=paper:5&hold=soon", "hold"),
+        ("gpio:?leds=paper:5&hold=2m", "hold"),
+        ("gpio:?leds=paper:5&travel=2s", "travel"),
+        ("gpio:?leds=paper:5&min_pulse=2&max_pulse=1", "max_pulse"),
+        ("gpio:?leds=paper:5&max_angle=-90", "max_angle"),
+        ("gpio:?leds=paper:5&led=1", "did you mean leds"),
+        ("gpio:?leds=paper:5&leds=glass:6", "once"),
+        ("gpio://host?leds=paper:5", "address of pins"),
+    ],
+)
+def test_a_wrong_address_is_refused(address, message):
+    """By the name of the bin or the option."""
+    with pytest.raises(OptionError, match=message):
+        gpio_sink(address, BINS)
+
+
+def test_options_given_in_code_are_checked_too():
+    """As those of an address."""
+    with pytest.raises(OptionError, match="hold"):
+        GpioOptions(leds={"paper": 5}, hold=float("nan"))
+
+
+def test_without_gpiozero_the_message_says_what_to_install(monkeypatch):
+    """Before anything runs."""
+    monkeypatch.setitem(sys.modules, "gpiozero", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'ecovision-edge\[gpio\]'"):
+        gpio_sink(ADDRESS, BINS)
+
+
+def test_a_wait_ends_with_its_condition_or_its_time(bench):
+    """The real one, which the other tests replace."""
+    sink = GpioSink(GpioOptions(leds={"paper": 5}))
+    sink._wait_for_change(0.0, lambda: False)
+    sink._wait_for_change(1e9, lambda: True)
+    threading.Timer(0.01, sink.show, (BinState.FAULT,)).start()
+    sink._wait_for_change(1e9, lambda: sink._fault)
