@@ -56,7 +56,7 @@ class SmartBin:
         loop_options: Pace and limits of the loop.
         on_event: Called with each event, on the loop's thread, after the sinks have it. What it raises ends
             the bin.
-        on_result, on_health: As of `CameraLoop`.
+        on_result, on_health, on_wait: As of `CameraLoop`.
         device: What the device calls itself; None is its host name.
     """
 
@@ -72,10 +72,12 @@ class SmartBin:
         on_event: Callable[[BinEvent], None] | None = None,
         on_result: Callable[[LoopResult], None] | None = None,
         on_health: Callable[[Health], None] | None = None,
+        on_wait: Callable[[], None] | None = None,
         device: str | None = None,
     ) -> None:
         self._sinks = tuple(sinks)
-        self._on_event, self._on_result, self._on_health = on_event, on_result, on_health
+        self._on_event, self._on_result = on_event, on_result
+        self._on_health, self._on_wait = on_health, on_wait
         self._decider = BinDecider(
             classifier.labels,
             rules,
@@ -199,6 +201,8 @@ class SmartBin:
         return result.frame.sequence * self._period
 
     def _wait(self) -> None:
+        if self._on_wait is not None:
+            self._on_wait()
         if self._period is not None:  # a slow disk: no time passes in the files
             return
         with self._lock:

@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -379,6 +380,24 @@ def test_rules_that_do_not_fit_the_model_are_refused(capsys, pristine, rules):
     assert (status, lines) == (2, [])
     assert "grean" in err
     assert err.count("\n") == 1
+
+
+def test_systemd_is_told_that_it_runs(pristine, tmp_path):
+    """Ready with the first frame, alive while the loop goes on, stopping at the end."""
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address)
+        listener.settimeout(PROMPT)
+        environment = {**os.environ, "NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"}
+        environment.pop("WATCHDOG_PID", None)
+        given = ("--source", "demo:", "--bundle", pristine, "--output", "none")
+        with running(*given, env=environment) as process:
+            told = [listener.recv(1000) for _ in range(5)]
+            process.terminate()
+            assert process.wait(PROMPT) == 0
+            while b"STOPPING=1" not in told:
+                told.append(listener.recv(1000))
+    assert told[:3] == [b"READY=1", b"WATCHDOG=1", b"WATCHDOG=1"]
 
 
 def test_sinks_are_a_bin_s(capsys, pristine):

@@ -67,7 +67,7 @@ def test_a_failed_delivery_is_tried_again_before_the_next(caplog):
         assert sink.stats.error == ""
     assert sink.done == [0, 1, 2]
     assert sink.connects == 4
-    assert [r.message for r in caplog.records] == ["scripted: gone", "scripted: delivers again"]
+    assert [r.message for r in caplog.records] == ["scripted: gone", "scripted: is well again"]
 
 
 def test_what_can_never_be_delivered_is_dropped_and_told(caplog):
@@ -79,6 +79,22 @@ def test_what_can_never_be_delivered_is_dropped_and_told(caplog):
     assert sink.done == [1]
     assert sink.stats.dropped == 1
     assert "run-0 can never be delivered" in caplog.text
+
+
+def test_a_sink_that_cannot_connect_does_not_end(caplog):
+    """Whatever is wrong: its library may be installed meanwhile, and it goes on trying."""
+
+    class Missing(Scripted):
+        def connect(self):
+            super().connect()
+            if self.connects < 4:
+                raise OptionError("no library")
+
+    with Missing() as sink:
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+    assert sink.done == [0]
+    assert sink.stats.retries == 3
 
 
 def test_put_never_waits():

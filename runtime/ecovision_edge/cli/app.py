@@ -30,6 +30,9 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "classify": Command("ecovision_edge.cli.classify", "classify", "Classify images."),
     "run": Command("ecovision_edge.cli.run", "run", "Classify a camera's newest frame, again and again."),
+    "install-service": Command(
+        "ecovision_edge.cli.install_service", "install_service", "Run it as a systemd service, confined."
+    ),
     "calibrate": Command(
         "ecovision_edge.cli.calibrate", "calibrate", "Fit temperature and thresholds to photographs."
     ),

@@ -181,7 +181,12 @@ def run(
         machine: CameraLoop | SmartBin
         if rules is None:
             loop = machine = CameraLoop(
-                classifier, frames, options, on_result=consumers.result, on_health=consumers.health
+                classifier,
+                frames,
+                options,
+                on_result=consumers.result,
+                on_health=consumers.health,
+                on_wait=consumers.wait,
             )
         else:
             decider = DeciderOptions(decide_within=_seconds(decide_within, "--decide-within"))
@@ -229,6 +234,7 @@ def _bin(
         on_event=consumers.event,
         on_result=consumers.result,
         on_health=consumers.health,
+        on_wait=consumers.wait,
         device=device,
     )
 

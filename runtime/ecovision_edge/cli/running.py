@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
+
+from ecovision_edge.service import sd_notify, watchdog_interval
 
 if TYPE_CHECKING:
     from ecovision_edge.camera import Health
@@ -34,6 +38,8 @@ class Consumers:
         self.on_result: list[Callable[[LoopResult], object]] = []
         self.on_health: list[Callable[[Health], object]] = []
         self.on_event: list[Callable[[BinEvent], object]] = []
+        self._alive = _Alive()
+        stack.enter_context(self._alive)
 
     def add(self, screen: Screen) -> None:
         """A screen, from its entering to its leaving."""
@@ -51,6 +57,7 @@ class Consumers:
 
     def result(self, result: LoopResult) -> None:
         """Hand on a result."""
+        self._alive.tell()
         for consumer in self.on_result:
             consumer(result)
 
@@ -59,10 +66,41 @@ class Consumers:
         for consumer in self.on_health:
             consumer(health)
 
+    def wait(self) -> None:
+        """No frame comes, but the loop goes on."""
+        self._alive.tell()
+
     def event(self, event: BinEvent) -> None:
         """Hand on an event."""
         for consumer in self.on_event:
             consumer(event)
+
+
+class _Alive:
+    """Tells systemd, where it started us, that the loop goes on; nothing where it did not."""
+
+    def __init__(self) -> None:
+        self._every = watchdog_interval()
+        self._last = -math.inf
+
+    def __enter__(self) -> _Alive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        sd_notify("STOPPING=1")
+
+    def tell(self) -> None:
+        """Called with each turn of the loop; the first one says that we are ready."""
+        now = time.monotonic()
+        if self._last == -math.inf:
+            sd_notify("READY=1")
+        elif self._every is None or now - self._last < self._every:
+            return
+        self._last = now
+        if self._every is not None:
+            sd_notify("WATCHDOG=1")
 
 
 class _StderrHandler(logging.Handler):

@@ -190,7 +190,7 @@ class Sink:
                         self.connect()
                         connected = True
                     self._work()
-                except SinkError as e:
+                except EcovisionError as e:  # of `deliver` only a SinkError comes as far as this
                     self.disconnect()
                     connected = False
                     if not self._failed(e):
@@ -236,6 +236,15 @@ class Sink:
                 self._done("")
         if event is None and state is None:
             self.idle()
+        self._well()
+
+    def _well(self) -> None:
+        """Something succeeded: the next failure is a new one."""
+        with self._changed:
+            if self._error:
+                _log.info("%s: is well again", self._name)
+            self._error = ""
+            self._backoff.reset()
 
     def _done(self, lost: str) -> None:
         with self._changed:
@@ -245,13 +254,9 @@ class Sink:
                 _log.error("%s: %s", self._name, lost)
             else:
                 self._delivered += 1
-            if self._error and not lost:
-                _log.info("%s: delivers again", self._name)
-            self._error = ""
-            self._backoff.reset()
             self._changed.notify_all()
 
-    def _failed(self, error: SinkError) -> bool:
+    def _failed(self, error: EcovisionError) -> bool:
         """Wait before the next try; False if there is to be none."""
         with self._changed:
             if str(error) != self._error:  # once, not with each try

@@ -1,0 +1,172 @@
+"""`ecovision-edge install-service`."""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ecovision_edge.cli.output import check_target, printable, write_file
+from ecovision_edge.errors import OptionError
+
+__all__ = ["install_service"]
+
+
+def install_service(
+    arguments: Annotated[
+        list[str] | None, typer.Argument(help="After --: those of `ecovision-edge run`.", show_default=False)
+    ] = None,
+    write: Annotated[
+        bool, typer.Option("--write", help="Write the unit; without it nothing is done.")
+    ] = False,
+    user: Annotated[
+        bool, typer.Option("--user", help="A unit of your own, which can confine the service less.")
+    ] = False,
+    run_as: Annotated[
+        str | None, typer.Option(help="The user who runs it; default: one that exists only while it runs.")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Of units; default: /etc/systemd/system, or that of your own units.")
+    ] = None,
+) -> int:
+    """Show, or write, a systemd unit that runs `ecovision-edge run` from the device's start, confined.
+
+    Only the devices that the arguments name are open to it. Paths have to be absolute.
+
+    Examples:
+
+      ecovision-edge install-service -- --source /dev/video0 --http 127.0.0.1:8080 --output none
+
+      sudo ecovision-edge install-service --write -- --source rpicam:// --output none
+    """
+    from ecovision_edge.service import UNIT_NAME, ServiceOptions, service_needs, service_unit
+
+    given = list(arguments or [])
+    parameters = _parameters(given)
+    source, sinks = str(parameters["source"]), [str(s) for s in parameters.get("sink") or ()]
+    unit = service_unit(
+        ServiceOptions(
+            command=(sys.executable, "-m", "ecovision_edge", "run", *given),
+            needs=service_needs(
+                source,
+                sinks,
+                serves=parameters["http"] is not None,
+                delegate=parameters["delegate"] is not None,
+            ),
+            user=run_as,
+            user_unit=user,
+            reads=tuple(dict.fromkeys((*_own_folders(), *_reads(parameters, source, sinks)))),
+            writes=tuple(dict.fromkeys(_writes(parameters, sinks))),
+            profiles=_profiles(),
+        )
+    )
+    where = (folder or _folder(user)) / UNIT_NAME
+    _show(unit, where)
+    control = "systemctl --user" if user else "systemctl"
+    steps = f"{control} daemon-reload && {control} enable --now {UNIT_NAME}"
+    if not write:
+        print(f"\nNothing was written. With --write: {where}; then run: {steps}")
+        return 0
+    if user:
+        where.parent.mkdir(parents=True, exist_ok=True)
+    check_target(where, "unit")
+    write_file([unit.encode()], where, "unit")
+    print(f"\nwritten: {where}; now run: {steps}")
+    return 0
+
+
+def _parameters(arguments: Sequence[str]) -> dict[str, Any]:
+    """What `run` makes of its arguments: a unit whose command is misuse would only fail later."""
+    from ecovision_edge.cli.run import run
+
+    single = typer.Typer(add_completion=False, rich_markup_mode=None)
+    single.command("run")(run)
+    context = typer.main.get_command(single).make_context("ecovision-edge run", list(arguments))
+    source = context.get_parameter_source("http_token")
+    if source is not None and source.name == "COMMANDLINE":
+        raise OptionError(
+            "--http-token in a unit",
+            expected="none: every user can read a unit",
+            fix="write ECOVISION_EDGE_HTTP_TOKEN=... into /etc/ecovision-edge.env, of mode 0600",
+        )
+    return context.params
+
+
+def _own_folders() -> Iterator[str]:
+    """Where Python and this package are: a virtual environment may be in somebody's home."""
+    for folder in (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2])):
+        if folder not in ("/usr", "/usr/local"):
+            yield folder
+
+
+def _reads(parameters: dict[str, Any], source: str, sinks: Sequence[str]) -> Iterator[str]:
+    from ecovision_edge.camera.uri import split_foreign, split_options
+
+    for name in ("bundle", "bin"):
+        if parameters.get(name) is not None:
+            yield str(parameters[name])
+    scheme = source.partition(":")[0].lower()
+    if scheme == "file" or (":" not in source and not source.isdigit() and not source.startswith("/dev/")):
+        path = split_options(source.removeprefix("file://").removeprefix("file:"))[0]
+        yield _fixed_part(path)
+    for sink in sinks:
+        if sink.startswith(("http:", "https:")):
+            pairs = split_foreign(sink)[1]
+            yield from (pairs[name] for name in ("secret_file", "ca") if name in pairs)
+
+
+def _fixed_part(path: str) -> str:
+    """Of a pattern, the folder above its first star."""
+    while glob.has_magic(path) and not os.path.exists(path):  # noqa: PTH110 - raises over no name
+        path = os.path.dirname(path)  # noqa: PTH120
+    return path
+
+
+def _writes(parameters: dict[str, Any], sinks: Sequence[str]) -> Iterator[str]:
+    from ecovision_edge.camera.uri import split_options
+
+    for name in ("record", "capture_hard"):
+        if parameters.get(name) is not None:
+            yield str(parameters[name])
+    files = [sink.partition(":")[2] for sink in sinks if sink.lower().startswith("file:")]
+    summary = parameters.get("summary")
+    if summary is not None and str(summary) != "-":
+        yield str(summary.parent)
+    for file in files:
+        yield os.path.dirname(split_options(file)[0])  # noqa: PTH120
+
+
+def _profiles() -> str | None:
+    from ecovision_edge.profile.store import profile_folder
+
+    folder = profile_folder()
+    return str(folder) if folder.is_absolute() and folder.is_dir() else None
+
+
+def _folder(user: bool) -> Path:
+    if not user:
+        return Path("/etc/systemd/system")
+    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+
+
+def _show(unit: str, where: Path) -> None:
+    """The unit, or how it differs from the one that is there."""
+    try:
+        before = where.read_text("utf-8", "replace")
+    except FileNotFoundError:
+        print(unit, end="")
+        return
+    except OSError as e:
+        raise OptionError(f"unit {where}", expected="a file that can be read", found=e.strerror) from e
+    if before == unit:
+        print(f"{where} is as it should be")
+        return
+    name = str(where)
+    lines = difflib.unified_diff(before.splitlines(), unit.splitlines(), name, f"{name} (new)", lineterm="")
+    print("\n".join(printable(line) for line in lines))

@@ -1,0 +1,333 @@
+"""`ecovision-edge run` as a systemd service: the text of its unit, and what it tells systemd while it runs.
+
+Sources: the manual pages systemd.service(5), systemd.exec(5), systemd.resource-control(5), systemd.syntax(5)
+and sd_notify(3).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ecovision_edge.errors import OptionError
+
+__all__ = [
+    "UNIT_NAME",
+    "ServiceNeeds",
+    "ServiceOptions",
+    "quote_argument",
+    "sd_notify",
+    "service_needs",
+    "service_unit",
+    "watchdog_interval",
+]
+
+UNIT_NAME = "ecovision-edge.service"
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./,:=@+-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+# systemd takes a line with a surrogate or a noncharacter for no valid UTF-8; NUL ends any text.
+_NONCHARACTERS = "".join(
+    chr(plane | last) for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)
+)
+_NEVER = re.compile(f"[\\x00\\ud800-\\udfff\\ufdd0-\\ufdef{_NONCHARACTERS}]")
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+_HIDDEN = ("/home", "/root", "/run/user")  # by ProtectHome
+_TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - by PrivateTmp the service has its own
+_V4L2 = re.compile(r"(?:[0-9]{1,3}|/dev/(?:video|v4l/).*)(?:\?.*)?", re.DOTALL)
+_NETWORK = ("http", "https", "rtsp", "rtsps", "mqtt", "mqtts")
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceNeeds:
+    """What a source and sinks need of the system.
+
+    Args:
+        devices: Groups of devices for `DeviceAllow`, `char-...`.
+        groups: Groups of users that may open them.
+        network: Whether anything speaks TCP.
+        udev: Whether the camera's library listens to udev, through a netlink socket.
+        any_device: It cannot be said which devices: none is closed.
+        own_code: A library makes machine code as it runs (GStreamer's orc, for instance).
+    """
+
+    devices: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    network: bool = False
+    udev: bool = False
+    any_device: bool = False
+    own_code: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceOptions:
+    """What the unit is to run, and with what.
+
+    Args:
+        command: The program, absolute, and all its arguments.
+        needs: See `service_needs`.
+        user: Who runs it; None for a user that exists only while it runs (`DynamicUser`).
+        user_unit: A unit of the user's own manager, which can confine less: no users, no devices, no mounts.
+        reads: Absolute paths that have to be seen, though they may be in somebody's home.
+        writes: Absolute paths of folders that have to be written.
+        profiles: The folder of device profiles, or None.
+    """
+
+    command: tuple[str, ...]
+    needs: ServiceNeeds
+    user: str | None = None
+    user_unit: bool = False
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    profiles: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            OptionError: the option, what was expected, and what was given.
+        """
+        program = self.command[0] if self.command else ""
+        if not program.startswith("/") or "$" in program or _CONTROL.search(program):
+            raise OptionError("program of a service", expected="an absolute path without $", found=program)
+        if self.user is not None and not _USER.fullmatch(self.user):
+            raise OptionError("user of a service", expected="the name of a user", found=self.user)
+        if self.user is not None and self.user_unit:
+            raise OptionError("user of a service", expected="none in a unit of a user's own", found=self.user)
+        for path in (*self.reads, *self.writes, *((self.profiles,) if self.profiles else ())):
+            self._check_path(path)
+
+    def _check_path(self, path: str) -> None:
+        if not path.startswith("/") or ".." in path.split("/"):
+            raise OptionError(
+                f"path {path}",
+                expected="an absolute one: a service starts in a folder of its own",
+                found=path,
+            )
+        if ":" in path or _CONTROL.search(path):
+            raise OptionError("path of a service", expected="no colon, no control character", found=path)
+        if _within(path, _TEMPORARY) and not self.user_unit:
+            raise OptionError(f"path {path}", expected="none in a folder of temporary files", found=path)
+
+
+def service_needs(
+    source: str, sinks: Sequence[str], *, serves: bool = False, delegate: bool = False
+) -> ServiceNeeds:
+    """What a service needs for these; nothing is opened.
+
+    Args:
+        source: As `open_source` takes it.
+        sinks: As `open_sink` takes them.
+        serves: Whether it serves the live page.
+        delegate: Whether an accelerator is used, at USB or PCIe.
+    """
+    devices: list[str] = []
+    groups: list[str] = []
+    kind = source.partition(":")[0].lower()
+    if _V4L2.fullmatch(source):
+        kind = "v4l2"
+    pi = kind in ("picamera2", "rpicam", "libcamera")
+    if kind == "v4l2" or pi:
+        devices.append("char-video4linux")
+        groups.append("video")
+    if pi:
+        devices += ["char-media", "char-dma_heap"]
+    for sink in sinks:
+        scheme, _, rest = sink.partition(":")
+        if scheme.lower() == "serial":
+            devices += _serial_devices(rest)
+            groups.append("dialout")
+        elif scheme.lower() == "gpio":
+            devices.append("char-gpiochip")
+            groups.append("gpio")
+    if delegate:
+        devices += ["char-apex", "char-usb_device"]
+        groups.append("plugdev")
+    schemes = {
+        address.partition(":")[0].lower() for address in (source, *sinks) if not _V4L2.fullmatch(address)
+    }
+    foreign = kind in ("gst", "csi")
+    return ServiceNeeds(
+        devices=tuple(dict.fromkeys(devices)),
+        groups=tuple(dict.fromkeys((*groups, *(("video",) if foreign else ())))),
+        network=serves or foreign or bool(schemes & set(_NETWORK)),
+        udev=pi or foreign,
+        any_device=foreign,
+        own_code=foreign or kind in ("libcamera", "picamera2") or delegate,
+    )
+
+
+def _serial_devices(rest: str) -> list[str]:
+    """Groups of a serial device, by its name; a link's may be any of those at USB."""
+    known = re.match(r"//(?:/dev/)(tty(?:ACM|USB|AMA|THS|S))[0-9]+", rest)
+    if known:
+        return [f"char-{known[1]}"]
+    if re.match(r"///dev/serial[01](?:\?|$)", rest):  # a Raspberry Pi's own
+        return ["char-ttyAMA", "char-ttyS"]
+    return ["char-ttyACM", "char-ttyUSB"]
+
+
+def quote_argument(text: str) -> str:
+    """An argument of `ExecStart=`, so that systemd passes on just this text.
+
+    Quotes and backslashes by C-style escapes, `%` and `$` doubled: systemd.syntax(5) and systemd.service(5).
+
+    Raises:
+        OptionError: a NUL, a lone surrogate or a noncharacter of Unicode, which systemd refuses.
+    """
+    return _quoted(text).replace("$", "$$")
+
+
+def _quoted(text: str) -> str:
+    if _NEVER.search(text):
+        raise OptionError("text in a unit", expected="UTF-8 that systemd takes", found=ascii(text))
+    if _PLAIN.fullmatch(text):
+        return text
+    text = re.sub(r'(["\\])', r"\\\1", text).replace("%", "%%")
+    return '"' + _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text) + '"'
+
+
+def service_unit(options: ServiceOptions) -> str:
+    """The text of the unit. The service has to tell `READY=1` and `WATCHDOG=1`, see `sd_notify`."""
+    o = options
+    lines = [
+        "# Made by: ecovision-edge install-service",
+        "[Unit]",
+        "Description=ecovision-edge: classifies what a camera sees",
+        *(
+            ["Wants=network-online.target", "After=network-online.target"]
+            * (o.needs.network and not o.user_unit)
+        ),
+        "StartLimitIntervalSec=300",
+        "StartLimitBurst=10",
+        "",
+        "[Service]",
+        "Type=notify",
+        f"ExecStart={' '.join([_quoted(o.command[0]), *map(quote_argument, o.command[1:])])}",
+        "WatchdogSec=30",
+        "TimeoutStartSec=120",
+        "TimeoutStopSec=20",
+        "Restart=on-failure",
+        "RestartSec=5",
+        "StateDirectory=ecovision-edge",
+        "WorkingDirectory=%S/ecovision-edge",
+        "Environment=PYTHONUNBUFFERED=1",
+        *([f"Environment={_quoted('ECOVISION_EDGE_PROFILE_DIR=' + o.profiles)}"] if o.profiles else []),
+        "# Secrets, for instance ECOVISION_EDGE_HTTP_TOKEN=...",
+        f"EnvironmentFile=-{'%E' if o.user_unit else '/etc'}/ecovision-edge.env",
+        *([] if o.user_unit else [*_identity(o), *_devices(o.needs), *_files(o)]),
+        *_confinement(o),
+        "",
+        "[Install]",
+        f"WantedBy={'default' if o.user_unit else 'multi-user'}.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _identity(o: ServiceOptions) -> list[str]:
+    return [
+        f"User={o.user}" if o.user else "DynamicUser=yes",
+        *([f"SupplementaryGroups={' '.join(o.needs.groups)}"] if o.needs.groups else []),
+        "CapabilityBoundingSet=",
+    ]
+
+
+def _devices(needs: ServiceNeeds) -> list[str]:
+    if needs.any_device:  # without ProtectClock, too: it allows one device, and so closes all others
+        return []
+    return [
+        "DevicePolicy=closed",
+        *(f"DeviceAllow={device} rw" for device in needs.devices),
+        "ProtectClock=yes",
+    ]
+
+
+def _files(o: ServiceOptions) -> list[str]:
+    reads = (*o.reads, *((o.profiles,) if o.profiles else ()))
+    hidden = sorted({path for path in reads if _within(path, _HIDDEN) and not _within(path, o.writes)})
+    home = [path for path in o.writes if _within(path, _HIDDEN)]
+    other = [path for path in o.writes if path not in home]
+    return [
+        "ProtectSystem=strict",
+        "ProtectHome=tmpfs",
+        *(f"BindReadOnlyPaths={_quoted(path)}" for path in hidden),
+        *(f"BindPaths={_quoted(path)}" for path in home),
+        *(f"ReadWritePaths={_quoted(path)}" for path in other),
+        f"PrivateTmp={'no' if o.needs.any_device else 'yes'}",  # a Jetson's camera service listens in /tmp
+        "ProtectControlGroups=yes",
+        "ProtectHostname=yes",
+        "ProtectKernelLogs=yes",
+        "ProtectKernelModules=yes",
+        "ProtectKernelTunables=yes",
+        "ProtectProc=invisible",
+        "RemoveIPC=yes",
+    ]
+
+
+def _confinement(o: ServiceOptions) -> list[str]:
+    families = ["AF_UNIX", *(["AF_INET", "AF_INET6"] * o.needs.network), *(["AF_NETLINK"] * o.needs.udev)]
+    return [
+        "NoNewPrivileges=yes",
+        "LockPersonality=yes",
+        *([] if o.needs.own_code else ["MemoryDenyWriteExecute=yes"]),
+        f"RestrictAddressFamilies={' '.join(families)}",
+        *([] if o.needs.network or o.user_unit else ["IPAddressDeny=any"]),
+        "RestrictNamespaces=yes",
+        "RestrictRealtime=yes",
+        "RestrictSUIDSGID=yes",
+        "SystemCallArchitectures=native",
+        "SystemCallErrorNumber=EPERM",
+        "SystemCallFilter=@system-service",
+        "SystemCallFilter=~@privileged",
+        "UMask=0027",
+    ]
+
+
+def _within(path: str, folders: Sequence[str]) -> bool:
+    parts = PurePosixPath(path)
+    return any(parts == PurePosixPath(f) or PurePosixPath(f) in parts.parents for f in folders)
+
+
+def sd_notify(state: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Tell systemd `READY=1`, `WATCHDOG=1`, `STATUS=...` or `STOPPING=1`; several, a line each.
+
+    Never waits long and never raises: whoever is not a service goes on without.
+
+    Returns:
+        Whether it was told; False if the process is no service of `Type=notify`.
+    """
+    address = environment.get("NOTIFY_SOCKET", "")
+    if address[:1] not in ("/", "@") or len(address) < 2:
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]  # a name in the abstract namespace
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+            sender.settimeout(1.0)
+            sender.sendto(state.encode("utf-8", "replace"), address)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def watchdog_interval(environment: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:
+    """Seconds between two `WATCHDOG=1`: half of what systemd waits, as sd_watchdog_enabled(3) advises.
+
+    Args:
+        environment: Where systemd says so.
+        pid: Of the process that is asked for; this one if not given.
+
+    Returns:
+        None if this process is not watched.
+    """
+    watched = environment.get("WATCHDOG_PID", "")
+    if watched and watched != str(os.getpid() if pid is None else pid):
+        return None
+    microseconds = environment.get("WATCHDOG_USEC", "")
+    if not re.fullmatch(r"[0-9]{1,20}", microseconds) or int(microseconds) == 0:
+        return None
+    return int(microseconds) / 2e6

@@ -1,0 +1,393 @@
+"""Facts about the systemd unit, about what is told to systemd, and about `install-service`."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+import typer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecovision_edge.cli.install_service import install_service
+from ecovision_edge.errors import OptionError
+from ecovision_edge.service import (
+    UNIT_NAME,
+    ServiceNeeds,
+    ServiceOptions,
+    quote_argument,
+    sd_notify,
+    service_needs,
+    service_unit,
+    watchdog_interval,
+)
+
+COMMAND = ("/usr/bin/python3", "-m", "ecovision_edge", "run")
+
+
+def unit(source="demo:", sinks=(), **options):
+    return service_unit(ServiceOptions(command=COMMAND, needs=service_needs(source, sinks), **options))
+
+
+def settings_of(text):
+    """Each setting's values, in order."""
+    found = {}
+    for line in text.splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            found.setdefault(name, []).append(value)
+    return found
+
+
+# Quoting, by the words of systemd.syntax(5) and systemd.service(5).
+
+ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "s": " "}
+
+
+def split_words(line):
+    """The words of a line, quotes and escapes undone."""
+    words, at = [], 0
+    while at < len(line):
+        if line[at] in " \t":
+            at += 1
+            continue
+        word, quote = "", ""
+        while at < len(line) and (quote or line[at] not in " \t"):
+            c = line[at]
+            at += 1
+            if c == "\\":
+                c = line[at]
+                at += 1
+                if c == "x":
+                    word += chr(int(line[at : at + 2], 16))
+                    at += 2
+                elif c in ESCAPES:
+                    word += ESCAPES[c]
+                else:
+                    assert c in "\\\"'"
+                    word += c
+            elif quote and c == quote:
+                quote = ""
+                assert at == len(line) or line[at] in " \t"
+            elif not quote and c in "\"'" and not word:
+                quote = c
+            else:
+                word += c
+        assert not quote
+        words.append(word)
+    return words
+
+
+def passed_on(line):
+    """The arguments that a command line of a unit gives."""
+    assert "\n" not in line
+    assert not line.endswith("\\")
+    words = []
+    for raw in split_words(line):
+        assert not re.search("%", raw.replace("%%", ""))
+        word = raw.replace("%%", "%")
+        assert not re.search(r"\$", word.replace("$$", ""))
+        words.append(word.replace("$$", "$"))
+    return words
+
+
+TAKEN = st.text(
+    st.one_of(st.sampled_from("%$\"'\\;{} \t\n\x7f"), st.characters(exclude_categories=["Cs"])), max_size=30
+).filter(
+    lambda text: not any(c == "\0" or 0xFDD0 <= ord(c) <= 0xFDEF or ord(c) & 0xFFFE == 0xFFFE for c in text)
+)
+
+
+@given(st.lists(TAKEN, max_size=5))
+def test_an_argument_is_passed_on_as_it_is(arguments):
+    """Quotes, spaces, percent and dollar signs, control characters and all."""
+    assert passed_on(" ".join(map(quote_argument, arguments))) == arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ("--source", "--source"),
+        ("", '""'),
+        ("a b", '"a b"'),
+        ("100%", '"100%%"'),
+        ("$HOME", '"$$HOME"'),
+        ('"', r'"\""'),
+        ("\\", r'"\\"'),
+        ("a\nb", r'"a\x0ab"'),
+        (";", '";"'),
+        ("é", '"é"'),
+    ],
+)
+def test_quoting_looks_as_a_person_would_write_it(text, quoted):
+    """A plain word stays as it is."""
+    assert quote_argument(text) == quoted
+
+
+@pytest.mark.parametrize("text", ["\0", "\ud800", "\ufffe", "\U0010ffff", "\ufdd0"])
+def test_what_systemd_refuses_is_refused(text):
+    """Before there is a unit that would not load."""
+    with pytest.raises(OptionError, match="UTF-8"):
+        quote_argument(text)
+
+
+# The unit.
+
+
+@pytest.mark.parametrize(
+    ("source", "sinks", "devices", "groups", "network"),
+    [
+        ("demo:", (), (), (), False),
+        ("0", (), ("char-video4linux",), ("video",), False),
+        ("/dev/video0?width=640", ("stdout:",), ("char-video4linux",), ("video",), False),
+        ("rpicam://", (), ("char-video4linux", "char-media", "char-dma_heap"), ("video",), False),
+        ("rtsp://host/x", (), (), (), True),
+        ("demo:", ("mqtt://host/x",), (), (), True),
+        ("demo:", ("serial:///dev/ttyUSB0?baud=9600",), ("char-ttyUSB",), ("dialout",), False),
+        ("demo:", ("serial:///dev/serial0",), ("char-ttyAMA", "char-ttyS"), ("dialout",), False),
+        ("demo:", ("serial:///dev/serial/by-id/x",), ("char-ttyACM", "char-ttyUSB"), ("dialout",), False),
+        ("1", ("gpio:?servo=18",), ("char-video4linux", "char-gpiochip"), ("video", "gpio"), False),
+    ],
+)
+def test_only_what_the_arguments_name_is_open(source, sinks, devices, groups, network):
+    """Devices, groups and the network."""
+    found = settings_of(unit(source, sinks))
+    assert found["DevicePolicy"] == ["closed"]
+    assert found.get("DeviceAllow", []) == [f"{device} rw" for device in devices]
+    assert found.get("SupplementaryGroups", []) == ([" ".join(groups)] if groups else [])
+    assert ("AF_INET" in found["RestrictAddressFamilies"][0].split()) == network
+    assert ("IPAddressDeny" in found) == (not network)
+
+
+@pytest.mark.parametrize("source", ["csi://0", "gst:v4l2src ! videoconvert"])
+def test_where_devices_cannot_be_known_none_is_closed(source):
+    """Also not by ProtectClock, which allows one and so closes the others."""
+    found = settings_of(unit(source))
+    assert not {"DevicePolicy", "DeviceAllow", "ProtectClock", "MemoryDenyWriteExecute"} & set(found)
+
+
+def test_a_live_page_needs_the_network_and_an_accelerator_its_device():
+    """As the arguments say."""
+    assert service_needs("demo:", (), serves=True).network
+    assert "char-usb_device" in service_needs("demo:", (), delegate=True).devices
+
+
+def test_what_is_in_a_home_can_be_read_and_what_is_written_written():
+    """All else of homes is hidden, and all else of the system read-only."""
+    found = settings_of(
+        unit(
+            reads=("/home/pi/my bundle", "/opt/bundle"),
+            writes=("/var/rec", "/home/pi/100%"),
+            profiles="/root/p",
+        )
+    )
+    assert found["ProtectHome"] == ["tmpfs"]
+    assert found["ProtectSystem"] == ["strict"]
+    assert found["BindReadOnlyPaths"] == ['"/home/pi/my bundle"', "/root/p"]
+    assert found["BindPaths"] == ['"/home/pi/100%%"']
+    assert found["ReadWritePaths"] == ["/var/rec"]
+    assert "ECOVISION_EDGE_PROFILE_DIR=/root/p" in found["Environment"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"command": ("python",)}, "absolute path"),
+        ({"command": ("/a$b",)}, "absolute path"),
+        ({"command": ()}, "absolute path"),
+        ({"user": "pi;"}, "name of a user"),
+        ({"user": "pi", "user_unit": True}, "none"),
+        ({"reads": ("bundle",)}, "absolute"),
+        ({"reads": ("/a/../b",)}, "absolute"),
+        ({"reads": ("/a:b",)}, "colon"),
+        ({"writes": ("/a\nb",)}, "control character"),
+        ({"writes": ("/tmp/x",)}, "temporary"),
+    ],
+)
+def test_what_cannot_work_is_refused(options, message):
+    """By name."""
+    with pytest.raises(OptionError, match=message):
+        ServiceOptions(**{"command": COMMAND, "needs": ServiceNeeds(), **options})
+
+
+def verified(text, folder):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("needs systemd-analyze: apt-get install systemd")
+    path = folder / UNIT_NAME
+    path.write_text(text)
+    return path, subprocess.run(
+        ["systemd-analyze", "verify", path], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("0", {"reads": ("/home/pi/my 100% bundle",), "writes": ("/var/lib/rec",)}),
+        ("rpicam://", {"user": "root"}),
+        ("gst:a ! b", {}),
+        ("rtsp://host/x", {"user_unit": True}),
+    ],
+)
+def test_systemd_takes_the_unit(tmp_path, source, options):
+    """Without a word."""
+    text = service_unit(
+        ServiceOptions(
+            command=(sys.executable, "-m", "x", 'a "b" 100% $HOME ; \n é'),
+            needs=service_needs(source, ("serial:///dev/ttyACM0", "gpio:?servo=18", "mqtt://host/x")),
+            **options,
+        )
+    )
+    _, ran = verified(text, tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+def test_the_unit_is_exposed_little(tmp_path):
+    """By systemd's own measure, which goes to 10."""
+    path, _ = verified(unit("/dev/video0", ("serial:///dev/ttyACM0",)), tmp_path)
+    ran = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", "--threshold=20", path],
+        capture_output=True,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout.decode()
+
+
+# What is told to systemd.
+
+
+@pytest.mark.parametrize("abstract", [False, True])
+def test_a_state_is_told_to_systemd(tmp_path, abstract):
+    """To a socket in the file system, or one that has only a name."""
+    name = f"@ecovision-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("\0" + name[1:] if abstract else name)
+        listener.settimeout(10)
+        assert sd_notify("READY=1\nSTATUS=läuft", {"NOTIFY_SOCKET": name})
+        assert listener.recv(100).decode() == "READY=1\nSTATUS=läuft"
+
+
+@pytest.mark.parametrize("name", [None, "", "@", "relative", "/no/such/socket", "/" + "x" * 200, "/a\0b"])
+def test_whoever_is_no_service_goes_on(name):
+    """No error, and it says so."""
+    assert not sd_notify("READY=1", {} if name is None else {"NOTIFY_SOCKET": name})
+
+
+@pytest.mark.parametrize(
+    ("environment", "interval"),
+    [
+        ({"WATCHDOG_USEC": "30000000"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "7"}, 15.0),
+        ({"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "8"}, None),
+        ({"WATCHDOG_USEC": "0"}, None),
+        ({"WATCHDOG_USEC": "soon"}, None),
+        ({}, None),
+    ],
+)
+def test_the_watchdog_is_told_twice_as_often_as_it_asks(environment, interval):
+    """If it watches this process."""
+    assert watchdog_interval(environment, 7) == interval
+    assert watchdog_interval(environment | {"WATCHDOG_PID": str(os.getpid())}) == watchdog_interval(
+        environment | {"WATCHDOG_PID": ""}
+    )
+
+
+# The command.
+
+
+@pytest.fixture
+def command(tmp_path, capsys):
+    """Runs `install-service` on units in a folder; the exit status and what was printed."""
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    app.command("install-service")(install_service)
+
+    def run(*arguments, folder=tmp_path):
+        status = typer.main.get_command(app).main(
+            args=["--folder", str(folder), *arguments], prog_name="install-service", standalone_mode=False
+        )
+        return status, capsys.readouterr().out
+
+    return run
+
+
+def test_nothing_is_written_without_being_told(command, tmp_path):
+    """The unit is shown, and what would be done."""
+    status, out = command("--", "--source", "/dev/video0?fps=5", "--http", "127.0.0.1:8080")
+    assert status == 0
+    assert '-m ecovision_edge run --source "/dev/video0?fps=5" --http 127.0.0.1:8080\n' in out
+    assert "DeviceAllow=char-video4linux rw" in out
+    assert "Nothing was written" in out
+    assert "systemctl daemon-reload && systemctl enable --now ecovision-edge.service" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_unit_that_is_there_is_shown_as_it_will_change(command, tmp_path):
+    """And written whole, with --write."""
+    path = tmp_path / UNIT_NAME
+    assert command("--write", "--", "--source", "demo:")[0] == 0
+    before = path.read_text()
+    assert "written" in command("--write", "--", "--source", "demo:")[1]
+    assert "is as it should be" in command("--", "--source", "demo:")[1]
+    _, out = command("--", "--source", "0")
+    assert "-ExecStart=" in out
+    assert "+DeviceAllow=char-video4linux rw" in out
+    assert path.read_text() == before
+    command("--write", "--", "--source", "0")
+    assert "char-video4linux" in path.read_text()
+    assert [p.name for p in tmp_path.iterdir()] == [UNIT_NAME]
+
+
+def test_the_paths_of_the_arguments_can_be_reached(command):
+    """A bundle, the rules, images and recordings."""
+    found = settings_of(
+        command(
+            *["--", "--source", "/home/pi/photos/*.jpg?loop=1", "--bundle", "/home/pi/bundle"],
+            *["--bin", "/root/rules.toml", "--record", "/var/rec", "--summary", "/srv/out/summary.json"],
+            *["--sink", "file:/var/log/bin/events.jsonl?keep=2"],
+            *["--sink", "https://host/x?ecovision.secret_file=/home/pi/secret"],
+        )[1]
+    )
+    wanted = {"/home/pi/photos", "/home/pi/bundle", "/root/rules.toml", "/home/pi/secret"}
+    assert wanted <= set(found["BindReadOnlyPaths"])
+    assert found["ReadWritePaths"] == ["/var/rec", "/srv/out", "/var/log/bin"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--bundle", "here"), "path here"),
+        (("--source", "clip.mp4"), "path clip.mp4"),
+        (("--sink", "file:events.jsonl", "--bin", "/etc/rules.toml"), "absolute"),
+        (("--http", "0.0.0.0:80", "--http-token", "secret"), "every user can read a unit"),
+    ],
+)
+def test_arguments_that_no_service_can_have_are_refused(command, arguments, message):
+    """Relative paths, and secrets."""
+    with pytest.raises(OptionError, match=message):
+        command("--", *arguments)
+
+
+def test_misuse_of_run_is_found_before_it_is_a_service(command):
+    """The argument parser's own words."""
+    with pytest.raises(Exception, match=r"No such option.*--sauce"):
+        command("--", "--sauce", "demo:")
+
+
+def test_a_unit_of_ones_own_has_a_folder_of_its_own(command, tmp_path):
+    """Which is made, if it has to be; the manager of a user cannot confine by users, devices or mounts."""
+    folder = tmp_path / "systemd" / "user"
+    _, out = command("--user", "--write", "--", "--source", "demo:", folder=folder)
+    assert "systemctl --user enable" in out
+    found = settings_of((folder / UNIT_NAME).read_text())
+    assert found["WantedBy"] == ["default.target"]
+    assert not {"DynamicUser", "DevicePolicy", "ProtectSystem", "BindReadOnlyPaths"} & set(found)
+    assert found["NoNewPrivileges"] == ["yes"]
+
+
+def test_a_folder_that_is_not_there_is_said_so(command, tmp_path):
+    """One line, and nothing is written."""
+    with pytest.raises(OptionError, match="no such folder"):
+        command("--write", "--", "--source", "demo:", folder=tmp_path / "none")
