@@ -167,6 +167,16 @@ def test_without_windows_preview_says_what_to_install(capsys, pristine):
     assert lines == []
 
 
+def test_without_a_screen_preview_says_so(capsys, monkeypatch, pristine):
+    """Before Qt ends the process over it."""
+    monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   QT5\n")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    status, _, err = run(capsys, "--source", "demo:", "--bundle", pristine, "--preview")
+    assert status == 2
+    assert "--preview: expected a screen, found no DISPLAY; use --http" in err
+
+
 class Screen:
     """What a window would be: keys pressed after some frames."""
 
@@ -189,6 +199,7 @@ class Screen:
 def test_q_in_the_preview_ends_it(capsys, monkeypatch, pristine):
     """The window shows frames with their label, and is gone at the end; the frame itself is not drawn on."""
     screen = Screen([-1, -1, ord("q"), -1, -1, -1])
+    monkeypatch.setenv("DISPLAY", ":0")
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:   GTK3\n")
     monkeypatch.setattr(cv2, "imshow", screen.imshow)
     monkeypatch.setattr(cv2, "waitKey", screen.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections import deque
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from ecovision_edge.cli.output import printable
-from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -209,6 +210,7 @@ class Preview(_Silent):
 
         Raises:
             MissingDependencyError: this OpenCV has no windows.
+            OptionError: there is no screen; Qt would end the whole process over it.
         """
         import cv2
 
@@ -218,6 +220,8 @@ class Preview(_Silent):
                 "this OpenCV has no windows",
                 fix="pip uninstall opencv-python-headless, then pip install opencv-python; or use --http",
             )
+        if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+            raise OptionError("--preview", expected="a screen", found="no DISPLAY", fix="use --http")
         self._loop = loop
 
     def __exit__(
@@ -233,8 +237,8 @@ class Preview(_Silent):
 
         image = result.frame.image.copy()
         text = f"{result.prediction.label} {result.prediction.score:.2f}"
-        for colour, thickness in ((0, 0, 0), 4), ((255, 255, 255), 1):
-            cv2.putText(image, text, (10, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, thickness, cv2.LINE_AA)
+        for x, y, colour in (12, 32, (0, 0, 0)), (10, 30, (255, 255, 255)):  # with a shadow
+            cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, 2, cv2.LINE_AA)
         try:
             cv2.imshow(_WINDOW, image)
             key = cv2.waitKey(1) & 0xFF
