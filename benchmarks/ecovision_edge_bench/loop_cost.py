@@ -3,6 +3,7 @@
     python -m ecovision_edge_bench.loop_cost overhead [--frames 5000]
     python -m ecovision_edge_bench.loop_cost soak [--frames 1000000]
     python -m ecovision_edge_bench.loop_cost camera [--fps 15] [--seconds 20] [--source URI] [--bundle DIR]
+    python -m ecovision_edge_bench.loop_cost sinks [--fps 30] [--seconds 60]
 
 - `overhead`: from the capture of a frame to its result in the consumer's hands, less what preparing and the
   network took of it; a camera of 640x480 at 60 frames a second and the embedded model. That is all the
@@ -12,6 +13,9 @@
   descriptors after the first tenth and at the end: none may have grown.
 - `camera`: a camera with a pace and the real model: CPU time of this whole process, with the engine's threads
   spinning and not; and the age of a frame when its prediction is there.
+- `sinks`: a bin over the drawn tray, without sinks, and with three whose other side never answers: a web
+  server that accepts and is silent, a serial line that is not read, a file on a full disk (`/dev/full`). The
+  age of a frame, and what the sinks made of the events.
 
 Figures depend on the machine and on what else it does: compare those of one run.
 """
@@ -19,10 +23,12 @@ Figures depend on the machine and on what else it does: compare those of one run
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import itertools
 import os
 import resource
+import socket
 import sys
 import threading
 import time
@@ -33,13 +39,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge import Classifier
-from ecovision_edge.camera import FakeCamera, FrameSource, WatchOptions
+from ecovision_edge.camera import FakeCamera, FrameSource, WatchOptions, open_source
 from ecovision_edge.camera.fake import Block, Frames, Freeze, Nothing, Raise, Resize, Step, Unplug
 from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
+from ecovision_edge.sinks.addresses import open_sink
+from ecovision_edge.smart_bin import SmartBin
 
 __all__ = ["main"]
 
@@ -154,7 +162,6 @@ def _told(usage: tuple[int, int, int]) -> str:
 def _camera(fps: float, seconds: float, source: str | None, bundle: Path | None) -> None:
     for spinning in (True, False, True, False):
         classifier = Classifier.load(bundle, spinning=spinning, profile=False)
-        from ecovision_edge.camera import open_source
 
         frames: FrameSource = open_source(source or f"demo:?fps={fps:g}")
         loop = CameraLoop(classifier, frames, LoopOptions(duration=seconds))
@@ -169,6 +176,37 @@ def _camera(fps: float, seconds: float, source: str | None, bundle: Path | None)
             f" {summary.classified / wall:.1f} frames a second, {summary.dropped} dropped"
         )
         _say("  age of a frame", ages)
+
+
+def _sinks(fps: float, seconds: float) -> None:
+    classifier = Classifier.load(spinning=False, profile=False)
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        ours, theirs = os.openpty()
+        stack.callback(os.close, ours)
+        stack.callback(os.close, theirs)
+        stuck = (
+            f"http://127.0.0.1:{listener.getsockname()[1]}/?ecovision.timeout=600",
+            f"serial://{os.ttyname(theirs)}",
+            "file:/dev/full",
+        )
+        labels = classifier.labels
+        for addresses in ((), stuck):
+            sinks = [open_sink(a, labels=labels, bins=labels, device="bench") for a in addresses]
+            ages = Percentiles()
+            smart_bin = SmartBin(
+                classifier,
+                open_source(f"demo:?fps={fps:g}"),
+                sinks=sinks,
+                loop_options=LoopOptions(duration=seconds),
+                on_result=lambda result, ages=ages: ages.add(result.age_ms / 1000),  # type: ignore[misc]
+            )
+            smart_bin.run()
+            _say(f"{len(sinks)} sinks that are stuck, {len(smart_bin.events)} events: age of a frame", ages)
+            for sink in sinks:
+                _print(f"  {sink.name}: {sink.stats}")
+            with contextlib.suppress(EcovisionError):
+                smart_bin.close(timeout=1)
 
 
 def _say(what: str, times: Percentiles) -> None:
@@ -191,6 +229,9 @@ def _parser() -> argparse.ArgumentParser:
     for name, default in (("overhead", 5000), ("soak", 1_000_000)):
         command = commands.add_parser(name)
         command.add_argument("--frames", type=int, default=default, metavar="N")
+    sinks = commands.add_parser("sinks")
+    sinks.add_argument("--fps", type=float, default=30, help="of the drawn camera (default 30)")
+    sinks.add_argument("--seconds", type=float, default=60, help="each of the two runs (default 60)")
     camera = commands.add_parser("camera")
     camera.add_argument("--fps", type=float, default=15, help="of the drawn camera (default 15)")
     camera.add_argument("--seconds", type=float, default=20, help="each of the four runs (default 20)")
@@ -205,6 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if options.command == "camera":
             _camera(options.fps, options.seconds, options.source, options.bundle)
+        elif options.command == "sinks":
+            _sinks(options.fps, options.seconds)
         elif options.frames < 1000:
             raise OptionError("--frames", expected="at least 1000", found=options.frames)
         elif options.command == "soak":

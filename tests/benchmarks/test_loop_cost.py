@@ -37,6 +37,15 @@ def test_a_camera_is_run_with_threads_that_spin_and_wait(capsys: pytest.CaptureF
     assert said == ["spin", "wait", "spin", "wait"]
 
 
+def test_stuck_sinks_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without sinks, and with three of which none delivers."""
+    assert loop_cost.main(["sinks", "--fps", "15", "--seconds", "4"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"0 sinks that are stuck, \d+ events: age of a frame: p50", out)
+    assert re.search(r"3 sinks that are stuck, \d+ events: age of a frame: p50", out)
+    assert out.count("delivered=0") == 3
+
+
 def test_misuse_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Status 2, what was expected and found."""
     assert loop_cost.main(["soak", "--frames", "10"]) == 2
