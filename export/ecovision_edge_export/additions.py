@@ -106,7 +106,7 @@ def _width(span: Range, least: float) -> float:
 def _widened(span: Range, width: float) -> Range:
     """The range stretched about zero to `width`, which is no less than its own."""
     low, high = min(span[0], 0.0), max(span[1], 0.0)
-    if high == low:
-        return 0.0, width
+    if high - low < 1e-300:  # nothing, or so little that the factor would be infinite
+        return low, width
     factor = width / (high - low)
     return low * factor, high * factor

@@ -299,8 +299,12 @@ def test_the_watchdog_is_told_twice_as_often_as_it_asks(environment, interval):
 
 
 @pytest.fixture
-def command(tmp_path, capsys):
-    """Runs `install-service` on units in a folder; the exit status and what was printed."""
+def command(tmp_path, capsys, monkeypatch):
+    """Runs `install-service` on units in a folder; the exit status and what was printed.
+
+    It is as if it were installed in /opt: a checkout among temporary files is refused, as any such path.
+    """
+    monkeypatch.setattr("ecovision_edge.cli.install_service._own_folders", lambda: ("/opt/eco",))
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command("install-service")(install_service)
 
