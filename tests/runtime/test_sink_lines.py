@@ -62,8 +62,8 @@ def test_a_line_that_a_power_cut_left_is_cut_off(tmp_path):
     path = tmp_path / "events.jsonl"
     write(path, range(3))
     whole = path.read_bytes()
-    for cut in (1, 20, 200):
-        path.write_bytes(whole + whole[:cut])
+    for torn in (whole[:1], whole[:20], whole[:200], b"\0" * 300_000):
+        path.write_bytes(whole + torn)
         write(path, [7])
         assert numbers(path) == [0, 1, 2, 7]
 
@@ -86,6 +86,25 @@ def test_a_disk_that_says_no_is_tried_again(tmp_path, monkeypatch):
         assert sink.flush(PROMPT)
     assert numbers(path) == [0, 1]
     assert sink.stats.retries == 2
+
+
+def test_a_disk_that_fails_to_sync_doubles_no_line(tmp_path, monkeypatch):
+    """What was written but may not be on the disk is cut off, and written again."""
+    path, real, calls = tmp_path / "events.jsonl", os.fsync, []
+
+    def failing(descriptor):
+        calls.append(descriptor)
+        if len(calls) == 2:  # of the first line; the folder came before
+            raise OSError(5, "Input/output error")
+        real(descriptor)
+
+    monkeypatch.setattr("ecovision_edge.sinks.lines.os.fsync", failing)
+    with FileSink(path, fsync=True) as sink:
+        sink._backoff._first = sink._backoff._most = 0.01
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+    assert numbers(path) == [0]
+    assert sink.stats.retries == 1
 
 
 def test_a_folder_in_its_place_is_told(tmp_path):

@@ -3,25 +3,28 @@
 import hmac
 import http.server
 import json
+import ssl
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
+from email.utils import formatdate
 
 import pytest
-from tests.runtime.camera_servers import free_port
+from tests.runtime.sink_servers import authority, free_port
 from tests.runtime.test_sink_base import event
 
-from ecovision_edge.errors import OptionError
-from ecovision_edge.sinks.addresses import open_sink
-from ecovision_edge.sinks.lines import FileSink, StdoutSink
 from ecovision_edge.sinks.webhook import WebhookSink, sign
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 
 
 @contextmanager
-def server(answers=()):
-    """Answers with these (status, headers) in turn, then with 204; keeps what it was sent."""
-    script, got = list(answers), []
+def server(answers=(), tls=None):
+    """Answers with these (status, headers) in turn, then with 204; keeps what it was sent.
+
+    Of status 0 it hangs up, of 1 it says nothing until the end, of 2 it answers, and hangs up afterwards.
+    """
+    script, got, ending = list(answers), [], threading.Event()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -33,21 +36,31 @@ def server(answers=()):
             body = self.rfile.read(int(self.headers["Content-Length"]))
             got.append((self.path, dict(self.headers), body))
             status, headers = script.pop(0) if script else (204, {})
-            if status == 0:
+            if status < 2:
                 self.close_connection = True
+                if status == 1:
+                    ending.wait(PROMPT)
                 return
-            self.send_response(status)
+            self.close_connection = status == 2
+            self.send_response(204 if status == 2 else status)
             for name, value in {"Content-Length": "0", **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
 
     listener = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     listener.daemon_threads = True
+    if tls is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(tls.cert, tls.key)
+        listener.socket = context.wrap_socket(
+            listener.socket, server_side=True, do_handshake_on_connect=False
+        )
     thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listener.server_port}", got
+        yield f"http{'s' if tls else ''}://127.0.0.1:{listener.server_port}", got
     finally:
+        ending.set()
         listener.shutdown()
         listener.server_close()
         thread.join()
@@ -87,7 +100,7 @@ def test_without_a_secret_nothing_is_signed():
     assert "X-Ecovision-Signature" not in got[0][1]
 
 
-@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 0])
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 501, 502, 503, 504, 507, 599, 0])
 def test_what_may_pass_is_tried_again(status):
     """In order, with the same key: the server can tell a repeated one."""
     with server([(status, {}), (status, {})]) as (url, got):
@@ -114,6 +127,80 @@ def test_a_server_may_ask_for_patience():
     assert sink.stats.delivered == 1
 
 
+def test_a_server_may_name_a_date(monkeypatch):
+    """Until which it wants patience; nonsense is no date, and a date long ago no wait."""
+    from ecovision_edge.sinks.webhook import _asked_wait
+
+    now = 1_800_000_000.0
+    monkeypatch.setattr("ecovision_edge.sinks.webhook.time.time", lambda: now)
+    assert _asked_wait(formatdate(now + 20, usegmt=True)) == pytest.approx(20)
+    assert _asked_wait(formatdate(now - 20, usegmt=True)) == 0
+    assert _asked_wait(formatdate(now + 1e6, usegmt=True)) == _asked_wait("9" * 400) == 300
+    assert [_asked_wait(nonsense) for nonsense in ("", "-3", "soon", "\u0663", "1e9")] == [0] * 5
+
+
+def test_a_server_that_says_nothing_is_not_waited_for_long():
+    """`timeout`, and the event is tried again."""
+    with server([(1, {})]) as (url, got):
+        sink = deliver(url, timeout=0.05)
+    assert len(got) == 2
+    assert sink.stats.retries == 1
+
+
+def test_a_connection_that_died_meanwhile_is_no_failure(caplog):
+    """Servers end those on which nothing comes: the event goes out on a new one, at once."""
+    with server([(204, {}), (0, {})]) as (url, got):
+        sink = deliver(url, (0, 1))
+    assert [json.loads(body)["sequence"] for _, _, body in got] == [0, 1, 1]
+    assert sink.stats.retries == 0
+    assert caplog.text == ""
+
+
+def test_a_long_answer_does_not_spoil_the_next_one():
+    """Nobody reads it to its end."""
+    with server([(200, {"Content-Length": str(2**22)})]) as (url, got):
+        long = b"x" * 2**22
+        real = http.server.BaseHTTPRequestHandler.end_headers
+
+        def with_body(self):
+            real(self)
+            if len(got) == 1:
+                self.wfile.write(long)
+
+        http.server.BaseHTTPRequestHandler.end_headers, sink = with_body, None
+        try:
+            sink = deliver(url, (0, 1))
+        finally:
+            http.server.BaseHTTPRequestHandler.end_headers = real
+    assert [json.loads(body)["sequence"] for _, _, body in got] == [0, 1]
+    assert sink.stats.delivered == 2
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path):
+    """By the system's authorities; by its own all is well. No event goes to who knows whom."""
+    tls = authority(tmp_path)
+    with server(tls=tls) as (url, got):
+        with WebhookSink(f"{url}/hook") as sink:
+            sink.put(event(0))
+            assert not sink.flush(0.2)
+            assert "certificate is refused" in sink.stats.error
+            sink.close(timeout=0.01)
+        assert got == []
+        assert deliver(url, ca=str(tls.ca)).stats.delivered == 1
+    assert len(got) == 1
+
+
+def test_what_json_cannot_say_is_dropped():
+    """And the next event comes."""
+    with server() as (url, got), WebhookSink(url) as sink:
+        sink.put(replace(event(0), probability=float("nan")))
+        sink.put(replace(event(1), label="\ud800"))
+        sink.put(event(2))
+        assert sink.flush(PROMPT)
+        assert sink.stats.dropped == 2
+    assert [json.loads(body)["sequence"] for _, _, body in got] == [2]
+
+
 def test_a_server_that_is_away_is_waited_for():
     """Nothing listens: the event waits, and `close` has its bound."""
     with WebhookSink(f"http://127.0.0.1:{free_port()}/") as sink:
@@ -121,51 +208,3 @@ def test_a_server_that_is_away_is_waited_for():
         assert not sink.flush(0.2)
         assert "cannot be reached" in sink.stats.error
         sink.close(timeout=0.01)
-
-
-def sink_of(address, environment=None):
-    return open_sink(address, labels=("a",), bins=("b",), device="bin7", environment=environment or {})
-
-
-def test_addresses_name_their_sinks(tmp_path):
-    """With their options."""
-    assert isinstance(sink_of("stdout:"), StdoutSink)
-    sink = sink_of(f"file:{tmp_path}/x.jsonl?max_bytes=5MB&keep=0&fsync=1")
-    assert isinstance(sink, FileSink)
-    assert (sink._max_bytes, sink._keep, sink._fsync) == (5_000_000, 0, True)
-    (tmp_path / "secret").write_text("s3cret\n")
-    address = f"https://example.org/hook?a=b&ecovision.timeout=3&ecovision.secret_file={tmp_path}/secret"
-    hook = sink_of(address)
-    assert isinstance(hook, WebhookSink)
-    assert (hook._timeout, hook._secret, hook._target) == (3, "s3cret", "/hook?a=b")
-
-
-def test_a_secret_comes_from_the_environment_and_is_never_shown():
-    """Not in the name, not in the repr."""
-    hook = sink_of("https://example.org/hook", {"ECOVISION_EDGE_WEBHOOK_SECRET": "s3cret"})
-    assert hook._secret == "s3cret"
-    assert "s3cret" not in repr(hook) + hook.name
-
-
-@pytest.mark.parametrize(
-    ("address", "says"),
-    [
-        ("", "expected stdout:.*found nothing"),
-        ("fille:x", r"did you mean file:\?"),
-        ("carrier-pigeon:x", "found carrier-pigeon"),
-        ("stdout:x", "nothing after it"),
-        ("file:", "a path after it"),
-        ("file:x?keeep=3", "unknown option.*did you mean keep"),
-        ("file:x?max_bytes=lots", "max_bytes.*500MB"),
-        ("https://user:pw@example.org/", "ECOVISION_EDGE_WEBHOOK_SECRET"),
-        ("http://example.org/", "use https://"),
-        ("https://example.org:99999/", "port"),
-        ("https://example.org/?ecovision.timeout=0", "timeout"),
-        ("https://example.org/?ecovision.secret_file=missing", "secret_file missing"),
-    ],
-)
-def test_wrong_addresses_are_one_line(address, says):
-    """What was expected and found, and never a password."""
-    with pytest.raises(OptionError, match=says) as caught:
-        sink_of(address)
-    assert "pw" not in str(caught.value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from urllib.parse import urlsplit
 
 from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options
 from ecovision_edge.errors import OptionError, SourceError
@@ -15,8 +14,10 @@ from ecovision_edge.sizes import parse_size
 
 __all__ = ["open_sink"]
 
-SCHEMES = ("file", "gpio", "http", "https", "serial", "stdout")
-_KINDS = "stdout:, file:PATH, https://HOST/PATH, serial:///dev/ttyACM0 or gpio:?servo=18&..."
+SCHEMES = ("file", "gpio", "http", "https", "mqtt", "mqtts", "serial", "stdout")
+_KINDS = (
+    "stdout:, file:PATH, https://HOST/PATH, mqtt://HOST/TOPIC, serial:///dev/ttyACM0 or gpio:?servo=18&..."
+)
 
 
 def open_sink(
@@ -33,6 +34,8 @@ def open_sink(
     `stdout:`                        JSON lines on standard output
     `file:PATH`                      JSON lines in a file: max_bytes=10MB, keep=5, fsync=1
     `https://HOST/PATH`              each event POSTed: timeout=5, secret_file=PATH, ca=PATH, insecure=1
+    `mqtt://HOST/TOPIC`              each event kept on disk until the broker has it; `mqtts://` for TLS:
+                                     ca=PATH, password_file=PATH, spool=PATH, discovery=homeassistant, ...
     `serial:///dev/ttyACM0`          a line protocol for a microcontroller: baud=115200
     `gpio:`                          a servo and LEDs at a Raspberry Pi's pins: servo, angles, leds, ...
     ===============================  ===================================================================
@@ -67,11 +70,15 @@ def open_sink(
     try:
         if scheme in ("http", "https"):
             return _webhook(address, environment)
+        if scheme in ("mqtt", "mqtts"):
+            from ecovision_edge.sinks.mqtt import mqtt_sink
+
+            return mqtt_sink(address, labels=labels, bins=bins, device=device, environment=environment)
         place, pairs = split_options(rest)
         options = Options(f"{scheme}:", pairs)
         return _stdout(place, options) if scheme == "stdout" else _file(place, options)
     except SourceError as e:  # of Options: the same words, for a sink
-        raise OptionError(str(e)) from e
+        raise OptionError(e.message) from e
 
 
 def _stdout(place: str, options: Options) -> StdoutSink:
@@ -96,25 +103,30 @@ def _file(place: str, options: Options) -> FileSink:
 
 
 def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
-    from ecovision_edge.sinks.webhook import WebhookSink, read_secret
+    from ecovision_edge.sinks._network import read_secret, split_place
+    from ecovision_edge.sinks.webhook import WebhookSink
 
     url, pairs = split_foreign(address)
-    parts = urlsplit(url)
-    if parts.username is not None or parts.password is not None:
+    place = split_place(
+        url,
+        "a webhook",
+        "other users can read a command line: sign with ECOVISION_EDGE_WEBHOOK_SECRET instead",
+    )
+    if place.user is not None:
         raise OptionError(
             "address of a webhook",
-            expected="no user or password in it",
-            found="some",
-            fix="other users can read a command line: put a secret into ECOVISION_EDGE_WEBHOOK_SECRET",
+            expected="no user in it",
+            found="one",
+            fix="sign with ECOVISION_EDGE_WEBHOOK_SECRET instead",
         )
-    options = Options(f"{parts.scheme}://{parts.hostname}", pairs, FOREIGN_PREFIX)
+    options = Options(place.shown, pairs, FOREIGN_PREFIX)
     timeout = options.number("timeout", 0, 600)
     file, insecure = options.text("secret_file"), options.flag("insecure")
     ca = options.text("ca")
     options.done()
     return WebhookSink(
         url,
-        secret=read_secret(file) if file else environment.get("ECOVISION_EDGE_WEBHOOK_SECRET"),
+        secret=read_secret(file) if file else environment.get("ECOVISION_EDGE_WEBHOOK_SECRET") or None,
         timeout=timeout or 5.0,
         insecure=insecure,
         ca=ca,

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent
+from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
 
 __all__ = ["FileSink", "StdoutSink"]
 
-_TAIL = 2**16  # bytes from the end of a file in which its last line is looked for
+_TAIL = 2**16  # bytes that are looked through at a time for the end of the last whole line
 
 
 class StdoutSink(Sink):
@@ -24,8 +25,9 @@ class StdoutSink(Sink):
 
     def deliver(self, event: BinEvent) -> None:
         """Write and flush the line."""
+        line = event_bytes(event).decode() + "\n"
         try:
-            sys.stdout.write(event.dumps() + "\n")
+            sys.stdout.write(line)
             sys.stdout.flush()
         except (OSError, ValueError) as e:  # ValueError: closed
             raise SinkError("cannot write to standard output", found=str(e)) from e
@@ -67,12 +69,14 @@ class FileSink(Sink):
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
             self._descriptor = os.open(self._path, flags, 0o644)
             self._mend(self._descriptor)
+            if self._fsync:
+                self._sync_folder()
         except OSError as e:
             raise self._problem(e) from e
 
     def deliver(self, event: BinEvent) -> None:
         """Append the line, in a new file if it would not fit."""
-        line = event.dumps().encode() + b"\n"
+        line = event_bytes(event) + b"\n"
         try:
             assert self._descriptor is not None
             size = os.fstat(self._descriptor).st_size
@@ -91,11 +95,14 @@ class FileSink(Sink):
     def _append(self, line: bytes) -> None:
         assert self._descriptor is not None
         before = os.fstat(self._descriptor).st_size
-        if os.write(self._descriptor, line) != len(line):  # the disk is full: no half lines
+        try:
+            if os.write(self._descriptor, line) != len(line):  # the disk is full
+                raise OSError("no space for a whole line")
+            if self._fsync:
+                os.fsync(self._descriptor)
+        except OSError:  # it is tried again: no half line, and none twice
             os.ftruncate(self._descriptor, before)
-            raise OSError("no space for a whole line")
-        if self._fsync:
-            os.fsync(self._descriptor)
+            raise
 
     def _put_aside(self) -> None:
         self.disconnect()
@@ -107,16 +114,28 @@ class FileSink(Sink):
             self._path.unlink()
         self.connect()
 
+    def _sync_folder(self) -> None:
+        """Names are on the disk, too: a new file's, and those of files put aside."""
+        folder = os.open(self._path.parent, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
     def _aside(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")
 
     @staticmethod
     def _mend(descriptor: int) -> None:
-        size = os.fstat(descriptor).st_size
-        start = max(0, size - _TAIL)
-        tail = os.pread(descriptor, size - start, start)
-        if tail and not tail.endswith(b"\n"):
-            os.ftruncate(descriptor, start + tail.rfind(b"\n") + 1)
+        size = end = os.fstat(descriptor).st_size
+        while end > 0:  # back to the end of the last whole line
+            start = max(0, end - _TAIL)
+            newline = os.pread(descriptor, end - start, start).rfind(b"\n")
+            end = start + newline + 1 if newline >= 0 else start
+            if newline >= 0:
+                break
+        if end < size:
+            os.ftruncate(descriptor, end)
 
     def _problem(self, error: OSError) -> SinkError:
         if isinstance(error, SinkError):

@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
-import ipaddress
 import ssl
 import time
-from pathlib import Path
-from urllib.parse import urlsplit
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
 
 from ecovision_edge._version import __version__
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent
+from ecovision_edge.sinks._network import is_loopback, split_place
+from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
 
-__all__ = ["WebhookSink", "read_secret", "sign"]
+__all__ = ["WebhookSink", "sign"]
 
-_AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504})  # may pass (RFC 9110; 425 RFC 8470, 429 RFC 6585)
+_AGAIN = frozenset({408, 425, 429})  # may pass, as 500 and more do (RFC 9110; 425 RFC 8470, 429 RFC 6585)
+_PLAIN = " !#$&'()*+,/:;<=>?@[]^`{|}"  # beside letters and digits, as they are in a header
 _MOST_WAIT = 300.0  # seconds that a server may ask us to wait
+_MOST_ANSWER = 2**20  # bytes of an answer, which nobody reads
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
@@ -30,22 +34,6 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
     """
     digest = hmac.new(secret.encode(), timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
     return f"sha256={digest}"
-
-
-def read_secret(path: str) -> str:
-    """The first line of a file.
-
-    Raises:
-        OptionError: it cannot be read, or is empty.
-    """
-    try:
-        secret = Path(path).read_text("utf-8").splitlines()
-    except (OSError, ValueError) as e:
-        found = e.strerror if isinstance(e, OSError) else str(e)
-        raise OptionError(f"secret_file {path}", expected="a file with the secret", found=found) from e
-    if not secret or not secret[0]:
-        raise OptionError(f"secret_file {path}", expected="a file with the secret", found="an empty line")
-    return secret[0]
 
 
 class WebhookSink(Sink):
@@ -73,24 +61,25 @@ class WebhookSink(Sink):
         insecure: bool = False,
         ca: str | None = None,
     ) -> None:
-        parts = urlsplit(url)
-        try:
-            port = parts.port
-        except ValueError as e:
-            raise OptionError("address of a webhook", expected="a port from 1 to 65535", found=str(e)) from e
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise OptionError("address of a webhook", expected="https://HOST/PATH", found=parts.scheme)
-        if parts.scheme == "http" and not insecure and not _here(parts.hostname):
+        place = split_place(url, "a webhook", "sign with a secret instead")
+        if place.scheme not in ("http", "https"):
+            raise OptionError("address of a webhook", expected="https://HOST/PATH", found=place.scheme)
+        if place.scheme == "http" and not insecure and not is_loopback(place.host):
             raise OptionError(
                 "address of a webhook",
                 expected="https://",
                 found="http:// to another machine",
                 fix="use https://, or insecure=1 where the network is trusted",
             )
-        super().__init__(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}")
-        self._host, self._port, self._secret, self._timeout = parts.hostname, port, secret, timeout
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._tls = self._context(ca) if parts.scheme == "https" else None
+        target = (place.path or "/") + (f"?{place.query}" if place.query else "")
+        if not (target.isascii() and target.isprintable()) or " " in target:
+            raise OptionError(
+                "address of a webhook", expected="a path of ASCII, all else as %XX", found=ascii(target[:60])
+            )
+        super().__init__(place.shown)  # a path may be a secret: many services have it so
+        self._host, self._port, self._target = place.host, place.port, target
+        self._secret, self._timeout = secret, timeout
+        self._tls = self._context(ca) if place.scheme == "https" else None
         self._connection: http.client.HTTPConnection | None = None
         self._not_before = 0.0
 
@@ -98,34 +87,45 @@ class WebhookSink(Sink):
         """POST the event; raises as `Sink.deliver`."""
         while (left := self._not_before - time.monotonic()) > 0 and not self.stopping:
             time.sleep(min(left, 0.2))
-        body = event.dumps().encode()
+        body = event_bytes(event)
         timestamp = str(int(time.time()))
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"ecovision-edge/{__version__}",
-            "Idempotency-Key": event.id,
+            "Idempotency-Key": quote(event.id, safe=_PLAIN, errors="replace"),
             "X-Ecovision-Timestamp": timestamp,
         }
         if self._secret is not None:
             headers["X-Ecovision-Signature"] = sign(self._secret, timestamp, body)
-        try:
-            connection = self._connection = self._connection or self._connect()
-            connection.request("POST", self._target, body, headers)
-            answer = connection.getresponse()
-            answer.read(2**20)
-        except (OSError, http.client.HTTPException) as e:
-            raise SinkError(f"{self.name} cannot be reached", found=str(e) or type(e).__name__) from e
+        answer = self._exchange(body, headers)
         if 200 <= answer.status < 300:
             return
         found = f"{answer.status} {answer.reason}"
-        if answer.status in _AGAIN:
-            wait = answer.getheader("Retry-After", "")
-            if wait.isascii() and wait.isdecimal():
-                self._not_before = time.monotonic() + min(float(wait), _MOST_WAIT)
+        if answer.status in _AGAIN or answer.status >= 500:
+            self._not_before = time.monotonic() + _asked_wait(answer.getheader("Retry-After", ""))
             raise SinkError(f"{self.name} did not take an event", found=found)
         raise OptionError(
             f"{self.name} refuses an event", expected="2xx", found=found, fix="check its address"
         )
+
+    def _exchange(self, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
+        """The answer; a kept connection that has died meanwhile is no failure. Raises SinkError."""
+        while True:
+            kept = self._connection is not None
+            connection = self._connection = self._connection or self._connect()
+            try:
+                connection.request("POST", self._target, body, headers)
+                answer = connection.getresponse()
+                answer.read(_MOST_ANSWER)
+            except (OSError, http.client.HTTPException, ValueError) as e:
+                self.disconnect()
+                # Servers end a connection on which nothing comes; the key makes a second request harmless.
+                if kept and isinstance(e, (ConnectionError, http.client.RemoteDisconnected)):
+                    continue
+                raise SinkError(f"{self.name} cannot be reached", found=_words(e)) from e
+            if not answer.isclosed():  # there is more of it, and the next answer would begin with that
+                self.disconnect()
+            return answer
 
     def disconnect(self) -> None:
         """Close the connection."""
@@ -146,8 +146,19 @@ class WebhookSink(Sink):
             raise OptionError("ca", expected="a file of certificates (PEM)", found=str(e)) from e
 
 
-def _here(host: str) -> bool:
+def _asked_wait(value: str) -> float:
+    """Seconds of a `Retry-After`: a number, or a date (RFC 9110, 10.2.3); 0 for none and for nonsense."""
+    if value.isascii() and value.isdecimal():
+        return min(float(value[:9]), _MOST_WAIT)
     try:
-        return ipaddress.ip_address(host).is_loopback
+        when = parsedate_to_datetime(value)
     except ValueError:
-        return host == "localhost"
+        return 0.0
+    when = when if when.tzinfo is not None else when.replace(tzinfo=timezone.utc)
+    return min(max(0.0, when.timestamp() - time.time()), _MOST_WAIT)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {error.verify_message}"
+    return str(error) or type(error).__name__

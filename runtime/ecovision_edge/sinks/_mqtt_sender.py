@@ -1,0 +1,299 @@
+"""The thread that brings a spool's events, and what is retained, to a broker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ecovision_edge.camera.watch import Backoff
+from ecovision_edge.errors import SinkError
+from ecovision_edge.events import BinState
+from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, NoProtocolError, Will
+from ecovision_edge.sinks._spool import Spool, Spooled
+
+__all__ = ["Sender", "Told", "state_payload"]
+
+_log = logging.getLogger("ecovision_edge")
+
+_STEADY = 10.0  # seconds that a connection lasts before the next failure counts as a new one
+_LAST_WORD = 1.0  # seconds for `offline` to be acknowledged
+_REFUSED = 0x80  # reason codes of MQTT 5 from here on say that a message was not taken
+_NEVER_TAKEN = 0x99  # payload format invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What became of the events so far: delivered, dropped; failures; and the last one, if it lasts."""
+
+    delivered: int
+    dropped: int
+    retries: int
+    error: str
+
+
+@dataclass(slots=True)
+class _InFlight:
+    mid: int
+    topic: str
+    spooled: Spooled | None
+    since: float
+
+
+def state_payload(state: BinState | None, reason: str) -> bytes:
+    """The JSON of PREFIX/state; None where nothing is known yet."""
+    value = {"state": None if state is None else state.value, "reason": reason}
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+class Sender:
+    """One message is under way at a time: events keep their order, and a lost connection doubles one at most.
+
+    Args:
+        name: For logs.
+        broker: Where to.
+        prefix: Of the topics: PREFIX/event, /last, /state and /availability.
+        spool: Where events come from; opened by whoever appends to it.
+        retained: What else is published retained on each connection: topics and payloads.
+        heartbeat: Seconds after which the state is published again.
+        backoff: Between tries to connect.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        broker: Broker,
+        prefix: str,
+        spool: Spool,
+        *,
+        retained: Mapping[str, bytes],
+        heartbeat: float,
+        backoff: Backoff,
+    ) -> None:
+        self._name, self._broker, self._prefix, self._spool = name, broker, prefix, spool
+        self._heartbeat, self._backoff = heartbeat, backoff
+        self._changed = threading.Condition()
+        self._availability, self._state, self._last = (
+            f"{prefix}/{topic}" for topic in ("availability", "state", "last")
+        )
+        # What is retained, as it should be: all of it is published on each connection, in this
+        # order, so that a state of before is never shown as one of now.
+        self._board = {
+            **retained,
+            self._state: state_payload(None, "starting"),
+            self._availability: b"online",
+        }
+        self._due: dict[str, None] = {}
+        self._in_flight: _InFlight | None = None
+        self._refused: set[str] = set()
+        self._v5 = True
+        self._connected = self._ended = False
+        self._deadline: float | None = None
+        self._state_at = 0.0
+        self._delivered = self._dropped = self._retries = 0
+        self._error = ""
+        self._pair: tuple[socket.socket, socket.socket] | None = None  # written to, and read, to wake it
+        self._thread = threading.Thread(target=self._run, name="ecovision-mqtt", daemon=True)
+
+    @property
+    def told(self) -> Told:
+        """What became of the events."""
+        with self._changed:
+            return Told(self._delivered, self._dropped, self._retries, self._error)
+
+    def start(self) -> None:
+        """Begin; twice is once."""
+        if self._pair is None:
+            self._pair = socket.socketpair()
+            for end in self._pair:
+                end.setblocking(False)
+            self._thread.start()
+
+    def notify(self) -> None:
+        """There is something new in the spool."""
+        if self._pair is not None:
+            # So many wake-ups may wait that one more changes nothing; or it has ended.
+            with contextlib.suppress(OSError):
+                self._pair[0].send(b"x")
+
+    def show(self, state: BinState, reason: str) -> None:
+        """Publish a new state."""
+        self._post(self._state, state_payload(state, reason))
+
+    def wait_empty(self, timeout: float) -> bool:
+        """Wait until the broker has acknowledged each event of the spool, and what is retained."""
+        with self._changed:
+            return self._changed.wait_for(self._idle, timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Send what waits while the connection lasts, `timeout` seconds at most, and end; whether it did."""
+        with self._changed:
+            self._deadline = time.monotonic() + timeout
+            self._changed.notify_all()
+        self.notify()
+        if self._pair is None:
+            return True
+        self._thread.join(timeout + 2 * _LAST_WORD)
+        if self._thread.is_alive():
+            return False
+        for end in self._pair:
+            end.close()
+        return True
+
+    def _idle(self) -> bool:
+        return not self._due and self._in_flight is None and self._spool.head() is None
+
+    def _post(self, topic: str, payload: bytes) -> None:
+        with self._changed:
+            self._board[topic] = payload
+            if self._connected and topic not in self._refused:
+                self._due[topic] = None
+        self.notify()
+
+    # The thread.
+
+    def _run(self) -> None:
+        while self._attempt():
+            pass
+
+    def _attempt(self) -> bool:
+        """One connection, from its beginning to its end; whether there is to be another one."""
+        assert self._pair is not None
+        connection = Connection(self._broker, Will(self._availability, b"offline"), v5=self._v5)
+        since = time.monotonic()
+        try:
+            connection.open(self._pair[1])
+            self._converse(connection, self._pair[1])
+        except NoProtocolError as e:
+            self._v5 = not self._v5  # one that only hung up may speak the other version, too
+            if e.certain and not self._v5:
+                _log.info("%s: it does not speak MQTT 5; going on with 3.1.1", self._name)
+                return True
+            return self._failed(e)
+        except SinkError as e:
+            if time.monotonic() - since >= _STEADY:
+                self._backoff.reset()
+            return self._failed(e)
+        finally:
+            connection.drop()
+            with self._changed:
+                self._connected, self._in_flight = False, None
+                self._due.clear()
+                self._changed.notify_all()
+        return False
+
+    def _converse(self, connection: Connection, wake: socket.socket) -> None:
+        """While the connection lasts: SinkError at its end, or a return after `close`."""
+        with self._changed:
+            self._due = {topic: None for topic in self._board if topic not in self._refused}
+            self._connected = True
+        while not self._over():
+            self._send_next(connection)
+            for ack in connection.pump(self._patience(), wake):
+                self._settle(ack)
+        # Without this the availability would stay `online`: a goodbye takes the will back.
+        until = time.monotonic() + _LAST_WORD
+        self._send(connection, self._availability, b"offline")
+        while self._in_flight is not None and (left := until - time.monotonic()) > 0:
+            for ack in connection.pump(left, wake):
+                self._settle(ack)
+        connection.close()
+
+    def _over(self) -> bool:
+        with self._changed:
+            return self._deadline is not None and (self._idle() or time.monotonic() >= self._deadline)
+
+    def _patience(self) -> float:
+        """Seconds until something has to be done, 1 at most: the library looks after its keep-alive then."""
+        now = time.monotonic()
+        moments = [now + 1.0]
+        if self._state not in self._refused:
+            moments.append(self._state_at + self._heartbeat)
+        if self._deadline is not None:
+            moments.append(self._deadline)
+        return max(0.0, min(moments) - now)
+
+    def _send_next(self, connection: Connection) -> None:
+        now = time.monotonic()
+        if self._in_flight is not None:
+            if now - self._in_flight.since >= self._broker.timeout:
+                raise SinkError(
+                    f"{self._name} acknowledges nothing", found=f"{self._broker.timeout:g} s without"
+                )
+            return
+        with self._changed:
+            if now - self._state_at >= self._heartbeat and self._state not in self._refused:
+                self._due[self._state] = None
+            topic = next(iter(self._due), None)
+            if topic is not None:
+                del self._due[topic]
+                payload = self._board[topic]
+        if topic is not None:
+            if topic == self._state:
+                self._state_at = now
+            self._send(connection, topic, payload)
+            return
+        head = self._spool.head()
+        if head is not None:
+            mid = connection.publish(f"{self._prefix}/event", head.payload, retain=False, event_id=head.id)
+            self._in_flight = _InFlight(mid, f"{self._prefix}/event", head, now)
+
+    def _send(self, connection: Connection, topic: str, payload: bytes) -> None:
+        self._in_flight = _InFlight(
+            connection.publish(topic, payload, retain=True), topic, None, time.monotonic()
+        )
+
+    def _settle(self, ack: Ack) -> None:
+        """What follows from an acknowledgement."""
+        sent = self._in_flight
+        if sent is None or ack.mid != sent.mid:
+            return
+        if sent.spooled is not None:
+            self._settle_event(sent.spooled, ack)
+        elif ack.code >= _REFUSED and sent.topic not in self._refused:
+            # Never again in this run: there are brokers that hang up over it, and events must go on.
+            self._refused.add(sent.topic)
+            _log.warning("%s: it does not take %s: %s", self._name, sent.topic, ack.reason)
+        with self._changed:
+            self._in_flight = None
+            # Not as soon as it is connected: a broker that refuses events would be well with each connection.
+            if self._error and (sent.spooled is not None or self._idle()):
+                _log.info("%s: is well again", self._name)
+                self._error = ""
+            self._changed.notify_all()
+
+    def _settle_event(self, spooled: Spooled, ack: Ack) -> None:
+        lost = ack.code == _NEVER_TAKEN
+        if ack.code >= _REFUSED and not lost:
+            raise SinkError(
+                f"{self._name} does not take events", found=ack.reason, fix="see the broker's access rules"
+            )
+        ours = self._spool.remove(spooled.number)
+        with self._changed:
+            if lost:
+                _log.error("%s: it can never take %s, which is lost: %s", self._name, spooled.id, ack.reason)
+                self._dropped += ours
+                return
+            self._delivered += ours
+            self._board[self._last] = spooled.payload
+            if (
+                self._last not in self._refused and self._spool.head() is None
+            ):  # of a backlog only the newest one
+                self._due[self._last] = None
+
+    def _failed(self, error: SinkError) -> bool:
+        """Wait before the next connection; False if there is to be none."""
+        with self._changed:
+            if str(error) != self._error:  # once, not with each try
+                _log.warning("%s: %s", self._name, error)
+            self._error = str(error)
+            self._retries += 1
+            until = time.monotonic() + self._backoff.next()
+            while self._deadline is None and (left := until - time.monotonic()) > 0:
+                self._changed.wait(left)
+            return self._deadline is None

@@ -1,0 +1,115 @@
+"""Addresses on the network taken apart; and secrets, which are never in one: anyone can read arguments."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ecovision_edge.errors import OptionError
+
+__all__ = ["Place", "is_loopback", "read_secret", "split_pairs", "split_place"]
+
+_log = logging.getLogger("ecovision_edge")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an address leads.
+
+    Args:
+        scheme: In lower case.
+        host: Name or number, an IPv6 address without its brackets.
+        port: Given, or None.
+        user: Percent-decoded, or None; no password is ever here.
+        path: As written, from its `/` on; may be empty.
+        query: As written, without its `?`; may be empty.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+    user: str | None
+    path: str
+    query: str
+
+    @property
+    def shown(self) -> str:
+        """Scheme, host and port: all that may be shown, for a path can hold a secret."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}" + (f":{self.port}" if self.port is not None else "")
+
+
+def split_place(address: str, what: str, fix: str) -> Place:
+    """Take an address apart.
+
+    Args:
+        address: `scheme://[user@]host[:port][/path][?query]`.
+        what: What messages call it.
+        fix: What an address with a password is told to do instead.
+
+    Raises:
+        OptionError: it is none, or has a password; no message shows what may be one.
+    """
+    problem = f"address of {what}"
+    try:
+        parts = urlsplit(address)
+        port, host, user, password = parts.port, parts.hostname, parts.username, parts.password
+    except ValueError:
+        parts, port, host, user, password = urlsplit("//-"), None, None, None, None
+    # With an unencoded / in a password, its end and the host are in what looks like the path.
+    if password is not None or (user is None and "@" in address.partition("?")[0]):
+        raise OptionError(problem, expected="no password in it, and %40 for an @", found="one", fix=fix)
+    if not host or not host.isascii() or not host.isprintable() or " " in host:
+        raise OptionError(problem, expected="SCHEME://HOST[:PORT]/..., the port from 1 to 65535")
+    if port == 0:
+        raise OptionError(problem, expected="a port from 1 to 65535", found=0)
+    return Place(parts.scheme, host, port, None if user is None else unquote(user), parts.path, parts.query)
+
+
+def split_pairs(query: str, what: str) -> dict[str, str]:
+    """`name=value&name=value`, the values percent-decoded.
+
+    Raises:
+        OptionError: an option is given twice.
+    """
+    pairs: dict[str, str] = {}
+    for part in query.split("&") if query else ():
+        name, _, value = part.partition("=")
+        if name in pairs:
+            raise OptionError(f"option {name} of {what}", expected="once", found="twice")
+        pairs[name] = unquote(value)
+    return pairs
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this machine alone is meant."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def read_secret(path: str, option: str = "secret_file") -> str:
+    """The first line of a file; one that others can read is warned of.
+
+    Raises:
+        OptionError: it cannot be read, or is empty.
+    """
+    expected = "a file with the secret in its first line"
+    try:
+        with Path(path).open(encoding="utf-8") as stream:
+            others = os.fstat(stream.fileno()).st_mode & stat.S_IROTH
+            secret = stream.readline(10_000).rstrip("\r\n")
+    except (OSError, ValueError) as e:
+        found = e.strerror if isinstance(e, OSError) else "no UTF-8"
+        raise OptionError(f"{option} {path}", expected=expected, found=found) from e
+    if not secret:
+        raise OptionError(f"{option} {path}", expected=expected, found="an empty line")
+    if others:
+        _log.warning("%s %s can be read by every user; run: chmod 600 %s", option, path, path)
+    return secret

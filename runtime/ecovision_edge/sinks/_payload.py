@@ -1,0 +1,20 @@
+"""Events as bytes."""
+
+from __future__ import annotations
+
+from ecovision_edge.errors import OptionError
+from ecovision_edge.events import BinEvent
+
+__all__ = ["event_bytes"]
+
+
+def event_bytes(event: BinEvent) -> bytes:
+    """The event's JSON on one line, in UTF-8, without a newline.
+
+    Raises:
+        OptionError: it has a number that is none, or a lone surrogate: it can never be delivered.
+    """
+    try:
+        return event.dumps().encode()
+    except ValueError as e:  # UnicodeEncodeError too
+        raise OptionError(f"event {event.id}", expected="what JSON can say", found=str(e)) from e

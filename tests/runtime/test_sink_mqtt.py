@@ -1,0 +1,624 @@
+"""Facts about MQTT: a kill of the broker or of the sink loses no safe event, and nothing stale is shown."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import jsonschema
+import pytest
+from tests.runtime.sink_servers import PROMPT, Subscriber, authority, free_port, mosquitto, scripted
+from tests.runtime.test_sink_base import event
+
+from ecovision_edge.errors import MissingDependencyError, OptionError
+from ecovision_edge.events import BinState, event_schema
+from ecovision_edge.sinks.homeassistant import MOST_OPTIONS, discovery_messages
+from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
+
+ROOT = Path(__file__).resolve().parents[2]
+SOON = {"first_delay": 0.02, "most_delay": 0.05}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """For a broker."""
+    (tmp_path / "broker").mkdir()
+    return tmp_path / "broker"
+
+
+def sink_at(port, spool, **given):
+    """A sink of the bin `bin7`."""
+    mine = {n: given.pop(n) for n in ("labels", "bins", "on_safe", "max_events") if n in given}
+    return MqttSink(MqttOptions(host="127.0.0.1", port=port, prefix="b/7", **given), spool, **SOON, **mine)
+
+
+def until(condition):
+    """Wait for what no condition variable tells."""
+    pause = threading.Event()
+    for _ in range(int(PROMPT / 0.005)):
+        if condition():
+            return
+        pause.wait(0.005)
+    raise AssertionError("it never came so far")
+
+
+def test_events_come_in_order_with_their_id(tmp_path, folder):
+    """As JSON that the schema describes, and with MQTT 5 the id as a property too."""
+    with mosquitto(folder) as broker, Subscriber(broker.port, "b/7/#") as listener:
+        with sink_at(broker.port, tmp_path / "spool") as sink:
+            for n in range(200):
+                sink.put(event(n))
+            assert sink.flush(PROMPT), sink.stats
+            stats = sink.stats
+        listener.wait(lambda: len(listener.ids) == 200)
+    assert (stats.taken, stats.safe, stats.delivered, stats.dropped, stats.waiting) == (200, 200, 200, 0, 0)
+    assert listener.order == [f"run-{n}" for n in range(200)]
+    assert listener.properties[7] == {"id": "run-7"}
+    schema = jsonschema.Draft202012Validator(event_schema())
+    for topic, payload, _ in listener.messages:
+        if topic in ("b/7/event", "b/7/last"):
+            schema.validate(json.loads(payload))
+    assert json.loads(listener.newest()["b/7/last"])["id"] == "run-199"
+
+
+def test_a_late_subscriber_sees_how_things_are(tmp_path, folder):
+    """Retained are availability, state and the last event; an event is not."""
+    with mosquitto(folder) as broker, sink_at(broker.port, tmp_path / "spool") as sink:
+        sink.put(event(0))
+        sink.show(BinState.DECIDED, "paper")
+        assert sink.flush(PROMPT)
+        until(lambda: not sink._state)
+        assert sink.flush(PROMPT)
+        with Subscriber(broker.port, "b/7/#", persistent=False) as listener:
+            listener.wait(lambda: len(listener.newest()) == 3)
+            newest = listener.newest()
+            assert all(retained for _, _, retained in listener.messages)
+    assert newest["b/7/availability"] == b"online"
+    assert json.loads(newest["b/7/state"]) == {"state": "decided", "reason": "paper"}
+    assert json.loads(newest["b/7/last"])["id"] == "run-0"
+
+
+def test_a_start_takes_back_what_a_former_run_showed(tmp_path, folder):
+    """Nothing is known yet, and a state of yesterday is not one of today."""
+    with mosquitto(folder) as broker:
+        with sink_at(broker.port, tmp_path / "spool") as sink:
+            sink.show(BinState.DECIDED, "paper")
+        with Subscriber(broker.port, "b/7/#", persistent=False) as listener:
+            listener.wait(lambda: len(listener.newest()) == 2)
+            assert listener.newest()["b/7/availability"] == b"offline"
+            with sink_at(broker.port, tmp_path / "spool"):
+                listener.wait(lambda: listener.newest()["b/7/availability"] == b"online")
+                assert json.loads(listener.newest()["b/7/state"])["state"] is None
+
+
+def test_the_will_says_that_it_is_gone(tmp_path, folder):
+    """By a process that was killed, and so could not say it itself."""
+    with mosquitto(folder) as broker, Subscriber(broker.port, "b/7/#") as listener:
+        with child(broker.port, tmp_path / "spool", 0) as process:
+            listener.wait(lambda: listener.newest().get("b/7/availability") == b"online")
+            process.kill()
+        listener.wait(lambda: listener.newest()["b/7/availability"] == b"offline")
+        with Subscriber(broker.port, "b/7/availability", persistent=False, name="late") as late:
+            late.wait(lambda: late.messages == [("b/7/availability", b"offline", True)])
+
+
+def test_a_state_is_repeated_before_it_expires(tmp_path, folder):
+    """Three times as often as it would."""
+    with (
+        mosquitto(folder) as broker,
+        Subscriber(broker.port, "b/7/state") as listener,
+        sink_at(broker.port, tmp_path / "spool") as sink,
+    ):
+        sink._sender._heartbeat = 0.02
+        sink.show(BinState.EMPTY)
+        listener.wait(lambda: [json.loads(p)["state"] for _, p, _ in listener.messages].count("empty") > 2)
+
+
+def test_no_event_is_lost_or_doubled_by_a_killed_broker(tmp_path, folder):
+    """Of 2,000, with the broker killed and started anew in the middle, and the subscriber's session kept."""
+    count, kills = 2000, 3
+    with mosquitto(folder) as broker, Subscriber(broker.port, "b/7/event") as listener:
+        with sink_at(broker.port, tmp_path / "spool") as sink:
+            for part in range(kills + 1):
+                first, end = (count * p // (kills + 1) for p in (part, part + 1))
+                for n in range(first, end):
+                    sink.put(event(n))
+                    if n == (first + end) // 2 and part < kills:
+                        until(lambda n=n: sink.stats.delivered > n - 100)
+                        broker.restart()
+                # Not faster than the disk: the queue in memory is bounded.
+                until(lambda end=end: sink.stats.safe == end)
+            assert sink.flush(PROMPT), sink.stats
+            stats = sink.stats
+        listener.wait(lambda: len(listener.ids) == count)
+    assert (stats.taken, stats.delivered, stats.dropped) == (count, count, 0)
+    assert stats.retries >= kills
+    doubled = listener.ids.total() - count
+    print(f"{doubled} came twice, {listener.dup} of them with the broker's DUP")
+    # The broker may repeat to the subscriber what that had not acknowledged, and says so (DUP).
+    assert doubled - listener.dup <= kills  # what one kill can double: the event under way
+
+
+def test_events_are_safe_while_no_broker_is_there(tmp_path, folder):
+    """On disk, and sent by the next run."""
+    safe = []
+    with sink_at(free_port(), tmp_path / "spool", on_safe=lambda e: safe.append(e.id)) as sink:
+        for n in range(50):
+            sink.put(event(n))
+        until(lambda: sink.stats.safe == 50)
+        assert not sink.flush(0.01)
+        until(lambda: sink.stats.error)
+    assert (sink.stats.waiting, sink.stats.delivered, sink.stats.dropped) == (50, 0, 0)
+    assert safe == [f"run-{n}" for n in range(50)]
+    with mosquitto(folder) as broker, Subscriber(broker.port, "b/7/event") as listener:
+        with sink_at(broker.port, tmp_path / "spool") as sink:
+            listener.wait(lambda: len(listener.ids) == 50)
+            until(lambda: sink.stats.delivered == 50)
+        assert sink.stats.found == sink.stats.taken == 50
+    assert listener.order == safe
+
+
+CHILD = """
+import sys, threading
+port, spool, first, root = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+sys.path.insert(0, root)
+from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
+from tests.runtime.test_sink_base import event
+free = threading.Semaphore(5)
+def safe(e):
+    free.release()
+    sys.stdout.write(f"{e.sequence}\\n")
+    sys.stdout.flush()
+options = MqttOptions(host="127.0.0.1", port=port, prefix="b/7")
+with MqttSink(options, spool, on_safe=safe, first_delay=0.02, most_delay=0.05) as sink:
+    for n in range(first, 10**9 if first else 0):
+        free.acquire()
+        sink.put(event(n))
+    sys.stdin.read()
+"""
+
+
+def child(port, spool, first):
+    """A process that puts events from this number on (0: none), and prints the number of each safe one."""
+    return subprocess.Popen(
+        [sys.executable, "-c", CHILD, str(port), spool, str(first), ROOT],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+
+
+def test_no_safe_event_is_lost_by_a_killed_sink(tmp_path, folder):
+    """Twenty times at a random moment; and each kill doubles one at most."""
+    chance, kills = random.Random(7), 20
+    safe, begun = set(), 1
+    with mosquitto(folder) as broker, Subscriber(broker.port, "b/7/event") as listener:
+        for _ in range(kills):
+            with child(broker.port, tmp_path / "spool", begun) as process:
+                for _ in range(chance.randint(1, 150)):
+                    safe.add(int(process.stdout.readline()))
+                process.send_signal(signal.SIGKILL)
+                safe.update(
+                    int(line)
+                    for line in process.stdout.read().splitlines(keepends=True)
+                    if line[-1:] == b"\n"
+                )
+            begun = max(safe) + 100  # some after the last safe one may have come so far, too
+        with sink_at(broker.port, tmp_path / "spool") as sink:
+            sink.put(event(0))
+            until(lambda: sink.stats.safe and sink.stats.taken == sink.stats.delivered)
+            assert sink.stats.dropped == 0
+        listener.wait(lambda: {f"run-{n}" for n in safe} <= set(listener.ids))
+    doubled = listener.ids.total() - len(listener.ids)
+    print(f"{len(safe)} safe, {len(listener.ids)} came, {doubled} twice")
+    assert doubled <= kills
+
+
+def test_two_sinks_never_share_a_spool(tmp_path):
+    """The second one says so, and goes on as soon as the first one has ended."""
+    first, second = (sink_at(free_port(), tmp_path / "spool") for _ in range(2))
+    first.start()
+    first.put(event(0))
+    until(lambda: first.stats.safe == 1)
+    second.start()
+    until(lambda: "another sink" in second.stats.error)
+    first.close()
+    until(lambda: second.stats.found == 1)
+    second.close()
+
+
+def test_put_returns_while_the_disk_hangs(tmp_path, monkeypatch):
+    """Nor does `close` wait for it longer than it may."""
+    go, inside = threading.Event(), threading.Event()
+
+    def hanging(self, number, payload):
+        inside.set()
+        go.wait(PROMPT)
+        raise OSError("gone")
+
+    monkeypatch.setattr("ecovision_edge.sinks._spool.Spool._write", hanging)
+    sink = sink_at(free_port(), tmp_path / "spool")
+    sink.start()
+    sink.put(event(0))
+    assert inside.wait(PROMPT)
+    sink.put(event(1))
+    assert sink.stats.waiting == 2
+    sink.close(timeout=0.05)
+    go.set()
+    sink._thread.join(PROMPT)
+    sink._spool.close()
+    assert sink.stats.dropped == 2
+
+
+def test_a_wrong_password_is_told_once_and_tried_again(tmp_path, folder, caplog):
+    """Without the password; with the right one all is well."""
+    users = {"bin": "right"}
+    with mosquitto(folder, users=users) as broker:
+        with sink_at(broker.port, tmp_path / "spool", username="bin", password="wr0ng") as sink:
+            sink.put(event(0))
+            until(lambda: sink.stats.retries > 3)
+            assert "ECOVISION_EDGE_MQTT_PASSWORD" in sink.stats.error
+        told = [r.message for r in caplog.records if "refuses us" in r.message]
+        assert len(told) == 1
+        assert "wr0ng" not in caplog.text + repr(sink) + repr(sink._sender._broker)
+        with sink_at(broker.port, tmp_path / "spool", username="bin", password="right") as sink:
+            until(lambda: sink.stats.delivered == 1)
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path, folder, caplog):
+    """Told once and tried again; with the authority's file all is well."""
+    tls = authority(tmp_path)
+    with mosquitto(folder, tls=tls) as broker:
+        with sink_at(broker.port, tmp_path / "spool", tls=True) as sink:
+            sink.put(event(0))
+            until(lambda: sink.stats.retries > 2)
+        assert "certificate" in sink.stats.error
+        assert len([r for r in caplog.records if "certificate" in r.message]) == 1
+        with (
+            Subscriber(broker.port, "b/7/event", ca=tls.ca) as listener,
+            sink_at(broker.port, tmp_path / "spool", tls=True, ca=str(tls.ca)) as sink,
+        ):
+            listener.wait(lambda: listener.order == ["run-0"])
+
+
+def test_events_go_on_where_the_rules_forbid_discovery(tmp_path, folder, caplog):
+    """A broker's access list allows the bin's own topics alone: that is told once."""
+    (folder / "acl").write_text("topic readwrite b/#\n")
+    with (
+        mosquitto(folder, more=f"acl_file {folder}/acl") as broker,
+        sink_at(broker.port, tmp_path / "spool", discovery=True) as sink,
+    ):
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+    assert sink.stats.delivered == 1
+    assert "does not take homeassistant/" in caplog.text
+
+
+def test_an_event_that_the_rules_forbid_waits(tmp_path, folder, caplog):
+    """Somebody may change the rules; told once, though each connection is well until the event."""
+    (folder / "acl").write_text("topic write b/7/state\n")
+    with mosquitto(folder, more=f"acl_file {folder}/acl") as broker:
+        with sink_at(broker.port, tmp_path / "spool") as sink:
+            sink.put(event(0))
+            until(lambda: sink.stats.retries > 4)
+        assert (sink.stats.waiting, sink.stats.dropped) == (1, 0)
+    assert "does not take events: found Not authorized" in sink.stats.error
+    assert len([r for r in caplog.records if "does not take events" in r.message]) == 1
+    assert "well again" not in caplog.text
+
+
+V5_REFUSES, V3_REFUSES = b"\x20\x03\x00\x84\x00", b"\x20\x02\x00\x01"
+V3_ACCEPTS, V5_ACCEPTS = b"\x20\x02\x00\x00", b"\x20\x03\x00\x00\x00"
+
+
+@pytest.mark.parametrize("refuses", [V5_REFUSES, V3_REFUSES, None], ids=["0x84", "0x01", "hangs-up"])
+def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_its_way(tmp_path, refuses):
+    """Whichever way it says that it knows no other."""
+    with scripted([refuses, V3_ACCEPTS]) as (port, got), sink_at(port, tmp_path / "spool") as sink:
+        sink.put(event(0))
+        until(lambda: sink.stats.delivered == 1)
+    versions = [packet[packet.index(b"MQTT") + 4] for packet in got]
+    assert versions[:2] == [5, 4]
+
+
+def test_a_broker_that_says_nothing_or_nonsense_is_tried_again(tmp_path):
+    """What it sends is no MQTT; or it acknowledges nothing."""
+    with (
+        scripted([b"\x20\x7f" + b"\xff" * 127]) as (port, _),
+        sink_at(port, tmp_path / "s", timeout=0.1) as sink,
+    ):
+        sink.put(event(0))
+        until(lambda: sink.stats.retries > 1)
+    assert sink.stats.waiting == 1
+    with scripted([b"\x20"]) as (port, _), sink_at(port, tmp_path / "s", timeout=0.05) as sink:
+        until(lambda: "no answer to CONNECT" in sink.stats.error)
+
+
+# The spool alone.
+
+
+def spooled(path, numbers, **options):
+    """A sink without a broker that takes these events, and ends."""
+    with sink_at(free_port(), path, **options) as sink:
+        for n in numbers:
+            sink.put(event(n))
+        until(lambda: sink._opened and sink.stats.safe == len(numbers) + sink.stats.found)
+    return sink
+
+
+def found(path):
+    """Numbers of the events that the next start finds."""
+    from ecovision_edge.sinks._spool import Spool
+
+    spool, numbers = Spool(path), []
+    spool.open()
+    while (head := spool.head()) is not None:
+        numbers.append(json.loads(head.payload)["sequence"])
+        with spool._memory:
+            spool._waiting.popleft()
+    spool.close()
+    return numbers
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_what_a_power_cut_left_of_a_last_line_is_passed_over(tmp_path, cut):
+    """And what was whole stays; nothing is written behind it."""
+    spooled(tmp_path, range(3))
+    [segment] = tmp_path.glob("*.log")
+    segment.write_bytes(segment.read_bytes() + segment.read_bytes()[:cut])
+    assert found(tmp_path) == [0, 1, 2]
+    spooled(tmp_path, [7])
+    assert found(tmp_path) == [0, 1, 2, 7]
+
+
+def test_a_damaged_line_costs_that_event_alone(tmp_path, caplog):
+    """It is counted and told."""
+    spooled(tmp_path, range(3))
+    [segment] = tmp_path.glob("*.log")
+    data = bytearray(segment.read_bytes())
+    data[data.index(b"run-1")] ^= 1
+    segment.write_bytes(data)
+    assert found(tmp_path) == [0, 2]
+    assert "damaged" in caplog.text
+    assert spooled(tmp_path, []).stats.found == 2
+
+
+@pytest.mark.parametrize("place", [0, 512])
+def test_a_torn_acknowledgement_leaves_the_one_before(tmp_path, place):
+    """So one event at most is sent twice, and none is lost."""
+    from ecovision_edge.sinks._spool import Spool
+
+    spooled(tmp_path, range(5))
+    spool = Spool(tmp_path)
+    spool.open()
+    for number in (1, 2, 3):
+        assert spool.remove(number)
+    assert not spool.remove(3)
+    spool.close()
+    assert found(tmp_path) == [3, 4]
+    marks = tmp_path / "acknowledged"
+    data = bytearray(marks.read_bytes())
+    data[place] ^= 255
+    marks.write_bytes(data)
+    assert found(tmp_path) in ([3, 4], [2, 3, 4])
+    marks.write_bytes(b"x" * len(data))
+    assert found(tmp_path) == [0, 1, 2, 3, 4]
+
+
+def test_numbers_are_never_used_again(tmp_path):
+    """When all is delivered and its files are gone, too: an old acknowledgement must not hide a new event."""
+    from ecovision_edge.sinks._spool import Spool
+
+    for start in (0, 3, 6):
+        spool = Spool(tmp_path)
+        spool.open()
+        for n in range(1, 4):
+            spool.append(f"id{n}", b'{"id":"id"}')
+        assert spool.head().number == start + 1
+        for n in range(1, 4):
+            assert spool.remove(start + n)
+        spool.close()
+    assert found(tmp_path) == []
+    assert list(tmp_path.glob("*.log")) == []
+
+
+def test_a_full_spool_drops_the_oldest(tmp_path, caplog):
+    """Counted; told at powers of two, not each time; and after a restart it is the newest that are there."""
+    stats = spooled(tmp_path, range(30), max_events=10).stats
+    assert (stats.waiting, stats.dropped, stats.taken) == (10, 20, 30)
+    assert found(tmp_path) == list(range(20, 30))
+    assert len([r for r in caplog.records if "is full" in r.message]) == 5
+
+
+def test_delivered_segments_go(tmp_path, monkeypatch):
+    """The disk holds what waits, and not what was."""
+    from ecovision_edge.sinks._spool import Spool
+
+    monkeypatch.setattr("ecovision_edge.sinks._spool._SEGMENT", 200)
+    spool = Spool(tmp_path)
+    spool.open()
+    for n in range(1, 101):
+        spool.append(f"id{n}", b'{"id":"id%d"}' % n)
+    before = len(list(tmp_path.glob("*.log")))
+    for n in range(1, 99):
+        assert spool.remove(n)
+    assert before > 10
+    assert len(list(tmp_path.glob("*.log"))) <= 2
+    spool.close()
+    spool.open()
+    assert (spool.found, spool.head().id) == (2, "id99")
+    spool.close()
+
+
+def test_a_full_disk_is_tried_again_and_leaves_no_half_line(tmp_path, monkeypatch):
+    """Nor twice the same event, when a line is on the disk that the disk said it is not."""
+    import os
+
+    real, calls = os.fdatasync, []
+
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) < 3:
+            raise OSError(28, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr("ecovision_edge.sinks._spool.os.fdatasync", full)
+    sink = spooled(tmp_path, range(4))
+    assert sink.stats.retries >= 2
+    assert found(tmp_path) == [0, 1, 2, 3]
+
+
+# Home Assistant.
+
+DEVICE = {
+    "type": "object",
+    "required": ["identifiers", "name"],
+    "additionalProperties": False,
+    "properties": {
+        "identifiers": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        **{k: {"type": "string"} for k in ("name", "manufacturer", "model", "sw_version")},
+    },
+}
+SHARED = {
+    **{
+        k: {"type": "string"}
+        for k in ("name", "value_template", "payload_available", "payload_not_available")
+    },
+    **{k: {"type": "string", "pattern": "^[^+#]+$"} for k in ("state_topic", "availability_topic")},
+    "json_attributes_topic": {"type": "string", "pattern": "^[^+#]+$"},
+    "unique_id": {"type": "string", "pattern": "^[A-Za-z0-9_-]+$"},
+    "expire_after": {"type": "integer", "minimum": 1},
+    "qos": {"enum": [0, 1, 2]},
+    "icon": {"type": "string", "pattern": "^mdi:"},
+    "entity_category": {"enum": ["config", "diagnostic"]},
+    "device": DEVICE,
+    "origin": {
+        "type": "object",
+        "required": ["name"],
+        "additionalProperties": False,
+        "properties": {k: {"type": "string"} for k in ("name", "sw_version", "support_url")},
+    },
+}
+REQUIRED = ["state_topic", "unique_id", "device", "availability_topic", "origin"]
+# By the documentation of the integrations "MQTT Sensor" and "MQTT Binary Sensor".
+SCHEMAS = {
+    "sensor": {
+        "type": "object",
+        "required": REQUIRED,
+        "additionalProperties": False,
+        "properties": {
+            **SHARED,
+            "device_class": {"const": "enum"},
+            "options": {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True},
+            "state_class": {"enum": ["measurement", "total", "total_increasing"]},
+            "unit_of_measurement": {"type": "string"},
+            "suggested_display_precision": {"type": "integer", "minimum": 0},
+        },
+        # An enum has no statistics, and options are an enum's alone.
+        "dependentSchemas": {
+            "options": {
+                "required": ["device_class"],
+                "not": {"anyOf": [{"required": ["state_class"]}, {"required": ["unit_of_measurement"]}]},
+            }
+        },
+        "dependentRequired": {"device_class": ["options"]},
+    },
+    "binary_sensor": {
+        "type": "object",
+        "required": REQUIRED,
+        "additionalProperties": False,
+        "properties": {**SHARED, "device_class": {"enum": ["problem"]}},
+    },
+}
+
+
+def test_home_assistant_is_told_of_the_bin(tmp_path, folder):
+    """Retained, with keys that its documentation has, one device of five entities."""
+    with mosquitto(folder) as broker:
+        given = {"labels": ("paper", "glass"), "bins": ("a", "b"), "device": "Küche 1", "expire_after": 60}
+        with sink_at(broker.port, tmp_path / "spool", discovery=True, **given) as sink:
+            until(lambda: sink._sender._connected)
+            assert sink.flush(PROMPT)
+            with Subscriber(broker.port, "homeassistant/#", persistent=False) as listener:
+                listener.wait(lambda: len(listener.messages) == 5)
+    found, ids = {}, set()
+    for topic, payload, retained in listener.messages:
+        _, component, node, name, config = topic.split("/")
+        message = json.loads(payload)
+        jsonschema.validate(message, SCHEMAS[component])
+        assert (retained, config) == (True, "config")
+        assert message["unique_id"] == f"{node}_{name}"
+        assert message["availability_topic"] == "b/7/availability"
+        assert message["device"]["name"] == "Küche 1"
+        ids.add(tuple(message["device"]["identifiers"]))
+        found[name] = message
+    assert set(found) == {"label", "bin", "probability", "state", "problem"}
+    assert len(ids) == 1
+    assert found["state"]["options"] == [str(s) for s in BinState]
+    assert found["label"]["options"] == ["paper", "glass"]
+    assert found["state"]["expire_after"] == found["problem"]["expire_after"] == 60
+    assert "expire_after" not in found["label"]  # the last item stays the last one, however long ago
+
+
+def test_two_bins_are_two_devices():
+    """Of one name, too; and a model of a thousand labels has no list of them."""
+    given = {
+        "prefix": "b/7",
+        "labels": [str(n) for n in range(MOST_OPTIONS + 1)],
+        "bins": (),
+        "expire_after": 9,
+    }
+    one, other, same = (
+        discovery_messages(**{**given, "device": device, "prefix": prefix})
+        for device, prefix in (("ä", "b/7"), ("ä", "b/8"), ("ä", "b/7"))
+    )
+    assert one == same
+    assert not set(one) & set(other)
+    for topic, payload in one.items():
+        jsonschema.validate(json.loads(payload), SCHEMAS[topic.split("/")[1]])
+        assert ("options" in json.loads(payload)) == ("state/config" in topic)
+
+
+# Options.
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"keepalive": n} for n in (4, 3601)),
+        *({"expire_after": n} for n in (2, 86_401)),
+        *({"timeout": n} for n in (0.0, float("nan"), 601.0)),
+        *({"port": n} for n in (0, 65536)),
+        *({"prefix": p} for p in ("a/#", "+/b", "$SYS/x", "a\nb", "x" * 1001)),
+        {"discovery_prefix": ""},
+        {"client_id": "x" * 201},
+        {"ca": "ca.pem"},
+        {"password": "pw"},
+    ],
+    ids=str,
+)
+def test_options_out_of_range_are_named(wrong):
+    """What is right, and what was found; never a password."""
+    with pytest.raises(OptionError, match=r"expected.*found") as caught:
+        replace(MqttOptions(host="h"), **wrong)
+    assert "pw" not in str(caught.value)
+
+
+def test_each_bin_has_its_own_topics_and_client_id():
+    """Made of its name, the same after each start; of letters and digits that every broker takes."""
+    one, other = MqttOptions(host="h", device="bin 7/+"), MqttOptions(host="h", device="bin 8")
+    assert one.topics == "ecovision-edge/bin 7__"
+    assert one.broker().client_id == MqttOptions(host="h", device="bin 7/+").broker().client_id
+    assert one.broker().client_id != other.broker().client_id
+    assert len(one.broker().client_id) == 23
+    assert one.broker().client_id.isalnum()
+
+
+def test_a_missing_library_is_named(tmp_path, monkeypatch):
+    """With what installs it."""
+    monkeypatch.setitem(sys.modules, "paho.mqtt", None)
+    with pytest.raises(MissingDependencyError, match=r"ecovision-edge\[mqtt\]"):
+        MqttSink(MqttOptions(host="h"), tmp_path)
