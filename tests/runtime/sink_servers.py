@@ -249,15 +249,26 @@ class Subscriber:
         self.close()
 
 
+class Connects(list[bytes]):
+    """The CONNECTs that a scripted broker was sent."""
+
+    connection: socket.socket | None = None
+
+    def hang_up(self) -> None:
+        """End the connection of now."""
+        assert self.connection is not None
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
 @contextmanager
-def scripted(answers: list[bytes | None]) -> Iterator[tuple[int, list[bytes]]]:
+def scripted(answers: list[bytes | None]) -> Iterator[tuple[int, Connects]]:
     """A broker that answers CONNECT with each of these in turn, then the last one always; None hangs up.
 
     Yields:
         Its port, and the CONNECTs that came. After an answer that accepts (its code is 0) it acknowledges
         each PUBLISH of less than 128 bytes, and of more.
     """
-    got: list[bytes] = []
+    got = Connects()
     listener = socket.create_server(("127.0.0.1", 0))
     ending = threading.Event()
 
@@ -274,6 +285,7 @@ def scripted(answers: list[bytes | None]) -> Iterator[tuple[int, list[bytes]]]:
 
     def serve(connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as stream:
+            got.connection = connection
             got.append(packet(stream))
             answer = answers.pop(0) if len(answers) > 1 else answers[0]
             if answer is None:

@@ -324,6 +324,16 @@ def test_a_broker_of_mqtt_3_1_1_is_spoken_to_in_its_way(tmp_path, refuses):
     assert versions[:2] == [5, 4]
 
 
+def test_a_broker_that_once_hung_up_is_asked_for_mqtt_5_again(tmp_path):
+    """It may only have been starting, and MQTT 3.1.1 says less."""
+    with scripted([None, V3_ACCEPTS, V5_ACCEPTS]) as (port, got), sink_at(port, tmp_path / "spool") as sink:
+        sink.put(event(0))
+        until(lambda: sink.stats.delivered == 1)
+        got.hang_up()
+        until(lambda: len(got) == 3)
+    assert [packet[packet.index(b"MQTT") + 4] for packet in got] == [5, 4, 5]
+
+
 def test_a_broker_that_says_nothing_or_nonsense_is_tried_again(tmp_path):
     """What it sends is no MQTT; or it acknowledges nothing."""
     with (

@@ -91,7 +91,7 @@ class Sender:
         self._due: dict[str, None] = {}
         self._in_flight: _InFlight | None = None
         self._refused: set[str] = set()
-        self._v5 = True
+        self._v5, self._knows_v5 = True, True
         self._connected = self._ended = False
         self._deadline: float | None = None
         self._state_at = 0.0
@@ -170,14 +170,16 @@ class Sender:
             connection.open(self._pair[1])
             self._converse(connection, self._pair[1])
         except NoProtocolError as e:
-            self._v5 = not self._v5  # one that only hung up may speak the other version, too
+            self._v5 = not self._v5  # one that hung up may know the other version alone
             if e.certain and not self._v5:
+                self._knows_v5 = False
                 _log.info("%s: it does not speak MQTT 5; going on with 3.1.1", self._name)
                 return True
             return self._failed(e)
         except SinkError as e:
             if time.monotonic() - since >= _STEADY:
                 self._backoff.reset()
+            self._v5 = self._knows_v5
             return self._failed(e)
         finally:
             connection.drop()

@@ -96,8 +96,7 @@ class FileSink(Sink):
         assert self._descriptor is not None
         before = os.fstat(self._descriptor).st_size
         try:
-            if os.write(self._descriptor, line) != len(line):  # the disk is full
-                raise OSError("no space for a whole line")
+            _write_whole(self._descriptor, line)
             if self._fsync:
                 os.fsync(self._descriptor)
         except OSError:  # it is tried again: no half line, and none twice
@@ -141,3 +140,8 @@ class FileSink(Sink):
         if isinstance(error, SinkError):
             return error
         return SinkError(f"cannot write {self._path}", found=error.strerror or str(error))
+
+
+def _write_whole(descriptor: int, line: bytes) -> None:
+    if os.write(descriptor, line) != len(line):  # the disk is full
+        raise OSError("no space for a whole line")
