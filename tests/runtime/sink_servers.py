@@ -194,7 +194,7 @@ class Subscriber:
         self.ids: Counter[str] = Counter()
         self.order: list[str] = []
         self.properties: list[dict[str, str]] = []
-        self.dup = 0
+        self.dup = self.doubled = 0  # with DUP; and again without it, so published twice
         self._client = Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=5)
         self._client.reconnect_delay_set(1, 1)
         self._client._reconnect_min_delay = self._client._reconnect_max_delay = 0.05
@@ -224,6 +224,7 @@ class Subscriber:
                 self.ids[id] += 1
                 self.order.append(id)
                 self.dup += message.dup
+                self.doubled += self.ids[id] > 1 and not message.dup
                 self.properties.append(dict(getattr(message.properties, "UserProperty", [])))
             self._changed.notify_all()
 
@@ -261,12 +262,11 @@ class Connects(list[bytes]):
 
 
 @contextmanager
-def scripted(answers: list[bytes | None]) -> Iterator[tuple[int, Connects]]:
+def scripted(answers: list[bytes | None], *, deaf: bool = False) -> Iterator[tuple[int, Connects]]:
     """A broker that answers CONNECT with each of these in turn, then the last one always; None hangs up.
 
     Yields:
-        Its port, and the CONNECTs that came. After an answer that accepts (its code is 0) it acknowledges
-        each PUBLISH of less than 128 bytes, and of more.
+        Its port, and the CONNECTs that came. After its answer it acknowledges each PUBLISH, unless `deaf`.
     """
     got = Connects()
     listener = socket.create_server(("127.0.0.1", 0))
@@ -292,7 +292,7 @@ def scripted(answers: list[bytes | None]) -> Iterator[tuple[int, Connects]]:
                 return
             connection.sendall(answer)
             while data := packet(stream):
-                if data[0] & 0xF0 == 0x30:
+                if not deaf and data[0] & 0xF0 == 0x30:
                     topic = int.from_bytes(data[1:3], "big")
                     connection.sendall(b"\x40\x02" + data[3 + topic :][:2])
 

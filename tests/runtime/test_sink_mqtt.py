@@ -118,29 +118,60 @@ def test_a_state_is_repeated_before_it_expires(tmp_path, folder):
         listener.wait(lambda: [json.loads(p)["state"] for _, p, _ in listener.messages].count("empty") > 2)
 
 
-def test_no_event_is_lost_or_doubled_by_a_killed_broker(tmp_path, folder):
-    """Of 2,000, with the broker killed and started anew in the middle, and the subscriber's session kept."""
-    count, kills = 2000, 3
+@pytest.mark.parametrize("how", ["ended", "killed"])
+def test_no_event_is_lost_or_doubled_by_a_broker_that_ends(tmp_path, folder, how):
+    """Of 2,000, three times in the middle; of a killed one, but for what it had acknowledged and not kept.
+
+    A broker that is killed may forget what it has acknowledged: mosquitto writes it down a moment later. All
+    that was not acknowledged when it died has to come.
+    """
+    count, ends = 2000, 3
+    forgettable = set()
     with mosquitto(folder) as broker, Subscriber(broker.port, "b/7/event") as listener:
         with sink_at(broker.port, tmp_path / "spool") as sink:
-            for part in range(kills + 1):
-                first, end = (count * p // (kills + 1) for p in (part, part + 1))
+            for part in range(ends + 1):
+                first, end = (count * p // (ends + 1) for p in (part, part + 1))
                 for n in range(first, end):
                     sink.put(event(n))
-                    if n == (first + end) // 2 and part < kills:
+                    if n == (first + end) // 2 and part < ends:
                         until(lambda n=n: sink.stats.delivered > n - 100)
-                        broker.restart()
+                        noticed = sink.stats.retries
+                        if how == "killed":
+                            broker.kill()
+                            until(lambda noticed=noticed: sink.stats.retries > noticed)
+                            acknowledged = {f"run-{i}" for i in range(sink.stats.delivered)}
+                            forgettable |= acknowledged - set(listener.ids)
+                        else:
+                            broker.stop()
+                        broker.start()
                 # Not faster than the disk: the queue in memory is bounded.
                 until(lambda end=end: sink.stats.safe == end)
             assert sink.flush(PROMPT), sink.stats
             stats = sink.stats
-        listener.wait(lambda: len(listener.ids) == count)
+        must = {f"run-{n}" for n in range(count)} - forgettable
+        listener.wait(lambda: must <= set(listener.ids))
     assert (stats.taken, stats.delivered, stats.dropped) == (count, count, 0)
-    assert stats.retries >= kills
-    doubled = listener.ids.total() - count
-    print(f"{doubled} came twice, {listener.dup} of them with the broker's DUP")
+    assert stats.retries >= ends
+    assert len(forgettable) < 300  # what waited at the broker for the subscriber, and not most of them
+    again = listener.ids.total() - len(listener.ids)
+    print(
+        f"{count - len(listener.ids)} forgotten by the broker; {again} again, {listener.doubled} of them ours"
+    )
     # The broker may repeat to the subscriber what that had not acknowledged, and says so (DUP).
-    assert doubled - listener.dup <= kills  # what one kill can double: the event under way
+    assert listener.doubled <= ends  # what one loss of the connection can double: the event under way
+
+
+def test_a_broker_that_acknowledges_nothing_is_connected_to_anew(tmp_path):
+    """The event waits; nobody knows whether it was taken."""
+    with (
+        scripted([V5_ACCEPTS], deaf=True) as (port, got),
+        sink_at(port, tmp_path / "s", timeout=0.05) as sink,
+    ):
+        sink.put(event(0))
+        until(lambda: len(got) > 2)
+        assert "acknowledges nothing" in sink.stats.error
+        sink.close(timeout=0.01)
+    assert (sink.stats.waiting, sink.stats.dropped) == (1, 0)
 
 
 def test_events_are_safe_while_no_broker_is_there(tmp_path, folder):
@@ -431,8 +462,8 @@ def test_numbers_are_never_used_again(tmp_path):
         for n in range(1, 4):
             assert spool.remove(start + n)
         spool.close()
-    assert found(tmp_path) == []
-    assert list(tmp_path.glob("*.log")) == []
+        assert found(tmp_path) == []
+        assert list(tmp_path.glob("*.log")) == []
 
 
 def test_a_full_spool_drops_the_oldest(tmp_path, caplog):
@@ -471,13 +502,13 @@ def test_a_full_disk_is_tried_again_and_leaves_no_half_line(tmp_path, monkeypatc
 
     def full(descriptor):
         calls.append(descriptor)
-        if len(calls) < 3:
+        if len(calls) in (2, 3, 5):
             raise OSError(28, "No space left on device")
         real(descriptor)
 
     monkeypatch.setattr("ecovision_edge.sinks._spool.os.fdatasync", full)
     sink = spooled(tmp_path, range(4))
-    assert sink.stats.retries >= 2
+    assert sink.stats.retries >= 3
     assert found(tmp_path) == [0, 1, 2, 3]
 
 

@@ -11,7 +11,9 @@ What is guaranteed:
   and before its acknowledgement was on our disk. One event is under way at a time, so each such loss doubles
   one at most. Both have the same `id`, in the JSON and, with MQTT 5, as a user property: a subscriber that
   acts passes over an id that it has seen.
-- What the broker does with what it has acknowledged is its own affair: see its persistence.
+- What the broker does with what it has acknowledged is its own affair: see its persistence. A mosquitto
+  that is killed, rather than ended, may forget the last events that it acknowledged, for it writes them
+  down a moment later.
 
 Topics below the prefix: `event` (each one, not retained), `last` (the newest one, retained), `state`
 (retained JSON, `{"state": "empty", "reason": "..."}`; its state is null before anything is known) and
