@@ -58,6 +58,17 @@ class BinStatus:
     item: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """The likeliest class and its probability, the bin of least cost, and why it is not decided yet."""
+
+    name: str
+    probability: float
+    bin: str
+    cost: float
+    refusal: str | None
+
+
 class _EveryLabel:
     """Without rules every label is a bin of its own, and a mistake costs three times a refusal."""
 
@@ -240,9 +251,7 @@ class BinDecider:
             return False
         if look.view is View.ITEM:
             self._empty_since = None
-            if (
-                state is BinState.FAULT
-            ):  # it was there before the fault, or came during it: an item nonetheless
+            if state is BinState.FAULT:  # it was there before, or came meanwhile: an item nonetheless
                 self._set(BinState.EMPTY, "the view is back", None)
             return True
         if self._empty_since is None:
@@ -276,11 +285,9 @@ class BinDecider:
             self._still_since = self._now
         waited = self._now - self._arrived
         if self._now - self._still_since >= options.settle or waited >= options.settle_within:
-            why = (
-                "it lies still"
-                if not moving
-                else f"it has moved for {waited:.1f} s; it is looked at as it is"
-            )
+            why = "it lies still"
+            if moving:
+                why = f"it has moved for {waited:.1f} s; it is looked at as it is"
             self._deciding_since = self._now
             self._set(BinState.DECIDING, why, self._status.item)
         else:
@@ -291,31 +298,36 @@ class BinDecider:
         if found is None:
             return self._overdue(seen)
         self._evidence.add(found)
-        refusal = self._not_sure()
-        if refusal is None:
-            return self._decide(seen)
-        self._say(BinState.DECIDING, refusal)
+        verdict = self._verdict()
+        if verdict.refusal is None:
+            reason = f"{verdict.name} at {verdict.probability:.2f} after {self._evidence.frames} frames"
+            least = f"{verdict.bin} costs least, {verdict.cost:.2f}"
+            return self._emit(seen, verdict.name, verdict.bin, f"{reason}; {least}")
+        self._say(BinState.DECIDING, verdict.refusal)
         return self._overdue(seen)
 
-    def _not_sure(self) -> str | None:
-        """Why it is not decided yet; None if it is sure."""
-        options, evidence = self._options, self._evidence
-        if evidence.frames < options.min_frames:
-            return f"{evidence.frames} of {options.min_frames} frames"
-        posterior = evidence.posterior()
+    def _verdict(self) -> _Verdict:
+        """What the frames so far say."""
+        posterior = self._evidence.posterior()
         label = max(range(len(posterior)), key=posterior.__getitem__)
-        name = self._labels[label]
-        if (share := evidence.agreement(label, 2 * options.min_frames)) < options.agree:
-            return f"{name} in {share:.0%} of the last frames, {options.agree:.0%} are needed"
-        typical = evidence.typical()[label]
-        if typical < self._thresholds[label]:
-            return f"{name} at {typical:.2f}, {self._thresholds[label]:.2f} is its threshold"
-        if posterior[label] < 1 - options.error:
-            return f"{name} at {posterior[label]:.2f}; {1 - options.error:.2f} is sure"
         costs = self._rules.expected_costs(posterior, self._labels)
         best = min(costs, key=costs.__getitem__)
-        if costs[best] > self._rules.unknown_cost:
-            return f"{name} costs {costs[best]:.2f} in {best}, {self._rules.unknown_cost:.2f} as unknown"
+        refusal = self._refusal(label, posterior[label], best, costs[best])
+        return _Verdict(self._labels[label], posterior[label], best, costs[best], refusal)
+
+    def _refusal(self, label: int, probability: float, bin: str, cost: float) -> str | None:
+        """Why it is not decided yet; None if it is sure."""
+        options, evidence, name = self._options, self._evidence, self._labels[label]
+        if evidence.frames < options.min_frames:
+            return f"{evidence.frames} of {options.min_frames} frames"
+        if (share := evidence.agreement(label, 2 * options.min_frames)) < options.agree:
+            return f"{name} in {share:.0%} of the last frames, {options.agree:.0%} are needed"
+        if (typical := evidence.typical()[label]) < self._thresholds[label]:
+            return f"{name} at {typical:.2f}, {self._thresholds[label]:.2f} is its threshold"
+        if probability < 1 - options.error:
+            return f"{name} at {probability:.2f}; {1 - options.error:.2f} is sure"
+        if cost > self._rules.unknown_cost:
+            return f"{name} costs {cost:.2f} in {bin}, {self._rules.unknown_cost:.2f} as unknown"
         return None
 
     def _overdue(self, seen: object) -> BinEvent | None:
@@ -327,16 +339,8 @@ class BinDecider:
             over = self._now - self._deciding_since >= options.decide_within
         if state not in (BinState.SETTLING, BinState.DECIDING) or not over:
             return None
-        why = self._not_sure() or "sure only now"
+        why = self._verdict().refusal or "sure only now"
         return self._emit(seen, None, self._rules.default, f"unknown: the time is up: {why}")
-
-    def _decide(self, seen: object) -> BinEvent:
-        posterior = self._evidence.posterior()
-        label = max(range(len(posterior)), key=posterior.__getitem__)
-        costs = self._rules.expected_costs(posterior, self._labels)
-        best = min(costs, key=costs.__getitem__)
-        reason = f"{self._labels[label]} at {posterior[label]:.2f} after {self._evidence.frames} frames"
-        return self._emit(seen, self._labels[label], best, f"{reason}; {best} costs least, {costs[best]:.2f}")
 
     def _emit(self, seen: object, label: str | None, bin: str, reason: str) -> BinEvent:
         posterior = self._evidence.posterior()

@@ -222,6 +222,8 @@ class PresenceGate:
             mask = cv2.medianBlur(mask.astype(np.uint8), 3).astype(bool)  # single cells are noise
             around = float(_sides(mask).mean()) >= self._options.cover
             found.append((around, int(mask.sum()), gain, mask))
+            if not mask.any():  # an empty tray, mostly: no other gain explains more than all
+                break
         _, _, gain, mask = min(found, key=lambda one: one[:2])
         return gain, mask
 
