@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary
 from ecovision_edge.cli.output import check_target, printable, write_file, write_json
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.extras import require
@@ -34,10 +35,7 @@ bench = typer.Typer(
 @bench.callback(invoke_without_command=True)
 def _run(
     ctx: typer.Context,
-    bundle: Annotated[
-        Path | None,
-        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
-    ] = None,
+    bundle: BundleOrModel = None,
     quick: Annotated[bool, typer.Option("--quick", help="Short: under a minute on two cores.")] = False,
     artifact: Annotated[str, typer.Option(help="all, or names or precisions with commas.")] = "all",
     against: Annotated[
@@ -55,9 +53,7 @@ def _run(
     spinning: Annotated[
         str, typer.Option(help="Whether engine threads spin while they wait: on, off, or on,off.")
     ] = "on",
-    delegate: Annotated[
-        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
-    ] = None,
+    delegate: DelegateLibrary = None,
     frame: Annotated[str, typer.Option(help="Size of the camera's frames, WIDTHxHEIGHT.")] = "640x480",
     images: Annotated[
         Path | None,

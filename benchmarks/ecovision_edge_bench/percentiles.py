@@ -14,38 +14,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.stats import min_samples
+
 __all__ = ["PERCENTILES", "min_samples", "percentile", "percentile_name", "supported"]
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 """Those that are reported, where the number of samples supports them."""
-
-CONFIDENCE = 0.99
-
-
-def min_samples(p: float, confidence: float = CONFIDENCE) -> int:
-    """Fewest samples that support percentile `p`, 0 to 100 exclusive, at `confidence`, 0 to 1 exclusive.
-
-    The least n with P(X <= 1) <= 1 - confidence for X ~ Binomial(n, 1 - p / 100).
-
-    Raises:
-        ValueError: outside those ranges.
-    """
-    if not 0 < p < 100 or not 0 < confidence < 1:
-        raise ValueError(f"expected 0 < p < 100 and 0 < confidence < 1, found {p} and {confidence}")
-    keep = p / 100
-
-    def enough(n: int) -> bool:
-        # log of keep**(n - 1) * (keep + n * (1 - keep)), which is P(X = 0) + P(X = 1)
-        return (n - 1) * math.log(keep) + math.log(keep + n * (1 - keep)) <= math.log1p(-confidence)
-
-    high = 2
-    while not enough(high):
-        high *= 2
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high
 
 
 def supported(count: int, percentiles: Sequence[float] = PERCENTILES) -> tuple[float, ...]:

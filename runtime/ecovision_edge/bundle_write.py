@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import shutil
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from ecovision_edge.bundle import MANIFEST_NAME
 from ecovision_edge.errors import BundleWriteError, EcovisionError
+from ecovision_edge.files import sync_folder, write_file
 
 __all__ = ["TargetError", "check_target", "write_folder"]
 
@@ -74,11 +74,11 @@ def write_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Pat
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
         folder.chmod(0o755)  # mkdtemp makes it private
         for name, data in files.items():
-            _write_synced(folder / name, data)
+            write_file(folder / name, data, fsync=True)
         verify(folder)
-        _sync_folder(folder)
+        sync_folder(folder, if_possible=True)
         _put_in_place(folder, target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent, if_possible=True)
     except OSError as e:
         if isinstance(e, EcovisionError):  # from `verify`
             raise
@@ -120,19 +120,3 @@ def _exchange(first: Path, second: Path) -> bool:
         return False
     result = renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
     return int(result) == 0
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems cannot
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -19,6 +19,7 @@ from ecovision_edge.contract import Contract, Filter
 from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
 from ecovision_edge.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.probability import softmax
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import FrameSource
@@ -266,10 +267,7 @@ class Classifier:
 
     def probabilities(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         """Softmax of `logits / temperature` over the last axis."""
-        scaled = np.asarray(logits, np.float64) / self.contract.temperature
-        exp = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-        result: npt.NDArray[np.float64] = exp / exp.sum(axis=-1, keepdims=True)
-        return result
+        return softmax(logits, self.contract.temperature)
 
     def _predict(self, batch: npt.NDArray[np.uint8 | np.float32], start: float) -> list[Prediction]:
         prepared = time.perf_counter()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import threading
 import time
@@ -22,6 +21,7 @@ from ecovision_edge.loop.camera_loop import CameraLoop
 from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import LoopSummary
+from ecovision_edge.profile.key import bundle_sha256
 from ecovision_edge.sinks.base import Sink
 
 if TYPE_CHECKING:
@@ -245,6 +245,6 @@ def _hash_of(classifier: Classifier) -> str | None:
     if classifier.bundle is None:
         return None
     try:
-        return hashlib.sha256((classifier.bundle.path / "bundle.json").read_bytes()).hexdigest()
-    except (OSError, EcovisionError):
+        return bundle_sha256(classifier.bundle)
+    except EcovisionError:
         return None

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["mcnemar_p", "wilson_interval"]
+__all__ = ["CONFIDENCE", "mcnemar_p", "min_samples", "wilson_interval"]
+
+CONFIDENCE = 0.99
+"""Of a percentile that is claimed; MLPerf's."""
 
 _Z95 = 1.959963984540054  # 97.5 % point of the normal distribution
 
@@ -38,3 +41,29 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     # Exact integers: a float would overflow beyond about 1,000 discordant pairs.
     tail = sum(math.comb(n, i) for i in range(k + 1))
     return min(1.0, float(2 * tail / 2**n))
+
+
+def min_samples(p: float, confidence: float = CONFIDENCE) -> int:
+    """Fewest samples that support percentile `p`, 0 to 100 exclusive, at `confidence`, 0 to 1 exclusive.
+
+    The least n with P(X <= 1) <= 1 - confidence for X ~ Binomial(n, 1 - p / 100).
+
+    Raises:
+        ValueError: outside those ranges.
+    """
+    if not 0 < p < 100 or not 0 < confidence < 1:
+        raise ValueError(f"expected 0 < p < 100 and 0 < confidence < 1, found {p} and {confidence}")
+    keep = p / 100
+
+    def enough(n: int) -> bool:
+        # log of keep**(n - 1) * (keep + n * (1 - keep)), which is P(X = 0) + P(X = 1)
+        return (n - 1) * math.log(keep) + math.log(keep + n * (1 - keep)) <= math.log1p(-confidence)
+
+    high = 2
+    while not enough(high):
+        high *= 2
+    low = high // 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle, high)
+    return high

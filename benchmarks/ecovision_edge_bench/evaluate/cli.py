@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecovision_edge.cli.output import check_target, write_file
+from ecovision_edge.cli.options import (
+    ArtifactName,
+    BundleOrModel,
+    DelegateLibrary,
+    LabelMap,
+    NoProfile,
+    Threads,
+)
+from ecovision_edge.cli.output import check_target, progress_bar, write_file
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.extras import require
 
@@ -23,24 +29,12 @@ __all__ = ["evaluate"]
 
 def evaluate(
     data: Annotated[Path, typer.Option(help="Photographs: a folder a class, named as the labels.")],
-    bundle: Annotated[
-        Path | None,
-        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
-    ] = None,
-    artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
-    ] = None,
-    delegate: Annotated[
-        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
-    ] = None,
-    no_profile: Annotated[
-        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
-    ] = False,
-    map: Annotated[
-        str | None,
-        typer.Option(help="Folders of other names: FOLDER=LABEL,FOLDER=LABEL; FOLDER= skips one."),
-    ] = None,
+    bundle: BundleOrModel = None,
+    artifact: ArtifactName = "auto",
+    threads: Threads = None,
+    delegate: DelegateLibrary = None,
+    no_profile: NoProfile = False,
+    map: LabelMap = None,
     limit: Annotated[
         int | None, typer.Option(help="Only so many photographs, evenly spread; default: all.")
     ] = None,
@@ -88,13 +82,13 @@ def evaluate(
         found.skipped,
     )
     errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
-    with _progress(errors, len(images)) as progressed:
+    with progress_bar(errors, "classifying", len(images)) as step:
         evaluation = evaluate_images(
             classifier,
             Model.of(classifier, bundle),
             what,
             images,
-            progressed=progressed,
+            progressed=lambda done: step(),
             failed=lambda failure: errors.print(f"ecovision-edge: {failure.reason}"),
         )
     if json is not None:
@@ -116,25 +110,6 @@ def _check_targets(json: Path | None, html: Path | None) -> None:
         check_target(html, "--html")
         if json is not None and json.absolute() == html.absolute():
             raise OptionError("--json and --html", expected="two files", found=f"{html} for both")
-
-
-@contextmanager
-def _progress(console: Console, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar, on a terminal alone; gives what moves it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with progress:
-        task = progress.add_task("classifying", total=total)
-        yield lambda done: progress.update(task, completed=done)
 
 
 def _show(console: Console, evaluation: Evaluation) -> None:

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.probability import (
+    CALIBRATION_BINS,
+    ReliabilityBin,
+    expected_calibration_error,
+    reliability,
+)
 from ecovision_edge.stats import wilson_interval
 
 __all__ = [
@@ -24,7 +30,6 @@ __all__ = [
     "reliability",
 ]
 
-CALIBRATION_BINS = 15
 CALIBRATION_SOURCE = (
     'C. Guo, G. Pleiss, Y. Sun, K. Q. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017; '
     f"{CALIBRATION_BINS} bins of equal width over the probability of the predicted class"
@@ -74,30 +79,6 @@ class ClassFigures:
     def f1(self) -> float | None:
         """Harmonic mean of precision and recall, 2 TP / (2 TP + FP + FN); None without photographs."""
         return 2 * self.correct / (self.photographs + self.predicted) if self.photographs else None
-
-
-@dataclass(frozen=True, slots=True)
-class ReliabilityBin:
-    """The images whose score is above `low` and at most `high`; the means are None where there are none.
-
-    Args:
-        low: Left end, not in the bin.
-        high: Right end, in it.
-        count: Images.
-        correct: Of these, those that were called what they are.
-        confidence: Mean score, 0 to 1.
-    """
-
-    low: float
-    high: float
-    count: int
-    correct: int
-    confidence: float | None
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share that was called what it is, 0 to 1."""
-        return self.correct / self.count if self.count else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,45 +183,6 @@ def measure(
         float(scores.mean()),
         negative_log_likelihood(probabilities, truth),
     )
-
-
-def reliability(
-    scores: Floats, correct: npt.NDArray[np.bool_], bins: int = CALIBRATION_BINS
-) -> tuple[ReliabilityBin, ...]:
-    """Sort images into `bins` bins of equal width, ((m - 1) / bins, m / bins], by score.
-
-    Args:
-        scores: `(n,)`, probability of the predicted class, 0 to 1.
-        correct: `(n,)`, whether it is the truth.
-        bins: How many.
-
-    Source: Guo et al. 2017, section 2; see `CALIBRATION_SOURCE`.
-    """
-    edges = np.arange(bins + 1) / bins
-    place = np.searchsorted(edges[1:-1], scores, side="left")  # an image on an edge is in the bin below it
-    count = np.bincount(place, minlength=bins)
-    right = np.bincount(place[correct], minlength=bins)
-    total = np.bincount(place, weights=scores, minlength=bins)
-    return tuple(
-        ReliabilityBin(
-            float(edges[m]),
-            float(edges[m + 1]),
-            int(count[m]),
-            int(right[m]),
-            float(total[m] / count[m]) if count[m] else None,
-        )
-        for m in range(bins)
-    )
-
-
-def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Mean over all images of the difference of accuracy and mean score in the image's bin, 0 to 1.
-
-    Source: Guo et al. 2017, equation 3; see `CALIBRATION_SOURCE`. On few images it is biased upwards: each
-    bin's accuracy has its own sampling error.
-    """
-    gaps = [b.count * abs(b.correct / b.count - b.confidence) for b in bins if b.confidence is not None]
-    return sum(gaps) / sum(b.count for b in bins)
 
 
 def negative_log_likelihood(probabilities: npt.NDArray[np.float32], truth: Indices) -> float:

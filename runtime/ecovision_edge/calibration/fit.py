@@ -9,6 +9,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.probability import CALIBRATION_BINS, log_sum_exp, reliability, softmax
+from ecovision_edge.probability import expected_calibration_error as error_of_bins
+
 __all__ = [
     "CALIBRATION_BINS",
     "Threshold",
@@ -26,7 +29,6 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 Flags = npt.NDArray[np.bool_]
 
-CALIBRATION_BINS = 15
 LOWEST, HIGHEST = 0.05, 20.0  # a temperature beyond says that the photographs cannot set one
 _STEPS = 80  # bisections of the logarithm: far below a float's last bit
 
@@ -46,14 +48,6 @@ class Threshold:
     basis: Basis
 
 
-def softmax(logits: Floats, temperature: float = 1.0) -> Floats:
-    """Softmax of `logits / temperature` over the last axis, as `Classifier.probabilities`."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    exp = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    result: Floats = exp / exp.sum(axis=-1, keepdims=True)
-    return result
-
-
 def negative_log_likelihood(logits: Floats, truth: Indices, temperature: float = 1.0) -> float:
     """Mean of -ln p(truth) in nats, p the softmax of `logits / temperature`.
 
@@ -62,7 +56,7 @@ def negative_log_likelihood(logits: Floats, truth: Indices, temperature: float =
         truth: `(n,)`, indices of classes.
         temperature: Above 0.
     """
-    return float((_log_sum_exp(logits / temperature) - _of(logits, truth) / temperature).mean())
+    return float((log_sum_exp(logits / temperature) - _of(logits, truth) / temperature).mean())
 
 
 def fit_temperature(logits: Floats, truth: Indices) -> float | None:
@@ -108,10 +102,7 @@ def expected_calibration_error(scores: Floats, correct: Flags, bins: int = CALIB
         correct: `(n,)`, whether the predicted class is the truth.
         bins: How many.
     """
-    edges = np.arange(bins + 1) / bins
-    place = np.searchsorted(edges[1:-1], scores, side="left")
-    gaps = np.bincount(place, weights=correct - scores, minlength=bins)
-    return float(np.abs(gaps).sum() / len(scores))
+    return error_of_bins(reliability(scores, correct, bins))
 
 
 def error_is_proved(wrong: int, count: int, most: float, confidence: float) -> bool:
@@ -211,12 +202,6 @@ def stratified_folds(groups: Indices, folds: int) -> Indices:
         rows = np.flatnonzero(groups == group)
         fold[rows] = np.arange(len(rows)) * folds // len(rows)
     return fold
-
-
-def _log_sum_exp(logits: Floats) -> Floats:
-    top = logits.max(axis=1)
-    result: Floats = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
-    return result
 
 
 def _of(logits: Floats, truth: Indices) -> Floats:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.calibration.fit import softmax
+from ecovision_edge.probability import log_sum_exp, softmax
 
 __all__ = ["RejectionFigures", "auroc", "false_positive_rate", "rejection_scores"]
 
@@ -37,11 +37,10 @@ def rejection_scores(logits: Floats, temperature: float) -> dict[str, Floats]:
     """
     probabilities = np.sort(softmax(logits, temperature), axis=1)
     scaled = logits / temperature
-    top = scaled.max(axis=1)
     return {
         "probability": probabilities[:, -1],
         "margin": probabilities[:, -1] - probabilities[:, -2],
-        "energy": top + np.log(np.exp(scaled - top[:, None]).sum(axis=1)),
+        "energy": log_sum_exp(scaled),
     }
 
 

@@ -166,7 +166,7 @@ class LatestFrame:
                     continue
                 if self._failure is not None:
                     raise self._failure
-                if self._health.state is HealthState.ENDED or self._stopping:
+                if self.over:
                     return None
                 left = None if until is None else until - time.monotonic()
                 if left is not None and left <= 0:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecovision_edge.cli.output import check_target, printable, write_json
+from ecovision_edge.cli.options import ArtifactName, LabelMap, NoProfile, Threads
+from ecovision_edge.cli.output import check_target, printable, progress_bar, write_json
 from ecovision_edge.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -31,17 +30,10 @@ def calibrate(
     out: Annotated[
         Path | None, typer.Option(help="Write the calibrated bundle here; default: in the bundle's place.")
     ] = None,
-    artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
-    ] = None,
-    no_profile: Annotated[
-        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
-    ] = False,
-    map: Annotated[
-        str | None,
-        typer.Option(help="Folders of other names: FOLDER=LABEL,FOLDER=LABEL; FOLDER= skips one."),
-    ] = None,
+    artifact: ArtifactName = "auto",
+    threads: Threads = None,
+    no_profile: NoProfile = False,
+    map: LabelMap = None,
     max_error: Annotated[
         float, typer.Option(help="Of a class's predictions above its threshold so many may be wrong.")
     ] = 0.05,
@@ -67,6 +59,8 @@ def calibrate(
 
       ecovision-edge calibrate build/mine --data photos --dry-run --json -
     """
+    from rich.console import Console
+
     from ecovision_edge.bundle import Bundle, embedded_bundle_path
     from ecovision_edge.calibration import (
         CalibrationOptions,
@@ -95,11 +89,14 @@ def calibrate(
         raise DatasetError(
             f"--unknown {unknown}", expected="a folder of JPEG, PNG, BMP, WebP or TIFF images", found="none"
         )
-    with _progress(len(images) + len(strange)) as (progressed, failed):
-        known = classify_photographs(
-            classifier, [i.path for i in images], progressed=progressed, failed=failed
-        )
-        other = classify_photographs(classifier, strange, progressed=progressed, failed=failed)
+    console = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def failed(reason: str) -> None:
+        console.print(f"ecovision-edge: {printable(reason)}")
+
+    with progress_bar(console, "classifying", len(images) + len(strange)) as step:
+        known = classify_photographs(classifier, [i.path for i in images], progressed=step, failed=failed)
+        other = classify_photographs(classifier, strange, progressed=step, failed=failed)
     if len(other.rows) == 0 and strange:
         raise DatasetError(
             f"--unknown {unknown}", expected="images that can be decoded", found=f"{len(strange)} that cannot"
@@ -154,27 +151,3 @@ def _show(classifier: Classifier, result: Calibration, target: Path | None) -> N
     if others:
         print(f"Fitted to {classifier.artifact}; {', '.join(others)} took over the same.")
     print("nothing was written" if target is None else f"wrote {printable(str(target))}, verified")
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[tuple[Callable[[], None], Callable[[str], None]]]:
-    """A progress bar, on a terminal alone; gives what moves it, and what tells of a failure."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
-    progress = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with progress:
-        task = progress.add_task("classifying", total=total)
-        yield (
-            lambda: progress.advance(task),
-            lambda reason: console.print(f"ecovision-edge: {printable(reason)}"),
-        )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
 from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.errors import FrameError, ImageReadError, OptionError
 
@@ -30,20 +31,11 @@ def classify(
         list[str],
         typer.Argument(help="Image files, folders of them, - for an image on standard input, or demo:."),
     ],
-    bundle: Annotated[
-        Path | None,
-        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
-    ] = None,
-    artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
-    ] = None,
-    delegate: Annotated[
-        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
-    ] = None,
-    no_profile: Annotated[
-        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
-    ] = False,
+    bundle: BundleOrModel = None,
+    artifact: ArtifactName = "auto",
+    threads: Threads = None,
+    delegate: DelegateLibrary = None,
+    no_profile: NoProfile = False,
     top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all probabilities here; - is stdout.")] = None,
 ) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecovision_edge._fields import JsonValue, canonical_json
 from ecovision_edge.errors import OptionError
 
-__all__ = ["check_target", "printable", "write_file", "write_json"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["check_target", "printable", "progress_bar", "write_file", "write_json"]
 
 
 def printable(text: str) -> str:
@@ -60,3 +65,22 @@ def write_file(chunks: Iterable[bytes], target: Path, option: str) -> None:
         raise OptionError(f"{option} {target}", expected="a file to write to", found=e.strerror) from e
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A progress bar of `total` steps, on a terminal alone; gives what moves it by one."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with progress:
+        task = progress.add_task(what, total=total)
+        yield lambda: progress.advance(task)

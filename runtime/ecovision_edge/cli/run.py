@@ -12,6 +12,7 @@ import typer
 
 from ecovision_edge._fields import canonical_json
 from ecovision_edge.camera.health import HealthState
+from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
 from ecovision_edge.cli.output import check_target, write_file
 from ecovision_edge.cli.running import Consumers, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
@@ -40,20 +41,11 @@ def run(
             " file, a folder or pattern of images, gst:PIPELINE, or demo:; options after a ?.",
         ),
     ] = "0",
-    bundle: Annotated[
-        Path | None,
-        typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
-    ] = None,
-    artifact: Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
-    ] = None,
-    delegate: Annotated[
-        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
-    ] = None,
-    no_profile: Annotated[
-        bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")
-    ] = False,
+    bundle: BundleOrModel = None,
+    artifact: ArtifactName = "auto",
+    threads: Threads = None,
+    delegate: DelegateLibrary = None,
+    no_profile: NoProfile = False,
     spinning: Annotated[
         bool,
         typer.Option(

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ecovision_edge.cli.options import DelegateLibrary, Threads
 from ecovision_edge.cli.output import write_json
 
 __all__ = ["verify"]
@@ -16,12 +17,8 @@ def verify(
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")
     ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="For one inference; default: the cores, at most 4.")
-    ] = None,
-    delegate: Annotated[
-        str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
-    ] = None,
+    threads: Threads = None,
+    delegate: DelegateLibrary = None,
     json: Annotated[Path | None, typer.Option(help="Write the report here; - is stdout.")] = None,
 ) -> int:
     """Verify a bundle on this device: hashes, contract, golden vectors. Exit status 1 if a check fails.

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import math
 
+from ecovision_edge.stats import min_samples
+
 __all__ = ["Percentiles"]
 
 _LEAST = 1e-6  # one microsecond in seconds; what is shorter counts as that
 _GROWTH = 1.02  # from one bucket to the next: the middle of a bucket is off by 1 % at most
 _LOG = math.log(_GROWTH)
 _BUCKETS = 1 + math.ceil(math.log(1e5 / _LEAST) / _LOG)  # up to a day
-
-_NEEDED = {50: 1, 90: 64, 99: 662}
-"""Samples that a claim about a percentile needs at 99 % confidence.
-
-Source: MLPerf Inference rules (MLCommons), "early stopping": p90 64, p99 662 samples.
-"""
 
 
 class Percentiles:
@@ -46,7 +42,8 @@ class Percentiles:
 
         None where too few were counted for the claim: p90 needs 64 and p99 662 samples (MLPerf's rule).
         """
-        if self._count < _NEEDED.get(percent, 1):
+        # The median is no claim about a tail.
+        if self._count < (min_samples(percent) if percent > 50 else 1):
             return None
         rank, seen = math.ceil(self._count * percent / 100), 0
         for bucket, count in enumerate(self._counts):

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import read_regular_file
+from ecovision_edge.files import read_regular_file, sync_folder, write_file
 from ecovision_edge.recording.sidecar import MAX_SIDECAR_BYTES, is_sidecar
 
 __all__ = [
@@ -68,7 +68,7 @@ def write_pair(picture: Path, image: bytes, sidecar: bytes, *, fsync: bool) -> N
                 path.unlink()
         raise
     if fsync:
-        _sync_folder(picture.parent)
+        sync_folder(picture.parent, if_possible=True)
 
 
 def remove_pair(picture: Path) -> bool:
@@ -150,27 +150,5 @@ def lock_folder(folder: Path) -> int | None:
     return descriptor
 
 
-def write_file(path: Path, data: bytes, *, fsync: bool) -> None:
-    """Write a file; it is for `write_pair`, and for the check that a folder can be written to.
-
-    Raises:
-        OSError: of the disk.
-    """
-    with path.open("wb") as stream:
-        stream.write(data)
-        if fsync:
-            stream.flush()
-            os.fsync(stream.fileno())
-
-
 def _is_regular(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # some file systems cannot
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

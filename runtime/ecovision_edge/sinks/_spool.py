@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
+from ecovision_edge.files import sync_folder
 
 __all__ = ["Spool", "Spooled"]
 
@@ -117,7 +118,7 @@ class Spool:
                 self._take()
                 self._marks = self._descriptor("acknowledged", os.O_RDWR | os.O_CREAT)
                 self._load()
-                self._sync_folder()
+                sync_folder(self._folder)
             except OSError as e:
                 self._give_back()
                 raise self._problem(e) from e
@@ -266,7 +267,7 @@ class Spool:
             raise OSError("no space for a whole line")
         os.fdatasync(self._out)
         if new:
-            self._sync_folder()
+            sync_folder(self._folder)
         self._segments[-1].last = number
         self._size += len(line)
         if self._size >= _SEGMENT:
@@ -301,13 +302,6 @@ class Spool:
             if len(self._segments) == 1 and self._out >= 0:
                 return
             self._segments.popleft().path.unlink(missing_ok=True)
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
     def _problem(self, error: OSError) -> SinkError:
         return SinkError(f"cannot use the spool {self._folder}", found=error.strerror or str(error))

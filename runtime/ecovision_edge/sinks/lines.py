@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent
+from ecovision_edge.files import sync_folder
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
 
@@ -70,7 +71,7 @@ class FileSink(Sink):
             self._descriptor = os.open(self._path, flags, 0o644)
             self._mend(self._descriptor)
             if self._fsync:
-                self._sync_folder()
+                sync_folder(self._path.parent)  # the name of a new file, and of those put aside
         except OSError as e:
             raise self._problem(e) from e
 
@@ -112,14 +113,6 @@ class FileSink(Sink):
         if self._keep == 0:
             self._path.unlink()
         self.connect()
-
-    def _sync_folder(self) -> None:
-        """Names are on the disk, too: a new file's, and those of files put aside."""
-        folder = os.open(self._path.parent, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
     def _aside(self, number: int) -> Path:
         return self._path.with_name(f"{self._path.name}.{number}")

@@ -1,0 +1,25 @@
+"""Options that several commands have, written once: they mean the same everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["ArtifactName", "BundleOrModel", "DelegateLibrary", "LabelMap", "NoProfile", "Threads"]
+
+BundleOrModel = Annotated[
+    Path | None,
+    typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
+]
+ArtifactName = Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")]
+Threads = Annotated[int | None, typer.Option(help="For one inference; default: the cores, at most 4.")]
+DelegateLibrary = Annotated[
+    str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
+]
+NoProfile = Annotated[bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")]
+LabelMap = Annotated[
+    str | None,
+    typer.Option(help="Folders of other names: FOLDER=LABEL,FOLDER=LABEL; FOLDER= skips one."),
+]
