@@ -23,6 +23,7 @@ HEAVY = [
     ],
     *["huggingface_hub", "onnxruntime", "ai_edge_litert", "ecovision_edge_export", "ecovision_edge_bench"],
     *["pydantic", "aiohttp", "prometheus_client", "paho", "serial", "gpiozero"],
+    *["gradio", "fastapi", "starlette", "uvicorn", "pandas", "matplotlib"],
 ]
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 

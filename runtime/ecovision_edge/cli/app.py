@@ -30,6 +30,7 @@ class Command(NamedTuple):
 COMMANDS: dict[str, Command] = {
     "classify": Command("ecovision_edge.cli.classify", "classify", "Classify images."),
     "run": Command("ecovision_edge.cli.run", "run", "Classify a camera's newest frame, again and again."),
+    "demo": Command("ecovision_edge.cli.demo", "demo", "Try a bundle in a browser, on this machine. [demo]"),
     "install-service": Command(
         "ecovision_edge.cli.install_service", "install_service", "Run it as a systemd service, confined."
     ),

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ecovision_edge.service import sd_notify, watchdog_interval
 
@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     from ecovision_edge.camera import Health
     from ecovision_edge.cli.screens import Screen
     from ecovision_edge.events import BinEvent
-    from ecovision_edge.loop import CameraLoop, LoopResult
+    from ecovision_edge.loop import LoopResult
     from ecovision_edge.web import Board, PageServer
 
-__all__ = ["Consumers", "log_to_stderr", "stopped_by_signals"]
+__all__ = ["Consumers", "Stoppable", "log_to_stderr", "stopped_by_signals"]
 
 PATIENCE = 10.0
 """Seconds that a loop has for its end after a signal; then the process ends without it."""
+
+
+class Stoppable(Protocol):
+    """Whatever a signal ends."""
+
+    def stop(self) -> None:
+        """End it; from any thread."""
+        ...
 
 
 class Consumers:
@@ -125,7 +133,7 @@ def log_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopped_by_signals(loop: CameraLoop) -> Iterator[None]:
+def stopped_by_signals(loop: Stoppable) -> Iterator[None]:
     """SIGINT and SIGTERM end the loop cleanly; a second one, or ten seconds, end the process."""
     signals = (signal.SIGINT, signal.SIGTERM)
     over = threading.Event()

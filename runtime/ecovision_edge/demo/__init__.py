@@ -1,0 +1,18 @@
+"""The demo page: try a bundle in a browser on this machine, with a picture, a webcam or a drawn example.
+
+    desk = Desk.load("build/mine")
+    with DemoServer(desk) as server:
+        print(server.url)
+        server.wait()  # until somebody calls server.stop()
+
+It is served on a loopback address alone, asks no other machine for anything, and keeps nothing: uploads are
+in a folder that goes with the server. Only `DemoServer` needs Gradio, which
+`pip install 'ecovision-edge[demo]'` brings.
+"""
+
+from __future__ import annotations
+
+from ecovision_edge.demo.desk import Desk
+from ecovision_edge.demo.server import DemoServer
+
+__all__ = ["DemoServer", "Desk"]

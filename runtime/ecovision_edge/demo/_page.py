@@ -1,0 +1,254 @@
+"""The demo page itself, in Gradio: what stands where, and what happens when."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import cv2
+import gradio as gr
+
+from ecovision_edge.demo import answer
+from ecovision_edge.demo.desk import Desk
+from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES, decode_upload
+from ecovision_edge.drawn import ITEM_KINDS, draw_frame
+from ecovision_edge.errors import EcovisionError, ImageReadError
+from ecovision_edge.files import read_regular_file
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["KEPT_S", "Page", "Shot"]
+
+KEPT_S = 600
+"""Seconds after which an uploaded file is deleted, while the page goes on."""
+
+FRAME_EVERY_S = 0.25
+"""Seconds between the webcam's frames: what a Raspberry Pi can answer too."""
+
+# The network sees far less; what a webcam has by default takes a small computer long to carry about.
+_CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
+
+_Payload: TypeAlias = "Mapping[str, object] | None"
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """The last picture of a visitor, encoded as it came: another artifact is asked about it, or a map made.
+
+    Args:
+        data: The bytes of a JPEG, PNG, ...
+        name: How messages call it.
+        answer: What was said of it: a label, or `unknown`.
+    """
+
+    data: bytes
+    name: str
+    answer: str = ""
+
+
+class Page:
+    """The page of one desk.
+
+    Args:
+        desk: Whom it asks.
+        folder: Where Gradio keeps uploads; nothing outside it is read.
+        top: How many classes it shows.
+        machine: What it calls this machine.
+    """
+
+    def __init__(self, desk: Desk, folder: Path, *, top: int, machine: str) -> None:
+        """Draw the examples into `folder`, and lay out the page."""
+        self._desk, self._folder, self._top, self._machine = desk, folder.resolve(), top, machine
+        self.blocks = self._layout()
+
+    # What happens. Each gives the new contents of the places that it is bound to.
+
+    def picture(self, payload: _Payload, artifact: str) -> tuple[object, ...]:
+        """A picture was uploaded, pasted, chosen, or taken away: all is new."""
+        if payload is None:
+            return self._nothing()
+        try:
+            shot = self._read(payload)
+        except EcovisionError as e:
+            return self._refused(e)
+        return self._answer(shot, artifact)
+
+    def again(self, shot: Shot | None, artifact: str) -> tuple[object, ...]:
+        """Another artifact was chosen: it is asked about the same picture."""
+        return self._nothing() if shot is None else self._answer(shot, artifact)
+
+    def frame(self, payload: _Payload, artifact: str, before: Shot | None) -> tuple[object, ...]:
+        """The webcam has a frame; the map stays, and a screen reader hears of another label alone."""
+        if payload is None:
+            return tuple(gr.skip() for _ in range(5))
+        card, seen, _, _, said, button, shot = self.picture(payload, artifact)
+        same = isinstance(shot, Shot) and before is not None and shot.answer == before.answer
+        return card, seen, gr.skip() if same else said, button, shot
+
+    def where(self, shot: Shot | None, artifact: str) -> tuple[str, str]:
+        """The map was asked for."""
+        if shot is None:
+            return answer.nowhere_html()
+        try:
+            return answer.where_html(self._desk.where(decode_upload(shot.data, shot.name), artifact))
+        except EcovisionError as e:
+            return answer.nowhere_html(e.message)
+
+    def _answer(self, shot: Shot, artifact: str) -> tuple[object, ...]:
+        try:
+            look = self._desk.look(decode_upload(shot.data, shot.name), artifact)
+        except EcovisionError as e:
+            return self._refused(e)
+        return (
+            answer.answer_html(look, self._top, self._desk.contract, self._machine),
+            answer.seen_html(look),
+            *answer.nowhere_html(),
+            answer.spoken_html(look),
+            gr.update(interactive=True),
+            Shot(shot.data, shot.name, "unknown" if look.unknown else look.prediction.label),
+        )
+
+    def _nothing(self) -> tuple[object, ...]:
+        off = gr.update(interactive=False)
+        return answer.nothing_html(), answer.seen_html(None), *answer.nowhere_html(), "", off, None
+
+    def _refused(self, error: EcovisionError) -> tuple[object, ...]:
+        return (answer.error_html(error.message), *self._nothing()[1:])
+
+    def _read(self, payload: Mapping[str, object]) -> Shot:
+        """The bytes of what Gradio hands over: a file that was uploaded, or a `data:` address.
+
+        Raises:
+            ImageReadError: it is neither, or cannot be read.
+        """
+        url, path, name = payload.get("url"), payload.get("path"), payload.get("orig_name")
+        called = Path(str(name)).name[:80] if name else "the picture"
+        if isinstance(url, str) and url.startswith("data:"):
+            try:
+                return Shot(base64.b64decode(url.partition(",")[2], validate=True), "the webcam's frame")
+            except binascii.Error as e:
+                raise ImageReadError("cannot read the webcam's frame", found=str(e)) from e
+        if not isinstance(path, str) or not Path(path).resolve().is_relative_to(self._folder):
+            raise ImageReadError(f"cannot read {called}", expected="an uploaded file")
+        try:
+            return Shot(read_regular_file(Path(path), MAX_UPLOAD_BYTES), called)
+        except (OSError, ValueError) as e:
+            reason = e.strerror if isinstance(e, OSError) and e.strerror else type(e).__name__
+            raise ImageReadError(f"cannot read {called}", expected="an uploaded file", found=reason) from e
+
+    # What stands where.
+
+    def _layout(self) -> gr.Blocks:
+        desk = self._desk
+        names = [c.name for c in desk.choices if c.classifier is not None]
+        # Files are deleted ten minutes after they came; the folder goes with the server.
+        with gr.Blocks(
+            title=f"ecovision-edge: {desk.name}", analytics_enabled=False, delete_cache=(60, KEPT_S)
+        ) as blocks:
+            shot = gr.State(None, time_to_live=3600)
+            _html(answer.header_html(desk.name))
+            with gr.Row(elem_id="eco-columns"):
+                with gr.Column(scale=6, min_width=280):
+                    image, webcam = self._sources()
+                    artifact = gr.Radio(
+                        names, value=desk.default, label="Artifact", elem_id="eco-artifact", interactive=True
+                    )
+                    _html(answer.artifacts_html(desk.choices))
+                with gr.Column(scale=5, min_width=280):
+                    said = _html("", "eco-said")
+                    card = _html(answer.nothing_html(), "eco-answer")
+                    with gr.Row(elem_id="eco-pictures"):
+                        seen = _html(answer.seen_html(None), "eco-seen")
+                        where = _html(answer.nowhere_html()[0], "eco-where")
+                    legend = _html("", "eco-about")
+                    button = gr.Button("Show where it looked", elem_id="eco-button", interactive=False)
+            everything = [card, seen, where, legend, said, button, shot]
+            hidden = {"api_visibility": "private"}
+            image.change(
+                self.picture,
+                [image, artifact],
+                everything,
+                preprocess=False,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                **hidden,
+            )
+            artifact.change(
+                self.again,
+                [shot, artifact],
+                everything,
+                show_progress="hidden",
+                trigger_mode="always_last",
+                **hidden,
+            )
+            webcam.stream(
+                self.frame,
+                [webcam, artifact, shot],
+                [card, seen, said, button, shot],
+                preprocess=False,
+                show_progress="hidden",
+                trigger_mode="multiple",  # with "once" no frame follows the first: the stream is one event
+                stream_every=FRAME_EVERY_S,
+                **hidden,
+            )
+            button.click(
+                self.where,
+                [shot, artifact],
+                [where, legend],
+                show_progress="minimal",
+                trigger_mode="once",
+                **hidden,
+            )
+        return blocks
+
+    def _sources(self) -> tuple[gr.Image, gr.Image]:
+        with gr.Tabs(elem_id="eco-sources"):
+            with gr.Tab("Picture"):
+                image = gr.Image(
+                    label="Picture to classify",
+                    sources=["upload", "clipboard"],
+                    type="filepath",
+                    image_mode=None,
+                    height=360,
+                    buttons=[],
+                    elem_id="eco-picture",
+                )
+                gr.Examples(
+                    [[str(path)] for path in self._examples()],
+                    [image],
+                    label="Examples: drawn, no photographs, so the answers mean little",
+                    elem_id="eco-examples",
+                    cache_examples=False,
+                    examples_per_page=len(ITEM_KINDS),
+                    api_visibility="private",
+                )
+            with gr.Tab("Webcam"):
+                webcam = gr.Image(
+                    label="Webcam",
+                    sources=["webcam"],
+                    streaming=True,
+                    type="filepath",
+                    image_mode=None,
+                    height=360,
+                    buttons=[],
+                    webcam_options=gr.WebcamOptions(mirror=False, constraints=_CAMERA),
+                    elem_id="eco-webcam",
+                )
+        return image, webcam
+
+    def _examples(self) -> list[Path]:
+        folder = self._folder / "examples"
+        folder.mkdir()
+        paths = [folder / f"drawn-{kind}.png" for kind in ITEM_KINDS]
+        for seed, path in enumerate(paths):
+            cv2.imwrite(str(path), draw_frame(seed))
+        return paths
+
+
+def _html(text: str, name: str | None = None) -> gr.HTML:
+    """A place for HTML of our own, with the page's style and no script."""
+    return gr.HTML(text, elem_id=name, js_on_load=None, apply_default_css=False)
