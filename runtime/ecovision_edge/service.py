@@ -16,9 +16,11 @@ from pathlib import PurePosixPath
 from ecovision_edge.errors import OptionError
 
 __all__ = [
+    "STATE_FOLDER",
     "UNIT_NAME",
     "ServiceNeeds",
     "ServiceOptions",
+    "foreign_folders",
     "quote_argument",
     "sd_notify",
     "service_needs",
@@ -27,6 +29,9 @@ __all__ = [
 ]
 
 UNIT_NAME = "ecovision-edge.service"
+
+STATE_FOLDER = "/var/lib/ecovision-edge"
+"""Which systemd makes for the service before it starts (`StateDirectory`)."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./,:=@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -246,11 +251,19 @@ def _devices(needs: ServiceNeeds) -> list[str]:
     ]
 
 
+def foreign_folders(options: ServiceOptions) -> tuple[str, ...]:
+    """Folders to be written that have to be there before a service of the system can start."""
+    if options.user_unit:
+        return ()
+    return tuple(path for path in options.writes if not _within(path, (STATE_FOLDER,)))
+
+
 def _files(o: ServiceOptions) -> list[str]:
+    writes = foreign_folders(o)
     reads = (*o.reads, *((o.profiles,) if o.profiles else ()))
     hidden = sorted({path for path in reads if _within(path, _HIDDEN) and not _within(path, o.writes)})
-    home = [path for path in o.writes if _within(path, _HIDDEN)]
-    other = [path for path in o.writes if path not in home]
+    home = [path for path in writes if _within(path, _HIDDEN)]
+    other = [path for path in writes if path not in home]
     return [
         "ProtectSystem=strict",
         "ProtectHome=tmpfs",

@@ -351,12 +351,36 @@ def test_the_paths_of_the_arguments_can_be_reached(command):
             *["--", "--source", "/home/pi/photos/*.jpg?loop=1", "--bundle", "/home/pi/bundle"],
             *["--bin", "/root/rules.toml", "--record", "/var/rec", "--summary", "/srv/out/summary.json"],
             *["--sink", "file:/var/log/bin/events.jsonl?keep=2"],
-            *["--sink", "https://host/x?ecovision.secret_file=/home/pi/secret"],
+            *["--sink", "HTTPS://host/x?ecovision.secret_file=/home/pi/secret&ecovision.ca=/home/pi/web.pem"],
+            *["--sink", "mqtts://user@host/x?ca=/home/pi/ca.pem&password_file=/root/pw&spool=/srv/spool%201"],
+            *["--sink", "mqtt://host/y?spool=/home/pi/spool", "--delegate", "/home/pi/libedgetpu.so"],
         )[1]
     )
-    wanted = {"/home/pi/photos", "/home/pi/bundle", "/root/rules.toml", "/home/pi/secret"}
-    assert wanted <= set(found["BindReadOnlyPaths"])
-    assert found["ReadWritePaths"] == ["/var/rec", "/srv/out", "/var/log/bin"]
+    wanted = {"/home/pi/photos", "/home/pi/bundle", "/root/rules.toml", "/home/pi/libedgetpu.so"}
+    wanted |= {"/home/pi/secret", "/home/pi/web.pem", "/home/pi/ca.pem", "/root/pw"}
+    assert wanted == set(found["BindReadOnlyPaths"])
+    assert found["BindPaths"] == ["/home/pi/spool"]
+    assert found["ReadWritePaths"] == ["/var/rec", "/srv/out", "/var/log/bin", '"/srv/spool 1"']
+
+
+def test_a_folder_that_is_not_there_is_told_of(command, tmp_path):
+    """systemd would not start the service; the service's own is made by systemd itself."""
+    own = "/var/lib/ecovision-edge"
+    sinks = ["--bin", "/etc/rules.toml", "--sink", f"file:{own}/events.jsonl"]
+    sinks += ["--sink", f"mqtt://host/x?spool={own}/spool/x"]
+    _, out = command("--", "--source", "demo:", *sinks)
+    assert "ReadWritePaths" not in out
+    assert "is not there" not in out
+    _, out = command("--", "--source", "demo:", "--record", "/srv/no/such/folder", "--summary", "/etc/x.json")
+    assert "ReadWritePaths=/srv/no/such/folder\n" in out
+    assert out.count("is not there") == 1
+    assert "/srv/no/such/folder is not there" in out
+
+
+def test_a_password_in_an_address_does_not_come_into_a_unit(command):
+    """Every user can read it."""
+    with pytest.raises(OptionError, match="no password"):
+        command("--", "--source", "demo:", "--bin", "/etc/rules.toml", "--sink", "mqtt://me:pw@host/x")
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,19 @@ def event(number):
     )
 
 
+def hurried(sink):
+    """The same sink, which tries again after a hundredth of a second at most."""
+    backoff = sink._Sink__tries._backoff
+    backoff._first = backoff._most = 0.01
+    return sink
+
+
 class Scripted(Sink):
     """Does what a test wants with each try."""
 
-    def __init__(self, script=(), **given):
+    def __init__(self, script=(), shows=(), **given):
         super().__init__("scripted", **{"first_delay": 0.005, "most_delay": 0.01, **given})
-        self.script, self.done, self.states = list(script), [], []
+        self.script, self.shows, self.done, self.states = list(script), list(shows), [], []
         self.connects = self.disconnects = 0
 
     def connect(self):
@@ -41,6 +48,8 @@ class Scripted(Sink):
         self.done.append(event.sequence)
 
     def show_state(self, state, reason):
+        if self.shows and (what := self.shows.pop(0)):
+            raise what
         self.states.append((state, reason))
 
     def disconnect(self):
@@ -95,6 +104,138 @@ def test_a_sink_that_cannot_connect_does_not_end(caplog):
         assert sink.flush(PROMPT)
     assert sink.done == [0]
     assert sink.stats.retries == 3
+
+
+def test_a_mistake_in_a_sinks_code_is_told_once_and_loses_nothing(caplog):
+    """By its type and its text, in the log and in the stats; the traceback is there at DEBUG alone."""
+    go = threading.Event()
+
+    class Wrong(Scripted):
+        def connect(self):
+            super().connect()
+            if self.connects == 1:
+                raise ZeroDivisionError("by zero")
+
+        def disconnect(self):
+            super().disconnect()
+            raise AttributeError("no port")
+
+    seen = []
+    with caplog.at_level("INFO", "ecovision_edge"):
+        sink = Wrong([KeyError("angle")] * 3 + [lambda: seen.append(sink.stats) or go.wait(PROMPT)])
+        sink.start()
+        sink.put(event(0))
+        sink.put(event(1))
+        go.set()
+        assert sink.flush(PROMPT)
+        sink.close()
+    assert sink.done == [0, 1]
+    assert (seen[0].retries, seen[0].error) == (4, "Wrong.deliver raised KeyError: 'angle'")
+    assert (sink.stats.delivered, sink.stats.dropped, sink.stats.error) == (2, 0, "")
+    assert [r.message for r in caplog.records] == [
+        "scripted: Wrong.disconnect raised AttributeError: no port",
+        "scripted: Wrong.connect raised ZeroDivisionError: by zero",
+        "scripted: Wrong.deliver raised KeyError: 'angle'",
+        "scripted: is well again",
+    ]
+    caplog.clear()
+    with caplog.at_level("DEBUG", "ecovision_edge"), Scripted([KeyError("angle")]) as sink:
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+    assert any(r.exc_info and r.exc_info[0] is KeyError for r in caplog.records if r.levelname == "DEBUG")
+
+
+@pytest.mark.parametrize("what", [RuntimeError("no light"), OptionError("no such colour")])
+def test_events_do_not_wait_behind_a_state_that_can_never_be_shown(what, caplog):
+    """It is given up, which is told; a state that may be shown later is tried again."""
+    sink = Scripted(shows=[what, SinkError("gone"), None])
+    sink.show(BinState.DECIDED, "one")
+    sink.put(event(0))
+    with sink:
+        assert sink.flush(PROMPT)
+        assert sink.states == []
+        sink.show(BinState.EMPTY, "two")
+        sink.put(event(1))
+        assert sink.flush(PROMPT)
+    assert sink.states == [(BinState.EMPTY, "two")]
+    assert sink.done == [0, 1]
+    assert sink.stats.retries == 2
+    assert str(what) in caplog.text
+
+
+def test_a_subclass_may_call_its_own_things_what_it_likes():
+    """The base's own are out of its way."""
+
+    class Own(Scripted):
+        def __init__(self):
+            super().__init__()
+            self._queue = self._state = self._in_hand = self._thread = self._name = self._tries = "mine"
+
+        def _run(self):
+            raise AssertionError
+
+        _work = _done = _part = _call = _run
+
+    with Own() as sink:
+        sink.show(BinState.EMPTY)
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+    assert (sink.done, sink._queue, sink.name) == ([0], "mine", "scripted")
+
+
+def test_what_waited_too_long_is_dropped_counted_and_told(caplog):
+    """Whether it was tried already or not; what is young enough is delivered."""
+    gone = [SinkError("gone")] * 100_000
+    with Scripted(gone, max_age=0.03) as sink:
+        for n in range(3):
+            sink.put(event(n))
+        assert sink.flush(PROMPT)
+        assert (sink.stats.dropped, sink.stats.expired, sink.stats.waiting) == (3, 3, 0)
+        assert not sink.overdue
+        sink.script.clear()
+        sink.put(event(3))
+        assert sink.flush(PROMPT)
+    assert sink.done == [3]
+    assert (sink.stats.delivered, sink.stats.dropped) == (1, 3)
+    assert "too old to act on, and dropped" in caplog.text
+    assert "run-2" in caplog.text
+
+
+def test_a_delivery_can_ask_whether_it_is_too_late():
+    """A sink that asks its other side again and again, stops then."""
+    asked = []
+
+    class Asks(Scripted):
+        def deliver(self, event):
+            while not self.overdue:
+                asked.append(1)
+            raise SinkError("too late")
+
+    with Asks(max_age=0.02) as sink:
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+    assert asked
+    assert (sink.stats.expired, sink.stats.delivered) == (1, 0)
+
+
+@pytest.mark.parametrize("age", [0, -1.0, float("inf"), float("nan")])
+def test_an_age_is_seconds_above_0(age):
+    """Or None."""
+    with pytest.raises(OptionError, match="max_age"):
+        Scripted(max_age=age)
+
+
+def test_a_sink_that_only_writes_down_delivers_late_all_the_same():
+    """With the time of the event in it; sinks that act have a limit by default."""
+    from ecovision_edge.sinks.gpio import GpioOptions
+    from ecovision_edge.sinks.serial import SerialOptions
+
+    assert SerialOptions().max_age == GpioOptions(leds={"a": 1}).max_age == 10.0
+    with Scripted() as sink:
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+        assert not sink.overdue
+        assert not sink.out_of_time
 
 
 def test_put_never_waits():
@@ -170,12 +311,16 @@ def test_close_does_not_wait_for_a_delivery_that_hangs(monkeypatch):
 
 
 def test_a_sink_that_never_started_can_be_closed():
-    """And one is made once."""
+    """What it was given is lost, and counted so; and one is made once."""
     sink = Scripted()
-    sink.close()
-    sink.start()
     sink.put(event(0))
-    assert sink.stats.dropped == 1
+    sink.close()
+    assert (sink.stats.waiting, sink.stats.dropped) == (0, 1)
+    sink.start()
+    sink.put(event(1))
+    assert sink.stats.dropped == 2
+    assert sink.flush(0)
+    assert not sink.started
     with pytest.raises(OptionError, match="capacity"):
         Scripted(capacity=0)
     assert repr(sink) == "<Scripted scripted>"

@@ -142,10 +142,10 @@ def test_closing_leaves_the_servo_at_its_fail_safe_angle(bench):
     bench.hold_on = close
     sink.start()
     sink.put(event())
-    thread = sink._thread
-    thread.join(WAIT)
+    assert sink.flush(WAIT)
     closer.join(WAIT)
-    assert not thread.is_alive()
+    assert not closer.is_alive()
+    assert not sink.running
     assert bench.log[-1] == (0.6, 60, False)
     assert bench.now == pytest.approx(3 * 0.6)
     LED(18).close()  # the pin can be taken
@@ -243,6 +243,20 @@ def test_a_wrong_address_is_refused(address, message):
     """By the name of the bin or the option."""
     with pytest.raises(OptionError, match=message):
         gpio_sink(address, BINS)
+
+
+def test_an_item_long_gone_is_not_acted_on(bench):
+    """The pins were not to be had for too long."""
+    from gpiozero import LED
+
+    other = LED(18)
+    with bench.sink(ADDRESS + "&max_age=50ms") as sink:
+        sink.put(event())
+        assert sink.flush(WAIT)
+        other.close()
+        assert (sink.stats.expired, sink.stats.delivered) == (1, 0)
+    assert [angle for _, angle, _ in bench.log if angle != 60] == []
+    assert bench.sink(ADDRESS + "&max_age=0")._options.max_age is None
 
 
 def test_options_given_in_code_are_checked_too():

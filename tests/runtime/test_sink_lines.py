@@ -6,9 +6,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
-from tests.runtime.test_sink_base import event
+from tests.runtime.test_sink_base import event, hurried
 
 from ecovision_edge.errors import OptionError
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
@@ -80,7 +81,7 @@ def test_a_disk_that_says_no_is_tried_again(tmp_path, monkeypatch):
 
     monkeypatch.setattr("ecovision_edge.sinks.lines.os.write", full)
     with FileSink(path) as sink:
-        sink._backoff._first = sink._backoff._most = 0.01
+        hurried(sink)
         sink.put(event(0))
         sink.put(event(1))
         assert sink.flush(PROMPT)
@@ -100,7 +101,7 @@ def test_a_disk_that_fails_to_sync_doubles_no_line(tmp_path, monkeypatch):
 
     monkeypatch.setattr("ecovision_edge.sinks.lines.os.fsync", failing)
     with FileSink(path, fsync=True) as sink:
-        sink._backoff._first = sink._backoff._most = 0.01
+        hurried(sink)
         sink.put(event(0))
         assert sink.flush(PROMPT)
     assert numbers(path) == [0]
@@ -161,3 +162,15 @@ def test_options_out_of_range_are_named(tmp_path, options):
     """What is right, and what was found."""
     with pytest.raises(OptionError, match=r"expected.*found"):
         FileSink(tmp_path / "x", **options)
+
+
+def test_a_full_disk_is_told_by_its_name():
+    """What failed first is told, not what failed while that was undone."""
+    with FileSink("/dev/full") as sink:
+        sink.put(event(0))
+        for _ in range(int(20 / 0.005)):
+            if sink.stats.error:
+                break
+            threading.Event().wait(0.005)
+        assert "No space left on device" in sink.stats.error
+        sink.close(timeout=0.01)

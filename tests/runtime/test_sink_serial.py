@@ -1,14 +1,10 @@
 """Facts about the serial line: its codec, its guarantee, and the sketch that keeps its other end."""
 
-import os
-import pty
-import random
-import select
 import shutil
 import subprocess
 import sys
 import threading
-import tty
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -29,10 +25,10 @@ from ecovision_edge.sinks._line import (
     event_words,
 )
 from ecovision_edge.sinks.serial import SerialOptions, SerialSink, serial_sink
+from ecovision_edge_bench.power_cut.receiver import Board, Twin
 
 SKETCH = Path(str(resources.files("ecovision_edge"))) / "data" / "arduino" / "ecovision_bin"
 BINS = ("paper", "glass", "metal%20cans")
-SILENCE_MS = 5000
 WAIT = 30.0  # a safety net
 
 
@@ -51,155 +47,6 @@ def event(number=0, bin="paper", label="cardboard", probability=0.873):
         seconds=1.0,
         reason="",
     )
-
-
-class Twin:
-    """The sketch's receiver, in Python. `record` is what outlives a loss of power; None forgets."""
-
-    def __init__(self, *, remembers=True, bins=BINS):
-        self.remembers, self.bins = remembers, bins
-        self.record = None  # session, last
-        self.log, self.busy = [], False
-        self.start()
-
-    def start(self):
-        if not self.remembers:
-            self.record = None
-        self.reader, self.greeted, self.fault, self.heard = LineReader(">"), False, False, None
-        self.log.append("rest")
-
-    def feed(self, data, now=0):
-        answers = b""
-        for line in self.reader.feed(data):
-            self.heard = now
-            answer = {"HELLO": self.hello, "EVENT": self.event, "STATE": self.state}.get(line.kind)
-            if answer is not None:
-                what, *more = answer(line).split()
-                answers += encode_line(Line("<", line.number, what, (line.kind, *more)))
-        return answers
-
-    def tick(self, now):
-        if self.heard is not None and now - self.heard >= SILENCE_MS:
-            self.heard = None
-            self.log.append("rest")
-
-    def hello(self, line):
-        version, session, last = (*line.words, "", "", "")[:3]
-        if version != "1":
-            return "NAK version"
-        if len(line.words) != 3 or not is_hex(session, 8) or not (last == "-" or is_hex(last, 4)):
-            return "NAK form"
-        if self.record is None or self.record[0] != session:
-            self.record = session, None if last == "-" else int(last, 16)
-        self.greeted = True
-        return f"ACK 1 {'-' if self.record[1] is None else f'{self.record[1]:04X}'}"
-
-    def event(self, line):
-        if len(line.words) != 3 or len(line.words[2]) > 4 or not set(line.words[2]) <= set("0123456789"):
-            return "NAK form"
-        name, label, permille = line.words[0], line.words[1], int(line.words[2])
-        if permille > 1000:
-            return "NAK form"
-        if not self.greeted:
-            return "NAK hello"
-        if self.record[1] == line.number:
-            return "ACK"
-        if name not in self.bins:
-            return "NAK bin"
-        if self.fault:
-            return "NAK fault"
-        if self.busy:
-            return "NAK busy"
-        self.record = self.record[0], line.number
-        self.log.append(f"act {name} {label} {permille}")
-        return "ACK"
-
-    def state(self, line):
-        if len(line.words) != 1:
-            return "NAK form"
-        if not self.greeted:
-            return "NAK hello"
-        fault = line.words[0] == "fault"
-        if fault and not self.fault:
-            self.log.append("rest")
-        self.fault = fault
-        return "ACK"
-
-    @property
-    def acts(self):
-        return [entry.split()[1:] for entry in self.log if entry.startswith("act")]
-
-
-def is_hex(text, digits):
-    return len(text) == digits and set(text) <= set("0123456789ABCDEF")
-
-
-class Board(threading.Thread):
-    """A twin on a pseudo-terminal at `path`, over a line that may spoil bytes.
-
-    Once it has begun as many actions as `deadly` says, it dies before it answers, and comes back; and now and
-    then, by chance, before it has looked.
-    """
-
-    def __init__(self, path, twin, *, seed=0, spoil=0.0, die=0.0, busy=0.0, deadly=()):
-        super().__init__(daemon=True)
-        self.path, self.twin, self.rng = path, twin, random.Random(seed)
-        self.spoil, self.die, self.busy = spoil, die, busy
-        self.deaths, self.deadly = 0, set(deadly)
-        self.heard = bytearray()
-        self.over, self.lock = threading.Event(), threading.Lock()
-        self.plug()
-
-    def plug(self):
-        self.twin.start()
-        self.master, slave = pty.openpty()
-        tty.setraw(slave)
-        self.path.symlink_to(os.ttyname(slave))
-        self.slave = slave  # held, or the master's reads fail while nobody has opened it
-
-    def pull(self):
-        """The device is gone."""
-        with self.lock:
-            self.path.unlink()
-            os.close(self.slave)
-            os.close(self.master)
-            self.master = None
-            self.deaths += 1
-
-    def line(self, data):
-        out = bytearray()
-        for byte in data:
-            if self.rng.random() < self.spoil:
-                kind = self.rng.randrange(3)
-                if kind:
-                    out.append(self.rng.randrange(256))
-                if kind < 2:
-                    continue
-            out.append(byte)
-        return bytes(out)
-
-    def run(self):
-        while not self.over.is_set():
-            with self.lock:
-                if self.master is None or not select.select([self.master], [], [], 0.01)[0]:
-                    continue
-                data = self.line(os.read(self.master, 4096))
-                if self.rng.random() >= self.die:
-                    self.twin.busy = self.rng.random() < self.busy
-                    answer = self.twin.feed(data)
-                    self.heard += data
-                    acts = len(self.twin.acts)
-                    if acts not in self.deadly:
-                        os.write(self.master, self.line(answer))
-                        continue
-                    self.deadly.remove(acts)
-            self.pull()
-            self.plug()
-
-    def stop(self):
-        self.over.set()
-        self.join(WAIT)
-        self.pull()
 
 
 @pytest.fixture
@@ -425,6 +272,26 @@ def test_what_the_receiver_refuses_is_dropped(board, caplog, name, state, reason
     assert len(made.twin.acts) == 1
 
 
+def test_an_item_long_gone_is_not_acted_on(board, caplog):
+    """The receiver is busy with another one for too long; then the next is acted on."""
+    made = board(Twin(), busy=1.0)
+    with sink_of(made, replace(QUICK, max_age=0.3)) as sink:
+        sink.put(event(0))
+        assert sink.flush(WAIT)
+        assert (sink.stats.expired, sink.stats.dropped) == (1, 1)
+        made.busy = 0.0
+        sink.put(event(1, label="next"))
+        assert sink.flush(WAIT)
+    assert [act[1] for act in made.twin.acts] == ["next"]
+    assert "too old to act on" in caplog.text
+
+
+def test_an_answer_to_another_sender_is_not_taken_for_ones_own():
+    """The board was slow, and answers the hello of a process that was killed meanwhile."""
+    numbers = {SerialSink("/dev/x", session=session)._hello for session in (1, 2, 3)}
+    assert len(numbers) == 3
+
+
 def test_a_device_that_is_not_there_is_waited_for(tmp_path, board):
     """The event is delivered once it is plugged in."""
     sink = SerialSink(str(tmp_path / "ttyACM0"), QUICK)
@@ -446,7 +313,7 @@ def test_closing_does_not_wait_for_a_device_that_is_silent(board):
         sink.put(event())
         until(lambda: made.heard)
         sink.close(0.1)
-        assert not sink._thread.is_alive()
+        assert not sink.running
     assert sink.stats.dropped == 1
 
 

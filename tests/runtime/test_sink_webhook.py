@@ -11,7 +11,7 @@ from email.utils import formatdate
 
 import pytest
 from tests.runtime.sink_servers import authority, free_port
-from tests.runtime.test_sink_base import event
+from tests.runtime.test_sink_base import event, hurried
 
 from ecovision_edge.sinks.webhook import WebhookSink, sign
 
@@ -69,7 +69,7 @@ def server(answers=(), tls=None):
 def deliver(url, numbers=(0,), **options):
     """The sink after these events."""
     with WebhookSink(f"{url}/hook?bin=7", **options) as sink:
-        sink._backoff._first = sink._backoff._most = 0.01
+        hurried(sink)
         for n in numbers:
             sink.put(event(n))
         assert sink.flush(PROMPT), sink.stats

@@ -45,29 +45,41 @@ def install_service(
 
       sudo ecovision-edge install-service --write -- --source rpicam:// --output none
     """
-    from ecovision_edge.service import UNIT_NAME, ServiceOptions, service_needs, service_unit
+    from ecovision_edge.service import (
+        STATE_FOLDER,
+        UNIT_NAME,
+        ServiceOptions,
+        foreign_folders,
+        service_needs,
+        service_unit,
+    )
 
     given = list(arguments or [])
     parameters = _parameters(given)
     source, sinks = str(parameters["source"]), [str(s) for s in parameters.get("sink") or ()]
-    unit = service_unit(
-        ServiceOptions(
-            command=(sys.executable, "-m", "ecovision_edge", "run", *given),
-            needs=service_needs(
-                source,
-                sinks,
-                serves=parameters["http"] is not None,
-                delegate=parameters["delegate"] is not None,
-            ),
-            user=run_as,
-            user_unit=user,
-            reads=tuple(dict.fromkeys((*_own_folders(), *_reads(parameters, source, sinks)))),
-            writes=tuple(dict.fromkeys(_writes(parameters, sinks))),
-            profiles=_profiles(),
-        )
+    options = ServiceOptions(
+        command=(sys.executable, "-m", "ecovision_edge", "run", *given),
+        needs=service_needs(
+            source,
+            sinks,
+            serves=parameters["http"] is not None,
+            delegate=parameters["delegate"] is not None,
+        ),
+        user=run_as,
+        user_unit=user,
+        reads=tuple(dict.fromkeys((*_own_folders(), *_reads(parameters, source, sinks)))),
+        writes=tuple(dict.fromkeys(_writes(parameters, sinks))),
+        profiles=_profiles(),
     )
+    unit = service_unit(options)
     where = (folder or _folder(user)) / UNIT_NAME
     _show(unit, where)
+    for path in foreign_folders(options):
+        if not os.path.isdir(path):  # noqa: PTH112 - raises over no name
+            print(
+                f"\n{path} is not there, and the service does not start without it: make it first, for its"
+                f" user, or choose one in {STATE_FOLDER}, which it has for itself"
+            )
     control = "systemctl --user" if user else "systemctl"
     steps = f"{control} daemon-reload && {control} enable --now {UNIT_NAME}"
     if not write:
@@ -106,19 +118,20 @@ def _own_folders() -> Iterator[str]:
 
 
 def _reads(parameters: dict[str, Any], source: str, sinks: Sequence[str]) -> Iterator[str]:
-    from ecovision_edge.camera.uri import split_foreign, split_options
+    from ecovision_edge.camera.uri import split_options
+    from ecovision_edge.sinks.addresses import sink_paths
 
     for name in ("bundle", "bin"):
         if parameters.get(name) is not None:
             yield str(parameters[name])
+    if "/" in (library := parameters.get("delegate") or ""):  # without one it is looked for in the system
+        yield library
     scheme = source.partition(":")[0].lower()
     if scheme == "file" or (":" not in source and not source.isdigit() and not source.startswith("/dev/")):
         path = split_options(source.removeprefix("file://").removeprefix("file:"))[0]
         yield _fixed_part(path)
     for sink in sinks:
-        if sink.startswith(("http:", "https:")):
-            pairs = split_foreign(sink)[1]
-            yield from (pairs[name] for name in ("secret_file", "ca") if name in pairs)
+        yield from sink_paths(sink).reads
 
 
 def _fixed_part(path: str) -> str:
@@ -129,17 +142,16 @@ def _fixed_part(path: str) -> str:
 
 
 def _writes(parameters: dict[str, Any], sinks: Sequence[str]) -> Iterator[str]:
-    from ecovision_edge.camera.uri import split_options
+    from ecovision_edge.sinks.addresses import sink_paths
 
     for name in ("record", "capture_hard"):
         if parameters.get(name) is not None:
             yield str(parameters[name])
-    files = [sink.partition(":")[2] for sink in sinks if sink.lower().startswith("file:")]
     summary = parameters.get("summary")
     if summary is not None and str(summary) != "-":
         yield str(summary.parent)
-    for file in files:
-        yield os.path.dirname(split_options(file)[0])  # noqa: PTH120
+    for sink in sinks:
+        yield from sink_paths(sink).writes
 
 
 def _profiles() -> str | None:

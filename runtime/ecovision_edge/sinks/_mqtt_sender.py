@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import socket
 import threading
 import time
@@ -12,9 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ecovision_edge.camera.watch import Backoff
-from ecovision_edge.errors import SinkError
+from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinState
 from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, NoProtocolError, Will
+from ecovision_edge.sinks._retries import Retries, typed
 from ecovision_edge.sinks._spool import Spool, Spooled
 
 __all__ = ["Sender", "Told", "state_payload"]
@@ -76,8 +78,9 @@ class Sender:
         backoff: Backoff,
     ) -> None:
         self._name, self._broker, self._prefix, self._spool = name, broker, prefix, spool
-        self._heartbeat, self._backoff = heartbeat, backoff
-        self._changed = threading.Condition()
+        self._heartbeat = heartbeat
+        self._changed = threading.Condition(threading.RLock())
+        self._tries = Retries(name, self._changed, backoff)
         self._availability, self._state, self._last = (
             f"{prefix}/{topic}" for topic in ("availability", "state", "last")
         )
@@ -95,8 +98,7 @@ class Sender:
         self._connected = self._ended = False
         self._deadline: float | None = None
         self._state_at = 0.0
-        self._delivered = self._dropped = self._retries = 0
-        self._error = ""
+        self._delivered = self._dropped = 0
         self._pair: tuple[socket.socket, socket.socket] | None = None  # written to, and read, to wake it
         self._thread = threading.Thread(target=self._run, name="ecovision-mqtt", daemon=True)
 
@@ -104,7 +106,7 @@ class Sender:
     def told(self) -> Told:
         """What became of the events."""
         with self._changed:
-            return Told(self._delivered, self._dropped, self._retries, self._error)
+            return Told(self._delivered, self._dropped, self._tries.count, self._tries.error)
 
     def start(self) -> None:
         """Begin; twice is once."""
@@ -167,20 +169,21 @@ class Sender:
         connection = Connection(self._broker, Will(self._availability, b"offline"), v5=self._v5)
         since = time.monotonic()
         try:
-            connection.open(self._pair[1])
-            self._converse(connection, self._pair[1])
+            with typed("the MQTT client"):
+                connection.open(self._pair[1])
+                self._converse(connection, self._pair[1])
         except NoProtocolError as e:
             self._v5 = not self._v5  # one that hung up may know the other version alone
             if e.certain and not self._v5:
                 self._knows_v5 = False
                 _log.info("%s: it does not speak MQTT 5; going on with 3.1.1", self._name)
                 return True
-            return self._failed(e)
-        except SinkError as e:
+            return self._tries.failed(e, self._ends)
+        except EcovisionError as e:
             if time.monotonic() - since >= _STEADY:
-                self._backoff.reset()
+                self._tries.begin_anew()
             self._v5 = self._knows_v5
-            return self._failed(e)
+            return self._tries.failed(e, self._ends)
         finally:
             connection.drop()
             with self._changed:
@@ -264,9 +267,8 @@ class Sender:
         with self._changed:
             self._in_flight = None
             # Not as soon as it is connected: a broker that refuses events would be well with each connection.
-            if self._error and (sent.spooled is not None or self._idle()):
-                _log.info("%s: is well again", self._name)
-                self._error = ""
+            if sent.spooled is not None or self._idle():
+                self._tries.well()
             self._changed.notify_all()
 
     def _settle_event(self, spooled: Spooled, ack: Ack) -> None:
@@ -288,14 +290,6 @@ class Sender:
             ):  # of a backlog only the newest one
                 self._due[self._last] = None
 
-    def _failed(self, error: SinkError) -> bool:
-        """Wait before the next connection; False if there is to be none."""
-        with self._changed:
-            if str(error) != self._error:  # once, not with each try
-                _log.warning("%s: %s", self._name, error)
-            self._error = str(error)
-            self._retries += 1
-            until = time.monotonic() + self._backoff.next()
-            while self._deadline is None and (left := until - time.monotonic()) > 0:
-                self._changed.wait(left)
-            return self._deadline is None
+    def _ends(self) -> float:
+        """Once it is closed, there is no other try to connect."""
+        return math.inf if self._deadline is None else -math.inf

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 import stat
@@ -12,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from ecovision_edge.errors import OptionError
 
-__all__ = ["Place", "is_loopback", "read_secret", "split_pairs", "split_place"]
+__all__ = ["Place", "read_secret", "split_broker", "split_place"]
 
 _log = logging.getLogger("ecovision_edge")
 
@@ -71,27 +70,13 @@ def split_place(address: str, what: str, fix: str) -> Place:
     return Place(parts.scheme, host, port, None if user is None else unquote(user), parts.path, parts.query)
 
 
-def split_pairs(query: str, what: str) -> dict[str, str]:
-    """`name=value&name=value`, the values percent-decoded.
-
-    Raises:
-        OptionError: an option is given twice.
-    """
-    pairs: dict[str, str] = {}
-    for part in query.split("&") if query else ():
-        name, _, value = part.partition("=")
-        if name in pairs:
-            raise OptionError(f"option {name} of {what}", expected="once", found="twice")
-        pairs[name] = unquote(value)
-    return pairs
-
-
-def is_loopback(host: str) -> bool:
-    """Whether this machine alone is meant."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def split_broker(address: str) -> Place:
+    """The same of `mqtt://[USER@]HOST[:PORT]/TOPIC/PREFIX?name=value&...`; raises as `split_place`."""
+    return split_place(
+        address,
+        "a broker",
+        "other users can read a command line: use ECOVISION_EDGE_MQTT_PASSWORD or ?password_file=PATH",
+    )
 
 
 def read_secret(path: str, option: str = "secret_file") -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options
-from ecovision_edge.errors import OptionError, SourceError
+from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
+from ecovision_edge.errors import OptionError
 from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
 from ecovision_edge.sizes import parse_size
 
-__all__ = ["open_sink"]
+__all__ = ["SinkPaths", "open_sink", "sink_paths"]
 
 SCHEMES = ("file", "gpio", "http", "https", "mqtt", "mqtts", "serial", "stdout")
 _KINDS = (
@@ -36,7 +37,7 @@ def open_sink(
     `https://HOST/PATH`              each event POSTed: timeout=5, secret_file=PATH, ca=PATH, insecure=1
     `mqtt://HOST/TOPIC`              each event kept on disk until the broker has it; `mqtts://` for TLS:
                                      ca=PATH, password_file=PATH, spool=PATH, discovery=homeassistant, ...
-    `serial:///dev/ttyACM0`          a line protocol for a microcontroller: baud=115200
+    `serial:///dev/ttyACM0`          a line protocol for a microcontroller: baud=115200, max_age=10s
     `gpio:`                          a servo and LEDs at a Raspberry Pi's pins: servo, angles, leds, ...
     ===============================  ===================================================================
 
@@ -67,18 +68,53 @@ def open_sink(
         from ecovision_edge.sinks.gpio import gpio_sink
 
         return gpio_sink(address, bins)
-    try:
-        if scheme in ("http", "https"):
-            return _webhook(address, environment)
-        if scheme in ("mqtt", "mqtts"):
-            from ecovision_edge.sinks.mqtt import mqtt_sink
+    if scheme in ("http", "https"):
+        return _webhook(address, environment)
+    if scheme in ("mqtt", "mqtts"):
+        from ecovision_edge.sinks.mqtt import mqtt_sink
 
-            return mqtt_sink(address, labels=labels, bins=bins, device=device, environment=environment)
-        place, pairs = split_options(rest)
-        options = Options(f"{scheme}:", pairs)
-        return _stdout(place, options) if scheme == "stdout" else _file(place, options)
-    except SourceError as e:  # of Options: the same words, for a sink
-        raise OptionError(e.message) from e
+        return mqtt_sink(address, labels=labels, bins=bins, device=device, environment=environment)
+    place, pairs = split_options(rest, problem=OptionError)
+    options = Options(f"{scheme}:", pairs, problem=OptionError)
+    return _stdout(place, options) if scheme == "stdout" else _file(place, options)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkPaths:
+    """What a sink needs of the file system, as its address has it.
+
+    Args:
+        reads: Files.
+        writes: Folders.
+    """
+
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+
+def sink_paths(address: str) -> SinkPaths:
+    """Which files the sink of an address reads, and in which folders it writes; devices are not among them.
+
+    Raises:
+        OptionError: an option is given twice, or there is a password in it.
+    """
+    scheme, _, rest = address.partition(":")
+    scheme = scheme.lower()
+    if scheme == "file":
+        path, _ = split_options(rest, problem=OptionError)
+        return SinkPaths(writes=(os.path.dirname(path),))  # noqa: PTH120 - a relative one stays what it is
+    if scheme in ("http", "https"):
+        _, pairs = split_foreign(address, problem=OptionError)
+    elif scheme in ("mqtt", "mqtts"):
+        from ecovision_edge.sinks._network import split_broker
+
+        pairs = split_pairs(split_broker(address).query, problem=OptionError)
+    else:
+        return SinkPaths()
+    return SinkPaths(
+        reads=tuple(pairs[name] for name in ("ca", "secret_file", "password_file") if name in pairs),
+        writes=(pairs["spool"],) if "spool" in pairs else (),
+    )
 
 
 def _stdout(place: str, options: Options) -> StdoutSink:
@@ -106,7 +142,7 @@ def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
     from ecovision_edge.sinks._network import read_secret, split_place
     from ecovision_edge.sinks.webhook import WebhookSink
 
-    url, pairs = split_foreign(address)
+    url, pairs = split_foreign(address, problem=OptionError)
     place = split_place(
         url,
         "a webhook",
@@ -119,7 +155,7 @@ def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
             found="one",
             fix="sign with ECOVISION_EDGE_WEBHOOK_SECRET instead",
         )
-    options = Options(place.shown, pairs, FOREIGN_PREFIX)
+    options = Options(place.shown, pairs, FOREIGN_PREFIX, problem=OptionError)
     timeout = options.number("timeout", 0, 600)
     file, insecure = options.text("secret_file"), options.flag("insecure")
     ca = options.text("ca")

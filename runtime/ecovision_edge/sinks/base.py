@@ -6,15 +6,22 @@ So no sink ever holds up the camera: `put` and `show` return at once, whatever t
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ecovision_edge.camera.watch import Backoff
-from ecovision_edge.errors import EcovisionError, OptionError, SinkError
+from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.sinks._queue import EventQueue
+from ecovision_edge.sinks._retries import Retries, UnforeseenError, typed
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11
 
 __all__ = ["Sink", "SinkStats"]
 
@@ -28,15 +35,18 @@ class SinkStats:
     Args:
         taken: Events that `put` took.
         delivered: Of those, delivered; acknowledged where the other side can.
-        dropped: Of those, lost: the queue was full, or the sink was closed before they could be delivered.
-        waiting: Of those, neither yet.
-        retries: Deliveries that failed and were tried again.
+        dropped: Of those, lost: the queue was full, they were too old, or the sink was closed before they
+            could be delivered.
+        expired: Of the dropped ones, those that were too old.
+        waiting: Of those taken, neither delivered nor dropped yet.
+        retries: Tries that failed.
         error: The last failure since the last success; empty if all is well.
     """
 
     taken: int
     delivered: int
     dropped: int
+    expired: int
     waiting: int
     retries: int
     error: str
@@ -51,34 +61,42 @@ class Sink:
     acknowledges. An event whose delivery can never succeed raises any other EcovisionError: it is dropped and
     logged.
 
+    Any other exception is taken for a mistake that may pass, as a SinkError is: the event is tried again, and
+    the log and `stats.error` say what was raised (the traceback at DEBUG). A state that cannot be shown for
+    such a reason is given up, as events wait behind it.
+
     Args:
         name: What logs call it; without credentials.
         capacity: Events that wait at most; of more the oldest is dropped, counted and logged. At least 1.
+        max_age: Seconds above 0: an event that `put` took so long ago is dropped, counted and logged. For a
+            sink that acts, which must not act on an item long gone. None never.
         first_delay, most_delay: Of the backoff, seconds.
     """
 
     def __init__(
-        self, name: str, *, capacity: int = 1000, first_delay: float = 0.5, most_delay: float = 30.0
+        self,
+        name: str,
+        *,
+        capacity: int = 1000,
+        max_age: float | None = None,
+        first_delay: float = 0.5,
+        most_delay: float = 30.0,
     ) -> None:
-        if capacity < 1:
-            raise OptionError("capacity of a sink", expected="1 or more", found=capacity)
-        self._name = name
-        self._capacity = capacity
-        self._backoff = Backoff(first_delay, most_delay)
+        self.__name = name
+        self.__queue = EventQueue(name, capacity, max_age)
+        # Of two underscores, so that no subclass takes a name of its base's by accident.
         self._changed = threading.Condition(threading.RLock())
-        self._queue: deque[BinEvent] = deque()
-        self._state: tuple[BinState, str] | None = None
-        self._in_hand: BinEvent | None = None
-        self._taken = self._delivered = self._dropped = self._retries = 0
-        self._error = ""
-        self._closing = False
-        self._deadline: float | None = None
-        self._thread: threading.Thread | None = None
+        self.__tries = Retries(name, self._changed, Backoff(first_delay, most_delay))
+        self.__state: tuple[BinState, str] | None = None
+        self.__parting = ""  # what `disconnect` raised last
+        self.__closing = False
+        self.__deadline: float | None = None
+        self.__thread: threading.Thread | None = None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self._name}>"
+        return f"<{type(self).__name__} {self.__name}>"
 
-    def __enter__(self) -> Sink:
+    def __enter__(self) -> Self:
         self.start()
         return self
 
@@ -109,165 +127,190 @@ class Sink:
     def idle(self) -> None:
         """Called when nothing has happened for `wait_time`. Raises SinkError to be connected anew."""
 
+    @property
+    def overdue(self) -> bool:
+        """Whether the event being delivered is older than `max_age`: do not ask again, raise SinkError."""
+        with self._changed:
+            return self.__queue.overdue
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether the time that `close` gave is over: what waits, has to raise SinkError."""
+        with self._changed:
+            return time.monotonic() >= self.__last_moment()
+
     # For everyone.
 
     @property
     def name(self) -> str:
         """What logs call it."""
-        return self._name
+        return self.__name
+
+    @property
+    def started(self) -> bool:
+        """Whether `start` was called, and had an effect."""
+        with self._changed:
+            return self.__thread is not None
+
+    @property
+    def running(self) -> bool:
+        """Whether its thread runs: after `close`, whether something does not return."""
+        thread = self.__thread
+        return thread is not None and thread.is_alive()
 
     @property
     def stopping(self) -> bool:
         """Whether `close` was called: what waits, should end."""
-        return self._closing
+        return self.__closing
 
     @property
     def stats(self) -> SinkStats:
         """What became of the events so far."""
         with self._changed:
-            waiting = len(self._queue) + (self._in_hand is not None)
-            return SinkStats(self._taken, self._delivered, self._dropped, waiting, self._retries, self._error)
+            queue = self.__queue
+            return SinkStats(
+                taken=queue.taken,
+                delivered=queue.delivered,
+                dropped=queue.dropped,
+                expired=queue.expired,
+                waiting=len(queue),
+                retries=self.__tries.count,
+                error=self.__tries.error,
+            )
 
     def start(self) -> None:
         """Begin to deliver; twice is once."""
         with self._changed:
-            if self._thread is None and not self._closing:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"ecovision-sink-{type(self).__name__}", daemon=True
+            if self.__thread is None and not self.__closing:
+                self.__thread = threading.Thread(
+                    target=self.__run, name=f"ecovision-sink-{type(self).__name__}", daemon=True
                 )
-                self._thread.start()
+                self.__thread.start()
 
     def put(self, event: BinEvent) -> None:
         """Take an event to deliver; never waits."""
         with self._changed:
-            self._taken += 1
-            if self._closing:
-                self._dropped += 1
-                return
-            if len(self._queue) >= self._capacity:
-                lost = self._queue.popleft()
-                self._dropped += 1
-                _log.warning(
-                    "%s: %d events wait; the oldest one, %s, is lost", self._name, self._capacity, lost.id
-                )
-            self._queue.append(event)
+            self.__queue.put(event, closed=self.__closing)
             self._changed.notify_all()
 
     def show(self, state: BinState, reason: str = "") -> None:
         """Take what the bin is doing, to be shown; never waits. A newer state takes an older one's place."""
         with self._changed:
-            self._state = state, reason
+            self.__state = state, reason
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
         """Wait until each event taken is delivered or dropped, `timeout` seconds at most; whether it is."""
         with self._changed:
-            return self._changed.wait_for(lambda: not self._queue and self._in_hand is None, timeout)
+            return self._changed.wait_for(lambda: not self.__queue, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
         """Deliver what waits, `timeout` seconds at most, and end. Twice is once.
 
-        What could not be delivered is dropped, unless the sink keeps it for the next start.
+        What could not be delivered is dropped, unless the sink keeps it for the next start; of a sink that
+        was never started, all of it.
         """
         with self._changed:
-            self._closing = True
-            self._deadline = time.monotonic() + timeout
+            self.__closing = True
+            self.__deadline = time.monotonic() + timeout
             self._changed.notify_all()
-            thread = self._thread
+            thread = self.__thread
+            if thread is None:
+                self.__queue.drop_rest()
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout + 1.0)
             if thread.is_alive():
-                _log.warning("%s: its last delivery does not return; it is left", self._name)
+                _log.warning("%s: its last delivery does not return; it is left", self.__name)
 
     # The sink's own thread.
 
-    def _run(self) -> None:
+    def __run(self) -> None:
         connected = False
         try:
-            while self._wait_for_work():
+            while True:
                 try:
+                    with typed(f"{type(self).__name__}.wait_time"):
+                        if not self.__wait_for_work():
+                            break
                     if not connected:
-                        self.connect()
+                        self.__call("connect", self.connect)
                         connected = True
-                    self._work()
+                    self.__work()
                 except EcovisionError as e:  # of `deliver` only a SinkError comes as far as this
-                    self.disconnect()
+                    self.__part()
                     connected = False
-                    if not self._failed(e):
+                    if not self.__tries.failed(e, self.__last_moment):
                         break
         finally:
-            self.disconnect()
+            self.__part()
             with self._changed:
-                self._dropped += len(self._queue) + (self._in_hand is not None)
-                self._queue.clear()
-                self._in_hand = None
+                self.__queue.drop_rest()
                 self._changed.notify_all()
 
-    def _wait_for_work(self) -> bool:
+    def __call(self, name: str, function: Callable[[], None]) -> None:
+        with typed(f"{type(self).__name__}.{name}"):
+            function()
+
+    def __part(self) -> None:
+        try:
+            self.__call("disconnect", self.disconnect)
+        except EcovisionError as e:
+            if str(e) != self.__parting:  # once, not with each try
+                _log.warning("%s: %s", self.__name, e)
+            self.__parting = str(e)
+
+    def __wait_for_work(self) -> bool:
         """False at the end."""
         with self._changed:
-            if not (self._queue or self._in_hand or self._state or self._closing):
+            if self.__queue.drop_old():
+                self._changed.notify_all()
+            if not (self.__queue or self.__state or self.__closing):
                 self._changed.wait(self.wait_time())
-            if self._closing and not (self._queue or self._in_hand or self._state):
+            if self.__closing and not (self.__queue or self.__state):
                 return False
-            return not self._out_of_time()
+            return not self.out_of_time
 
-    def _out_of_time(self) -> bool:
-        return self._deadline is not None and time.monotonic() >= self._deadline
+    def __last_moment(self) -> float:
+        return math.inf if self.__deadline is None else self.__deadline
 
-    def _work(self) -> None:
+    def __work(self) -> None:
         with self._changed:
-            if self._in_hand is None and self._queue:
-                self._in_hand = self._queue.popleft()
-            event, state = self._in_hand, self._state
+            event, state = self.__queue.take(), self.__state
+            self._changed.notify_all()  # connecting may have taken so long that events grew too old
         if state is not None:
-            self.show_state(*state)
-            with self._changed:
-                if self._state is state:
-                    self._state = None
+            self.__show_one(state)
         if event is not None:
-            try:
-                self.deliver(event)
-            except SinkError:
-                raise
-            except EcovisionError as e:
-                self._done(f"{event.id} can never be delivered, and is lost: {e}")
-            else:
-                self._done("")
+            self.__deliver_one(event)
         if event is None and state is None:
-            self.idle()
-        self._well()
+            self.__call("idle", self.idle)
+        self.__tries.well()
+        self.__tries.begin_anew()
 
-    def _well(self) -> None:
-        """Something succeeded: the next failure is a new one."""
-        with self._changed:
-            if self._error:
-                _log.info("%s: is well again", self._name)
-            self._error = ""
-            self._backoff.reset()
+    def __show_one(self, state: tuple[BinState, str]) -> None:
+        try:
+            self.__call("show_state", lambda: self.show_state(*state))
+        except EcovisionError as e:
+            if not isinstance(e, SinkError) or isinstance(e, UnforeseenError):
+                self.__shown_one(state)  # it would fail again
+            raise
+        self.__shown_one(state)
 
-    def _done(self, lost: str) -> None:
+    def __shown_one(self, state: tuple[BinState, str]) -> None:
         with self._changed:
-            self._in_hand = None
-            if lost:
-                self._dropped += 1
-                _log.error("%s: %s", self._name, lost)
-            else:
-                self._delivered += 1
+            if self.__state is state:
+                self.__state = None
+
+    def __deliver_one(self, event: BinEvent) -> None:
+        try:
+            self.__call("deliver", lambda: self.deliver(event))
+        except SinkError:
+            raise
+        except EcovisionError as e:
+            self.__done(f"{event.id} can never be delivered, and is lost: {e}")
+        else:
+            self.__done("")
+
+    def __done(self, lost: str) -> None:
+        with self._changed:
+            self.__queue.done(lost)
             self._changed.notify_all()
-
-    def _failed(self, error: EcovisionError) -> bool:
-        """Wait before the next try; False if there is to be none."""
-        with self._changed:
-            if str(error) != self._error:  # once, not with each try
-                _log.warning("%s: %s", self._name, error)
-            self._error = str(error)
-            self._retries += 1
-            until = time.monotonic() + self._backoff.next()
-            while (left := until - time.monotonic()) > 0:
-                if self._deadline is not None:
-                    left = min(left, self._deadline - time.monotonic())
-                    if left <= 0:
-                        return False
-                self._changed.wait(left)
-            return True

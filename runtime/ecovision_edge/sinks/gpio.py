@@ -8,7 +8,6 @@ without force.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +15,14 @@ from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
 
-from ecovision_edge.camera.uri import Options
+from ecovision_edge.camera.uri import Options, split_pairs
 from ecovision_edge.durations import parse_duration
-from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError, SourceError
+from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks.base import Sink
 
 __all__ = ["GpioOptions", "GpioSink", "Led", "Servo", "gpio_sink"]
 
-_PAIR = re.compile(r"([a-z_]+)=([^&]*)")
-_PIN = re.compile(r"[0-9]{1,2}")
 _LAST_PIN = 27  # of the 40-pin header
 
 
@@ -69,6 +66,8 @@ class GpioOptions:
         min_pulse, max_pulse: Pulses at the ends of the range, ms, 0.1 to 5.
         leds: Of each bin, the pin of a light that is on while the bin is served.
         fault_led: The pin of a light that is on in a fault.
+        max_age: An event that waited for so many seconds, above 0, is dropped: its item may be gone. None
+            never.
     """
 
     servo: int | None = None
@@ -83,6 +82,7 @@ class GpioOptions:
     max_pulse: float = 2.0
     leds: Mapping[str, int] = field(default_factory=dict)
     fault_led: int | None = None
+    max_age: float | None = 10.0
 
     def __post_init__(self) -> None:
         """Refuse what is out of range or contradicts itself.
@@ -157,7 +157,7 @@ class GpioSink(Sink):
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float, Callable[[], bool]], None] | None = None,
     ) -> None:
-        super().__init__("gpio")
+        super().__init__("gpio", max_age=options.max_age)
         self._options, self._clock = options, clock
         self._wait = wait or self._wait_for_change
         self._servo: Servo | None = None
@@ -283,8 +283,8 @@ def _library() -> ModuleType:
 def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
     """The sink of `gpio:?servo=18&angles=paper:-60,glass:0&failsafe=glass&hold=2s&leds=paper:5&fault_led=13`.
 
-    Options are those of `GpioOptions`, and `detach=1`; pulses in ms, `hold` and `travel` as durations. Names
-    are percent-encoded where they hold one of `,&%`.
+    Options are those of `GpioOptions`, and `detach=1`; pulses in ms, `hold`, `travel` and `max_age` (0 never)
+    as durations. Names are percent-encoded where they hold one of `,&%`.
 
     Args:
         address: As above.
@@ -297,10 +297,7 @@ def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
     head, _, query = address.partition("?")
     if head.rstrip("/") != "gpio:":
         raise OptionError("address of pins", expected="gpio:?servo=18&angles=...", found=address)
-    try:
-        options = _options(query)
-    except SourceError as e:
-        raise OptionError(e.message) from e
+    options = _options(query)
     for name in bins:
         if name not in options.angles and name not in options.leds:
             raise OptionError(f"bin {name}", expected="an angle or a LED for it", found="neither")
@@ -312,13 +309,9 @@ def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
 
 
 def _options(query: str) -> GpioOptions:
-    pairs: dict[str, str] = {}
-    for part in query.split("&") if query else ():
-        match = _PAIR.fullmatch(part)
-        if match is None or match[1] in pairs:
-            raise OptionError("option of gpio:", expected="name=value, each once", found=part)
-        pairs[match[1]] = match[2]
-    given, base = Options("gpio:", pairs), GpioOptions(leds={"": 0})
+    # Not decoded: a name may hold what separates names.
+    pairs = split_pairs(query, decode=False, problem=OptionError)
+    given, base = Options("gpio:", pairs, problem=OptionError), GpioOptions(leds={"": 0})
     failsafe = given.text("failsafe")
 
     def number(name: str, default: float, low: float, most: float) -> float:
@@ -339,7 +332,7 @@ def _options(query: str) -> GpioOptions:
     }
     servo, fault_led = given.integer("servo", 0, _LAST_PIN), given.integer("fault_led", 0, _LAST_PIN)
     angles, leds = _table("angles", given.text("angles"), _angle), _table("leds", given.text("leds"), _pin)
-    detach = given.flag("detach")
+    detach, max_age = given.flag("detach"), given.text("max_age")
     given.done()
     return GpioOptions(
         servo=servo,
@@ -354,6 +347,7 @@ def _options(query: str) -> GpioOptions:
         max_pulse=options["max_pulse"],
         hold=options["hold"],
         travel=options["travel"],
+        max_age=base.max_age if max_age is None else parse_duration(max_age, "max_age") or None,
     )
 
 
@@ -377,4 +371,4 @@ def _angle(text: str) -> float | None:
 
 
 def _pin(text: str) -> float | None:
-    return int(text) if _PIN.fullmatch(text) else None
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 2 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -101,7 +102,8 @@ class FileSink(Sink):
             if self._fsync:
                 os.fsync(self._descriptor)
         except OSError:  # it is tried again: no half line, and none twice
-            os.ftruncate(self._descriptor, before)
+            with contextlib.suppress(OSError):  # what failed first is what is told
+                os.ftruncate(self._descriptor, before)
             raise
 
     def _put_aside(self) -> None:

@@ -23,6 +23,7 @@ Topics below the prefix: `event` (each one, not retained), `last` (the newest on
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 import time
@@ -31,20 +32,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from ecovision_edge.camera.uri import Options
+from ecovision_edge.camera.uri import Options, split_pairs
 from ecovision_edge.camera.watch import Backoff
-from ecovision_edge.errors import OptionError
+from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks._mqtt_connection import Broker, check_library, tls_context
 from ecovision_edge.sinks._mqtt_sender import Sender
-from ecovision_edge.sinks._network import Place, read_secret, split_pairs, split_place
+from ecovision_edge.sinks._network import Place, read_secret, split_broker
 from ecovision_edge.sinks._payload import event_bytes
+from ecovision_edge.sinks._retries import typed
 from ecovision_edge.sinks._spool import Spool
 from ecovision_edge.sinks.base import Sink, SinkStats
 from ecovision_edge.sinks.homeassistant import discovery_messages
 from ecovision_edge.sizes import parse_size
 
 __all__ = ["MqttOptions", "MqttSink", "MqttStats", "default_spool", "mqtt_sink"]
+
+_log = logging.getLogger("ecovision_edge")
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -171,7 +175,8 @@ class MqttSink(Sink):
         spool: The folder of events that wait, of this sink alone.
         labels, bins: Those that events may name, for Home Assistant.
         max_events, max_bytes: That wait on the disk at most.
-        on_safe: Called in the sink's thread with each event that is on the disk; must be quick.
+        on_safe: Called in the sink's thread with each event that is on the disk; must be quick. What it
+            raises is logged, and changes nothing.
         first_delay, most_delay: Of the backoff, seconds.
     """
 
@@ -192,7 +197,7 @@ class MqttSink(Sink):
         super().__init__(f"{options.shown}/{options.topics}", first_delay=first_delay, most_delay=most_delay)
         self._spool = Spool(Path(spool), max_events=max_events, max_bytes=max_bytes)
         self._on_safe = on_safe
-        self._opened = False
+        self._opened = self._never_started = False
         retained = (
             discovery_messages(
                 device=options.device,
@@ -219,14 +224,19 @@ class MqttSink(Sink):
         """Open the spool; the broker has a thread of its own, so that events are safe while it is away."""
         self._spool.open()
         self._opened = True
-        self._sender.start()
+        if not self._never_started:
+            self._sender.start()
 
     def deliver(self, event: BinEvent) -> None:
         """Put the event on the disk. Raises SinkError when the disk says no."""
         self._spool.append(event.id, event_bytes(event))
         self._sender.notify()
         if self._on_safe is not None:
-            self._on_safe(event)
+            try:
+                with typed("on_safe"):
+                    self._on_safe(event)
+            except EcovisionError as e:  # to try again would put the event on the disk twice
+                _log.error("%s: %s", self.name, e)
 
     def show_state(self, state: BinState, reason: str) -> None:
         """Have the state published."""
@@ -244,6 +254,7 @@ class MqttSink(Sink):
             taken=base.taken + spool.found,
             delivered=sent.delivered,
             dropped=base.dropped + sent.dropped + spool.dropped,
+            expired=base.expired,
             waiting=base.waiting + spool.waiting,
             retries=base.retries + sent.retries,
             error=base.error or sent.error,
@@ -259,12 +270,16 @@ class MqttSink(Sink):
     def close(self, timeout: float = 5.0) -> None:
         """Put all events on the disk, deliver while the connection lasts, and end within `timeout` seconds.
 
-        What is not delivered is kept for the next start.
+        What is not delivered is kept for the next start; of a sink that was never started, all of it.
         """
         until = time.monotonic() + timeout
+        with self._changed:
+            if not self.started and super().stats.waiting:
+                self._never_started = True  # to the disk, and to no broker
+                self.start()
         super().close(timeout)
         ended = self._sender.close(max(0.0, until - time.monotonic()))
-        if ended and (self._thread is None or not self._thread.is_alive()):  # else the disk hangs
+        if ended and not self.running:  # else the disk hangs
             self._spool.close()
 
 
@@ -294,15 +309,10 @@ def mqtt_sink(
 
     Raises:
         OptionError: the address is none, has a password, or an option is unknown or out of range.
-        SourceError: the same of an option's value.
         MissingDependencyError: paho-mqtt is not installed.
     """
-    place = split_place(
-        address,
-        "a broker",
-        "other users can read a command line: use ECOVISION_EDGE_MQTT_PASSWORD or ?password_file=PATH",
-    )
-    options = Options(place.shown, split_pairs(place.query, place.shown))
+    place = split_broker(address)
+    options = Options(place.shown, split_pairs(place.query, problem=OptionError), problem=OptionError)
     spool, size, events = (
         options.text("spool"),
         options.text("max_bytes"),

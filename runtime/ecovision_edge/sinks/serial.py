@@ -11,6 +11,8 @@ So:
   anew whenever its port is opened does no harm). An action that a loss of power interrupts is not begun
   again. A receiver without such memory may act twice on the one event under way; never on an acknowledged
   one, whose number the hello brings.
+- The device is away, or busy, for longer than `max_age`: what waited so long is dropped, since its item may
+  be gone. What is in the line by then cannot be called back.
 - The sender starts anew: it draws a new session, by which the receiver knows that number 1 is no repetition.
   What its queue held is gone, so nothing is acted on twice, and what was under way at most once.
 """
@@ -27,7 +29,8 @@ from typing import Protocol
 from urllib.parse import unquote
 
 from ecovision_edge.camera.uri import Options, split_options
-from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, SinkError, SourceError
+from ecovision_edge.durations import parse_duration
+from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks._line import LINE_VERSION, Line, LineReader, encode_line, event_words
 from ecovision_edge.sinks.base import Sink
@@ -68,6 +71,7 @@ class SerialOptions:
         attempts: So often in vain, and the device is opened anew; 1 to 100.
         hello_within: From opening, for the first answer: a board may start only then. 0 to 60.
         busy_within: A receiver that is busy for so long is no longer believed; above 0, at most 600.
+        max_age: An event that waited for longer is dropped: its item may be gone. Above 0; None never.
         heartbeat: Between two states told; above 0, at most 4, since the receiver waits 5.
     """
 
@@ -77,6 +81,7 @@ class SerialOptions:
     hello_within: float = 6.0
     busy_within: float = 60.0
     heartbeat: float = 1.0
+    max_age: float | None = 10.0
 
     def __post_init__(self) -> None:
         """Refuse what is out of range.
@@ -118,13 +123,16 @@ class SerialSink(Sink):
         session: int | None = None,
     ) -> None:
         # Somebody may have it in his hand: short waits, and the device is back within seconds.
-        super().__init__(f"serial {device}", first_delay=0.2, most_delay=5.0)
         self._device, self._options = device, options or SerialOptions()
+        super().__init__(f"serial {device}", max_age=self._options.max_age, first_delay=0.2, most_delay=5.0)
         self._opener = opener or open_port
         self._session = secrets.randbits(32) if session is None else session
         self._port: Port | None = None
         self._reader = LineReader("<")
-        self._number = self._hello = self._beat = 0
+        self._number = self._beat = 0
+        # Not from 0: a late answer to whoever had the line before must not look like the first one to us.
+        # All that comes after a true answer to a hello is meant for us.
+        self._hello = self._session & 0xFFFF
         self._under_way: str | None = None  # the event that has `_number`
         self._acknowledged: int | None = None
         self._recorded: int | None = None  # by the receiver, as it said in its hello
@@ -218,10 +226,12 @@ class SerialSink(Sink):
         with self._failures():
             for _ in range(attempts or self._options.attempts):
                 assert self._port is not None
+                if line.kind == "EVENT" and self.overdue:
+                    raise SinkError(f"{self._device} has not taken an event in time")
                 self._port.write(data)
                 until = time.monotonic() + self._options.timeout
                 while time.monotonic() < until:
-                    if self._out_of_time():
+                    if self.out_of_time:
                         raise SinkError(f"no answer of {self._device} before the end")
                     for answer in self._reader.feed(self._port.read(self._port.in_waiting or 1)):
                         if answer.number == line.number and answer.words[:1] == (line.kind,):
@@ -231,7 +241,7 @@ class SerialSink(Sink):
         )
 
     def _pause(self) -> None:
-        if self._out_of_time():
+        if self.out_of_time:
             raise SinkError(f"{self._device} is busy to the end")
         time.sleep(_BUSY_WAIT)
 
@@ -279,20 +289,19 @@ def open_port(device: str, baud: int) -> Port:
 def serial_sink(address: str) -> SerialSink:
     """The sink of `serial:///dev/ttyACM0?baud=115200`; the path is percent-encoded where it has to be.
 
-    Options: `baud` (115200) and `timeout` (0.5 s) as in `SerialOptions`. The device need not be there yet.
+    Options: `baud` (115200), `timeout` (0.5 s) and `max_age` (10s; 0 never) as in `SerialOptions`. The device
+    need not be there yet.
 
     Raises:
         OptionError: no device is named, or an option is unknown or out of range.
         MissingDependencyError: pyserial is not installed.
     """
     rest, scheme = address.removeprefix("serial://"), address.startswith("serial://")
-    try:
-        path, pairs = split_options(rest)
-        options = Options("serial://", pairs)
-        baud, timeout = options.integer("baud", 300, 4_000_000), options.number("timeout", 0, 10)
-        options.done()
-    except SourceError as e:
-        raise OptionError(e.message) from e
+    path, pairs = split_options(rest, problem=OptionError)
+    options = Options("serial://", pairs, problem=OptionError)
+    baud, timeout = options.integer("baud", 300, 4_000_000), options.number("timeout", 0, 10)
+    max_age = options.text("max_age")
+    options.done()
     device = unquote(path)
     if not scheme or not device or "\0" in device or "?" in path:
         raise OptionError(
@@ -300,4 +309,11 @@ def serial_sink(address: str) -> SerialSink:
         )
     _library()
     base = SerialOptions()
-    return SerialSink(device, SerialOptions(baud=baud or base.baud, timeout=timeout or base.timeout))
+    return SerialSink(
+        device,
+        SerialOptions(
+            baud=baud or base.baud,
+            timeout=timeout or base.timeout,
+            max_age=base.max_age if max_age is None else parse_duration(max_age, "max_age") or None,
+        ),
+    )

@@ -14,7 +14,8 @@ from urllib.parse import quote
 from ecovision_edge._version import __version__
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent
-from ecovision_edge.sinks._network import is_loopback, split_place
+from ecovision_edge.hosts import is_loopback
+from ecovision_edge.sinks._network import split_place
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
 

@@ -9,22 +9,13 @@ import socket
 from dataclasses import dataclass
 
 from ecovision_edge.errors import OptionError, ServeError
+from ecovision_edge.hosts import Ip, ip_of, is_loopback
 
-__all__ = ["Address", "bind", "ip_of"]
+__all__ = ["Address", "bind"]
 
 _FORM = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
 )
-
-Ip = ipaddress.IPv4Address | ipaddress.IPv6Address
-
-
-def ip_of(host: str) -> Ip | None:
-    """`host` as an IP address, without brackets; None where it is a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +52,7 @@ class Address:
     @property
     def loopback(self) -> bool:
         """Whether only this machine can ask there. Of the names, only `localhost` counts."""
-        return self.host == "localhost" if self.ip is None else self.ip.is_loopback
+        return is_loopback(self.host)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
