@@ -13,6 +13,7 @@ from enum import Enum
 from importlib import resources
 
 from ecovision_edge._fields import JsonValue
+from ecovision_edge.region import Region
 
 __all__ = ["EVENT_SCHEMA_VERSION", "BinEvent", "BinState", "event_schema"]
 
@@ -59,6 +60,7 @@ class BinEvent:
         bundle: SHA-256 of the manifest of the bundle that decided it; None for a lone model file.
         device: What the device calls itself.
         health: Of the camera: `RUNNING`, or what it was.
+        box: What of the last frame was classified, in its pixels; None is the whole frame.
     """
 
     id: str
@@ -78,6 +80,7 @@ class BinEvent:
     bundle: str | None = None
     device: str = ""
     health: str = ""
+    box: Region | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         """As a JSON object that `event_schema()` describes."""
@@ -103,6 +106,7 @@ class BinEvent:
             "bundle": self.bundle,
             "device": self.device,
             "health": self.health,
+            "box": None if self.box is None else self.box.to_json(),
         }
 
     def dumps(self) -> str:

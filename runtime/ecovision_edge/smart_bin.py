@@ -12,9 +12,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ecovision_edge.camera.health import Health, HealthState
-from ecovision_edge.camera.source import FrameSource
-from ecovision_edge.decision.decider import BinDecider, BinStatus, Sorting
+from ecovision_edge.camera.source import CapturedFrame, FrameSource
+from ecovision_edge.decision.decider import BinDecider, BinStatus
 from ecovision_edge.decision.options import DeciderOptions
+from ecovision_edge.decision.verdict import Sorting
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop.camera_loop import CameraLoop
@@ -22,6 +23,7 @@ from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import LoopSummary
 from ecovision_edge.profile.key import bundle_sha256
+from ecovision_edge.region import Region
 from ecovision_edge.sinks.base import Sink
 
 if TYPE_CHECKING:
@@ -43,8 +45,9 @@ class SmartBin:
         >>> smart_bin.events[0].item
         0
 
-    The decider is stepped on the loop's thread with each result, also while no frame comes. Nothing that a
-    sink does holds it up. While the camera gives nothing the state is `fault`, for sinks too. In files time
+    The decider is stepped on the loop's thread with each result, also while no frame comes. Of each frame the
+    part that the item covers is classified, if there is one (`LoopResult.region`). Nothing that a sink does
+    holds it up. While the camera gives nothing the state is `fault`, for sinks too. In files time
     goes by frames, however fast they are read: by the `fps` given to the source, or 15 a second.
 
     Args:
@@ -81,13 +84,13 @@ class SmartBin:
         self._decider = BinDecider(
             classifier.labels,
             rules,
-            options,
+            _fitting(options or DeciderOptions(), classifier),
             thresholds=classifier.contract.thresholds,
             device=platform.node() if device is None else device,
             bundle=_hash_of(classifier),
         )
         self._period = None if source.live else source.interval or 1 / getattr(source, "fps", FILES_FPS)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a sink that is shown a state may ask for the status
         self._shown: tuple[BinState, str] | None = None
         self._events: deque[BinEvent] = deque(maxlen=1000)
         self._loop = CameraLoop(
@@ -97,6 +100,7 @@ class SmartBin:
             on_result=self._result,
             on_health=self._health,
             on_wait=self._wait,
+            region=self._region,
         )
 
     def __repr__(self) -> str:
@@ -182,9 +186,14 @@ class SmartBin:
             sink.start()
         self._show(BinState.FAULT, "starting")
 
+    def _region(self, frame: CapturedFrame) -> Region | None:
+        """What of the frame is to be classified; `_result` follows with the same one."""
+        with self._lock:
+            return self._decider.look(frame.image, self._time_of(frame))
+
     def _result(self, result: LoopResult) -> None:
         with self._lock:
-            event = self._decider.step(result, self._time_of(result))
+            event = self._decider.step(result, self._time_of(result.frame))
             self._show_status()
         self._emit(event)
         if self._on_result is not None:
@@ -194,11 +203,11 @@ class SmartBin:
         """Of the decider's clock; one that is behind counts as its latest time."""
         return time.monotonic() if self._period is None else 0.0
 
-    def _time_of(self, result: LoopResult) -> float:
+    def _time_of(self, frame: CapturedFrame) -> float:
         """Of a camera, when the frame was captured; of files, when it would have been."""
         if self._period is None:
-            return result.frame.captured_at
-        return result.frame.sequence * self._period
+            return frame.captured_at
+        return frame.sequence * self._period
 
     def _wait(self) -> None:
         if self._on_wait is not None:
@@ -227,17 +236,28 @@ class SmartBin:
             self._on_event(event)
 
     def _show_status(self) -> None:
-        """Tell the sinks a new state; its reason changes with each frame and comes along as it is then."""
-        status = self._decider.status
-        if self._shown is None or self._shown[0] is not status.state:
-            self._show(status.state, status.reason)
+        """Tell the sinks a new state; its reason may change with each frame and comes along as it is then.
+
+        Of a fault the reason is told too whenever it is another one: it says what is to be done.
+        """
+        with self._lock:
+            status = self._decider.status
+            if self._shown is None or self._shown[0] is not status.state or status.state is BinState.FAULT:
+                self._show(status.state, status.reason)
 
     def _show(self, state: BinState, reason: str) -> None:
-        if (state, reason) == self._shown:
-            return
-        self._shown = state, reason
-        for sink in self._sinks:
-            sink.show(state, reason)
+        """From any thread: sinks are told in the order in which it is kept here."""
+        with self._lock:
+            if (state, reason) == self._shown:
+                return
+            self._shown = state, reason
+            for sink in self._sinks:
+                sink.show(state, reason)
+
+
+def _fitting(options: DeciderOptions, classifier: Classifier) -> DeciderOptions:
+    """Of a model that looks at the middle square alone, the part that it is given has to be a square."""
+    return replace(options, aspect=1.0) if classifier.contract.resize.mode == "shortest" else options
 
 
 def _hash_of(classifier: Classifier) -> str | None:

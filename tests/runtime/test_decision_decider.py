@@ -1,7 +1,7 @@
 """Facts about `BinDecider`: one item, one event, with its reason. Every time here is made up."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from ecovision_edge.decision import BinDecider, DeciderOptions, Look, View
 from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopResult
+from ecovision_edge.region import Region
 
 LABELS = ("paper", "glass", "battery")
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -27,22 +28,37 @@ SURE = {"paper": (0.97, 0.02, 0.01), "glass": (0.02, 0.97, 0.01), "battery": (0.
 UNSURE = (0.4, 0.35, 0.25)
 
 
+@dataclass(frozen=True)
+class Lying:
+    """A content by its name."""
+
+    name: str
+
+    def changed(self, since):
+        return float(self.name != since.name)
+
+
 @dataclass
 class Seen:
     """What a scripted gate says of the next frame."""
 
     view: View = View.EMPTY
     moving: bool = False
+    box: tuple[float, float, float, float] | None = None
+    edge: bool = False
+    content: Lying | None = None
 
 
 class ScriptedGate:
     """A gate that says what a test wants."""
 
     def __init__(self):
-        self.now = Seen()
+        self.now, self.looks = Seen(), 0
 
     def look(self, image, now):
-        return Look(self.now.view, 0.0, self.now.moving, f"seen: {self.now.view}")
+        self.looks += 1
+        seen = self.now
+        return Look(seen.view, 0.0, seen.moving, f"seen: {seen.view}", seen.box, seen.edge, seen.content)
 
     def relearn(self):
         pass
@@ -56,12 +72,12 @@ class Bin:
         self.decider = BinDecider(LABELS, options=options, gate=self.gate, run="run", **given)
         self.show()
 
-    def show(self, view=View.EMPTY, says=UNSURE, *, moving=False, frames=1, step=0.1):
+    def show(self, view=View.EMPTY, says=UNSURE, *, moving=False, frames=1, step=0.1, **more):
         """Some frames of a view, of which the network says `says`; the events they gave."""
         given = []
         for _ in range(frames):
             self.now += step
-            self.gate.now = Seen(view, moving)
+            self.gate.now = Seen(view, moving, **more)
             event = self.decider.step(result(says, self.now), self.now)
             given += [event] if event else []
         self.events += given
@@ -339,12 +355,189 @@ def test_thresholds_have_to_fit():
     [
         *[("gate", "magic"), ("min_frames", 0), ("agree", 2), ("error", 0), ("error", 0.6), ("settle", -1)],
         *[("decide_within", 0), ("settle_within", 0.1), ("correlation", 1.1), ("cooldown", float("nan"))],
+        *[("tell_after", 0), ("settle_at_edge", -1), ("margin", -0.1), ("aspect", 1.1)],
     ],
 )
 def test_options_out_of_range_are_named(name, value):
     """The error says which option, what is right, and what was found."""
     with pytest.raises(OptionError, match=rf"{name}.*expected.*found"):
         DeciderOptions(**{name: value})
+
+
+# Where the item is.
+
+
+def test_only_the_part_of_a_frame_that_the_item_covers_is_classified():
+    """And the event says which."""
+    shapes = []
+
+    def classify(image):
+        shapes.append(image.shape)
+        return result(SURE["glass"], 0.0).prediction
+
+    gate, picture = ScriptedGate(), np.zeros((480, 640, 3), np.uint8)
+    gate.now = Seen(View.ITEM, box=(0.25, 0.25, 0.5, 0.5))
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate, classify=classify)
+    events = [e for n in range(20) if (e := decider.step(picture, n / 10))]
+    assert [e.box for e in events] == [Region(160, 120, 320, 240)]
+    assert set(shapes) == {(120, 160, 3)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "seen"),
+    [
+        ({"crop": False}, Seen(View.ITEM, box=(0.25, 0.25, 0.5, 0.5))),
+        ({"gate": "trigger"}, Seen(View.ITEM, box=(0.25, 0.25, 0.5, 0.5))),
+        ({}, Seen(View.ITEM, box=(0.0, 0.0, 1.0, 1.0))),
+        ({}, Seen(View.ITEM)),
+        ({}, Seen(View.EMPTY)),
+    ],
+    ids=["crop=False", "gate=trigger", "it fills the frame", "a gate that knows no place", "no item"],
+)
+def test_else_it_is_the_whole_frame(changes, seen):
+    """`look` says so with None."""
+    gate = ScriptedGate()
+    gate.now = seen
+    decider = BinDecider(LABELS, options=replace(OPTIONS, **changes), gate=gate)
+    assert decider.look(IMAGE, 0.0) is None
+
+
+def test_who_classifies_first_asks_where_to_look_and_the_gate_looks_once():
+    """`look`, then `step` with the same frame; another frame is looked at anew."""
+    gate, decided = ScriptedGate(), []
+    gate.now = Seen(View.ITEM, box=(0.25, 0.25, 0.75, 0.75))
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate)
+    for n in range(20):
+        picture = np.zeros((480, 640, 3), np.uint8)
+        region = decider.look(picture, n / 10)
+        given = replace(result(SURE["glass"], n / 10), frame=CapturedFrame(picture, n, n / 10), region=region)
+        decided += [e for e in [decider.step(given, n / 10)] if e]
+    assert [e.box for e in decided] == [Region(160, 120, 480, 360)]
+    assert gate.looks == 20
+    decider.look(np.zeros((480, 640, 3), np.uint8), 3.0)
+    decider.step(result(SURE["glass"], 3.1), 3.1)
+    assert gate.looks == 22
+
+
+def test_what_reaches_out_of_the_view_may_be_a_hand():
+    """It is decided later, `settle_at_edge` after it came to rest; one that is gone by then never."""
+    options = replace(OPTIONS, settle_at_edge=0.8)
+    [event] = Bin(options).item(SURE["glass"], edge=True)
+    assert event.label == "glass"
+    assert event.seconds == pytest.approx(0.8, abs=0.11)
+    bin = Bin(options)
+    assert bin.item(SURE["glass"], frames=7, edge=True) == []
+    assert bin.reason == "it reaches out of the view, as a hand does"
+    assert bin.show(View.ITEM, SURE["paper"], moving=True, frames=3) == []
+    [event] = bin.item(SURE["paper"])  # the hand left it there
+    assert (event.label, event.frames) == ("paper", 3)
+
+
+def test_the_time_is_up_for_what_reaches_out_of_the_view_too():
+    """What is sure by then is decided, what is not is unknown, however long a hand would be waited for."""
+    options = replace(OPTIONS, settle_at_edge=60)
+    for says, label in (SURE["glass"], "glass"), (UNSURE, None):
+        [event] = Bin(options).item(says, frames=60, edge=True)
+        assert event.label == label
+        assert event.seconds == pytest.approx(0.3 + 1.0, abs=0.15)
+
+
+def test_an_event_says_that_its_item_never_lay_still():
+    """The frames may be blurred."""
+    [event] = Bin().item(SURE["glass"], frames=100, moving=True)
+    assert event.reason.endswith("; it never lay still")
+
+
+# What hinders it.
+
+HINDERED = replace(OPTIONS, tell_after=2.0)
+
+
+def test_what_is_put_in_place_of_a_decided_item_is_told():
+    """No second event: the tray was not empty. A fault, after `tell_after`; until it is."""
+    bin = Bin(HINDERED)
+    assert len(bin.item(SURE["glass"], content=Lying("bottle"))) == 1
+    assert bin.show(View.ITEM, SURE["paper"], moving=True, frames=5) == []
+    assert bin.item(SURE["paper"], frames=15, content=Lying("box")) == []
+    assert bin.state is BinState.DECIDED
+    assert bin.item(SURE["paper"], frames=100, content=Lying("box")) == []
+    assert bin.state is BinState.FAULT
+    assert "not what was decided, and the tray was not empty between" in bin.reason
+    assert bin.decider.status.item == 0
+    bin.empty()
+    assert bin.state is BinState.EMPTY
+    assert [e.item for e in bin.item(SURE["paper"])] == [1]
+
+
+def test_a_decided_item_that_is_back_is_no_hindrance():
+    """A hand rested before it."""
+    bin = Bin(HINDERED)
+    bin.item(SURE["glass"], content=Lying("bottle"))
+    bin.item(SURE["glass"], frames=50, content=Lying("hand"))
+    assert bin.state is BinState.FAULT
+    bin.item(SURE["glass"], frames=1, content=Lying("bottle"))
+    assert bin.state is BinState.DECIDED
+
+
+def test_a_decided_item_that_stays_is_no_hindrance():
+    """However long, and whatever passes."""
+    bin = Bin(HINDERED)
+    bin.item(SURE["glass"], content=Lying("bottle"))
+    for _ in range(20):
+        bin.show(View.ITEM, moving=True, frames=10)
+        bin.item(SURE["glass"], content=Lying("bottle"))
+        assert bin.state is BinState.DECIDED
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ({"view": View.ITEM, "moving": True}, "something moves all the time"),
+        ({"view": View.COVERED}, "the whole view differs since the decision"),
+    ],
+    ids=["motion", "another view"],
+)
+def test_a_tray_that_is_not_seen_empty_again_is_told(seen, why):
+    """Without end nothing more would be decided, and nobody would know why."""
+    bin = Bin(HINDERED)
+    bin.item(SURE["glass"])
+    assert bin.show(says=SURE["paper"], frames=15, **seen) == []
+    assert bin.state is BinState.DECIDED
+    assert bin.show(says=SURE["paper"], frames=15, **seen) == []
+    assert bin.state is BinState.FAULT
+    assert why in bin.reason
+    bin.empty()
+    assert len(bin.item(SURE["paper"])) == 1
+
+
+def test_a_tray_that_cannot_be_learnt_is_told():
+    """Something moves in each frame; the fault then says so, and since when there is one."""
+    bin = Bin(HINDERED)
+    decider = BinDecider(LABELS, options=HINDERED, gate=bin.gate)
+    bin.gate.now = Seen(View.UNKNOWN, moving=True)
+    reasons = []
+    for n in range(50):
+        decider.step(result(UNSURE, n / 10), n / 10)
+        reasons.append(decider.status.reason)
+    assert decider.status.state is BinState.FAULT
+    assert decider.status.since == 0.0
+    assert reasons[:20] == ["seen: unknown"] * 20
+    assert set(reasons[21:]) == {
+        "the empty tray cannot be learnt, for nothing lies still: does the camera shake?, for 2 s now"
+    }
+
+
+def test_frames_that_stop_are_told():
+    """An empty tray of ten minutes ago is none now; the first frame ends it."""
+    bin = Bin(HINDERED)
+    bin.empty()
+    for n in range(30):
+        bin.decider.step(None, bin.now + n / 10)
+    assert bin.state is BinState.FAULT
+    assert bin.reason == "no frame came, for 2 s now"
+    bin.now += 3
+    bin.empty()
+    assert bin.state is BinState.EMPTY
 
 
 # Whatever comes, in whatever order.
@@ -356,6 +549,8 @@ STEPS = st.tuples(
     st.sampled_from([*SURE.values(), UNSURE, None]),
     st.floats(-0.2, 1.5),
     st.integers(1, 12),
+    st.booleans(),
+    st.sampled_from([None, Lying("one"), Lying("other")]),
 )
 
 
@@ -367,11 +562,13 @@ def test_never_two_events_for_one_item_nor_one_for_an_empty_tray(steps):
     decider = BinDecider(LABELS, options=OPTIONS, gate=gate)
     items, seen_since_empty, empty_for = [], False, 0.0
     latest = 0.0
-    for view, moving, says, passed, frames in steps:
+    for view, moving, says, passed, frames, edge, content in steps:
         for _ in range(frames):
             now += passed
             before, latest = latest, max(latest, now)
-            gate.now = Seen(view, moving)
+            gate.now = Seen(view, moving, (0.1, 0.1, 0.6, 0.6), edge, content)
+            if edge and says is not None:
+                decider.look(IMAGE, now)
             event = decider.step(None if says is None else result(says, now), now)
             if says is not None:
                 empty_for = empty_for + latest - before if view is View.EMPTY else 0.0
@@ -386,7 +583,11 @@ def test_never_two_events_for_one_item_nor_one_for_an_empty_tray(steps):
 
 @settings(max_examples=200)
 @given(
-    st.lists(st.tuples(st.booleans(), st.sampled_from([*SURE.values(), UNSURE])), min_size=60, max_size=60),
+    st.lists(
+        st.tuples(st.booleans(), st.booleans(), st.sampled_from([*SURE.values(), UNSURE])),
+        min_size=60,
+        max_size=60,
+    ),
     st.floats(0.02, 0.1),
 )
 def test_an_item_that_stays_always_gets_one_within_the_limit(frames, step):
@@ -394,8 +595,8 @@ def test_an_item_that_stays_always_gets_one_within_the_limit(frames, step):
     bin = Bin()
     bin.empty()
     arrived, limit = bin.now + step, OPTIONS.settle_within + OPTIONS.decide_within
-    for moving, says in itertools.islice(itertools.cycle(frames), int(4 / step)):
-        bin.item(says, frames=1, moving=moving, step=step)
+    for moving, edge, says in itertools.islice(itertools.cycle(frames), int(4 / step)):
+        bin.item(says, frames=1, moving=moving, step=step, edge=edge)
     [event] = bin.events
     assert event.monotonic - arrived <= limit + 2 * step + 1e-9
 

@@ -15,9 +15,13 @@ X, Y = np.meshgrid(np.linspace(-1, 1, WIDTH, dtype=np.float32), np.linspace(-1, 
 
 
 class World:
-    """A tray under a light, with the noise of a sensor, looked at ten times a second."""
+    """A tray under a light, with the noise of a sensor, looked at ten times a second.
 
-    def __init__(self, level=120, options=None, seed=0):
+    It may be seen smaller (`size`), and by a camera that trembles by so many pixels (`tremble`).
+    """
+
+    def __init__(self, level=120, options=None, seed=0, *, size=None, noise=3.0, tremble=0.0):
+        self.size, self.noise, self.tremble = size, noise, tremble
         self.rng = np.random.default_rng(seed)
         grain = cv2.resize(
             self.rng.normal(0, 6, (30, 40)).astype(np.float32), (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC
@@ -32,7 +36,15 @@ class World:
         picture = self.tray.copy()
         for x, y, size, colour in self.items:
             cv2.rectangle(picture, (x, y), (x + size, y + size), colour, -1)
-        noisy = picture * self.light + self.rng.normal(0, 3, picture.shape)
+        if self.tremble:
+            x, y = self.rng.uniform(-self.tremble, self.tremble, 2)
+            picture = cv2.warpAffine(
+                picture, np.float32([[1, 0, x], [0, 1, y]]), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE
+            )
+        lit = picture * self.light
+        if self.size is not None:
+            lit = cv2.resize(lit, self.size, interpolation=cv2.INTER_AREA)
+        noisy = lit + self.rng.normal(0, self.noise, lit.shape)
         return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
     def look(self, frames=1):
@@ -209,6 +221,167 @@ def test_no_frame_is_refused():
     """As everywhere."""
     with pytest.raises(FrameTypeError):
         PresenceGate().look(None, 0.0)
+
+
+# Where the item is, and whether it is the same one.
+
+
+def test_a_look_says_where_the_item_is(world):
+    """As shares of the view, to a cell."""
+    world.put(80, 60, 80)
+    box = world.look(6).box
+    assert box == pytest.approx((80 / WIDTH, 60 / HEIGHT, 160 / WIDTH, 140 / HEIGHT), abs=1.5 / 60)
+    world.items = []
+    assert world.look(6).box is None
+
+
+def test_crumbs_do_not_widen_the_box(world):
+    """What is far smaller than the item is no part of it."""
+    world.put(40, 40, 100)
+    world.put(280, 200, 8)
+    assert world.look(6).box[2] == pytest.approx(140 / WIDTH, abs=1.5 / 80)
+    world.put(260, 180, 40)  # but another piece is
+    assert world.look(6).box[2] == pytest.approx(300 / WIDTH, abs=1.5 / 80)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "size", "edge"),
+    [(120, 80, 60, False), (280, 80, 60, True), (-20, -20, 100, True), (90, 200, 60, True)],
+    ids=["in the middle", "over a side", "over a corner", "over the lower side"],
+)
+def test_a_look_says_whether_the_item_reaches_out_of_the_view(world, x, y, size, edge):
+    """As a hand does."""
+    world.put(x, y, size)
+    found = world.look(6)
+    assert (found.view, found.edge) == (View.ITEM, edge)
+
+
+def test_what_fills_the_view_from_side_to_side_is_no_hand(world):
+    """It touches more than two sides."""
+    world.tray = world.tray.copy()
+    cv2.rectangle(world.tray, (20, 0), (260, HEIGHT), (40, 60, 200), -1)
+    cv2.rectangle(world.tray, (0, 60), (40, 160), (40, 60, 200), -1)
+    found = world.look(6)
+    assert (found.view, found.edge) == (View.ITEM, False)
+
+
+def test_the_same_content_has_not_changed(world):
+    """Not under another light either; another item in its place has, and one that lies elsewhere."""
+    world.put(80, 60, 80)
+    before = world.look(6).content
+    assert world.look(3).content.changed(before) < 0.05
+    world.light *= 0.7
+    assert world.look(6).content.changed(before) < 0.1
+    world.light /= 0.7
+    world.items = [(84, 60, 80, (40, 60, 200))]  # pushed a little
+    assert world.look(6).content.changed(before) < 0.2
+    world.items = [(80, 60, 80, (200, 160, 40))]
+    assert world.look(6).content.changed(before) > 0.8
+    world.items = [(200, 60, 80, (40, 60, 200))]
+    assert world.look(6).content.changed(before) > 0.8
+
+
+def test_while_it_moves_there_is_no_content_to_compare(world):
+    """It is a blur."""
+    for n in range(8):
+        world.items = [(n * 12, 80, 60, (40, 60, 200))]
+        found = world.look(2)
+    assert found.moving
+    assert found.content is None
+
+
+# Noise, trembling, light.
+
+
+@pytest.mark.parametrize(
+    ("size", "noise"),
+    [((40, 30), 3), ((80, 60), 3), ((80, 60), 8), ((160, 120), 8), (None, 20)],
+    ids=["40x30", "80x60", "80x60 noisy", "160x120 noisy", "320x240 very noisy"],
+)
+def test_noise_is_no_motion_in_small_or_dark_pictures_either(size, noise):
+    """The tray is learnt, stays empty, and an item lies still."""
+    world = World(size=size, noise=noise)
+    assert world.look(30).view is View.EMPTY
+    assert world.views(200) == {View.EMPTY}
+    world.put()
+    found = world.look(8)
+    assert (found.view, found.moving) == (View.ITEM, False)
+
+
+def test_noise_may_grow_after_the_tray_was_learnt():
+    """A camera makes up for the dusk by gain."""
+    world = World(size=(160, 120), noise=2)
+    world.look(30)
+    for n in range(300):
+        world.noise = 2 + n / 25
+        assert world.look().view is View.EMPTY, n
+    world.put()
+    assert world.look(8).view is View.ITEM
+
+
+@pytest.mark.parametrize("tremble", [0.05, 0.3, 0.6])
+def test_a_camera_that_trembles_does_not_move_the_item(tremble):
+    """By more than a pixel of 320 from look to look, with an item full of edges."""
+    world = World(tremble=tremble)
+    assert world.look(20).view is View.EMPTY
+    for x in range(60, 240, 30):
+        for y in range(40, 200, 30):
+            world.put(x, y, 14, (0, 0, 0) if (x + y) % 60 else (255, 255, 255))
+    world.look(4)
+    for _ in range(40):
+        found = world.look()
+        assert (found.view, found.moving) == (View.ITEM, False)
+
+
+def test_what_moves_still_moves_where_a_camera_trembles():
+    """Ten pixels from look to look."""
+    world = World(tremble=0.3)
+    world.look(20)
+    for n in range(20):
+        world.items = [(10 + n * 10, 80, 60, (40, 60, 200))]
+        world.look()
+        assert n < 3 or world.look().moving
+
+
+def test_light_that_flickers_while_the_tray_is_learnt_is_not_taken_for_noise():
+    """Else nothing would ever stand out from it."""
+    world = World()
+
+    def flicker(frames):
+        for n in range(frames):
+            world.light[:] = 1 + 0.25 * np.sin(n * 2.4)
+            found = world.look()
+        return found
+
+    assert flicker(20).view is View.EMPTY
+    world.put(colour=(120, 120, 200))
+    found = flicker(10)
+    assert (found.view, found.moving) == (View.ITEM, False)
+
+
+@pytest.mark.parametrize("level", [120, 170, 230])
+def test_a_lamp_that_doubles_the_light_is_no_item(level):
+    """Nor does it hide one, though the tray is beyond what the sensor can show; nor when it goes out."""
+    world = World(level)
+    world.look(15)
+    for light in (2.0, 1.0, 2.0):
+        world.light[:] = light
+        assert View.ITEM not in world.views(30)
+    world.put(colour=(20, 30, 100))
+    found = world.look(6)
+    assert (found.view, found.moving) == (View.ITEM, False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_lamp_over_a_part_of_the_tray_is_no_item(seed):
+    """Twice the light in its middle, at a place of its own."""
+    world = World(170, seed=seed)
+    world.look(15)
+    x, y = world.rng.uniform(-0.5, 0.5, 2)
+    world.light = (1 + np.exp(-((X - x) ** 2 + (Y - y) ** 2) / world.rng.uniform(1, 4)))[..., None]
+    looks = [world.look() for _ in range(40)]  # while it changes, it is something that moves
+    assert not any(found.view is View.ITEM and not found.moving for found in looks)
+    assert {found.view for found in looks[4:]} == {View.EMPTY}
 
 
 @settings(max_examples=60, deadline=None)

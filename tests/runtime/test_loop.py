@@ -8,6 +8,7 @@ import statistics
 import threading
 import time
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from ecovision_edge.camera.fake import Block, FailOpen, Frames, Nothing, Raise
 from ecovision_edge.errors import CameraLostError, CaptureError, InferenceError, LoopStuckError, OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
+from ecovision_edge.region import Region
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 
@@ -51,6 +53,40 @@ def test_files_are_classified_in_full_and_in_order(classifier):
     assert [r.index for r in results] == list(range(100))
     assert [source.number_in(r.frame.image) for r in results] == list(range(100))
     assert {r.dropped for r in results} == {0}
+
+
+def test_only_the_region_of_a_frame_is_classified(classifier):
+    """Asked for each frame on the loop's thread; the result says which, and its JSON too."""
+    image = np.zeros((40, 60, 3), np.uint8)
+    image[:, :30, 0] = image[:, 30:, 2] = 255  # blue to the left, red to the right
+    regions = iter([Region(30, 0, 60, 40), Region(0, 10, 20, 30), None])
+    asked = []
+
+    class Pictures:
+        name, live, interval = "pictures", False, None
+
+        def connect(self):
+            self.left = 3
+            return self
+
+        def read(self):
+            self.left -= 1
+            return image.copy() if self.left >= 0 else None
+
+        def close(self):
+            pass
+
+    def region(frame):
+        asked.append((threading.current_thread(), frame.sequence))
+        return next(regions)
+
+    results = list(CameraLoop(classifier, Pictures(), region=region))
+    assert [r.prediction.label for r in results[:2]] == ["red", "blue"]
+    assert results[2].prediction.score < 0.6  # both
+    assert [r.region for r in results] == [Region(30, 0, 60, 40), Region(0, 10, 20, 30), None]
+    assert [r.to_json().get("box") for r in results] == [[30, 0, 60, 40], [0, 10, 20, 30], None]
+    assert "box" not in results[2].to_json()
+    assert asked == [(threading.current_thread(), n) for n in range(3)]
 
 
 def test_a_replay_gives_the_same_results(classifier):

@@ -32,6 +32,7 @@ from ecovision_edge.recording import (
 from ecovision_edge.recording import disk as disk_module
 from ecovision_edge.recording.recorder import QUEUE
 from ecovision_edge.recording.sidecar import parse_sidecar, sidecar_bytes
+from ecovision_edge.region import Region
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 
@@ -155,6 +156,20 @@ def test_the_result_comes_back_as_it_was(tmp_path):
     assert tuple(back.probabilities) == said.labels
     assert tuple(back.probabilities.values()) == prediction.probabilities
     assert (back.age_ms, back.dropped, back.timings) == (said.age_ms, said.dropped, prediction.timings)
+
+
+def test_the_part_of_the_frame_that_was_classified_comes_back(tmp_path):
+    """One that was classified otherwise is no replay of it, and is refused."""
+    whole = result(0)
+    said = dataclasses.replace(whole, region=Region(2, 1, 9, 8))
+    with Recorder(tmp_path, options()) as recorder:
+        recorder.put(said)
+    frames = list(read_recording(tmp_path))
+    assert frames[0].result.region == Region(2, 1, 9, 8)
+    assert compare(frames, [said]).ok
+    for other in (whole, dataclasses.replace(whole, region=Region(2, 1, 9, 9))):
+        with pytest.raises(RecordError, match=r"cannot be compared: expected only .*top=1.*found.*region"):
+            compare(frames, [other])
 
 
 def altered(said, **changes):
@@ -295,6 +310,7 @@ GOOD = sidecar_bytes(result(), "000000000.png")
             ("dropped", "x"),
         ],
         *[("probabilities", {"paper": 0.75, "glass": "0.25"}), ("timings_ms", {"prepare": 1}), ("more", 1)],
+        *[("box", {}), ("box", [1, 2, 3]), ("box", [1, 2, 1, 3]), ("box", [1, 2, 3.5, 4]), ("box", "all")],
         *[("timings_ms", {"prepare": 1, "infer": 1, "post": 1, "more": 1})],
     ],
 )

@@ -9,7 +9,9 @@ import pytest
 from ecovision_edge import Classifier
 from ecovision_edge.camera import FakeCamera, WatchOptions
 from ecovision_edge.camera.fake import Block, Frames
+from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.scene import Scene
+from ecovision_edge.contract import ResizeSpec
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import CameraLostError, SinkError
 from ecovision_edge.events import BinState
@@ -103,6 +105,79 @@ def test_sinks_are_shown_the_states(classifier):
     assert shown[-1] is BinState.FAULT
     assert sink.states[-1][1] == "stopped"
     assert BinState.DECIDED in shown or len(sink.events) == 1  # only the newest state is sure to be shown
+
+
+def test_of_a_frame_with_an_item_that_part_is_classified(classifier):
+    """Of an empty tray the whole; the event says what of its frame was."""
+    results = []
+    with SmartBin(classifier, Tray(15 * 7), on_result=results.append) as smart_bin:
+        smart_bin.run()
+    [event] = smart_bin.events
+    [decided] = [r.region for r in results if r.frame.sequence / 15 == event.monotonic]
+    assert event.box == decided
+    assert 0 < (event.box.right - event.box.left) * (event.box.bottom - event.box.top) < 160 * 120 / 2
+    assert results[5].region is None
+    used = {r.region for r in results if r.frame.sequence / 15 in (event.monotonic, event.monotonic + 1)}
+    assert len(used) == 1  # of an item that lies still always the same
+
+
+def test_a_model_that_looks_at_the_middle_square_is_given_squares(forge, tmp_path):
+    """Else the ends of a long item would be cut off."""
+    resize = ResizeSpec("shortest", shortest=8)
+    loaded = Classifier.load(forge.bundle(tmp_path / "b", forge.contract(resize=resize)), threads=1)
+    results = []
+    with SmartBin(loaded, Tray(15 * 7), on_result=results.append) as smart_bin:
+        smart_bin.run()
+    regions = [r.region for r in results if r.region is not None]
+    assert regions
+    assert all(abs((r.right - r.left) - (r.bottom - r.top)) <= 1 or r.bottom - r.top == 120 for r in regions)
+
+
+def test_the_reason_of_a_fault_is_shown_whenever_it_is_another_one(classifier):
+    """Else "starting" would stand there for as long as the tray is being learnt."""
+    shown = []
+
+    class Seen(Kept):
+        def show(self, state, reason=""):
+            shown.append((state, reason))
+            super().show(state, reason)
+
+    with SmartBin(classifier, Tray(15 * 2), sinks=[Seen()]) as smart_bin:
+        smart_bin.run()
+    shown = [s for s in shown if not s[1].startswith("camera")]  # the watchdog's
+    assert shown == [
+        (BinState.FAULT, "starting"),
+        (BinState.FAULT, "the empty tray is being learnt"),
+        (BinState.EMPTY, "the empty tray is learnt"),
+        *[s for s in shown if s[0] is BinState.SETTLING],
+        (BinState.FAULT, "stopped"),
+    ]
+
+
+def test_sinks_are_shown_one_state_after_the_other(classifier):
+    """The watchdog's thread and the loop's tell them at once; and a sink may ask for the status."""
+    together = threading.Barrier(2)
+    met, order = [], []
+
+    class Slow(Kept):
+        def show(self, state, reason=""):
+            order.append((reason, smart_bin.status.state))
+            try:
+                together.wait(0.2)
+                met.append(reason)
+            except threading.BrokenBarrierError:
+                together.reset()
+
+    smart_bin = SmartBin(classifier, FakeCamera(), sinks=[Slow()], options=TRIGGER)
+    health = [Health(HealthState.STALLED, reason=f"{n}", since=0.0, reconnects=0) for n in range(2)]
+    threads = [threading.Thread(target=smart_bin._health, args=(one,)) for one in health]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PROMPT)
+    assert met == []
+    assert {reason for reason, _ in order} == {"camera STALLED: 0", "camera STALLED: 1"}
+    smart_bin.close()
 
 
 def test_a_sink_that_is_stuck_holds_up_nothing(classifier):

@@ -1,12 +1,16 @@
 """From predictions to decisions: is there an item, what is it, is that sure, and where does it go."""
 
-from ecovision_edge.decision.decider import BinDecider, BinStatus, Sorting
+from ecovision_edge.decision.decider import BinDecider, BinStatus
 from ecovision_edge.decision.options import DeciderOptions
-from ecovision_edge.decision.presence import Gate, Look, PresenceGate, PresenceOptions, View
+from ecovision_edge.decision.presence import PresenceGate, PresenceOptions
+from ecovision_edge.decision.verdict import Sorting
+from ecovision_edge.decision.views import Box, Content, Gate, Look, View
 
 __all__ = [
     "BinDecider",
     "BinStatus",
+    "Box",
+    "Content",
     "DeciderOptions",
     "Gate",
     "Look",

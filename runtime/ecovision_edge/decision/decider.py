@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.decision.evidence import Evidence
+from ecovision_edge.decision.hindrance import Hindrances
+from ecovision_edge.decision.item import Item
+from ecovision_edge.decision.making import EventMaker
 from ecovision_edge.decision.options import DeciderOptions
-from ecovision_edge.decision.presence import Gate, Look, PresenceGate, View
-from ecovision_edge.errors import FrameTypeError, OptionError
+from ecovision_edge.decision.presence import PresenceGate
+from ecovision_edge.decision.regions import Regions
+from ecovision_edge.decision.seen import image_in, probabilities_in
+from ecovision_edge.decision.verdict import EveryLabel, Judge, Sorting, Verdict
+from ecovision_edge.decision.views import Gate, Look, View
+from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame
     from ecovision_edge.classifier import Prediction
     from ecovision_edge.loop.result import LoopResult
 
-__all__ = ["BinDecider", "BinStatus", "Sorting"]
+__all__ = ["BinDecider", "BinStatus"]
 
 Image = npt.NDArray[np.uint8]
 
-
-class Sorting(Protocol):
-    """What is asked of `ecovision_edge.rules.Rules`: where things go, and what a mistake costs."""
-
-    @property
-    def default(self) -> str:
-        """The fail-safe bin, where what is unknown goes."""
-
-    @property
-    def unknown_cost(self) -> float:
-        """Of sending something there as unknown."""
-
-    def expected_costs(self, probabilities: Sequence[float], labels: Sequence[str]) -> Mapping[str, float]:
-        """Of each bin, for something of these probabilities."""
+IN_HAND = (BinState.SETTLING, BinState.DECIDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,27 +51,6 @@ class BinStatus:
     item: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Verdict:
-    """The likeliest class and its probability, the bin of least cost, and why it is not decided yet."""
-
-    name: str
-    probability: float
-    bin: str
-    cost: float
-    refusal: str | None
-
-
-class _EveryLabel:
-    """Without rules every label is a bin of its own, and a mistake costs three times a refusal."""
-
-    default = "unknown"
-    unknown_cost = 1 / 3
-
-    def expected_costs(self, probabilities: Sequence[float], labels: Sequence[str]) -> Mapping[str, float]:
-        return {label: 1 - p for label, p in zip(labels, probabilities, strict=True)}
-
-
 class BinDecider:
     """Turns frames into events: one item, one event, with its reason. Pure: no thread, no clock, no device.
 
@@ -96,13 +68,16 @@ class BinDecider:
         >>> [event.bin for event in events if event]
         ['glass']
 
+    Where the picture tells that there is an item, it also tells where, and only that part of a frame is
+    worth classifying. `step` does so with frames alone; who classifies first, asks `look` before.
+
     Args:
         labels: The classes, in the order of the probabilities.
         rules: Which bin each label goes to, and what a mistake costs; None makes each label a bin of its own.
         options: When a decision is made.
         thresholds: The least probability a class, 0 to 1, below which it is unknown (`contract.thresholds`).
-        classify: Called with a frame whose prediction is needed, where `step` is given frames alone; so
-            nothing is classified while the tray is empty (`Classifier.classify`).
+        classify: Called with the part of a frame whose prediction is needed, where `step` is given frames
+            alone; so nothing is classified while the tray is empty (`Classifier.classify`).
         gate: In place of `PresenceGate`.
         device, bundle: Put into events.
         run: Unlike that of any other run; it begins the ids of events. None makes one up.
@@ -121,40 +96,39 @@ class BinDecider:
         bundle: str | None = None,
         run: str | None = None,
     ) -> None:
-        self._labels = tuple(labels)
-        self._rules: Sorting = rules or _EveryLabel()
         self._options = options or DeciderOptions()
-        if thresholds is not None and len(thresholds) != len(self._labels):
-            raise OptionError(
-                "thresholds", expected=f"{len(self._labels)}, one a label", found=len(thresholds)
-            )
-        self._thresholds = tuple(thresholds) if thresholds is not None else (0.0,) * len(self._labels)
+        self._judge = Judge(labels, rules or EveryLabel(), self._options, thresholds)
+        self._maker = EventMaker(device, bundle, run)
         self._classify = classify
         self._gate: Gate = gate or PresenceGate(self._options.presence)
-        self._device, self._bundle = device, bundle
-        self._run = run or uuid.uuid4().hex[:12]
+        self._regions = Regions(self._options.margin, self._options.aspect)
         self._by_trigger = self._options.gate == "trigger"
         self._now = 0.0
         first = BinState.EMPTY if self._by_trigger else BinState.FAULT
         self._status = BinStatus(first, 0.0, "nothing was triggered" if self._by_trigger else "no frame yet")
-        self._items = self._events = 0
-        self._arrived = self._still_since = self._deciding_since = 0.0
+        self._hindrances = Hindrances(self._options.tell_after)
+        self._ahead: tuple[Image, Look] | None = None
+        self._items = 0
+        self._item: Item | None = None
         self._empty_since: float | None = None
         self._event_at: float | None = None
-        self._evidence = self._new_evidence()
 
     def __repr__(self) -> str:
-        return f"<BinDecider {self._status.state}: {self._status.reason}>"
+        return f"<BinDecider {self.status.state}: {self.status.reason}>"
 
     @property
     def status(self) -> BinStatus:
-        """What it is doing now, and why nothing is decided."""
-        return self._status
+        """What it is doing now, and why nothing is decided; a fault too, if something hinders it for long."""
+        status, told = self._status, self._hindrances.told
+        if told is None:
+            return status
+        since = status.since if status.state is BinState.FAULT else told.since
+        return BinStatus(BinState.FAULT, since, told.reason, status.item)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes."""
-        return self._labels
+        return self._judge.labels
 
     def trigger(self, now: float) -> bool:
         """An item came, says a sensor or a button; whether that begins one.
@@ -163,7 +137,7 @@ class BinDecider:
         """
         self._advance(now)
         state = self._status.state
-        if state in (BinState.SETTLING, BinState.DECIDING):
+        if state in IN_HAND:
             self._say(state, f"triggered, but item {self._status.item} is in hand")
             return False
         if self._cooling():
@@ -178,10 +152,27 @@ class BinDecider:
     def clear(self, now: float) -> None:
         """The tray is empty, says a sensor, or whoever turned its flap."""
         self._advance(now)
-        if self._status.state in (BinState.SETTLING, BinState.DECIDING):
+        if self._status.state in IN_HAND:
             self._leave(f"item {self._status.item} went before it was decided: cleared")
         elif self._status.state is BinState.DECIDED:
             self._leave("cleared")
+
+    def look(self, image: Image, now: float) -> Region | None:
+        """Which part of a frame is worth classifying; then give `step` the same frame with its prediction.
+
+        Returns:
+            Where the item is; None, the whole frame, if there is none, if it fills the frame, with
+            `gate="trigger"`, or without `crop`.
+
+        Raises:
+            FrameTypeError, FrameValueError: not a frame.
+        """
+        self._advance(now)
+        if self._by_trigger:
+            return None
+        look = self._gate.look(image, self._now)
+        self._ahead = image, look
+        return self._region(look, image)
 
     def step(
         self,
@@ -205,15 +196,17 @@ class BinDecider:
             FrameValueError, InferenceError: as `Classifier.classify`.
         """
         self._advance(now)
-        image = self._image_in(seen)
+        image = image_in(seen)
         if self._by_trigger:
-            present, moving = self._status.state in (BinState.SETTLING, BinState.DECIDING), False
+            look = Look(View.ITEM if self._status.state in IN_HAND else View.EMPTY, 0.0, False, "triggered")
         elif image is not None:
-            look = self._gate.look(image, self._now)
-            if not self._look(look):
+            look = self._look_at(image)
+            self._hindrances.look(look, self._status.state, self._now)
+            if not self._take(look):
                 return self._overdue(None)
-            present, moving = look.view is View.ITEM, look.moving
         elif seen is None:
+            if self._status.state not in IN_HAND:
+                self._hindrances.no_frame(self._now)
             return self._overdue(None)
         else:
             raise FrameTypeError(
@@ -222,42 +215,54 @@ class BinDecider:
                 found=type(seen).__name__,
                 fix='give gate="trigger" and call trigger() when an item comes',
             )
-        if self._status.state is BinState.EMPTY and present:
+        if self._status.state is BinState.EMPTY and look.view is View.ITEM:
             if self._cooling():
                 self._say(BinState.EMPTY, "something came, but within the cooldown")
                 return None
             self._arrive("something came")
         if self._status.state is BinState.SETTLING:
-            self._settle(moving)
-        elif self._moves_again(moving):
-            self._evidence = self._new_evidence()
-            self._still_since = self._now
-            self._set(BinState.SETTLING, "it moves again", self._status.item)
+            self._settle(look)
+        elif self._status.state is BinState.DECIDING and self._in_hand().moves_again(look, self._now):
+            self._set(BinState.SETTLING, "it moves again")
         if self._status.state is BinState.DECIDING:
-            return self._weigh(seen, image)
+            return self._weigh(seen, image, look)
         return None
 
-    # States.
+    # Looks.
 
-    def _look(self, look: Look) -> bool:
+    def _look_at(self, image: Image) -> Look:
+        """What the gate says of it, which `look` may have asked already."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead[0] is image:
+            return ahead[1]
+        return self._gate.look(image, self._now)
+
+    def _region(self, look: Look, image: Image) -> Region | None:
+        if look.view is not View.ITEM:
+            self._regions.forget()
+        if look.view is not View.ITEM or look.box is None or not self._options.crop:
+            return None
+        return self._regions.of(look.box, image.shape[1], image.shape[0])
+
+    def _take(self, look: Look) -> bool:
         """What the picture says of the tray; False if nothing more is to be done with this frame."""
         state = self._status.state
         if look.view in (View.UNKNOWN, View.COVERED):
             self._empty_since = None
             if state in (BinState.EMPTY, BinState.FAULT):
                 self._say(BinState.FAULT, look.reason)
-            elif state in (BinState.SETTLING, BinState.DECIDING) and look.view is View.COVERED:
+            elif state in IN_HAND and look.view is View.COVERED:
                 self._say(state, look.reason)
             return False
         if look.view is View.ITEM:
             self._empty_since = None
             if state is BinState.FAULT:  # it was there before, or came meanwhile: an item nonetheless
-                self._set(BinState.EMPTY, "the view is back", None)
+                self._set(BinState.EMPTY, "the view is back")
             return True
         if self._empty_since is None:
             self._empty_since = self._now
         if state is BinState.FAULT:
-            self._set(BinState.EMPTY, look.reason, None)
+            self._set(BinState.EMPTY, look.reason)
         elif state is BinState.EMPTY:
             self._say(state, look.reason)
         elif self._now - self._empty_since >= self._options.rearm:
@@ -269,114 +274,58 @@ class BinDecider:
             return state is BinState.DECIDED  # perhaps it went: its frames do not count
         return False
 
+    # States.
+
     def _arrive(self, why: str) -> None:
-        self._arrived = self._still_since = self._now
-        self._evidence = self._new_evidence()
+        self._item = Item(self._items, self._now, self._judge, self._options)
         self._items += 1
-        self._set(BinState.SETTLING, why, self._items - 1)
+        self._hindrances.clear(self._now)
+        self._set(BinState.SETTLING, why)
 
-    def _moves_again(self, moving: bool) -> bool:
-        early = self._now - self._arrived < self._options.settle_within
-        return moving and early and self._status.state is BinState.DECIDING
+    def _in_hand(self) -> Item:
+        assert self._item is not None
+        return self._item
 
-    def _settle(self, moving: bool) -> None:
-        options = self._options
-        if moving:
-            self._still_since = self._now
-        waited = self._now - self._arrived
-        if self._now - self._still_since >= options.settle or waited >= options.settle_within:
-            why = "it lies still"
-            if moving:
-                why = f"it has moved for {waited:.1f} s; it is looked at as it is"
-            self._deciding_since = self._now
-            self._set(BinState.DECIDING, why, self._status.item)
+    def _settle(self, look: Look) -> None:
+        why = self._in_hand().settle(look, self._now)
+        if why is not None:
+            self._set(BinState.DECIDING, why)
         else:
-            self._say(BinState.SETTLING, "it moves" if moving else "it has just come to rest")
+            self._say(BinState.SETTLING, "it moves" if look.moving else "it has just come to rest")
 
-    def _weigh(self, seen: object, image: Image | None) -> BinEvent | None:
-        found = self._prediction_of(seen, image)
+    def _weigh(self, seen: object, image: Image | None, look: Look) -> BinEvent | None:
+        item = self._in_hand()
+        found = self._probabilities(item, seen, image, look)
         if found is None:
             return self._overdue(seen)
-        self._evidence.add(found)
-        verdict = self._verdict()
-        if verdict.refusal is None:
-            reason = f"{verdict.name} at {verdict.probability:.2f} after {self._evidence.frames} frames"
-            least = f"{verdict.bin} costs least, {verdict.cost:.2f}"
-            return self._emit(seen, verdict.name, verdict.bin, f"{reason}; {least}")
-        self._say(BinState.DECIDING, verdict.refusal)
+        item.add(found)
+        self._hindrances.decided(look.content)
+        verdict = item.verdict()
+        if verdict.refusal is None and not item.perhaps_hand(look, self._now):
+            return self._emit(seen, verdict)
+        self._say(BinState.DECIDING, verdict.refusal or "it reaches out of the view, as a hand does")
         return self._overdue(seen)
-
-    def _verdict(self) -> _Verdict:
-        """What the frames so far say."""
-        posterior = self._evidence.posterior()
-        label = max(range(len(posterior)), key=posterior.__getitem__)
-        costs = self._rules.expected_costs(posterior, self._labels)
-        best = min(costs, key=costs.__getitem__)
-        refusal = self._refusal(label, posterior[label], best, costs[best])
-        return _Verdict(self._labels[label], posterior[label], best, costs[best], refusal)
-
-    def _refusal(self, label: int, probability: float, bin: str, cost: float) -> str | None:
-        """Why it is not decided yet; None if it is sure."""
-        options, evidence, name = self._options, self._evidence, self._labels[label]
-        if evidence.frames < options.min_frames:
-            return f"{evidence.frames} of {options.min_frames} frames"
-        if (share := evidence.agreement(label, 2 * options.min_frames)) < options.agree:
-            return f"{name} in {share:.0%} of the last frames, {options.agree:.0%} are needed"
-        if (typical := evidence.typical()[label]) < self._thresholds[label]:
-            return f"{name} at {typical:.2f}, {self._thresholds[label]:.2f} is its threshold"
-        if probability < 1 - options.error:
-            return f"{name} at {probability:.2f}; {1 - options.error:.2f} is sure"
-        if cost > self._rules.unknown_cost:
-            return f"{name} costs {cost:.2f} in {bin}, {self._rules.unknown_cost:.2f} as unknown"
-        return None
 
     def _overdue(self, seen: object) -> BinEvent | None:
         """The event of an item whose time is up, if it is."""
-        options, state = self._options, self._status.state
-        if state is BinState.SETTLING:  # only where no frames come: else settling ends by itself
-            over = self._now - self._arrived >= options.settle_within + options.decide_within
-        else:
-            over = self._now - self._deciding_since >= options.decide_within
-        if state not in (BinState.SETTLING, BinState.DECIDING) or not over:
+        state = self._status.state
+        if state not in IN_HAND:
             return None
-        why = self._verdict().refusal or "sure only now"
-        return self._emit(seen, None, self._rules.default, f"unknown: the time is up: {why}")
+        item = self._in_hand()
+        if not item.overdue(self._now, settling=state is BinState.SETTLING):
+            return None
+        return self._emit(seen, item.verdict())
 
-    def _emit(self, seen: object, label: str | None, bin: str, reason: str) -> BinEvent:
-        posterior = self._evidence.posterior()
-        first, second = sorted(posterior, reverse=True)[:2]
-        item = self._status.item
-        assert item is not None
-        prediction = getattr(seen, "prediction", None) or (seen if hasattr(seen, "timings") else None)
-        timings = getattr(prediction, "timings", None)
-        event = BinEvent(
-            id=f"{self._run}-{self._events}",
-            sequence=self._events,
-            item=item,
-            time=getattr(seen, "time", None),
-            monotonic=self._now,
-            label=label,
-            bin=bin,
-            probability=first,
-            margin=first - second,
-            frames=self._evidence.frames,
-            seconds=self._now - self._arrived,
-            reason=reason,
-            frame_age_ms=getattr(seen, "age_ms", None),
-            timings_ms={}
-            if timings is None
-            else {"prepare": timings.prepare_ms, "infer": timings.infer_ms, "post": timings.post_ms},
-            bundle=self._bundle,
-            device=self._device,
-        )
-        self._events += 1
+    def _emit(self, seen: object, verdict: Verdict) -> BinEvent:
+        event = self._maker.make(seen, self._in_hand(), verdict, self._judge.default, self._now)
         self._event_at = self._now
-        self._set(BinState.DECIDED, f"{bin}: {reason}", item)
+        self._set(BinState.DECIDED, f"{event.bin}: {event.reason}")
         return event
 
     def _leave(self, why: str) -> None:
-        self._evidence = self._new_evidence()
-        self._set(BinState.EMPTY, why, None)
+        self._item = None
+        self._hindrances.clear(self._now)
+        self._set(BinState.EMPTY, why)
 
     # Odds and ends.
 
@@ -386,11 +335,10 @@ class BinDecider:
     def _cooling(self) -> bool:
         return self._event_at is not None and self._now - self._event_at < self._options.cooldown
 
-    def _new_evidence(self) -> Evidence:
-        return Evidence(len(self._labels), self._options.correlation)
-
-    def _set(self, state: BinState, reason: str, item: int | None) -> None:
-        self._status = BinStatus(state, self._now, reason, item)
+    def _set(self, state: BinState, reason: str) -> None:
+        """A state, of the item in hand if there is one."""
+        number = None if self._item is None else self._item.number
+        self._status = BinStatus(state, self._now, reason, number)
 
     def _say(self, state: BinState, reason: str) -> None:
         """A reason, and perhaps a state, without a new item."""
@@ -398,22 +346,15 @@ class BinDecider:
         since = old.since if old.state is state else self._now
         self._status = BinStatus(state, since, reason, old.item if state is old.state else None)
 
-    def _image_in(self, seen: object) -> Image | None:
-        if isinstance(seen, np.ndarray):
-            return seen
-        frame = getattr(seen, "frame", seen)
-        image = getattr(frame, "image", None)
-        return image if isinstance(image, np.ndarray) else None
-
-    def _prediction_of(self, seen: object, image: Image | None) -> Sequence[float] | None:
-        """The probabilities in what was seen; of a frame alone, classified; None if there is nothing."""
-        if seen is None:
-            return None
-        found = getattr(seen, "prediction", seen)
-        if (probabilities := getattr(found, "probabilities", None)) is not None:
-            return tuple(probabilities)
+    def _probabilities(
+        self, item: Item, seen: object, image: Image | None, look: Look
+    ) -> Sequence[float] | None:
+        """Those in what was seen; of a frame alone, classified; None if there is nothing."""
+        if (found := probabilities_in(seen)) is not None:
+            item.box = getattr(seen, "region", None)
+            return found
         if image is None:
-            return tuple(seen)  # type: ignore[arg-type]  # a sequence of numbers, as `step` says
+            return None
         if self._classify is None:
             raise FrameTypeError(
                 "what step was given",
@@ -421,4 +362,5 @@ class BinDecider:
                 found="a frame alone",
                 fix="give BinDecider classify=classifier.classify",
             )
-        return self._classify(image).probabilities
+        item.box = self._region(look, image)
+        return self._classify(image if item.box is None else item.box.cut(image)).probabilities

@@ -23,6 +23,8 @@ class DeciderOptions:
         gate: What tells that an item came: `picture` (see `PresenceGate`), or `trigger`: a sensor or a
             button.
         settle: An item has to be still for so long before its frames count.
+        settle_at_edge: One that reaches out of the view over a side or two is not decided before it was still
+            for so long: it may be a hand, or an item in one. Its time is up as ever.
         settle_within: After so long of motion it is looked at as it is: a bin must not wait for ever.
         decide_within: From its first frame that counts, at the latest after so long the item is decided; what
             is not sure by then is unknown.
@@ -33,11 +35,22 @@ class DeciderOptions:
         correlation: Of two frames of one item, 0 to 1; see `Evidence`.
         rearm: The tray has to be empty for so long before another item can come.
         cooldown: From an event, nothing happens for so long.
+        tell_after: What hinders any further decision is told as a fault after so long: nothing lies still, so
+            that the empty tray cannot be learnt; no frame comes; an item was put in place of one that was
+            decided, without an empty tray between; and the like.
+        crop: Whether the part of the frame that the item covers is classified, or the whole frame. With
+            `gate="trigger"` it is always the whole.
+        margin: Added to that part on each side, of its own width and height. None is best for the reference
+            model: of 200 items cut out of photographs and laid on a drawn tray 85 % were right with 0, 79 %
+            with 0.1, 72 % with 0.35, 60 % by whole frames.
+        aspect: The shorter side of that part is at least so much of the longer one, 0 to 1; 0.6 was a little
+            better than none, and than 1. Where the contract says `shortest`, `SmartBin` takes 1.
         presence: The gate's own.
     """
 
     gate: GateKind = "picture"
     settle: float = 0.3
+    settle_at_edge: float = 1.5
     settle_within: float = 5.0
     decide_within: float = 3.0
     min_frames: int = 5
@@ -46,6 +59,10 @@ class DeciderOptions:
     correlation: float = 0.5
     rearm: float = 0.5
     cooldown: float = 1.0
+    tell_after: float = 10.0
+    crop: bool = True
+    margin: float = 0.0
+    aspect: float = 0.6
     presence: PresenceOptions = field(default_factory=PresenceOptions)
 
     def __post_init__(self) -> None:
@@ -61,13 +78,15 @@ class DeciderOptions:
         for option in fields(self):
             name = option.name
             value = getattr(self, name)
-            if name in ("agree", "correlation") and not 0 <= value <= 1:
+            if name in ("agree", "correlation", "aspect") and not 0 <= value <= 1:
                 raise OptionError(name, expected="0 to 1", found=repr(value))
             if name == "error" and not 0 < value <= 0.5:
                 raise OptionError(name, expected="above 0, at most 0.5", found=repr(value))
-            if name in ("settle", "rearm", "cooldown") and not 0 <= value < math.inf:
+            if name == "margin" and not 0 <= value <= 10:
+                raise OptionError(name, expected="0 to 10", found=repr(value))
+            if name in ("settle", "settle_at_edge", "rearm", "cooldown") and not 0 <= value < math.inf:
                 raise OptionError(name, expected="seconds, 0 or more", found=repr(value))
-            if name in ("settle_within", "decide_within") and not 0 < value < math.inf:
+            if name in ("settle_within", "decide_within", "tell_after") and not 0 < value < math.inf:
                 raise OptionError(name, expected="seconds above 0", found=repr(value))
         if self.settle_within < self.settle:
             raise OptionError(

@@ -17,6 +17,7 @@ from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
+from ecovision_edge.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
@@ -52,6 +53,7 @@ class CameraLoop:
             by the `for`, or by `wait` and `close`.
         on_health: Called with each new state of the source, on the watchdog's thread; likewise.
         on_wait: Called on the loop's thread, every half second for as long as no frame comes; likewise.
+        region: Asked on the loop's thread which part of a frame is to be classified; None is all of it.
     """
 
     def __init__(
@@ -63,10 +65,11 @@ class CameraLoop:
         on_result: Callable[[LoopResult], None] | None = None,
         on_health: Callable[[Health], None] | None = None,
         on_wait: Callable[[], None] | None = None,
+        region: Callable[[CapturedFrame], Region | None] | None = None,
     ) -> None:
         self._classifier, self._source = classifier, source
         self._options = options or LoopOptions()
-        self._on_result, self._on_wait = on_result, on_wait
+        self._on_result, self._on_wait, self._region = on_result, on_wait, region
         self._frames = LatestFrame(source, self._options.watch, on_health=on_health)
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -234,7 +237,8 @@ class CameraLoop:
         return None
 
     def _classify(self, frame: CapturedFrame) -> LoopResult:
-        prediction = self._classifier.classify(frame.image)
+        region = None if self._region is None else self._region(frame)
+        prediction = self._classifier.classify(frame.image if region is None else region.cut(frame.image))
         now, wall = time.monotonic(), time.time()
         age = now - frame.captured_at
         timings = prediction.timings
@@ -253,6 +257,7 @@ class CameraLoop:
             age_ms=age * 1000,
             dropped=self._frames.dropped,
             time=wall - age,
+            region=region,
         )
         self._classified += 1
         return result

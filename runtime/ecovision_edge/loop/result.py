@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ecovision_edge._fields import JsonValue
+from ecovision_edge.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame
@@ -27,6 +28,7 @@ class LoopResult:
         age_ms: From the capture of the frame to its prediction, milliseconds.
         dropped: Frames that the source gave and nobody looked at, since the start.
         time: The capture, seconds since 1970 by the system's clock; for people, not for intervals.
+        region: What of the frame was classified; None is all of it.
     """
 
     index: int
@@ -36,9 +38,13 @@ class LoopResult:
     age_ms: float
     dropped: int
     time: float
+    region: Region | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object, the picture left out; one line of `--output jsonl`."""
+        """As a JSON object, the picture left out; one line of `--output jsonl`.
+
+        `box` is in it only where a part of the frame was classified.
+        """
         prediction, timings = self.prediction, self.prediction.timings
         return {
             "index": self.index,
@@ -56,4 +62,5 @@ class LoopResult:
                 "infer": timings.infer_ms,
                 "post": timings.post_ms,
             },
+            **({} if self.region is None else {"box": self.region.to_json()}),
         }

@@ -15,6 +15,7 @@ from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.images import find_images
 from ecovision_edge.recording.disk import read_sidecar, sidecar_of
 from ecovision_edge.recording.sidecar import RecordedResult, parse_sidecar
+from ecovision_edge.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.loop import LoopResult
@@ -142,7 +143,8 @@ def compare(
 
     Raises:
         OptionError: the tolerance is out of range.
-        RecordError: the classes are others; or as `read_recording`, and whatever `replayed` raises.
+        RecordError: the classes are others, or other parts of the frames were classified; or as
+            `read_recording`, and whatever `replayed` raises.
     """
     if not 0 <= tolerance <= 1:
         raise OptionError("tolerance", expected="0 to 1", found=repr(tolerance))
@@ -188,6 +190,13 @@ def _difference(recorded: RecordedFrame, replayed: Said) -> Difference:
             found=", ".join(after),
             fix="replay it with the bundle that it was recorded with",
         )
+    if (box := recorded.result.region) != (another := _region(replayed)):
+        raise RecordError(
+            f"{recorded.path} cannot be compared",
+            expected="the whole frame classified" if box is None else f"only {box} classified",
+            found="the whole" if another is None else str(another),
+            fix="replay it with the bin that recorded it, or with CameraLoop's `region`",
+        )
     largest = max(_distance(value, after[name]) for name, value in before.items())
     return Difference(recorded.path.name, label, other, largest)
 
@@ -196,6 +205,10 @@ def _distance(a: float, b: float) -> float:
     """How far apart; a NaN is from everything."""
     distance = abs(a - b)
     return math.inf if math.isnan(distance) else distance
+
+
+def _region(of: Said) -> Region | None:
+    return of.result.region if isinstance(of, RecordedFrame) else of.region
 
 
 def _said(of: Said) -> tuple[str, Mapping[str, float]]:

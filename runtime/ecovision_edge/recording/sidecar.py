@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.classifier import Timings
-from ecovision_edge.errors import ContractError, RecordError
+from ecovision_edge.errors import ContractError, OptionError, RecordError
+from ecovision_edge.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.loop import LoopResult
@@ -50,6 +51,7 @@ class RecordedResult:
         age_ms: From capture to prediction, milliseconds.
         dropped: Frames that nobody looked at, until then.
         timings: What it took.
+        region: What of the frame was classified; None is all of it.
     """
 
     index: int
@@ -63,6 +65,7 @@ class RecordedResult:
     age_ms: float
     dropped: int
     timings: Timings
+    region: Region | None = None
 
 
 def sidecar_bytes(result: LoopResult, image: str) -> bytes:
@@ -130,12 +133,28 @@ def _parse(f: Fields, image: str) -> RecordedResult:
             timings.number("infer", 0, _FAR),
             timings.number("post", 0, _FAR),
         ),
+        region=_region(f),
     )
     timings.done()
     f.done()
     if result.score != result.probabilities[result.label]:
         raise f.wrong("score", "the probability of the label")
     return result
+
+
+def _region(f: Fields) -> Region | None:
+    """Only where a part of the frame was classified is there one."""
+    if not f.has("box"):
+        return None
+    sides = f.numbers("box", 4, 0, _MOST)
+    wrong = f.wrong("box", "left, top, right, bottom, in whole pixels")
+    if not all(side.is_integer() for side in sides):
+        raise wrong
+    left, top, right, bottom = map(int, sides)
+    try:
+        return Region(left, top, right, bottom)
+    except OptionError as e:
+        raise wrong from e
 
 
 def _time(f: Fields) -> datetime:

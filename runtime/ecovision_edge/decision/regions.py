@@ -1,0 +1,53 @@
+"""Which part of a frame is classified: where the item is."""
+
+from __future__ import annotations
+
+from ecovision_edge.decision.views import Box
+from ecovision_edge.region import Region
+
+__all__ = ["Regions"]
+
+STEADY = 0.02  # of the view: an item whose outline trembles by a cell or so is still looked at as before
+LEAST = 0.2  # of the frame's shorter side: less is a blur when it is made as large as the network's input
+WHOLE = 0.9  # of the frame's area: from there on it is looked at whole
+
+
+class Regions:
+    """From boxes of one item to regions of its frames; the region of an item that lies still stays the same.
+
+    Args:
+        margin: Added on each side, of the box's own width and height.
+        aspect: The shorter side is at least this part of the longer one, 0 to 1: a network's input is square.
+    """
+
+    def __init__(self, margin: float, aspect: float) -> None:
+        self._margin, self._aspect = margin, aspect
+        self._box: Box | None = None
+
+    def forget(self) -> None:
+        """The next box is another item's."""
+        self._box = None
+
+    def of(self, box: Box, width: int, height: int) -> Region | None:
+        """The region of a frame of that size in pixels; None is the whole frame."""
+        held = self._box
+        if held is None or max(abs(a - b) for a, b in zip(held, box, strict=True)) > STEADY:
+            held = self._box = box
+        left, right = held[0] * width, held[2] * width
+        top, bottom = held[1] * height, held[3] * height
+        grown = 1 + 2 * self._margin
+        least = LEAST * min(width, height)
+        wide, high = max((right - left) * grown, least), max((bottom - top) * grown, least)
+        wide, high = max(wide, high * self._aspect), max(high, wide * self._aspect)
+        x0, x1 = _around((left + right) / 2, wide, width)
+        y0, y1 = _around((top + bottom) / 2, high, height)
+        if (x1 - x0) * (y1 - y0) >= WHOLE * width * height:
+            return None
+        return Region(x0, y0, x1, y1)
+
+
+def _around(middle: float, length: float, most: int) -> tuple[int, int]:
+    """Begin and end of so many pixels around the middle, moved inwards where they would go beyond a side."""
+    pixels = min(most, max(1, round(length)))
+    begin = min(max(0, round(middle - pixels / 2)), most - pixels)
+    return begin, begin + pixels
