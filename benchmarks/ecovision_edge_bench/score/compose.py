@@ -1,0 +1,129 @@
+"""Sequences composed of photographs, or of drawn things; a developers' tool, and the generator of recordings.
+
+    python -m ecovision_edge_bench.score.compose --photographs DIR --items 100 --seed 1 [--one-frame]
+    python -m ecovision_edge_bench.score.compose --photographs DIR --items 20 --out recording
+    python -m ecovision_edge_bench.score.compose --script script.json --out recording
+
+Photographs, a folder a class, lose their grey letterbox bars and come to lie on a drawn tray, in the ways of
+`ordinary_script`, or as a script says (see `script_file`). Without `--photographs` the things are drawn. The
+sequence is scored as it is made; with `--out` it is written as a recording instead, with `truth.json` and
+`script.json` beside it, which `ecovision-edge score --recording` reads, and `ecovision-edge run --source`
+replays. A recording has the photographs in it: it is theirs to publish who took them.
+
+The same arguments give the same frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ecovision_edge.cli.output import progress_bar
+from ecovision_edge.errors import OptionError
+from ecovision_edge_bench.score.measuring import Judge, add_arguments, consoles, make_judge, report, run_tool
+from ecovision_edge_bench.score.ordinary import ordinary_script
+from ecovision_edge_bench.score.pictures import Sprite, choose_photographs, drawn_sprite, photograph_sprite
+from ecovision_edge_bench.score.script import Item, Script, Step
+from ecovision_edge_bench.score.script_file import load_script
+from ecovision_edge_bench.score.tracks import ItemTrack
+from ecovision_edge_bench.score.tray import Composed
+from ecovision_edge_bench.score.truth import read_document
+
+__all__ = ["compose", "main", "ordinary_things"]
+
+_DRAWN_LABELS = ("battery", "biological", "cardboard", "clothes", "glass", "metal", "paper", "shoes")
+
+
+def compose(script: Script) -> Composed:
+    """The frames of a script: items with a picture show it, the others are drawn."""
+
+    def sprite(track: ItemTrack, side_px: float) -> Sprite:
+        item = track.item
+        if item.picture is not None:
+            return photograph_sprite(Path(item.picture), side_px, script.height)
+        assert item.label is not None  # an item without a label has a picture, as `Script` has checked
+        return drawn_sprite(item.label, side_px, (script.seed, track.number))
+
+    return Composed(script, sprite)
+
+
+def ordinary_things(
+    photographs: Path | None, labels: tuple[str, ...], count: int, seed: int
+) -> list[tuple[str, str | None]]:
+    """Label and picture of so many things, all classes alike; without photographs such as can be drawn.
+
+    Raises:
+        DatasetError: not a folder a class.
+    """
+    if photographs is None:
+        return [(_DRAWN_LABELS[(k + seed) % len(_DRAWN_LABELS)], None) for k in range(count)]
+    chosen = choose_photographs(photographs, labels, count, seed)
+    return [(labels[image.label], str(image.path)) for image in chosen]
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(prog="python -m ecovision_edge_bench.score.compose", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    add_arguments(parser, items=100)
+    parser.add_argument("--photographs", type=Path, help="a folder a class; default: things are drawn")
+    parser.add_argument("--script", type=Path, help="what happens; --items and --seed are then its own")
+    parser.add_argument("--fps", type=float, default=12.0, help="frames a second")
+    parser.add_argument("--size", default="320x240", help="of a frame: WIDTHxHEIGHT")
+    parser.add_argument("--out", type=Path, help="write a recording with its truth to this folder")
+    arguments = parser.parse_args(argv)
+    judge = make_judge(arguments)
+    script = _script(arguments, judge)
+    composed = compose(script)
+    what = "drawn things" if arguments.photographs is None else "photographs"
+    if arguments.out is None:
+        frames = ((frame.image, frame.at_s) for frame in composed)
+        title = f"composed, {what}, {len(composed.truth.items)} items, seed {script.seed}"
+        report(arguments, judge, frames, len(composed), composed.truth, title)
+        return
+    from ecovision_edge_bench.score.recording import write_recording
+
+    out, errors = consoles()
+    with progress_bar(errors, "recording", len(composed)) as step:
+        write_recording(arguments.out, composed, judge.classifier, step)
+    out.print(f"{len(composed)} frames in {arguments.out}")
+
+
+def _script(arguments: argparse.Namespace, judge: Judge) -> Script:
+    labels = judge.classifier.labels
+    if arguments.script is None:
+        width, x, height = arguments.size.partition("x")
+        if not (x and width.isdecimal() and height.isdecimal()):
+            raise OptionError("--size", expected="WIDTHxHEIGHT, like 320x240", found=arguments.size)
+        things = ordinary_things(arguments.photographs, labels, arguments.items, arguments.seed)
+        return ordinary_script(things, arguments.seed, fps=arguments.fps, size=(int(width), int(height)))
+    script = load_script(read_document(arguments.script, "a script"), str(arguments.script))
+    return (
+        script if arguments.photographs is None else _with_photographs(script, arguments.photographs, labels)
+    )
+
+
+def _with_photographs(script: Script, folder: Path, labels: tuple[str, ...]) -> Script:
+    """The script with photographs in place of what would be drawn."""
+    wanted = [step for step in script.steps if isinstance(step, Item) and step.picture is None]
+    piles: dict[str, list[str]] = {}
+    for image in choose_photographs(folder, labels, len(labels) * max(1, len(wanted)), script.seed):
+        piles.setdefault(labels[image.label], []).append(str(image.path))
+    steps: list[Step] = []
+    for step in script.steps:
+        if isinstance(step, Item) and step.picture is None:
+            if step.label not in piles:
+                raise OptionError(
+                    "an item of the script", expected=f"one of {', '.join(piles)}", found=step.label
+                )
+            steps.append(replace(step, picture=piles[step.label].pop()))
+        else:
+            steps.append(step)
+    return replace(script, steps=tuple(steps))
+
+
+if __name__ == "__main__":
+    sys.exit(run_tool(main, "compose"))

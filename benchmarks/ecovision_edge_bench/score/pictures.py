@@ -1,0 +1,140 @@
+"""Things that are laid on the tray: photographs without their letterbox bars, or drawn things."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.drawn import ITEM_KINDS, draw_item
+from ecovision_edge.errors import OptionError
+from ecovision_edge.images import read_image
+from ecovision_edge.labelled import LabelledImage, find_labelled
+
+__all__ = ["Image", "Sprite", "choose_photographs", "drawn_sprite", "photograph_sprite", "strip_bars"]
+
+Image = npt.NDArray[np.uint8]
+Sprite = npt.NDArray[np.float32]
+"""`(height, width, 4) float32`: BGR, 0 to 255, already multiplied by its share, and that share, 0 to 1."""
+
+BAR = (114, 114, 114)
+TOLERANCE = 10  # levels: what JPEG makes of a bar
+MOST_SIDES = 0.92, 1.2  # height and width of a photograph at most, in heights of the frame
+_FEATHER = 1.2  # pixels
+_KINDS = {kind: kind for kind in ITEM_KINDS} | {"plastic": "glass", "trash": "paper"}
+
+
+def strip_bars(image: Image) -> Image:
+    """A photograph without the grey bars that made it square; a view of it.
+
+    Args:
+        image: `(height, width, 3) uint8 BGR`.
+
+    Returns:
+        At least an eighth of it in each direction: a photograph that is grey all over stays whole.
+    """
+    grey = (np.abs(image.astype(np.int16) - BAR) <= TOLERANCE).all(axis=2)
+    height, width = grey.shape
+    rows, columns = grey.mean(axis=1) >= 0.95, grey.mean(axis=0) >= 0.95
+    top, bottom = _bar(rows), height - _bar(rows[::-1])
+    left, right = _bar(columns), width - _bar(columns[::-1])
+    if bottom - top < height / 8 or right - left < width / 8:
+        return image
+    # Two more lines beside a bar: JPEG mixes both.
+    top, bottom = top + 2 * (top > 0), bottom - 2 * (bottom < height)
+    left, right = left + 2 * (left > 0), right - 2 * (right < width)
+    return image[top:bottom, left:right]
+
+
+def _bar(grey: npt.NDArray[np.bool_]) -> int:
+    """How many lines from the first on are grey."""
+    return int(np.argmin(grey)) if not grey.all() else len(grey)
+
+
+def photograph_sprite(path: Path, side_px: float, height: int) -> Sprite:
+    """A photograph as a card with soft corners, its area `side_px` squared where the frame lets it.
+
+    Args:
+        path: The file.
+        side_px: Pixels.
+        height: Of the frame, pixels; `MOST_SIDES` of it at most.
+
+    Raises:
+        ImageReadError: no image.
+    """
+    photo = strip_bars(read_image(path))
+    h, w = photo.shape[:2]
+    scale = side_px / math.sqrt(h * w)
+    scale = min(scale, MOST_SIDES[0] * height / h, MOST_SIDES[1] * height / w)
+    size = max(2, round(w * scale)), max(2, round(h * scale))
+    filter = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    colour = cv2.resize(photo, size, interpolation=filter).astype(np.float32)
+    share = np.zeros((size[1], size[0]), np.float32)
+    inset = round(2 * _FEATHER)
+    radius = max(1, round(0.04 * min(size)))
+    inner = max(1, size[0] - 2 * inset - 2 * radius), max(1, size[1] - 2 * inset - 2 * radius)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    top, left = (size[1] - inner[1]) // 2, (size[0] - inner[0]) // 2
+    share[top : top + inner[1], left : left + inner[0]] = 1
+    soft = cv2.GaussianBlur(cv2.dilate(share, kernel), (0, 0), _FEATHER)
+    share = np.clip(soft, 0, 1).astype(np.float32)
+    return _sprite(colour * share[..., None], share)
+
+
+def drawn_sprite(label: str, side_px: float, seed: tuple[int, ...]) -> Sprite:
+    """A drawn thing; what cannot be drawn looks like what is nearest to it.
+
+    Args:
+        label: A class; one that is not in `ITEM_KINDS` or near to one is refused.
+        side_px: The root of the area of the square around it, pixels.
+        seed: Of its colours and small parts.
+
+    Raises:
+        OptionError: it cannot be drawn.
+    """
+    kind = _KINDS.get(label)
+    if kind is None:
+        raise OptionError("an item that is to be drawn", expected=", ".join(sorted(_KINDS)), found=label)
+    size = math.ceil(1.3 * side_px) + 4
+    centre = np.array([size / 2, size / 2])
+    sheets = []
+    # On black and on white: the difference says how much of each pixel it covers.
+    for ground in (0, 255):
+        sheet = np.full((size, size, 3), ground, np.uint8)
+        draw_item(sheet, kind, centre, side_px / 2, 0.0, np.random.default_rng([20261126, *seed]))
+        sheets.append(cv2.GaussianBlur(sheet.astype(np.float32), (0, 0), 0.7))
+    black, white = sheets
+    share = np.clip(1 - (white - black).mean(axis=2) / 255, 0, 1).astype(np.float32)
+    return _sprite(black, share)
+
+
+def _sprite(colour: npt.NDArray[np.generic], share: npt.NDArray[np.float32]) -> Sprite:
+    return np.dstack([colour, share]).astype(np.float32)
+
+
+def choose_photographs(
+    folder: Path, labels: tuple[str, ...], count: int, seed: int
+) -> tuple[LabelledImage, ...]:
+    """So many photographs, each class as often as any other, none twice while there are others.
+
+    Raises:
+        DatasetError: not a folder a class.
+    """
+    by_label: dict[int, list[LabelledImage]] = {}
+    for image in find_labelled(folder, labels).images:
+        by_label.setdefault(image.label, []).append(image)
+    rng = np.random.default_rng([20261126, seed, 2])
+    piles = {
+        label: [images[i] for i in rng.permutation(len(images))] for label, images in sorted(by_label.items())
+    }
+    chosen: list[LabelledImage] = []
+    round_ = 0
+    while len(chosen) < count:
+        for label in rng.permutation(sorted(piles)).tolist():
+            pile = piles[label]
+            chosen.append(pile[round_ % len(pile)])
+        round_ += 1
+    return tuple(chosen[:count])
