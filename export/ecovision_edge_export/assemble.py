@@ -20,12 +20,13 @@ from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Format, Manifest
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.calibrate import CalibrationTable
-from ecovision_edge_export.card import write_card
+from ecovision_edge_export.card import CARD_NAME, Facts, write_card
 from ecovision_edge_export.checkpoint import REFERENCE
 from ecovision_edge_export.dataset import PhotographSet
 from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Parity
+from ecovision_edge_export.speed import Speed
 
 __all__ = ["assemble"]
 
@@ -46,6 +47,8 @@ def assemble(
     parity: tuple[Parity, ...],
     table: CalibrationTable | None,
     val: PhotographSet | None,
+    facts: Facts,
+    speeds: Sequence[Speed] = (),
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest, and every file of the bundle by name."""
     inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
@@ -84,11 +87,14 @@ def assemble(
             "digest": val.digest() if val is not None else None,
         },
         "parity_waived": any(not p.ok for p in parity),
+        **({"training": dict(facts.record)} if facts.record else {}),
     }
     name = options.name or (REFERENCE if options.weights == REFERENCE else Path(contract.weights.source).stem)
     manifest = Manifest(name, contract, tuple(entries), _entry("golden.npz", golden), provenance)
     files[MANIFEST_NAME] = manifest.dumps()
-    files["MODEL_CARD.md"] = write_card(manifest, parity).encode()
+    shipped = {m.name for m in made}  # fp32 is timed beside int8 where it is not asked for, too
+    timed = [s for s in speeds if s.artifact in shipped]
+    files[CARD_NAME] = write_card(manifest, parity, facts, timed).encode()
     return manifest, files
 
 

@@ -48,7 +48,7 @@ REFERENCE_CALIBRATION = Path(__file__).parent / "models" / "reference.calibratio
 
 MAX_CHANNELS = 10_000  # of a tensor, in a recorded table
 
-Evidence = Literal["photographs", "generated", "recorded"]
+Evidence = Literal["photographs", "generated", "recorded", "trained"]
 NetworkInput = npt.NDArray[np.uint8 | np.float32]
 Range = tuple[float, float]
 Values = npt.NDArray[np.float64]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from ecovision_edge.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export import hub
 from ecovision_edge_export.extras import require
+from ecovision_edge_export.preprocessing import Preprocessing, find_preprocessing, find_training
 from ecovision_edge_export.reference import REFERENCE_WEIGHTS
 from ecovision_edge_export.state_dicts import check_fits, find_labels, meta_model, select_state, to_fp32
 from ecovision_edge_export.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
@@ -20,7 +22,11 @@ if TYPE_CHECKING:
 
     import torch
 
+    from ecovision_edge._fields import JsonValue
+
 __all__ = ["ARCHITECTURE", "REFERENCE", "Checkpoint", "build_model", "load_checkpoint"]
+
+_TRAINED = "best.safetensors"  # that `ecovision-edge train --out DIR` leaves in DIR
 
 ARCHITECTURE = "mobilenet_v3_large"
 """The one architecture this exporter knows, by torchvision's name."""
@@ -36,6 +42,10 @@ class Checkpoint:
     `state` has exactly torchvision's keys, in its order, fp32 (counters int64), finite; treat it as
     read-only. `labels` are in the order of the output, None where neither the file nor a known model says.
     `notes` are decisions a reader should know of, one line each: which of several sets of weights was taken.
+    `quantization` is the text that `qat.record` reads: int8 ranges that the weights were trained for; None
+    where they were not.
+    `preprocessing` and `training` are what `ecovision-edge train` wrote beside the weights: how photographs
+    were prepared, and measured facts; None where the file does not say. Nobody vouches for the facts.
     """
 
     state: Mapping[str, torch.Tensor]
@@ -43,6 +53,9 @@ class Checkpoint:
     source: WeightsSource
     labels: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    preprocessing: Preprocessing | None = None
+    training: Mapping[str, JsonValue] | None = None
+    quantization: str | None = None
 
 
 def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
@@ -50,8 +63,9 @@ def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
 
     Args:
         spec: `reference` (embedded in this package), a `.pth` or `.pt` file of `torch.save`, a
-            `.safetensors` file, or `hf://OWNER/REPO[@REVISION]/FILE`. `hf://AmadFR/ecovision_mobilenetv3`
-            alone is the published EcoVision model. A file that is called `reference` is `./reference`.
+            `.safetensors` file, a folder of `ecovision-edge train`, or `hf://OWNER/REPO[@REVISION]/FILE`.
+            `hf://AmadFR/ecovision_mobilenetv3` alone is the published EcoVision model. A file that is called
+            `reference` is `./reference`.
         num_classes: Classes that the weights must have, 2 to 1000; None takes what is there.
 
     A file may hold a state dict, or a checkpoint dict with one under `state_dict`, `model_state_dict`,
@@ -81,8 +95,11 @@ def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
         path = Path(spec).expanduser()
     except RuntimeError as e:
         raise CheckpointError(f"{spec.partition('/')[0]} is nobody's home folder", expected=ACCEPTED) from e
-    name = _printable(path.name or spec)
-    return _from_file(read_weights_file(path, name), name, num_classes)
+    source = name = _printable(path.name or spec)
+    if os.path.isfile(path / _TRAINED):  # noqa: PTH113 - Path.is_file raises over names that are too long
+        source = _printable(path.resolve().name or spec)
+        path, name = path / _TRAINED, f"{source}/{_TRAINED}"
+    return _from_file(read_weights_file(path, name), source, num_classes)
 
 
 def build_model(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -123,13 +140,17 @@ def _from_file(
     loaded, metadata = decode(file)
     held = select_state(loaded, file.name)
     classes = check_fits(held.state, num_classes, file.name)
-    labels = find_labels(held, _json_values(metadata), classes, file.name)
+    values = _json_values(metadata)
+    labels = find_labels(held, values, classes, file.name)
     return Checkpoint(
         state=to_fp32(held.state, file.name),
         num_classes=classes,
         source=WeightsSource(architecture=ARCHITECTURE, source=source, sha256=file.sha256, revision=revision),
         labels=labels or known_labels,
         notes=held.notes,
+        preprocessing=find_preprocessing(values, file.name),
+        training=find_training(values),
+        quantization=metadata.get("quantization"),
     )
 
 

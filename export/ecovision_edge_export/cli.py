@@ -21,7 +21,6 @@ from rich.table import Table
 
 from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.cli.quant_report import tried_lines
-from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["ConsoleReporter", "export", "parity"]
 
 MAX_FLIPS = 20  # that are printed; --json has all
-_DEFAULT_MEAN = ",".join(map(str, IMAGENET_MEAN))
-_DEFAULT_STD = ",".join(map(str, IMAGENET_STD))
 
 
 class ConsoleReporter:
@@ -94,7 +91,8 @@ def export(
     weights: Annotated[
         str,
         typer.Option(
-            help="reference, a .pth/.pt/.safetensors file, or hf://OWNER/REPO[@REVISION]/FILE. "
+            help="reference, a folder of `ecovision-edge train`, a .pth/.pt/.safetensors file, or "
+            "hf://OWNER/REPO[@REVISION]/FILE. "
             "hf://AmadFR/ecovision_mobilenetv3 is the published EcoVision model."
         ),
     ] = "reference",
@@ -106,10 +104,20 @@ def export(
         Path | None, typer.Option(help="A text file, one label a line, in the order of the output.")
     ] = None,
     num_classes: Annotated[int | None, typer.Option(help="Classes the weights must have, 2 to 1000.")] = None,
-    mean: Annotated[str, typer.Option(help="R,G,B for pixels in 0 to 1.")] = _DEFAULT_MEAN,
-    std: Annotated[str, typer.Option(help="R,G,B for pixels in 0 to 1.")] = _DEFAULT_STD,
-    resize: Annotated[str, typer.Option(help="squash, or shortest:PIXELS and a centre crop.")] = "squash",
-    imgsz: Annotated[str, typer.Option(help="Network input: PIXELS or HEIGHTxWIDTH.")] = "224",
+    mean: Annotated[
+        str | None, typer.Option(help="R,G,B for pixels in 0 to 1; default: the checkpoint's, or ImageNet's.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            help="squash, or shortest:PIXELS and a centre crop; default: the checkpoint's, or squash."
+        ),
+    ] = None,
+    imgsz: Annotated[
+        str | None,
+        typer.Option(help="Network input: PIXELS or HEIGHTxWIDTH; default: the checkpoint's, or 224."),
+    ] = None,
     filter: Annotated[str, typer.Option(help="The runtime's resize filter: pil (exact) or fast.")] = "pil",
     input: Annotated[
         str, typer.Option(help="uint8-nhwc (BGR frames, normalization in the graph) or float32-nchw.")
@@ -130,6 +138,20 @@ def export(
     allow_parity_failure: Annotated[
         bool, typer.Option("--allow-parity-failure", help="Write it even so; the manifest says it.")
     ] = False,
+    push_to_hub: Annotated[
+        str | None,
+        typer.Option(
+            metavar="OWNER/NAME",
+            help="Push it to this repository of the Hugging Face hub too, with the token of HF_TOKEN or of "
+            "`hf auth login`.",
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public/--private", help="Who may see a repository that is new on the hub.")
+    ] = False,
+    push_parity_failure: Annotated[
+        bool, typer.Option("--push-parity-failure", help="Push it even so.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here as JSON; - is stdout.")] = None,
 ) -> int:
     """Export a trained checkpoint to a verified bundle.
@@ -143,6 +165,8 @@ def export(
       ecovision-edge export --weights best.pth --calib train --val val -o mine
 
       ecovision-edge export --weights hf://AmadFR/ecovision_mobilenetv3 -o eco
+
+      ecovision-edge export --weights best.pth --val val -o mine --push-to-hub me/bin
     """
     _require_all()
     if "tflite" in formats:
@@ -150,6 +174,7 @@ def export(
     from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
     from ecovision_edge_export.parity import GateClosedError
     from ecovision_edge_export.pipeline import export_bundle
+    from ecovision_edge_export.push import push_options, push_stage
 
     if filter not in ("fast", "pil"):
         raise OptionError("--filter", expected="fast or pil", found=ascii(filter)[:40])
@@ -158,10 +183,10 @@ def export(
     options = ExportOptions(
         weights=weights,
         labels=read_labels(labels) if labels else None,
-        mean=parse_triple("--mean", mean),
-        std=parse_triple("--std", std),
+        mean=None if mean is None else parse_triple("--mean", mean),
+        std=None if std is None else parse_triple("--std", std),
         resize=resize,
-        size=parse_size(imgsz),
+        size=None if imgsz is None else parse_size(imgsz),
         filter="pil" if filter == "pil" else "fast",
         input_form="uint8-nhwc" if input == "uint8-nhwc" else "float32-nchw",
         num_classes=num_classes,
@@ -183,6 +208,7 @@ def export(
         raise OptionError(
             f"--json {json}", expected="a file in a folder that is there", found="no such folder"
         )
+    pushing = push_options(push_to_hub, public=public, waived=push_parity_failure)
     try:
         result = export_bundle(options, out, reporter)
     except GateClosedError as e:
@@ -190,9 +216,14 @@ def export(
         if json is not None:
             write_json({"bundle": None, **e.to_json()}, json)
         raise
-    if json is not None:
-        write_json(result.to_json(), json)
     _show_parity(reporter.console, result.parity)
+    document = result.to_json()
+    try:
+        if pushing is not None:
+            document["pushed"] = push_stage(result.path, pushing, reporter)
+    finally:  # what was exported is told even where the hub does not take it
+        if json is not None:
+            write_json(document, json)
     for entry in result.manifest.artifacts:
         for line in tried_lines(entry.recipe):
             reporter.console.print(printable(line), markup=False, soft_wrap=True)

@@ -12,7 +12,21 @@ from ecovision_edge.errors import CheckpointError, DownloadError
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.reference import LABELS
 
-__all__ = ["ECOVISION", "Fetched", "HubFile", "KnownModel", "check_sha256", "fetch", "parse"]
+__all__ = [
+    "ECOVISION",
+    "LOG_IN",
+    "Fetched",
+    "HubFile",
+    "KnownModel",
+    "check_sha256",
+    "fetch",
+    "hub_host",
+    "parse",
+    "short_reason",
+    "without_password",
+]
+
+LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 
 FORM = "hf://OWNER/REPO[@REVISION]/FILE"
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # the hub's own rule for owners and repositories
@@ -153,17 +167,16 @@ def _explain(error: BaseException, wanted: HubFile) -> DownloadError | Checkpoin
     from huggingface_hub import errors
 
     where = f"{wanted.repo} at revision {wanted.revision or 'main'}"
-    login = "log in with `hf auth login` or set HF_TOKEN"
     if isinstance(error, errors.HFValidationError):
         return CheckpointError(f"{wanted.repo} is not a name that the hub allows", expected=FORM)
     if isinstance(error, errors.GatedRepoError):
         return DownloadError(
-            f"{wanted.repo} is gated", fix=f"accept its terms on its page of the hub, then {login}"
+            f"{wanted.repo} is gated", fix=f"accept its terms on its page of the hub, then {LOG_IN}"
         )
     if isinstance(error, errors.RevisionNotFoundError):
         return DownloadError(f"{wanted.repo} has no revision {wanted.revision}")
     if isinstance(error, errors.RepositoryNotFoundError):
-        return DownloadError(f"the hub has no repository {wanted.repo}", fix=f"if it is private, {login}")
+        return DownloadError(f"the hub has no repository {wanted.repo}", fix=f"if it is private, {LOG_IN}")
     if isinstance(error, errors.LocalEntryNotFoundError):
         return _explain_unreachable(error, wanted)
     if isinstance(error, errors.EntryNotFoundError):
@@ -171,11 +184,13 @@ def _explain(error: BaseException, wanted: HubFile) -> DownloadError | Checkpoin
     if isinstance(error, errors.HfHubHTTPError):
         status = getattr(error.response, "status_code", None)
         if status in {401, 403}:
-            return DownloadError(f"the hub denies access to {wanted.repo} (HTTP {status})", fix=login)
+            return DownloadError(f"the hub denies access to {wanted.repo} (HTTP {status})", fix=LOG_IN)
         return DownloadError(
             f"the hub answered HTTP {status} for {wanted.file} of {where}", fix="try again later"
         )
-    return DownloadError(f"{wanted.file} of {where} was not downloaded ({_short(error)})", fix="try again")
+    return DownloadError(
+        f"{wanted.file} of {where} was not downloaded ({short_reason(error)})", fix="try again"
+    )
 
 
 def _explain_unreachable(error: BaseException, wanted: HubFile) -> DownloadError | CheckpointError:
@@ -191,16 +206,16 @@ def _explain_unreachable(error: BaseException, wanted: HubFile) -> DownloadError
         )
     if isinstance(cause, errors.HfHubHTTPError):
         return _explain(cause, wanted)
-    host = _host()
+    host = hub_host()
     if isinstance(cause, errors.FileMetadataError):
         return DownloadError(f"{host} does not answer as a hub does", fix="check HF_ENDPOINT and the proxy")
     return DownloadError(
-        f"{missing}, and {host} cannot be reached ({_short(cause or error)})",
+        f"{missing}, and {host} cannot be reached ({short_reason(cause or error)})",
         fix="check the connection, or give the path of a local file",
     )
 
 
-def _host() -> str:
+def hub_host() -> str:
     """The hub's host alone: an endpoint may carry a password."""
     try:
         host = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
@@ -209,5 +224,11 @@ def _host() -> str:
     return host or "the host in HF_ENDPOINT"
 
 
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+def short_reason(error: BaseException) -> str:
+    """The error's kind and the start of what it says, in one line, without a password."""
+    return f"{type(error).__name__}: {without_password(' '.join(str(error).split()))[:160]}"
+
+
+def without_password(text: str) -> str:
+    """The text with user and password taken out of its addresses."""
+    return re.sub(r"//[^/@\s]*@", "//", text)

@@ -25,6 +25,7 @@ from ecovision_edge_export.calibrate import (
     Evidence,
     NetworkInput,
     measure,
+    prepare,
 )
 from ecovision_edge_export.checkpoint import REFERENCE
 from ecovision_edge_export.costs import MODEL_ERROR
@@ -33,9 +34,11 @@ from ecovision_edge_export.layers import layer_rows
 from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import GENERATED_IMAGES
+from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.quantize import Quantized
 from ecovision_edge_export.recipe import Recipe
-from ecovision_edge_export.search import MOST_LEADING, make_int8, ranked, search
+from ecovision_edge_export.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
+from ecovision_edge_export.speed import Speed
 from ecovision_edge_export.targets import TARGETS, Target, target_of
 from ecovision_edge_export.transcript import Transcript
 
@@ -96,13 +99,22 @@ def find_recipes(
     calib: PhotographSet | None,
     target: Target,
     script: Transcript,
+    trained: TrainedRanges | None = None,
 ) -> Recipes:
     """Ranges and recipes to try.
 
-    From the photographs in `calib`; else, for the reference, from the table that was recorded with it; else
-    from drawn frames, which is weak, and said.
+    Those that the weights were trained for, where they fit; else from the photographs in `calib`; else, for
+    the reference, from the table that was recorded with it; else from drawn frames, which is weak, and said.
     """
     preprocessor = Preprocessor(contract)
+    if trained is not None:
+        misfit = trained.misfit(contract)
+        if misfit is None:
+            return _trained_recipes(options, trained, preprocessor, graph, calib, target, script)
+        script.warn(
+            f"the int8 ranges that this checkpoint was trained for are of another network input ({misfit}): "
+            "not used, int8 is made as of any checkpoint"
+        )
     if calib is None and _recorded_fits(options):
         with script.stage("calibrate"):
             table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
@@ -165,9 +177,7 @@ def find_recipes(
         rows = tuple(t.to_json() for t in trials)
         first = best[0]
         script.figure(
-            f"{len(trials)} recipes on {len(inputs)} other photographs; {first.what}: agreement "
-            f"{100 * first.fidelity.agreement:.1f} % (expected {100 * first.fidelity.expected_agreement:.2f} "
-            f"%), SQNR {first.fidelity.sqnr_db:.1f} dB, {first.cost:.2f} of fp32's cost on {target}, modelled"
+            f"{len(trials)} recipes on {len(inputs)} other photographs; {_best(first, target)}"
         )
     if not first.within(agree):
         script.warn(
@@ -177,6 +187,59 @@ def find_recipes(
     elif first.cost >= NOT_FASTER:
         script.warn(f"int8 is not faster than fp32 on {target}, as modelled: fp32 is recommended")
     return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs, searched=True)
+
+
+def _trained_recipes(
+    options: ExportOptions,
+    trained: TrainedRanges,
+    preprocessor: Preprocessor,
+    graph: onnx.ModelProto,
+    calib: PhotographSet | None,
+    target: Target,
+    script: Transcript,
+) -> Recipes:
+    """By the ranges of a quantization-aware training; what is to be found is how many blocks stay fp32."""
+    with script.stage("calibrate"):
+        table = dataclasses.replace(trained.table, recipe=trained.table.recipe.for_target(target))
+        prepare(graph, table)  # a table of another graph is an error here, not later
+        script.figure(
+            f"ranges of a quantization-aware training on {table.images} photographs, from the checkpoint; "
+            "none are measured, no bias is corrected"
+        )
+    others = choose(calib, options.calib_size, options.seed)[1] if calib is not None else PhotographSet(())
+    if len(others) < MIN_OTHERS:
+        first = table.recipe.fp32_blocks if options.fp32_blocks is None else options.fp32_blocks
+        most = max(first, DEFAULT_FP32_BLOCKS) if options.fp32_blocks is None else first
+        recipes = (dataclasses.replace(table.recipe, fp32_blocks=b) for b in range(first, most + 1))
+        tables = tuple(dataclasses.replace(table, recipe=recipe) for recipe in recipes)
+        return Recipes(tables, _drawn(preprocessor, LAYER_INPUTS))
+    with script.stage("search"):
+        inputs = tuple(_network_inputs(preprocessor, PhotographSet(others.photographs[:MAX_OTHERS])))
+        agree = options.agree / 100
+        trials = search_trained(
+            graph,
+            table,
+            inputs,
+            target=target,
+            agree=agree,
+            fp32_blocks=options.fp32_blocks,
+            progress=lambda tried: script.progress("search", tried, MOST_LEADING + 1),
+        )
+        best = ranked(trials, agree)
+        script.figure(
+            f"{len(trials)} choices of blocks in fp32 on {len(inputs)} photographs; {_best(best[0], target)}"
+        )
+    rows = tuple(t.to_json() for t in trials)
+    return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs, searched=True)
+
+
+def _best(trial: Trial, target: Target) -> str:
+    found = trial.fidelity
+    return (
+        f"{trial.what}: agreement {100 * found.agreement:.1f} % (expected "
+        f"{100 * found.expected_agreement:.2f} %), SQNR {found.sqnr_db:.1f} dB, {trial.cost:.2f} of fp32's "
+        f"cost on {target}, modelled"
+    )
 
 
 def quantize_by(
@@ -191,8 +254,9 @@ def describe(table: CalibrationTable, target: Target) -> str:
     """The recipe in a line."""
     recipe = table.recipe
     roomy = sum(r > 1 for rows in table.room.values() for r in rows)
+    ranges = "trained" if table.evidence == "trained" else recipe.ranges
     return (
-        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} for {target}, ranges {recipe.ranges}, blocks "
+        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} for {target}, ranges {ranges}, blocks "
         f"{recipe.fp32_text} in fp32, {roomy} rows of weights with room"
     )
 
@@ -205,7 +269,7 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
         "target": target,
         "activations": f"{'int8' if recipe.signed else 'uint8'} per tensor",
         "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
-        "ranges": recipe.ranges,
+        "ranges": "trained" if table.evidence == "trained" else recipe.ranges,
         "equalized": len(table.scales),
         "folded_excitations": [*table.silent],
         "biases_corrected": recipe.bias_corrected,
@@ -217,13 +281,16 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
     }
 
 
-def compare_speed(fp32: Made, int8: Made, contract: Contract, target: Target, script: Transcript) -> None:
+def compare_speed(
+    fp32: Made, int8: Made, contract: Contract, target: Target, script: Transcript
+) -> tuple[Speed, ...]:
     """Time both models here, in turn, if this machine is the target; say so where int8 does not pay.
 
-    What was measured is told, and not written into the bundle: the same photographs give the same bytes.
+    What was measured is told, and goes into the model card alone: the same photographs give the same bytes of
+    all that the manifest names.
     """
     if target != target_of(read_cpu()):
-        return
+        return ()
     batch = Preprocessor(contract).prepare(draw_frame(0))
     with script.stage("time"):
         backends = [open_model(made.data, made.format, BackendOptions(threads=1)) for made in (int8, fp32)]
@@ -244,6 +311,7 @@ def compare_speed(fp32: Made, int8: Made, contract: Contract, target: Target, sc
             f"{int8.name} is not faster than fp32 on this machine: fp32 is recommended here "
             f"(--precision fp32, or --artifact {fp32.name} on the device)"
         )
+    return Speed(int8.name, quick, ROUNDS - warm), Speed(fp32.name, slow, ROUNDS - warm)
 
 
 def noun_of(evidence: str) -> str:
@@ -252,6 +320,8 @@ def noun_of(evidence: str) -> str:
 
 
 def _why(table: CalibrationTable) -> str:
+    if table.evidence == "trained" and not table.tried:
+        return "by the ranges of a quantization-aware training, the first that the parity gate let through"
     if table.tried:
         return (
             "the cheapest within the agreement asked for; of those whose cost is the same, within "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,13 +21,17 @@ from ecovision_edge.contract import (
 )
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge_export.checkpoint import Checkpoint
+from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.reference import LABELS as ECOVISION_LABELS
 from ecovision_edge_export.targets import TARGETS
 
 __all__ = [
     "ExportOptions",
     "InputForm",
+    "check_resize",
+    "check_size",
     "make_contract",
+    "overruled",
     "parse_resize",
     "parse_size",
     "parse_triple",
@@ -47,10 +52,12 @@ class ExportOptions:
     Args:
         weights: As `load_checkpoint` takes it.
         labels: In the order of the output; None takes the checkpoint's own, or EcoVision's for ten classes.
-        mean: Of the channels R, G, B, for pixels in [0, 1].
+        mean: Of the channels R, G, B, for pixels in [0, 1]; None takes the checkpoint's own, or ImageNet's.
         std: Likewise.
-        resize: `squash`, or `shortest:N` for the shorter edge to N pixels and a centre crop.
-        size: Height and width of the network input in pixels, 32 to 1024.
+        resize: `squash`, or `shortest:N` for the shorter edge to N pixels and a centre crop; None takes the
+            checkpoint's own, or `squash`.
+        size: Height and width of the network input in pixels, 32 to 1024; None takes the checkpoint's own,
+            or 224.
         filter: The runtime's resize filter that the contract names.
         input_form: `uint8-nhwc` (BGR, normalization in the graph), or the classic `float32-nchw` (RGB).
         num_classes: Classes that the checkpoint must have, 2 to 1000; None takes what is there.
@@ -73,10 +80,10 @@ class ExportOptions:
 
     weights: str
     labels: tuple[str, ...] | None = None
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-    resize: str = "squash"
-    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] | None = None
+    std: tuple[float, float, float] | None = None
+    resize: str | None = None
+    size: tuple[int, int] | None = None
     filter: Filter = "pil"
     input_form: InputForm = "uint8-nhwc"
     num_classes: int | None = None
@@ -98,10 +105,8 @@ class ExportOptions:
             raise OptionError("--precision", expected="fp32, int8 or both", found=", ".join(self.precisions))
         if not self.formats or any(f not in FORMATS for f in self.formats):
             raise OptionError("--formats", expected="onnx, tflite or both", found=", ".join(self.formats))
-        if not all(MIN_SIDE <= side <= MAX_SIDE for side in self.size):
-            raise OptionError(
-                "--imgsz", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found="x".join(map(str, self.size))
-            )
+        if self.size is not None:
+            check_size(self.size)
         _in_range("--calib-size", self.calib_size, 1, 100_000)
         if self.target not in (*TARGETS, "auto"):
             raise OptionError(
@@ -111,15 +116,14 @@ class ExportOptions:
         _in_range("--max-drop", self.max_drop, 0, 100)
         if self.fp32_blocks is not None:
             _in_range("--fp32-blocks", self.fp32_blocks, 0, 16)
-        resize = parse_resize(self.resize, self.filter)
-        if resize.shortest is not None and resize.shortest < max(self.size):
-            raise OptionError(
-                "--resize", expected=f"shortest of at least --imgsz, {max(self.size)}", found=resize.shortest
-            )
+        if self.resize is not None:
+            parse_resize(self.resize, self.filter)
+        if self.resize is not None and self.size is not None:
+            check_resize(self.resize, self.size)
         if self.name is not None and not (self.name.isprintable() and 0 < len(self.name) <= 200):
             raise OptionError("--name", expected="1 to 200 printable characters", found=ascii(self.name)[:60])
         try:
-            Normalization(self.mean, self.std)
+            Normalization(self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD)
         except ContractError as e:
             raise OptionError(f"--mean, --std: {e.message}") from e
 
@@ -130,14 +134,20 @@ class ExportOptions:
 
 
 def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:
-    """The contract of the bundle to be made.
+    """The contract of the bundle to be made: what the options say, else the checkpoint, else the default.
 
     Raises:
-        OptionError: the labels are not as many as the checkpoint's classes, or are not known.
+        OptionError: the labels are not as many as the checkpoint's classes, or are not known; or a resize
+            that leaves less than the size.
         ContractError: mean, std or resize that no contract can hold.
     """
     folded = options.input_form == "uint8-nhwc"
-    height, width = options.size
+    prepared = checkpoint.preprocessing or Preprocessing()
+    size = options.size or prepared.size
+    resize = options.resize or prepared.resize
+    check_size(size)
+    check_resize(resize, size)
+    height, width = size
     spec = InputSpec(height=height, width=width)
     if not folded:
         spec = dataclasses.replace(spec, name="input", layout="NCHW", dtype="float32", color="RGB")
@@ -145,9 +155,49 @@ def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:
         labels=_labels(options, checkpoint),
         weights=checkpoint.source,
         input=spec,
-        resize=parse_resize(options.resize, options.filter),
-        normalization=Normalization(options.mean, options.std, in_graph=folded),
+        resize=parse_resize(resize, options.filter),
+        normalization=Normalization(
+            options.mean or prepared.mean, options.std or prepared.std, in_graph=folded
+        ),
     )
+
+
+def overruled(options: ExportOptions, checkpoint: Checkpoint) -> Iterator[str]:
+    """The options that win against what the checkpoint says of its training, a sentence each."""
+    prepared = checkpoint.preprocessing
+    if prepared is None:
+        return
+    for option, given, trained in (
+        ("--imgsz", options.size, prepared.size),
+        ("--resize", options.resize, prepared.resize),
+        ("--mean", options.mean, prepared.mean),
+        ("--std", options.std, prepared.std),
+    ):
+        if given is not None and given != trained:
+            yield f"{option} is not what the checkpoint was trained with ({_said(trained)}): the option wins"
+
+
+def check_size(size: tuple[int, int]) -> None:
+    """Refuse a size that the network cannot have.
+
+    Raises:
+        OptionError: a side outside 32 to 1024 pixels.
+    """
+    if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
+        raise OptionError(
+            "--imgsz", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found="x".join(map(str, size))
+        )
+
+
+def check_resize(resize: str, size: tuple[int, int]) -> None:
+    """Refuse a shorter edge that leaves less than the size.
+
+    Raises:
+        OptionError: that, or no resize.
+    """
+    shortest = parse_resize(resize, "pil").shortest
+    if shortest is not None and shortest < max(size):
+        raise OptionError("--resize", expected=f"shortest of at least --imgsz, {max(size)}", found=shortest)
 
 
 def parse_resize(text: str, resize_filter: Filter) -> ResizeSpec:
@@ -226,6 +276,10 @@ def _labels(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
             fix="give --labels FILE, one label a line, in the order the model was trained on",
         )
     return labels
+
+
+def _said(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _in_range(option: str, value: float, low: float, high: float) -> None:

@@ -22,6 +22,7 @@ from ecovision_edge.images import read_image
 from ecovision_edge.stats import mcnemar_p, wilson_interval
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.dataset import PhotographSet
+from ecovision_edge_export.outcomes import Outcome, measure_outcome, outcome_json
 
 __all__ = [
     "Accuracy",
@@ -125,6 +126,8 @@ class Parity:
         flips: Every image with another first class.
         accuracy: Where all images have labels.
         budget: What it was judged by.
+        torch_outcome: PyTorch's answers by class, where all images have labels.
+        outcome: Likewise the artifact's.
     """
 
     artifact: str
@@ -139,6 +142,8 @@ class Parity:
     flips: tuple[Flip, ...]
     accuracy: Accuracy | None
     budget: Budget
+    torch_outcome: Outcome | None = None
+    outcome: Outcome | None = None
 
     @property
     def agreement(self) -> float:
@@ -202,6 +207,9 @@ class Parity:
         }
         if self.accuracy is not None:
             a = self.accuracy
+            more: dict[str, JsonValue] = {}
+            if self.torch_outcome is not None and self.outcome is not None:
+                more = outcome_json(self.torch_outcome, self.outcome)
             result["accuracy"] = {
                 "images": a.images,
                 "torch": _share(a.torch_correct, a.images),
@@ -210,6 +218,7 @@ class Parity:
                 "only_artifact_correct": a.only_artifact,
                 "drop_points": round(a.drop_points, 4),
                 "mcnemar_p": _round(a.p),
+                **more,
             }
         return result
 
@@ -355,6 +364,7 @@ def _compare(
         )
         for i in np.flatnonzero(~same).tolist()
     )
+    truth = _truth(cases)
     return Parity(
         artifact=name,
         evidence=evidence,
@@ -366,18 +376,22 @@ def _compare(
         max_dlogit=max_dlogit,
         tensors=tensors,
         flips=flips,
-        accuracy=_accuracy(cases, first, second),
+        accuracy=None if truth is None else _accuracy(truth, first, second),
         budget=budget,
+        torch_outcome=None if truth is None else measure_outcome(labels, truth, p),
+        outcome=None if truth is None else measure_outcome(labels, truth, q),
     )
 
 
-def _accuracy(
-    cases: Sequence[Case], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
-) -> Accuracy | None:
+def _truth(cases: Sequence[Case]) -> npt.NDArray[np.intp] | None:
+    """The label of each, where all have one."""
     known = [case.label for case in cases if case.label is not None]
-    if len(known) != len(cases):
-        return None
-    truth = np.array(known)
+    return np.array(known, np.intp) if len(known) == len(cases) else None
+
+
+def _accuracy(
+    truth: npt.NDArray[np.intp], first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]
+) -> Accuracy:
     a, b = first == truth, second == truth
     return Accuracy(len(truth), int(a.sum()), int(b.sum()), int((a & ~b).sum()), int((b & ~a).sum()))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -18,6 +18,7 @@ from ecovision_edge.errors import ExportError
 from ecovision_edge.manifest import Manifest
 from ecovision_edge_export.assemble import assemble
 from ecovision_edge_export.baseline import TorchBaseline
+from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.fold import fold_preprocessing
@@ -32,8 +33,10 @@ from ecovision_edge_export.int8 import (
     resolve_target,
 )
 from ecovision_edge_export.made import Made
-from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity import GateClosedError, Parity
+from ecovision_edge_export.qat.record import TrainedRanges
+from ecovision_edge_export.speed import Speed
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
@@ -92,7 +95,11 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         script.warn(warning)
     graph = prepare_graph(checkpoint, contract, script)
     target = resolve_target(options.target)
-    recipes = find_recipes(options, contract, graph, calib, target, script) if options.int8 else None
+    recipes = None
+    if options.int8:
+        text, name = checkpoint.quantization, checkpoint.source.source
+        trained = TrainedRanges.loads(text, f"{name}: quantization") if text is not None else None
+        recipes = find_recipes(options, contract, graph, calib, target, script, trained)
     work = _Work(options, contract, graph, target, recipes, TorchBaseline(checkpoint, contract), val, script)
     made: list[Made] = []
     parity: list[Parity] = []
@@ -102,7 +109,8 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
             made += more
             parity += measured
     table = recipes.tables[0] if recipes is not None else None
-    manifest, files = assemble(options, contract, made, tuple(parity), table, val)
+    facts = known_facts(checkpoint.source, checkpoint.training)
+    manifest, files = assemble(options, contract, made, tuple(parity), table, val, facts, work.speeds)
     with script.stage("write"):
         write_folder(out, files, _verify)
         total = sum(map(len, files.values()))
@@ -122,6 +130,7 @@ class _Work:
     baseline: TorchBaseline
     val: PhotographSet | None
     script: Transcript
+    speeds: list[Speed] = field(default_factory=list)
 
     def gate(self, *made: Made) -> tuple[Parity, ...]:
         return pass_gate(self.options, self.baseline, made, self.val, self.script)
@@ -152,7 +161,7 @@ def _make_onnx(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
                 raise
             script.warn(_next_recipe(e, table.recipe.fp32_text))
             continue
-        compare_speed(fp32, made, contract, work.target, script)
+        work.speeds.extend(compare_speed(fp32, made, contract, work.target, script))
         return [*kept, made], parity
     raise AssertionError  # the loop returns or raises
 
@@ -172,14 +181,15 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
     if work.recipes is None:
         return kept, work.gate(*kept)
     table = work.recipes.tables[0]
+    searched, trained = work.recipes.searched, table.evidence == "trained"
     trials = tflite_trials(
         work.graph,
         table,
         contract,
         work.recipes.inputs,
         target=work.target,
-        agree=options.agree / 100,
-        fp32_blocks=options.fp32_blocks if work.recipes.searched else table.recipe.fp32_blocks,
+        agree=options.agree / 100 if searched else 0.0,  # drawn frames judge nothing: the gate does
+        fp32_blocks=options.fp32_blocks if searched or trained else table.recipe.fp32_blocks,
         progress=lambda done, total: script.progress("quantize", done, total),
     )
     closed: GateClosedError | None = None
@@ -203,7 +213,7 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
             closed = e
             script.warn(_next_recipe(e, trial.recipe.fp32_text))
             continue
-        compare_speed(fp32, made, contract, work.target, script)
+        work.speeds.extend(compare_speed(fp32, made, contract, work.target, script))
         return [*kept, made], parity
 
 
@@ -222,6 +232,7 @@ def _doubts(
     """What the options leave unproved, or contradict."""
     if checkpoint.labels is not None and contract.labels != checkpoint.labels:
         yield f"--labels are not those in the checkpoint ({', '.join(checkpoint.labels[:4])}, ...): they win"
+    yield from overruled(options, checkpoint)
     if checkpoint.labels is None and options.labels is None:
         yield "the checkpoint says no labels; those of EcoVision are taken for its ten classes"
     if val is not None and not val.labelled:

@@ -27,12 +27,12 @@ from ecovision_edge_export.rewrites.graphs import Graph
 from ecovision_edge_export.rewrites.zero_points import read_additions
 from ecovision_edge_export.signed import read_signed
 
-__all__ = ["CLASSIFIER", "Quantized", "blocks_of", "quantize"]
+__all__ = ["CLASSIFIER", "MIN_RANGE", "Quantized", "blocks_of", "quantize"]
 
 CLASSIFIER = 1000
 """Its number as a block."""
 
-_MIN_RANGE = 1e-4
+MIN_RANGE = 1e-4
 """Least width of a tensor's range: a dead tensor would get a scale that no engine can requantize with."""
 
 
@@ -93,7 +93,7 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> Quantized:
     prepared = prepare(model, table)
     excluded = [name for name, block in blocks_of(prepared).items() if recipe.keeps(block)]
     twin, measured, factors = rewrite_for_int8(prepared, table.ranges, excluded)
-    ranges = align_additions(measured, quantized_additions(twin, excluded), least=_MIN_RANGE)
+    ranges = align_additions(measured, quantized_additions(twin, excluded), least=MIN_RANGE)
     source = twin
     if recipe.bias_corrected:
         source = corrected_biases(twin, table.means, factors, excluded, table.room)
@@ -113,7 +113,7 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> Quantized:
             excluded,
             list(set(QLinearOpsRegistry) | set(QDQRegistry)),
             {
-                "MinimumRealRange": _MIN_RANGE,
+                "MinimumRealRange": MIN_RANGE,
                 "TensorQuantOverrides": _ranges_of_rows(twin, table.room, excluded),
             },
         )

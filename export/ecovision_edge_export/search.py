@@ -31,7 +31,7 @@ from ecovision_edge_export.quantize import Quantized, blocks_of, quantize
 from ecovision_edge_export.recipe import RANGE_METHODS, Recipe
 from ecovision_edge_export.targets import Target
 
-__all__ = ["Trial", "make_int8", "ranked", "search"]
+__all__ = ["Trial", "make_int8", "ranked", "search", "search_trained"]
 
 START_BLOCKS = 1
 LEAST_LEADING = 4  # choices of leading blocks that are always tried: 0 to 3
@@ -96,7 +96,7 @@ def search(
         fp32_blocks: How many leading blocks stay fp32; None finds it.
         progress: Called with the number of recipes tried.
     """
-    trying = _Search(model, calibration, inputs, target, progress)
+    trying = _Search(model, calibration.table, inputs, target, progress)
     start = Recipe(fp32_blocks=START_BLOCKS if fp32_blocks is None else fp32_blocks, headroom=False)
     recipe = trying.numbers(start.for_target(target))
     if fp32_blocks is not None:
@@ -107,6 +107,36 @@ def search(
         trying.leading(recipe, blocks)
         blocks += 1
     trying.added(agree)
+    return tuple(trying.rows)
+
+
+def search_trained(
+    model: onnx.ModelProto,
+    table: CalibrationTable,
+    inputs: Sequence[NetworkInput],
+    *,
+    target: Target,
+    agree: float,
+    fp32_blocks: int | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> tuple[Trial, ...]:
+    """Step 2 alone, with numbers that were trained for and are not to be found anew.
+
+    Args:
+        model: The fp32 graph.
+        table: Its ranges, and the recipe with the fewest leading blocks in fp32 that it was trained for.
+        inputs: Network inputs to judge by, at least one.
+        target: Whose costs decide.
+        agree: Least agreement with fp32, 0 to 1.
+        fp32_blocks: How many leading blocks stay fp32; None finds it.
+        progress: Called with the number of recipes tried.
+    """
+    trying = _Search(model, lambda _: table, inputs, target, progress)
+    blocks = table.recipe.fp32_blocks if fp32_blocks is None else fp32_blocks
+    most = LEAST_LEADING if fp32_blocks is None else blocks + 1
+    while blocks < most or (fp32_blocks is None and blocks < MOST_LEADING and not trying.any_within(agree)):
+        trying.leading(table.recipe, blocks)
+        blocks += 1
     return tuple(trying.rows)
 
 
@@ -138,14 +168,14 @@ class _Search:
     def __init__(
         self,
         model: onnx.ModelProto,
-        calibration: Calibration,
+        table_of: Callable[[Recipe], CalibrationTable],
         inputs: Sequence[NetworkInput],
         target: Target,
         progress: Callable[[int], None],
     ) -> None:
         self.rows: list[Trial] = []
         self._model = model
-        self._calibration = calibration
+        self._table_of = table_of
         self._inputs = inputs
         self._target = target
         self._progress = progress
@@ -228,7 +258,7 @@ class _Search:
         """Ranges do not hang on which blocks are fp32: found once."""
         key = Recipe(ranges=recipe.ranges, equalized=recipe.equalized, bias_corrected=recipe.bias_corrected)
         if key not in self._tables:
-            self._tables[key] = self._calibration.table(key)
+            self._tables[key] = self._table_of(key)
         return dataclasses.replace(self._tables[key], recipe=recipe)
 
 

@@ -18,16 +18,27 @@ from ecovision_edge.errors import CheckpointError
 from ecovision_edge_export.extras import require
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["ACCEPTED", "WeightsFile", "decode", "read_weights_file", "safetensors_metadata"]
+    import torch
+
+__all__ = [
+    "ACCEPTED",
+    "WeightsFile",
+    "decode",
+    "read_weights_file",
+    "safetensors_bytes",
+    "safetensors_metadata",
+]
 
 MAX_BYTES = (
     2 * 1024**3
 )  # a mobilenet_v3_large is 17 MB; this leaves room for checkpoints with optimizer state
 SAVE_WEIGHTS_ALONE = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
 ACCEPTED = (
-    "`reference`, a .pth or .pt file of torch.save, a .safetensors file, or hf://OWNER/REPO[@REVISION]/FILE"
+    "`reference`, a .pth or .pt file of torch.save, a .safetensors file, a folder of `ecovision-edge train`, "
+    "or hf://OWNER/REPO[@REVISION]/FILE"
 )
 
 
@@ -62,7 +73,9 @@ def read_weights_file(path: Path, name: str) -> WeightsFile:
     except FileNotFoundError as e:
         raise CheckpointError(f"no checkpoint at {name}", expected=ACCEPTED) from e
     except IsADirectoryError as e:
-        raise CheckpointError(f"{name} is a folder, not a file", fix=f"give {ACCEPTED}") from e
+        raise CheckpointError(
+            f"{name} is a folder without the best.safetensors of a training", fix=f"give {ACCEPTED}"
+        ) from e
     except (OSError, ValueError) as e:  # ValueError: a NUL character in the path
         reason = getattr(e, "strerror", None) or e
         raise CheckpointError(f"{name!a} cannot be read ({reason})") from e
@@ -97,6 +110,24 @@ def safetensors_metadata(data: bytes) -> dict[str, str]:
     header = json.loads(data[8 : 8 + length])
     found = header.get("__metadata__") if isinstance(header, dict) else None
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else {}
+
+
+def safetensors_bytes(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """Safetensors with a sorted header, the same bytes for the same arguments.
+
+    The library keeps metadata in a hash map of random order.
+    """
+    require("safetensors", "export")
+    from safetensors.torch import save
+
+    data: bytes = save(dict(tensors))
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    text = json.dumps(
+        {"__metadata__": dict(metadata), **dict(sorted(header.items()))}, separators=(",", ":")
+    ).encode()
+    text += b" " * (-len(text) % 8)  # the format wants tensors to start at a multiple of 8
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def _load_safetensors(file: WeightsFile) -> tuple[object, dict[str, str]]:

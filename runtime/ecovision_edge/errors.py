@@ -35,6 +35,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     └── ExportError                            raised by ecovision_edge_export
         ├── CheckpointError (ValueError)       the weights are not what they should be
         ├── DownloadError (OSError)            the weights could not be fetched
+        ├── PushError (OSError)                the bundle could not be pushed to a hub
         ├── DatasetError (ValueError)          the photographs are not what they should be
         ├── StageError (RuntimeError)          a stage failed; says which, and what ran before it
         └── ParityError (RuntimeError)         the exported model disagrees with PyTorch
@@ -75,6 +76,7 @@ __all__ = [
     "OptionError",
     "ParityError",
     "ProfileWriteError",
+    "PushError",
     "RecordError",
     "RulesError",
     "SchemaVersionError",
@@ -266,6 +268,10 @@ class CheckpointError(ExportError, ValueError):
 
 class DownloadError(ExportError, OSError):
     """The weights could not be fetched."""
+
+
+class PushError(ExportError, OSError):
+    """The bundle could not be pushed to a hub; it stays where it was written."""
 
 
 class DatasetError(ExportError, ValueError):

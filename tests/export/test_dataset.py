@@ -157,7 +157,9 @@ def test_labels_have_to_be_as_many_as_the_classes(reference: Checkpoint) -> None
         make_contract(ExportOptions(weights="reference"), three)
 
 
-def test_a_crop_larger_than_the_resize_is_refused() -> None:
-    """shortest:200 cannot give 224 pixels."""
+def test_a_crop_larger_than_the_resize_is_refused(reference: Checkpoint) -> None:
+    """shortest:200 cannot give 224 pixels, whether these were asked for or are the default."""
     with pytest.raises(OptionError, match="at least --imgsz, 224, found 200"):
-        ExportOptions(weights="reference", resize="shortest:200")
+        ExportOptions(weights="reference", resize="shortest:200", size=(224, 224))
+    with pytest.raises(OptionError, match="at least --imgsz, 224, found 200"):
+        make_contract(ExportOptions(weights="reference", resize="shortest:200"), reference)

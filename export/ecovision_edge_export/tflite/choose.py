@@ -139,7 +139,7 @@ def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, target: Target) -
         "target": target,
         "activations": "int8 per tensor",
         "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
-        "ranges": recipe.ranges,
+        "ranges": "trained" if table.evidence == "trained" else recipe.ranges,
         "equalized": len(table.scales),
         "folded_excitations": [*table.silent],
         "biases_corrected": recipe.bias_corrected,

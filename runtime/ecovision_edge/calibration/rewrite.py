@@ -11,6 +11,7 @@ from ecovision_edge._fields import JsonValue
 from ecovision_edge.bundle import MANIFEST_NAME, Bundle, read_file
 from ecovision_edge.bundle_write import TargetError, check_target, write_folder
 from ecovision_edge.calibration._model_files import with_contract
+from ecovision_edge.calibration.card import renewed_card
 from ecovision_edge.calibration.figures import Calibration
 from ecovision_edge.errors import BundleReadError, BundleWriteError
 from ecovision_edge.manifest import MAX_FILE_BYTES, ArtifactEntry, FileEntry
@@ -18,7 +19,7 @@ from ecovision_edge.verify import verify_bundle
 
 __all__ = ["calibrated_bundle", "check_place", "write_calibrated"]
 
-_CARD = "MODEL_CARD.md"
+_CARDS = ("MODEL_CARD.md", "README.md")  # on the hub the card is called README.md
 
 
 def check_place(bundle: Bundle, target: Path) -> None:
@@ -54,7 +55,8 @@ def calibrated_bundle(
 ) -> dict[str, bytes]:
     """The files of the bundle with the fitted temperature and thresholds in every contract.
 
-    The golden vectors stay as they are: they are logits, which no temperature changes.
+    The golden vectors stay as they are: they are logits, which no temperature changes. In the model card the
+    hashes and what it says of calibration are written anew, and nothing else.
 
     Args:
         bundle: The bundle, as it is.
@@ -69,16 +71,17 @@ def calibrated_bundle(
     )
     files = _others(bundle)
     entries: list[ArtifactEntry] = []
-    card = files.get(_CARD)
+    cards = {name: files[name] for name in _CARDS if name in files}
     for old in bundle.manifest.artifacts:
         data = with_contract(bundle.read(old), old.format, contract)
         entry = FileEntry(old.file.file, hashlib.sha256(data).hexdigest(), len(data))
         files[entry.file] = data
         entries.append(replace(old, file=entry))
-        if card is not None:
-            card = card.replace(_card_row(old.file), _card_row(entry))
-    if card is not None:
-        files[_CARD] = card
+        cards = {name: c.replace(_card_row(old.file), _card_row(entry)) for name, c in cards.items()}
+    artifact = (evidence or {}).get("artifact")
+    whose = artifact if isinstance(artifact, str) else None
+    for name, card in cards.items():
+        files[name] = renewed_card(card, calibration, bundle.contract.temperature, whose)
     files[bundle.manifest.golden.file] = bundle.read(bundle.manifest.golden)
     provenance = {**bundle.manifest.provenance, "calibration": dict(evidence or {})}
     manifest = replace(bundle.manifest, contract=contract, artifacts=tuple(entries), provenance=provenance)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ecovision_edge.calibration.figures import Calibration, Coverage
 
-__all__ = ["calibration_lines"]
+__all__ = ["calibration_lines", "class_rows"]
 
 _BASIS = {
     "own": "its own photographs",
@@ -25,7 +25,7 @@ def calibration_lines(result: Calibration, present: float) -> list[str]:
         f"expected calibration error {result.ece_before:.4f} -> {result.ece_after:.4f} (15 bins)",
         f"negative log-likelihood {result.nll_before:.4f} -> {result.nll_after:.4f} nats",
         "",
-        *_table(_class_rows(result)),
+        *_table(class_rows(result)),
         "",
         *_table(_coverage_rows(result)),
         "",
@@ -47,7 +47,8 @@ def calibration_lines(result: Calibration, present: float) -> list[str]:
     return lines
 
 
-def _class_rows(result: Calibration) -> list[list[str]]:
+def class_rows(result: Calibration) -> list[list[str]]:
+    """A head, then a row a class: photographs, predictions, threshold, and what it keeps, held out."""
     head = ["class", "photographs", "called so", "wrong", "threshold", "kept", "wrong", "set by"]
     unknown = result.unknown > 0
     rows = [[*head[:7], *(["unknown"] if unknown else []), head[7]]]

@@ -44,6 +44,9 @@ COMMANDS: dict[str, Command] = {
         "ecovision_edge.cli.quant_report", "quant_report", "Show how an int8 model was made, layer by layer."
     ),
     "verify": Command("ecovision_edge.cli.verify", "verify", "Verify a bundle on this device."),
+    "train": Command(
+        "ecovision_edge_export.train.cli", "train", "Train or fine-tune on your own photographs. [export]"
+    ),
     "export": Command(
         "ecovision_edge_export.cli", "export", "Export a trained checkpoint to a verified bundle. [export]"
     ),
@@ -53,6 +56,9 @@ COMMANDS: dict[str, Command] = {
     "bench": Command("ecovision_edge_bench.cli", "bench", "Measure latency, and parity beside it. [bench]"),
     "tune": Command(
         "ecovision_edge_bench.tune.cli", "tune", "Find the fastest way to run a bundle on this device."
+    ),
+    "score": Command(
+        "ecovision_edge_bench.score.cli", "score", "Score a recorded bin: one item, one event. [bench]"
     ),
     "eval": Command(
         "ecovision_edge_bench.evaluate.cli", "evaluate", "Measure accuracy on labelled photographs. [bench]"

@@ -1,0 +1,102 @@
+"""The model card of a training: recipe, data, the table of epochs, accuracy by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge.markdown import plain, table
+from ecovision_edge.stats import wilson_interval
+from ecovision_edge_export.card.training import training_lines
+from ecovision_edge_export.preprocessing import Preprocessing
+from ecovision_edge_export.train.fit import EpochRow
+
+__all__ = ["write_training_card"]
+
+
+def write_training_card(
+    name: str,
+    labels: Sequence[str],
+    prepared: Preprocessing,
+    history: Sequence[EpochRow],
+    facts: Mapping[str, JsonValue],
+) -> str:
+    """The text of MODEL_CARD.md of a training.
+
+    Args:
+        name: Of the folder.
+        labels: Of the classes, in the order of the output.
+        prepared: How photographs were prepared.
+        history: All epochs.
+        facts: As `training_facts` gives them.
+    """
+    init = cast("Mapping[str, JsonValue]", facts["init"])
+    data = cast("Mapping[str, Mapping[str, JsonValue]]", facts["data"])
+    recipe = cast("Mapping[str, JsonValue]", facts["recipe"])
+    lines = [
+        f"# {plain(name)}",
+        "",
+        f"torchvision's `mobilenet_v3_large`, trained to tell {len(labels)} classes apart: "
+        f"{', '.join(map(plain, labels))}.",
+        "",
+        f"- Started from: {plain(str(init['source']))}, classifier {init['head']}.",
+        f"- Recipe: `{recipe['name']}`, {recipe['trained']}: {recipe['optimizer']}, learning rate "
+        f"{recipe['lr']}, batches of {recipe['batch']}, {facts['epochs']} epochs, {recipe['loss']}.",
+        f"- Photographs: {data['train']['photographs']} to train on, {data['validation']['photographs']} to "
+        f"validate on ({plain(str(data['split']))}); {data['skipped_files']} could not be read.",
+        f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
+        f"{prepared.mean}, standard deviation {prepared.std}.",
+        f"- Best epoch: {facts['best_epoch']}, whose weights `best.safetensors` holds; it was chosen on the "
+        "photographs that its accuracy is given of, which flatters it a little.",
+        "",
+        "## Training",
+        "",
+        *table([["epoch", "train loss", "train accuracy", "val loss", "val accuracy"], *map(_row, history)]),
+        "",
+        "![Curves](curves.png)",
+        "",
+        "## Accuracy by class",
+        "",
+        *_classes(facts),
+        "",
+        "## Use",
+        "",
+        "```sh",
+        "ecovision-edge export --weights . --val PHOTOGRAPHS --calib PHOTOGRAPHS --out BUNDLE",
+        "```",
+        "",
+        "## All that is known",
+        "",
+        *training_lines(facts),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _row(row: EpochRow) -> list[str]:
+    return [
+        str(row.epoch),
+        f"{row.train_loss:.4f}",
+        f"{100 * row.train_accuracy:.2f} %",
+        f"{row.val_loss:.4f}",
+        f"{100 * row.val_accuracy:.2f} %",
+    ]
+
+
+def _classes(facts: Mapping[str, JsonValue]) -> list[str]:
+    """The table, with Wilson's interval of each class and of all."""
+    rows = cast("Sequence[Mapping[str, JsonValue]]", facts["classes"])
+    counted = [(str(r["label"]), cast("int", r["correct"]), cast("int", r["incorrect"])) for r in rows]
+    total = ("all", sum(c for _, c, _ in counted), sum(i for _, _, i in counted))
+    body = []
+    for label, correct, incorrect in (*counted, total):
+        images = correct + incorrect
+        low, high = wilson_interval(correct, images)
+        share = f"{100 * correct / images:.2f} % [{100 * low:.1f}, {100 * high:.1f}]" if images else "-"
+        body.append([plain(label), str(correct), str(incorrect), share])
+    return [
+        "Of the validation photographs, in the best epoch [Wilson's 95 % interval].",
+        "",
+        *table([["class", "correct", "incorrect", "accuracy"], *body]),
+    ]

@@ -1,0 +1,172 @@
+"""`ecovision-edge train`."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ecovision_edge.cli.options import LabelMap
+from ecovision_edge.cli.output import check_target, write_json
+from ecovision_edge.durations import parse_duration
+from ecovision_edge.errors import OptionError
+from ecovision_edge_export.extras import require
+
+__all__ = ["train"]
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Photographs to train on: a folder a class.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for weights, state, curves and card.")],
+    val: Annotated[
+        Path | None,
+        typer.Option(help="Photographs to validate on; default: a fifth of each class of --data."),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(
+            help="Start from imagenet (torchvision's weights, the default), reference, none, or a checkpoint "
+            "as `export --weights` takes it."
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="card (the default): resize and normalize, Adam. strong: augmentation for cameras, averaged "
+            "weights, label smoothing, mixup, cosine schedule, growing size."
+        ),
+    ] = None,
+    qat: Annotated[
+        bool,
+        typer.Option(
+            "--qat",
+            help="Fine-tune a trained checkpoint (--init) for int8: 3 epochs, batches of 16; the same as "
+            "--recipe qat. Export then takes the ranges that were trained for.",
+        ),
+    ] = False,
+    freeze: Annotated[
+        bool | None,
+        typer.Option("--freeze", help="Train the classifier alone: minutes on a CPU.", show_default=False),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Default: 10.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Photographs in a step; default: 32.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam; default: 0.001.")] = None,
+    imgsz: Annotated[str | None, typer.Option(help="PIXELS or HEIGHTxWIDTH; default: 224.")] = None,
+    map: LabelMap = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random; default: 0.")] = None,
+    device: Annotated[
+        str, typer.Option(help="auto (CUDA where there is one, in mixed precision), cpu, cuda or cuda:N.")
+    ] = "auto",
+    threads: Annotated[int | None, typer.Option(help="Of PyTorch on the CPU; default: the cores.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Threads that prepare photographs; default: the cores, at most 4.")
+    ] = None,
+    save_every: Annotated[
+        str, typer.Option(help="Save in the middle of an epoch after so long: 60s, 5m.")
+    ] = "60s",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --out; options come from there.")
+    ] = False,
+    json: Annotated[Path | None, typer.Option(help="Write everything here as JSON; - is stdout.")] = None,
+) -> int:
+    """Train or fine-tune the classifier on photographs, a folder a class.
+
+    The folder then goes into `ecovision-edge export --weights`. A training that was killed goes on with
+    --resume, and comes to the same result.
+
+    Examples:
+
+      ecovision-edge train --data photos/train --val photos/val -o build/mine
+
+      ecovision-edge train --data photos --init reference --freeze -o build/mine
+
+      ecovision-edge train --data kaggle --map green-glass=glass,brown-glass=glass,white-glass=glass -o k
+
+      ecovision-edge train --data photos/train --val photos/val -o build/mine --resume
+
+      ecovision-edge train --data photos/train --val photos/val --init build/mine --qat -o build/mine-int8
+    """
+    for module, minimum in (("torch", "2.7"), ("torchvision", None), ("PIL", None), ("matplotlib", None)):
+        require(module, "export", minimum)
+    require("safetensors", "export")
+    from ecovision_edge_export.options import parse_size
+    from ecovision_edge_export.train import run
+    from ecovision_edge_export.train.fit import InterruptedTrainingError
+    from ecovision_edge_export.train.options import TrainOptions
+    from ecovision_edge_export.train.screen import ConsoleReporter
+
+    options = TrainOptions(
+        data=data,
+        val=val,
+        map=map,
+        init=init,
+        recipe=_recipe(recipe, qat=qat),
+        freeze=freeze,
+        epochs=epochs,
+        batch=batch,
+        lr=lr,
+        seed=seed,
+        size=None if imgsz is None else parse_size(imgsz),
+        device=device,
+        threads=threads,
+        workers=workers,
+        save_every=parse_duration(save_every, "--save-every"),
+        resume=resume,
+    )
+    if json is not None:
+        check_target(json, "--json")
+    with ConsoleReporter() as reporter, _stop_signals() as asked:
+        try:
+            result = run.train(options, out, reporter, asked.is_set)
+        except InterruptedTrainingError as e:
+            raise InterruptedTrainingError(e.message, fix=_how_to_go_on(data, val, out, threads)) from e
+        reporter.finished(result)
+    if json is not None:
+        write_json(result.to_json(), json)
+    return 0
+
+
+def _recipe(recipe: str | None, *, qat: bool) -> str | None:
+    if qat and recipe not in (None, "qat"):
+        raise OptionError("--qat", expected="no other --recipe", found=recipe)
+    return "qat" if qat else recipe
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Set by Ctrl-C or SIGTERM; a second one ends the process as ever."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _: object) -> None:
+        asked.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    try:
+        for number in before:
+            signal.signal(number, handle)
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _how_to_go_on(data: Path, val: Path | None, out: Path, threads: int | None) -> str:
+    words = ["ecovision-edge", "train", "--data", str(data)]
+    if val is not None:
+        words += ["--val", str(val)]
+    words += ["--out", str(out)]
+    if threads is not None:
+        words += ["--threads", str(threads)]
+    if not (out / "last.pth").exists():
+        return "nothing was done yet, so begin again"
+    return f"go on with: {shlex.join([*words, '--resume'])}"

@@ -1,0 +1,137 @@
+"""The start of a training: photographs listed and read, the model made, what was saved compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, cast
+
+from ecovision_edge.errors import DatasetError, OptionError
+from ecovision_edge_export.train.listing import list_training
+from ecovision_edge_export.train.options import Settings, TrainOptions
+from ecovision_edge_export.train.pictures import Memory, Skipped, read_pictures, squash, within
+from ecovision_edge_export.train.reporter import Reporter
+from ecovision_edge_export.train.start import start_model
+from ecovision_edge_export.train.terms import InterruptedTrainingError
+from ecovision_edge_export.train.work import Work, worker_count
+
+if TYPE_CHECKING:
+    from ecovision_edge_export.qat.method import Int8Training
+
+__all__ = ["check_same", "prepare"]
+
+_CROP_ROOM = 1.5  # a photograph is kept so much larger than the network's input, for crops of it
+
+
+def prepare(
+    settings: Settings, options: TrainOptions, reporter: Reporter, stop: Callable[[], bool], device: str
+) -> Work:
+    """List and read the photographs, and make the model to start from.
+
+    Raises:
+        OptionError, DatasetError, CheckpointError, DownloadError: options, photographs, weights.
+        InterruptedTrainingError: `stop` said so.
+    """
+    listing = list_training(options.data, options.val, settings.map, settings.seed)
+    start = start_model(settings.init, listing.labels, settings.seed)
+    for note in start.notes:
+        reporter.warned(note)
+    head = {"kept": "its classifier is kept", "reordered": "its classifier is put into order"}
+    reporter.noted(
+        f"start: {start.source}, {head.get(start.head, 'a new classifier')}; "
+        f"{len(listing.labels)} classes: {', '.join(listing.labels)}"
+    )
+    skipped: list[Skipped] = []
+    memory, workers, how = Memory(), worker_count(options), settings.how
+    exact = squash(*settings.size)
+    whole = exact if how.augmentation is None else within(round(_CROP_ROOM * max(settings.size)))
+    sides = []
+    for what, images, shape in (("training", listing.train, whole), ("validation", listing.val, exact)):
+        reporter.counting(f"reading {what} photographs", len(images))
+
+        def counted() -> None:
+            reporter.counted(1)
+            if stop():
+                raise InterruptedTrainingError("interrupted while photographs were read")
+
+        def skip(file: Skipped) -> None:
+            skipped.append(file)
+            reporter.warned(f"left out: {file.reason}")
+
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files: what is decoded is what counts
+            pictures = read_pictures(images, shape, memory, workers, progressed=counted, skipped=skip)
+        sides.append(pictures)
+    work = Work(settings, options, listing, start, (sides[0], sides[1]), skipped, device, reporter, stop)
+    _check_readable(work)
+    if how.temperature:
+        work.int8 = _ready_for_int8(work)
+    reporter.noted(
+        f"{len(sides[0])} photographs to train on, {len(sides[1])} to validate on ({listing.split})"
+        + (f"; {len(skipped)} left out" if skipped else "")
+    )
+    return work
+
+
+def _ready_for_int8(work: Work) -> Int8Training:
+    from ecovision_edge_export.qat.method import calibration_steps, make_ready
+
+    how, settings, train = work.settings.how, work.settings, work.pictures[0]
+    work.reporter.counting("finding int8 ranges", calibration_steps(train))
+    return make_ready(
+        work.start,
+        work.listing.labels,
+        settings.size,
+        work.pictures,
+        temperature=how.temperature,
+        mixed=how.mixed,
+        seed=settings.seed,
+        device=work.device,
+        progress=lambda _: work.counted(),
+    )
+
+
+def _check_readable(work: Work) -> None:
+    """Each class is still to be trained on; what validates should be others, and all classes."""
+    labels = work.listing.labels
+    train, val = work.pictures
+    for option, pictures, needed in (("--data", train, True), ("--val", val, False)):
+        counts = work.listing.counts(pictures.images)
+        empty = [label for label, count in zip(labels, counts, strict=True) if not count]
+        if (needed and empty) or not len(pictures):
+            raise DatasetError(
+                f"{option}: no photograph that can be read", found=f"none of {', '.join(empty[:5])}"
+            )
+        if empty:
+            work.reporter.warned(f"nothing validates {', '.join(empty)}: no photograph of it")
+    twice = len(set(train.hashes) & set(val.hashes))
+    if twice:
+        work.reporter.warned(
+            f"{twice} photographs to validate on are among those to train on: the accuracy is flattered"
+        )
+
+
+def check_same(state: Mapping[str, object], work: Work, reporter: Reporter) -> None:
+    """Refuse to go on with other photographs or weights; tell what may change the last bits.
+
+    Raises:
+        OptionError: says which.
+    """
+    saved = cast("Mapping[str, object]", state["identity"])
+    now = work.identity()
+    for key, option, what in (
+        ("labels", "--data", "classes"),
+        ("train", "--data", "photographs to train on"),
+        ("val", "--val" if work.settings.val else "--data", "photographs to validate on"),
+        ("init", "--init", "weights to start from"),
+    ):
+        if saved[key] != now[key]:
+            raise OptionError(
+                f"{option}: these are not the {what} that this training began with",
+                fix="give those, or train anew in another --out",
+            )
+    for key in ("device", "threads", "torch"):
+        if saved[key] != now[key]:
+            reporter.warned(
+                f"begun with {key} {saved[key]}, now {now[key]}: the result may differ in its last bits"
+            )

@@ -1,0 +1,113 @@
+"""A training on the terminal: notes, progress bars, and the table as it grows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ecovision_edge.cli.output import printable
+from ecovision_edge_export.train.facts import class_rows
+from ecovision_edge_export.train.fit import EpochRow
+
+if TYPE_CHECKING:
+    from ecovision_edge_export.train.run import TrainResult
+
+__all__ = ["ConsoleReporter"]
+
+_HEAD = ("epoch", "train loss", "train accuracy", "val loss", "val accuracy", "time")
+
+
+class ConsoleReporter:
+    """Shows a training on standard error; bars on a terminal alone. A context manager."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._what = ""
+        self._head_shown = False
+
+    def __enter__(self) -> ConsoleReporter:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def counting(self, what: str, total: int) -> None:
+        """A new bar."""
+        if self._task is not None:
+            self._progress.remove_task(self._task)
+        self._what = what
+        self._task = self._progress.add_task(what, total=total)
+
+    def counted(self, done: int) -> None:
+        """Move the bar on."""
+        if self._task is not None:
+            self._progress.advance(self._task, done)
+
+    def started(self, what: str, epoch: int, steps: int) -> None:
+        """A bar for the epoch."""
+        self.counting(f"epoch {epoch}, {what}", steps)
+
+    def stepped(self, done: int, loss: float | None) -> None:
+        """Move the bar; the loss stands beside it."""
+        if self._task is not None:
+            what = self._what if loss is None else f"{self._what}, loss {loss:.4f}"
+            self._progress.update(self._task, completed=done, description=what)
+
+    def ended(self, row: EpochRow, *, best: bool) -> None:
+        """The epoch's row of the table."""
+        if not self._head_shown:
+            self._line("  ".join(f"{name:>14}" for name in _HEAD))
+            self._head_shown = True
+        cells = (
+            str(row.epoch),
+            f"{row.train_loss:.4f}",
+            f"{100 * row.train_accuracy:.2f} %",
+            f"{row.val_loss:.4f}",
+            f"{100 * row.val_accuracy:.2f} %",
+            f"{row.seconds:.0f} s",
+        )
+        self._line("  ".join(f"{cell:>14}" for cell in cells) + ("  best" if best else ""))
+
+    def noted(self, message: str) -> None:
+        """A line."""
+        self._line(message)
+
+    def warned(self, message: str) -> None:
+        """A line that stands out."""
+        self._console.print("[yellow]![/] ", end="")
+        self._line(message)
+
+    def finished(self, result: TrainResult) -> None:
+        """The best epoch, accuracy by class, and what to do next."""
+        best = result.best
+        table = Table()
+        for i, name in enumerate(("class", "correct", "incorrect", "accuracy")):
+            table.add_column(name, justify="left" if i == 0 else "right")
+        for row in class_rows(result.labels, best):
+            accuracy = row["accuracy"]
+            share = f"{100 * accuracy:.2f} %" if isinstance(accuracy, float) else "-"
+            table.add_row(printable(str(row["label"])), str(row["correct"]), str(row["incorrect"]), share)
+        self._progress.stop()
+        self._line(
+            f"Best epoch {best.row.epoch}: {100 * best.row.val_accuracy:.2f} % of {sum(best.images)} "
+            "validation photographs"
+        )
+        self._console.print(table)
+        self._line(f"  ecovision-edge export --weights {result.path} --out BUNDLE")
+
+    def _line(self, text: str) -> None:
+        self._console.print(printable(text), markup=False, soft_wrap=True)

@@ -1,0 +1,203 @@
+"""A training between its photographs and its folder: what the loop is given, and what is kept of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge_export.preprocessing import Preprocessing
+from ecovision_edge_export.train.augment import augment
+from ecovision_edge_export.train.batches import PhotographBatches, normalized
+from ecovision_edge_export.train.devices import describe_device, torch_threads, usable_cores
+from ecovision_edge_export.train.facts import data_facts, history_json, training_facts
+from ecovision_edge_export.train.fit import fit
+from ecovision_edge_export.train.freeze import FeatureBatches, extract
+from ecovision_edge_export.train.listing import Listing
+from ecovision_edge_export.train.objective import cross_entropy
+from ecovision_edge_export.train.options import Settings, TrainOptions
+from ecovision_edge_export.train.pictures import Picture, Pictures, Skipped
+from ecovision_edge_export.train.recipes import train_size
+from ecovision_edge_export.train.reporter import Reporter
+from ecovision_edge_export.train.saving import HISTORY, Folder
+from ecovision_edge_export.train.start import Start
+from ecovision_edge_export.train.streams import PICTURES
+from ecovision_edge_export.train.terms import (
+    Best,
+    EpochRow,
+    FitData,
+    FitOptions,
+    FitResult,
+    InterruptedTrainingError,
+)
+
+if TYPE_CHECKING:
+    from ecovision_edge_export.qat.method import Int8Training
+
+__all__ = ["Work", "worker_count"]
+
+_CLASSIFIER = "classifier."
+
+
+@dataclass(slots=True)
+class Work:
+    """Everything that is ready before the first step: photographs read, the model to start from."""
+
+    settings: Settings
+    options: TrainOptions
+    listing: Listing
+    start: Start
+    pictures: tuple[Pictures, Pictures]
+    skipped: list[Skipped]
+    device: str
+    reporter: Reporter
+    stop: Callable[[], bool]
+    int8: Int8Training | None = None
+    machine: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.machine = describe_device(self.device)
+
+    @property
+    def prepared(self) -> Preprocessing:
+        """How photographs are prepared."""
+        return Preprocessing(self.settings.size, "squash", self.start.mean, self.start.std)
+
+    def facts(self, history: Sequence[EpochRow], best: Best) -> dict[str, JsonValue]:
+        """What is known of the training so far."""
+        data = data_facts(self.listing, *self.pictures, self.skipped, self.settings)
+        labels = self.listing.labels
+        return training_facts(self.settings, self.start, data, labels, history, best, self.machine)
+
+    def weights(self, best: Best) -> dict[str, Tensor]:
+        """Of the whole network."""
+        if self.int8 is not None:
+            return self.int8.weights(best.weights)
+        if not self.settings.freeze:
+            return dict(best.weights)
+        whole = {k: v.detach().cpu() for k, v in self.start.model.state_dict().items()}
+        return whole | {_CLASSIFIER + k: v for k, v in best.weights.items()}
+
+    def metadata(self) -> dict[str, str]:
+        """What the checkpoint says beside weights and facts."""
+        return self.int8.metadata() if self.int8 is not None else {}
+
+    def identity(self) -> dict[str, object]:
+        """What has to be the same for a training to go on."""
+        train, val = self.pictures
+        return {
+            "labels": list(self.listing.labels),
+            "init": self.start.sha256 or self.start.source,
+            "train": train.digest,
+            "val": val.digest,
+            "device": self.device.partition(":")[0],
+            "threads": torch.get_num_threads(),
+            "torch": str(torch.__version__),
+        }
+
+    def fit(self, folder: Folder, state: Mapping[str, object] | None) -> FitResult:
+        """Train, from the start or from `state`, and keep state and best weights in the folder."""
+        how, settings = self.settings.how, self.settings
+        identity = self.identity()
+        written: list[int] = []  # epochs whose best weights are on the disk
+
+        def save(snapshot: dict[str, object], best: Best | None) -> None:
+            history = [EpochRow(**row) for row in cast("list[dict[str, int]]", snapshot["history"])]
+            folder.save_state({"settings": settings.to_json(), "identity": identity, "fit": snapshot})
+            if best is not None and best.row.epoch not in written:
+                weights, facts = self.weights(best), self.facts(history, best)
+                folder.save_weights(weights, self.listing.labels, self.prepared, facts, self.metadata())
+                written.append(best.row.epoch)
+            if history:
+                folder.save_json(HISTORY, history_json(history))
+
+        model = self.start.model.to(memory_format=torch.channels_last)
+        objective = cross_entropy(how.smoothing, how.mixup)
+        if self.int8 is not None:
+            model, objective = self.int8.model, self.int8.objective
+        data = self.data()
+        # A classifier alone is so small that threads would only wait for each other.
+        with torch_threads(1 if settings.freeze else None):
+            return fit(
+                model.get_submodule("classifier") if settings.freeze else model,
+                data,
+                FitOptions(
+                    epochs=settings.epochs,
+                    lr=settings.lr,
+                    schedule=how.schedule,
+                    warmup=how.warmup,
+                    ema=how.ema,
+                    seed=settings.seed,
+                    device=self.device,
+                    save_every=self.options.save_every,
+                ),
+                objective=objective,
+                saved=None if state is None else cast("Mapping[str, object]", state["fit"]),
+                save=save,
+                watcher=self.reporter,
+                stop=self.stop,
+            )
+
+    def data(self) -> FitData:
+        """The batches: of photographs, or with `--freeze` of features."""
+        how, settings = self.settings.how, self.settings
+        train, val = self.pictures
+
+        def picture(epoch: int, index: int) -> Picture:
+            if how.augmentation is None:
+                return train.picture(index)
+            rng = np.random.default_rng((PICTURES, settings.seed, epoch, index))
+            size = train_size(how, settings.size, epoch, settings.epochs)
+            return augment(train.picture(index), size, how.augmentation, rng)
+
+        classes, workers = len(self.listing.labels), worker_count(self.options)
+        to_input = normalized(self.start.mean, self.start.std)
+        batches = PhotographBatches(
+            picture,
+            train.targets,
+            val.picture,
+            val.targets,
+            classes=classes,
+            batch=settings.batch,
+            seed=settings.seed,
+            workers=workers,
+            to_input=to_input,
+        )
+        if not settings.freeze:
+            return batches
+        self.reporter.counting("computing features", len(train) + len(val))
+        every = PhotographBatches(
+            picture,
+            [],
+            train.picture,
+            train.targets,
+            classes=classes,
+            batch=settings.batch,
+            seed=settings.seed,
+            workers=workers,
+            to_input=to_input,
+        )
+        model = self.start.model
+        return FeatureBatches(
+            extract(model, every.val(), self.device, self.counted),
+            extract(model, batches.val(), self.device, self.counted),
+            classes=classes,
+            batch=settings.batch,
+            seed=settings.seed,
+        )
+
+    def counted(self, done: int = 1) -> None:
+        """Tell of so many steps of what comes before the training, and stop where that is asked for."""
+        self.reporter.counted(done)
+        if self.stop():
+            raise InterruptedTrainingError("interrupted before the first step")
+
+
+def worker_count(options: TrainOptions) -> int:
+    """Threads that prepare photographs."""
+    return min(4, usable_cores()) if options.workers is None else options.workers

@@ -1,0 +1,419 @@
+"""Facts about quantization-aware training: its module is the int8 model, and its result exports."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+
+from ecovision_edge.contract import Contract
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import CheckpointError, ContractError, ExportError, OptionError
+from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge_export import pipeline
+from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.int8 import find_recipes
+from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.pipeline import ExportResult, export_bundle
+from ecovision_edge_export.qat import prepare
+from ecovision_edge_export.qat.check import LayerMatch, compare_layers, require_match
+from ecovision_edge_export.qat.fake import GraphModule
+from ecovision_edge_export.qat.prepare import OnPlanes, Qat, prepare_qat
+from ecovision_edge_export.qat.record import TrainedRanges
+from ecovision_edge_export.qat.weights import state_of
+from ecovision_edge_export.quantize import quantize
+from ecovision_edge_export.reference import LABELS
+from ecovision_edge_export.trace import trace
+from ecovision_edge_export.train.batches import normalized
+from ecovision_edge_export.train.fit import InterruptedTrainingError
+from ecovision_edge_export.train.options import TrainOptions, settle
+from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
+from ecovision_edge_export.transcript import SilentReporter as SilentScript
+from ecovision_edge_export.transcript import Transcript
+
+SIDE = 64
+
+
+TRACED: dict[str, onnx.ModelProto] = {}
+
+
+def traced_once() -> Callable[[torch.nn.Module, int, int], onnx.ModelProto]:
+    """`trace`, which takes seconds, for each set of weights once."""
+
+    def traced(model: torch.nn.Module, height: int, width: int) -> onnx.ModelProto:
+        sha = hashlib.sha256(f"{height} {width}".encode())
+        for tensor in model.state_dict().values():
+            sha.update(tensor.numpy().tobytes())
+        key = sha.hexdigest()
+        if key not in TRACED:
+            TRACED[key] = trace(model, height, width)
+        return TRACED[key]
+
+    return traced
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(os, "fsync", lambda _: None)  # nobody pulls the plug here
+        quick = dataclasses.replace(prepare.TRAINED_RECIPE, ranges="minmax")  # others take seconds to find
+        m.setattr(prepare, "TRAINED_RECIPE", quick)
+        for module in (prepare, pipeline):
+            m.setattr(module, "trace", traced_once())
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def small(reference: Checkpoint) -> Contract:
+    """The reference's contract at 64 x 64."""
+    return make_contract(ExportOptions(weights="reference", size=(SIDE, SIDE)), reference)
+
+
+@pytest.fixture(scope="module")
+def inputs(small: Contract) -> list[np.ndarray]:
+    """Network inputs of drawn frames."""
+    return [Preprocessor(small).prepare(draw_frame(seed)) for seed in range(6)]
+
+
+@pytest.fixture(scope="module")
+def ready(reference: Checkpoint, small: Contract, inputs: list[np.ndarray]) -> Qat:
+    """A training made ready. Who changes its parameters puts them back."""
+    return prepare_qat(reference, small, inputs, digest="0" * 64)
+
+
+@pytest.fixture
+def moved(ready: Qat) -> Iterator[Qat]:
+    """The same after some steps: every weight and bias is somewhere else."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in ready.model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        yield ready
+        for parameter in ready.model.parameters():
+            parameter.zero_()
+
+
+# -- the module --------------------------------------------------------------------------------------------
+
+
+def test_every_integer_of_the_int8_model_is_the_modules_but_for_halves(
+    ready: Qat, inputs: list[np.ndarray]
+) -> None:
+    rows = compare_layers(ready.model.network, ready.quantized.judged, inputs[:3])
+    assert len(rows) > 100
+    assert max(r.most_steps for r in rows) <= 1
+    assert sum(r.equal for r in rows) >= 0.995 * sum(r.integers for r in rows)
+    require_match(rows)
+
+
+def test_module_and_model_with_other_weights_are_told_apart(moved: Qat, inputs: list[np.ndarray]) -> None:
+    rows = compare_layers(moved.model.network, moved.quantized.judged, inputs[:1])
+    with pytest.raises(ExportError, match="the int8 graph is not what was trained: expected all integers"):
+        require_match(rows)
+
+
+def test_a_layer_far_off_is_named() -> None:
+    rows = (LayerMatch("near", 1000, 999, 1), LayerMatch("far", 1000, 999, 2))
+    with pytest.raises(ExportError, match="far: 999 of 1000 equal, 2 steps"):
+        require_match(rows)
+
+
+def test_blocks_in_fp32_and_signed_activations_are_the_module_as_well(
+    ready: Qat, inputs: list[np.ndarray]
+) -> None:
+    """The module reads the graph: whatever recipe it was made by."""
+    recipe = dataclasses.replace(ready.table.recipe, fp32_blocks=3, signed=True)
+    table = dataclasses.replace(ready.table, recipe=recipe)
+    made = quantize(ready.graph, table)
+    unsigned = GraphModule(made.judged, made.twin, table.room, made.ranges)
+    require_match(compare_layers(unsigned, made.judged, inputs[:2]))
+    signed = GraphModule(made.model, made.twin, table.room, made.ranges)
+    x = torch.from_numpy(inputs[0])
+    with torch.no_grad():
+        assert torch.allclose(signed(x), unsigned(x), atol=1e-5)
+
+
+def test_gradients_pass_within_the_range_and_stop_beyond_it(ready: Qat) -> None:
+    node = onnx.helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"])
+    back = onnx.helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"])
+    constants = [
+        numpy_helper.from_array(np.array(0.1, np.float32), "s"),
+        numpy_helper.from_array(np.array(100, np.uint8), "z"),
+    ]
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [node, back],
+        "g",
+        [value("x", onnx.TensorProto.FLOAT, [4])],
+        [value("y", onnx.TensorProto.FLOAT, [4])],
+        constants,
+    )
+    module = GraphModule(onnx.helper.make_model(graph))
+    x = torch.tensor([-11.0, -0.26, 0.04, 15.6], requires_grad=True)
+    y = module(x)
+    y.sum().backward()
+    assert torch.allclose(y, torch.tensor([-10.0, -0.3, 0.0, 15.5]))
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 1.0, 1.0, 0.0]
+
+
+def test_every_layer_is_trained_and_what_alignment_added_stays_zero(moved: Qat) -> None:
+    """Gradients reach each weight's tensor; a trained constant is zero where the graph has no weight."""
+    before = {i.name: numpy_helper.to_array(i) for i in moved.quantized.twin.graph.initializer}
+    trained = moved.model.network.constants()
+    padded = 0
+    for name, values in trained.items():
+        weight = before[name]
+        assert not np.array_equal(values, weight), name
+        if name.endswith(".weight") and len(weight) % 16 == 0:
+            dead = ~weight.reshape(len(weight), -1).any(axis=1)
+            original = moved.checkpoint.state.get(name)
+            if original is not None and len(original) < len(weight):
+                padded += 1
+                assert dead[len(original) :].all()
+                assert not values[len(original) :].any()
+                assert not trained[name.replace(".weight", ".bias")][len(original) :].any()
+    assert padded >= 3
+
+
+def test_planes_are_the_same_pixels(ready: Qat, small: Contract, inputs: list[np.ndarray]) -> None:
+    """What the training loop feeds, normalized RGB, gives what the device's BGR bytes give."""
+    rgb = torch.from_numpy(np.ascontiguousarray(inputs[0][..., ::-1]))
+    planes = normalized(small.normalization.mean, small.normalization.std)(rgb)
+    with torch.no_grad():
+        assert torch.equal(ready.model(planes), ready.model.network(torch.from_numpy(inputs[0])))
+
+
+# -- back to a checkpoint ----------------------------------------------------------------------------------
+
+
+def test_trained_weights_come_back_from_a_checkpoint_as_they_were(
+    moved: Qat, inputs: list[np.ndarray], small: Contract
+) -> None:
+    """Through BatchNorm, tracing, folding and all rewrites; the int8 model then is the module."""
+    state = moved.state(moved.model.state_dict())
+    exported = moved.exported(state)
+    again = {i.name: numpy_helper.to_array(i) for i in exported.quantized.twin.graph.initializer}
+    for name, values in moved.model.network.constants().items():
+        assert np.allclose(again[name], values, rtol=2e-6, atol=1e-9), name
+    rows = exported.check(inputs)
+    assert sum(r.equal for r in rows) >= 0.99 * sum(r.integers for r in rows)
+    shared = GraphModule(moved.quantized.twin, shared=moved.model.network)
+    assert list(shared.parameters()) == []
+    planes = normalized(small.normalization.mean, small.normalization.std)(
+        torch.from_numpy(np.concatenate(inputs)[..., ::-1].copy())
+    )
+    whole = build_model(dataclasses.replace(moved.checkpoint, state=state))
+    with torch.no_grad():
+        expected, found = whole(planes), OnPlanes(shared, small)(planes)
+    assert float((expected - found).abs().max()) < 1e-4 * float(expected.abs().max())
+    assert not torch.equal(expected, build_model(moved.checkpoint)(planes))
+
+
+def test_a_branch_that_was_folded_never_fires_again(
+    ready: Qat, small: Contract, inputs: list[np.ndarray]
+) -> None:
+    """Not even on pictures on which it did: the checkpoint in fp32 is the folded graph on all of them."""
+    name = "features.13.block.2.fc1/Relu"
+    table = dataclasses.replace(ready.table, silent=(name,), scales={}, room={})
+    made = quantize(ready.graph, table)
+    folded = GraphModule(made.twin)
+    state = state_of(folded.constants(), made.twin, ready.graph, table, ready.checkpoint.state, small)
+    bias = "features.13.block.2.fc1.bias"
+    assert float((ready.checkpoint.state[bias] - state[bias]).min()) == pytest.approx(1000, rel=1e-3)
+    frames = torch.from_numpy(np.concatenate(inputs))
+    planes = normalized(small.normalization.mean, small.normalization.std)(frames.flip(3))
+    whole = build_model(dataclasses.replace(ready.checkpoint, state=state))
+    with torch.no_grad():
+        expected, found = folded(frames), whole(planes)
+    assert float((expected - found).abs().max()) < 1e-4 * float(expected.abs().max())
+
+
+def test_ranges_survive_the_metadata_and_fit_one_network_input(
+    ready: Qat, small: Contract, reference: Checkpoint
+) -> None:
+    text = ready.ranges.dumps()
+    again = TrainedRanges.loads(text, "mine: quantization")
+    assert again == ready.ranges
+    assert again.table.evidence == "trained"
+    assert again.table.recipe.fp32_text == "none"
+    assert again.misfit(small) is None
+    for options, why in (
+        (ExportOptions("reference", size=(96, 64)), "size"),
+        (ExportOptions("reference", size=(SIDE, SIDE), mean=(0.5, 0.5, 0.5)), "mean"),
+        (ExportOptions("reference", size=(SIDE, SIDE), input_form="float32-nchw"), "layout"),
+    ):
+        assert (again.misfit(make_contract(options, reference)) or "").startswith(why)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"schema":2}', '{"schema":1,"table":{}}', '{"schema":1,"input":{}}']
+)
+def test_malformed_ranges_are_one_typed_error(text: str) -> None:
+    with pytest.raises(CheckpointError, match="mine: quantization"):
+        TrainedRanges.loads(text, "mine: quantization")
+
+
+# -- the export's side -------------------------------------------------------------------------------------
+
+
+def test_an_export_of_another_size_says_why_it_measures_its_own_ranges(
+    ready: Qat, small: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ecovision_edge_export.int8.GENERATED_IMAGES", 2)
+    other = dataclasses.replace(ready.ranges, input={**ready.ranges.input, "size": [224.0, 224.0]})
+    script = Transcript(SilentScript())
+    options = ExportOptions("mine.safetensors", size=(SIDE, SIDE), fp32_blocks=2)
+    recipes = find_recipes(options, small, ready.graph, None, "arm64", script, other)
+    assert recipes[0].evidence == "generated"
+    warnings = script.to_json()["warnings"]
+    assert isinstance(warnings, list)
+    assert any("another network input (size [64.0, 64.0], not [224.0, 224.0])" in str(w) for w in warnings)
+
+
+def test_blocks_in_fp32_are_added_where_the_gate_wants_them(ready: Qat, small: Contract) -> None:
+    """Without photographs to search by, the recipes go from all in int8 to a few blocks in fp32."""
+    script = Transcript(SilentScript())
+    options = ExportOptions("mine.safetensors", size=(SIDE, SIDE))
+    recipes = find_recipes(options, small, ready.graph, None, "arm64-dotprod", script, ready.ranges)
+    assert [t.recipe.fp32_blocks for t in recipes] == [-1, 0, 1, 2]
+    assert {t.recipe.signed for t in recipes} == {True}
+    assert all(t.ranges == ready.table.ranges and not t.recipe.bias_corrected for t in recipes)
+    one = dataclasses.replace(options, fp32_blocks=1)
+    found = find_recipes(one, small, ready.graph, None, "arm64", script, ready.ranges)
+    assert [t.recipe.fp32_blocks for t in found] == [1]
+
+
+# -- ecovision-edge train --qat ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four noisy pictures of each of the reference's classes."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for label in LABELS:
+        (folder / label).mkdir()
+        colour = rng.integers(0, 255, 3)
+        for i in range(4):
+            noisy = np.clip(rng.normal(0, 25, (70, 80, 3)) + colour, 0, 255).astype(np.uint8)
+            cv2.imwrite(str(folder / label / f"{i}.png"), noisy)
+    return folder
+
+
+def options(data: Path, **changes: object) -> TrainOptions:
+    values: dict[str, object] = {"recipe": "qat", "init": "reference", "size": (SIDE, SIDE)}
+    values |= {"epochs": 1, "batch": 8, "workers": 0, **changes}
+    return TrainOptions(data, **values)  # type: ignore[arg-type]
+
+
+class Listener(SilentReporter):
+    """Keeps what was noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def noted(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="module")
+def tuned(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list[str]]:
+    """A training for int8, and what it said."""
+    listener = Listener()
+    return train(options(pictures), tmp_path_factory.mktemp("tuned") / "mine", listener), listener.notes
+
+
+def test_training_for_int8_leaves_weights_ranges_and_what_it_won(
+    tuned: tuple[TrainResult, list[str]], reference: Checkpoint
+) -> None:
+    result, notes = tuned
+    checkpoint = load_checkpoint(str(result.path))
+    assert checkpoint.quantization is not None
+    ranges = TrainedRanges.loads(checkpoint.quantization, "mine")
+    assert ranges.input["size"] == [SIDE, SIDE]
+    assert set(checkpoint.state) == set(reference.state)
+    weight = "features.16.0.weight"
+    assert not torch.equal(checkpoint.state[weight], reference.state[weight])
+    facts = json.loads((result.path / "training.json").read_text())
+    assert facts["recipe"]["name"] == "qat"
+    assert facts["int8"]["equal_integers"] > 0.99
+    assert facts["int8"]["most_steps_apart"] <= 1
+    assert facts["int8"]["trained"]["images"] == 10
+    assert [n.partition(":")[0] for n in notes[-2:]] == [
+        "all in int8, rounded after training",
+        "all in int8, trained for it",
+    ]
+
+
+@pytest.fixture(scope="module")
+def bundle(tuned: tuple[TrainResult, list[str]], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    weights = str(tuned[0].path)
+    asked = ExportOptions(weights, precisions=("int8",), target="arm64", allow_parity_failure=True)
+    return export_bundle(asked, tmp_path_factory.mktemp("bundle") / "b")
+
+
+def test_export_takes_the_trained_ranges_and_says_so(bundle: ExportResult) -> None:
+    """In the transcript, the manifest and the quantization report; the gate is still asked."""
+    text = json.dumps(bundle.to_json())
+    assert "ranges of a quantization-aware training on 30 photographs, from the checkpoint" in text
+    recipe = bundle.manifest.artifacts[0].recipe
+    assert recipe["ranges"] == "trained"
+    assert recipe["biases_corrected"] is False
+    assert recipe["fp32_blocks"] == "none"
+    assert "quantization-aware" in str(recipe["chosen_because"])
+    assert bundle.manifest.provenance["calibration"]["evidence"] == "trained"  # type: ignore[index,call-overload]
+    assert bundle.parity[0].judged
+
+
+def test_a_training_for_int8_that_was_interrupted_comes_to_the_same_weights(
+    tuned: tuple[TrainResult, list[str]], pictures: Path, tmp_path: Path
+) -> None:
+    batches = iter([False, True])
+
+    def stop() -> bool:
+        return (tmp_path / "mine" / "last.pth").exists() and next(batches)
+
+    with pytest.raises(InterruptedTrainingError):
+        train(options(pictures), tmp_path / "mine", stop=stop)
+    train(TrainOptions(pictures, workers=0, resume=True), tmp_path / "mine")
+    whole, parts = (load_checkpoint(str(f)).state for f in (tuned[0].path, tmp_path / "mine"))
+    assert all(torch.equal(whole[key], parts[key]) for key in whole)
+
+
+def test_training_for_int8_needs_a_trained_start(pictures: Path, tmp_path: Path) -> None:
+    for init in (None, "imagenet", "none"):
+        with pytest.raises(OptionError, match="--qat: expected --init with a trained checkpoint"):
+            settle(options(pictures, init=init), None)
+    other = tmp_path / "other"
+    for label in LABELS[:3]:
+        (other / label).mkdir(parents=True)
+        for i in range(2):
+            cv2.imwrite(str(other / label / f"{i}.png"), np.full((40, 40, 3), 60 * i, np.uint8))
+    with pytest.raises(
+        OptionError, match="--qat: expected --init with a checkpoint that was trained on these"
+    ):
+        train(options(other), tmp_path / "out")
+
+
+def test_a_table_of_another_graph_is_refused_before_anything_is_quantized(
+    ready: Qat, small: Contract
+) -> None:
+    table = dataclasses.replace(ready.table, scales={"no such tensor": (1.0,)})
+    foreign = dataclasses.replace(ready.ranges, table=table)
+    script = Transcript(SilentScript())
+    with pytest.raises(ContractError, match="calibration table"):
+        find_recipes(ExportOptions("x"), small, ready.graph, None, "arm64", script, foreign)
