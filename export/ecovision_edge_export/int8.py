@@ -176,9 +176,7 @@ def find_recipes(
         best = ranked(trials, agree)
         rows = tuple(t.to_json() for t in trials)
         first = best[0]
-        script.figure(
-            f"{len(trials)} recipes on {len(inputs)} other photographs; {_best(first, target)}"
-        )
+        script.figure(f"{len(trials)} recipes on {len(inputs)} other photographs; {_best(first, target)}")
     if not first.within(agree):
         script.warn(
             f"no recipe that was tried is good enough there: expected agreement >= {options.agree:g} %; the "

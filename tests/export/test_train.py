@@ -699,6 +699,14 @@ def test_train_options_outside_their_range_are_refused(change: dict[str, object]
         TrainOptions(Path("data"), **change)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("change", [{"epochs": 0}, {"lr": -1.0}, {"seed": -1}])
+def test_what_the_loop_would_refuse_is_refused_before_photographs_are_read(
+    pictures: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    with pytest.raises(OptionError, match=f"--{next(iter(change))}"):
+        settle(small(pictures, **change), None)
+
+
 def test_the_commands_start_loads_no_torch() -> None:
     code = "import sys, ecovision_edge_export.train.cli; print('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

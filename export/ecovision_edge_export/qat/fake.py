@@ -25,7 +25,6 @@ it. What alignment added stays zero.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -35,31 +34,18 @@ import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from onnx import helper, numpy_helper
 
 from ecovision_edge.errors import ExportError
+from ecovision_edge_export.qat.rounding import Quantization, rounded, rounded_bias, rounded_rows, rows_scales
 from ecovision_edge_export.quantize import MIN_RANGE
 from ecovision_edge_export.rewrites.graphs import Graph
 
-__all__ = ["GraphModule", "Hook", "rows_scales"]
+__all__ = ["GraphModule", "Hook"]
 
 Tensor = torch.Tensor
 Hook = Callable[[str, Tensor, float, int], Tensor]
 """Called with name, values, scale and zero point of each quantized tensor; gives what is to go on with."""
 
-_WEIGHT_LEVELS = 127
-_BIAS_ROOM = 1.0001 * 2.0 / (2.0**32 - 2)  # onnxruntime's, see `QDQQuantizer`
-_TINY = float(np.finfo(np.float32).tiny)
-
 _Values = dict[str, Tensor]
 _Step = Callable[[_Values, "Hook | None"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Quantization:
-    """Scale and zero point, and between which integers."""
-
-    scale: float
-    zero: int
-    low: int
-    high: int
 
 
 class GraphModule(torch.nn.Module):
@@ -100,7 +86,7 @@ class GraphModule(torch.nn.Module):
         self._output = model.graph.output[0].name
         self._input = model.graph.input[0].name
         self.changes = torch.nn.ParameterDict()
-        self._quantized: dict[str, _Quantization] = {}
+        self._quantized: dict[str, Quantization] = {}
         self._steps: list[_Step] = []
         for node in self._graph.model.graph.node:
             step = self._step(node)
@@ -177,18 +163,18 @@ class GraphModule(torch.nn.Module):
 
         return run
 
-    def _integers(self, node: onnx.NodeProto) -> _Quantization:
+    def _integers(self, node: onnx.NodeProto) -> Quantization:
         scale = float(self._graph.array(node.input[1]))
         zero = numpy_helper.to_array(self._graph.constants[node.input[2]])
         limits = np.iinfo(np.int8 if zero.dtype == np.int8 else np.uint8)
-        return _Quantization(scale, int(zero), int(limits.min), int(limits.max))
+        return Quantization(scale, int(zero), int(limits.min), int(limits.max))
 
     def _quantize(self, node: onnx.NodeProto) -> _Step:
         x, output = node.input[0], node.output[0]
         q = self._quantized[output] = self._integers(node)
 
         def run(values: _Values, hook: Hook | None) -> None:
-            real = _rounded(values[x], q)
+            real = rounded(values[x], q)
             values[output] = real if hook is None else hook(output, real, q.scale, q.zero)
 
         return run
@@ -238,8 +224,8 @@ class GraphModule(torch.nn.Module):
             if reader is not None:
                 with torch.no_grad():
                     s = rows_scales(w, b, given, room.to(w.device), each=each)
-                w = _rounded_rows(w, s)
-                b = None if b is None else _rounded_bias(b, s * given)
+                w = rounded_rows(w, s)
+                b = None if b is None else rounded_bias(b, s * given)
             known[output] = function(known[x], w, b)
 
         return run
@@ -267,69 +253,6 @@ class GraphModule(torch.nn.Module):
         if (top, left) != (bottom, right):
             raise ExportError(f"cannot train {node.name}", expected="the same border all around", found="two")
         return lambda x, w, b: F.conv2d(x, w, b, stride, (top, left), 1, groups)
-
-
-def rows_scales(weights: Tensor, bias: Tensor | None, given: float, room: Tensor, *, each: bool) -> Tensor:
-    """The scales `(rows,)` of the int8 weights of a layer, as onnxruntime's quantizer finds them, in fp32.
-
-    Args:
-        weights: `(rows, ...)`.
-        bias: `(rows,)`; its integers, in steps of `given` times the scale, are to fit into 32 bits.
-        given: Scale of the layer's input.
-        room: `(rows,)` or `(1,)` of fp64.
-        each: Whether each row has a scale of its own; else all are that of the widest.
-    """
-    flat = weights.detach().reshape(len(weights), -1)
-    low, high = flat.amin(1).clamp(max=0), flat.amax(1).clamp(min=0)
-    if len(room) == len(flat) and len(room) > 1:
-        high = (torch.maximum(-low, high).double().clamp(min=1e-30) * room).float()
-        low = -high
-    if not each:
-        low, high = low.amin().expand(len(flat)), high.amax().expand(len(flat))
-    high = torch.maximum(high, low + MIN_RANGE)
-    scales = (torch.maximum(-low, high).double() / _WEIGHT_LEVELS).float()
-    scales = torch.where(scales < _TINY, torch.ones_like(scales), scales)
-    if bias is not None:
-        least = _BIAS_ROOM * bias.detach().double().abs() / given
-        if not each:
-            least = least.amax()
-        scales = torch.maximum(scales, least.float())
-    return scales
-
-
-class _Rounding(torch.autograd.Function):
-    """Rule 1. Torch's own fake quantization is one pass, not vectorized: three times as slow on a CPU."""
-
-    @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, q: _Quantization) -> Tensor:
-        ctx.save_for_backward(x)
-        ctx.q = q  # type: ignore[attr-defined] # how torch keeps what is no tensor
-        return x.div(q.scale).round_().clamp_(q.low - q.zero, q.high - q.zero).mul_(q.scale)
-
-    @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, gradient: Tensor
-    ) -> tuple[Tensor, None]:
-        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        q: _Quantization = ctx.q  # type: ignore[attr-defined]
-        low, high = (q.low - q.zero - 0.5) * q.scale, (q.high - q.zero + 0.5) * q.scale
-        return torch.ops.aten.hardtanh_backward(gradient, x, low, high), None
-
-
-def _rounded(x: Tensor, q: _Quantization) -> Tensor:
-    result: Tensor = _Rounding.apply(x, q)
-    return result
-
-
-def _rounded_rows(weights: Tensor, scales: Tensor) -> Tensor:
-    zeros = torch.zeros(len(scales), dtype=torch.int32, device=scales.device)
-    return torch.fake_quantize_per_channel_affine(weights, scales, zeros, 0, -_WEIGHT_LEVELS, _WEIGHT_LEVELS)
-
-
-def _rounded_bias(bias: Tensor, steps: Tensor) -> Tensor:
-    # Its integers have up to 31 bits, which fp32 has not.
-    rounded = torch.round(bias.double() / steps.double()).float() * steps
-    return bias + (rounded - bias).detach()
 
 
 def _tensor(values: npt.NDArray[np.generic]) -> Tensor:

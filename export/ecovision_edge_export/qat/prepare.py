@@ -23,6 +23,7 @@ from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.qat.weights import factors_of, state_of
 from ecovision_edge_export.quantize import Quantized, quantize
 from ecovision_edge_export.recipe import Recipe
+from ecovision_edge_export.rewrites.graphs import Graph
 from ecovision_edge_export.search import make_int8
 from ecovision_edge_export.trace import simplify, trace
 
@@ -207,4 +208,10 @@ def prepare_qat(
 
 def _graph_of(checkpoint: Checkpoint, contract: Contract) -> onnx.ModelProto:
     spec = contract.input
-    return fold_preprocessing(simplify(trace(build_model(checkpoint), spec.height, spec.width)), contract)
+    graph = fold_preprocessing(simplify(trace(build_model(checkpoint), spec.height, spec.width)), contract)
+    # Equal biases come as one constant; trained, they part.
+    alone = Graph(graph)
+    for node in alone.model.graph.node:
+        if node.op_type in ("Conv", "Gemm") and len(node.input) > 2:
+            alone.own(node, 2)
+    return alone.model

@@ -9,6 +9,7 @@ from pathlib import Path
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.train.recipes import QAT, RECIPES, Recipe
+from ecovision_edge_export.train.terms import FitOptions
 
 __all__ = ["Settings", "TrainOptions", "settle"]
 
@@ -138,6 +139,7 @@ def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Setting
         raise _differs("--val", *("given" if v else "not given" for v in (known["val"], options.val)))
     chosen = {name: value if value is not None else known[name] for name, value in given.items()}
     settings = Settings(val=options.val is not None, **chosen)  # type: ignore[arg-type]
+    FitOptions(epochs=settings.epochs, lr=settings.lr, seed=settings.seed)  # refused now, not after reading
     if settings.freeze and settings.recipe != "card":
         raise OptionError(
             "--freeze", expected="--recipe card: its features are computed once", found=settings.recipe
