@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge_export.checkpoint import Checkpoint, build_model
+from ecovision_edge_export.decoding import decode_rgb
 
 if TYPE_CHECKING:
     import torch
@@ -54,23 +55,13 @@ class TorchBaseline:
         """The network input for an image file, `(3, height, width)` float32.
 
         Raises:
-            ImageReadError: not an image that PIL can decode.
+            ImageReadError: not a file that can be read, or not an image that PIL can decode.
         """
-        from PIL import Image, ImageOps
-
         try:
-            with Image.open(path) as image:
-                mode, upright = image.mode, ImageOps.exif_transpose(image).convert("RGB")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-            raise ImageReadError(f"cannot decode {path}", expected="an image", found=str(e)[:200]) from e
-        if mode.startswith("I"):  # 16 bits: PIL clips what OpenCV scales, so the two sides see two pictures
-            raise ImageReadError(
-                f"cannot judge {path}",
-                expected="8 bits a channel",
-                found=f"PIL mode {mode}",
-                fix="convert it",
-            )
-        return self._prepare(upright)
+            data = path.read_bytes()
+        except OSError as e:
+            raise ImageReadError(f"cannot read {path}", found=e.strerror or str(e)) from e
+        return self._prepare(decode_rgb(data, str(path)))
 
     def prepare_frame(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         """The network input for a frame, `(height, width, 3) uint8 BGR`."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import CheckpointError, EcovisionError
-from ecovision_edge_export.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +58,7 @@ def write_reference_weights(src: Path, dst: Path = REFERENCE_WEIGHTS) -> str:
     import hashlib
 
     from ecovision_edge_export.checkpoint import load_checkpoint
+    from ecovision_edge_export.weights_file import safetensors_bytes
 
     checkpoint = load_checkpoint(str(src), num_classes=len(LABELS))
     metadata = {
@@ -67,7 +67,7 @@ def write_reference_weights(src: Path, dst: Path = REFERENCE_WEIGHTS) -> str:
         "license": "MIT",
         "origin_sha256": checkpoint.source.sha256,
     }
-    data = _serialize({k: _compact(k, v) for k, v in checkpoint.state.items()}, metadata)
+    data = safetensors_bytes({k: _compact(k, v) for k, v in checkpoint.state.items()}, metadata)
     dst.write_bytes(data)
     return hashlib.sha256(data).hexdigest()
 
@@ -81,21 +81,6 @@ def _compact(key: str, tensor: torch.Tensor) -> torch.Tensor:
     if not bool(torch.isfinite(half).all()):
         raise CheckpointError(key, expected="weights up to 65504, the largest of fp16", found="larger ones")
     return half
-
-
-def _serialize(tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> bytes:
-    """Safetensors bytes with a sorted header: the library keeps metadata in a hash map of random order."""
-    require("safetensors", "export")
-    from safetensors.torch import save
-
-    data: bytes = save(tensors)
-    length = int.from_bytes(data[:8], "little")
-    header = json.loads(data[8 : 8 + length])
-    text = json.dumps(
-        {"__metadata__": metadata, **dict(sorted(header.items()))}, separators=(",", ":")
-    ).encode()
-    text += b" " * (-len(text) % 8)  # the format wants tensors to start at a multiple of 8
-    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -41,7 +41,8 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
         └── ParityError (RuntimeError)         the exported model disagrees with PyTorch
 
 The exporter refines two of them where it raises them: `TargetError`, a `BundleWriteError`, and
-`GateClosedError`, a `ParityError` that carries the figures.
+`GateClosedError`, a `ParityError` that carries the figures. The trainer adds `InterruptedTrainingError`, an
+`ExportError` with exit status 130.
 
 `exit_status` is what the command line returns for it: 1 for a check that failed, 2 for misuse.
 """

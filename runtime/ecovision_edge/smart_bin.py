@@ -29,7 +29,7 @@ from ecovision_edge.sinks.base import Sink
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
 
-__all__ = ["SmartBin"]
+__all__ = ["SmartBin", "fit_options"]
 
 FILES_FPS = 15.0
 
@@ -84,7 +84,7 @@ class SmartBin:
         self._decider = BinDecider(
             classifier.labels,
             rules,
-            _fitting(options or DeciderOptions(), classifier),
+            fit_options(options or DeciderOptions(), classifier),
             thresholds=classifier.contract.thresholds,
             device=platform.node() if device is None else device,
             bundle=_hash_of(classifier),
@@ -255,8 +255,8 @@ class SmartBin:
                 sink.show(state, reason)
 
 
-def _fitting(options: DeciderOptions, classifier: Classifier) -> DeciderOptions:
-    """Of a model that looks at the middle square alone, the part that it is given has to be a square."""
+def fit_options(options: DeciderOptions, classifier: Classifier) -> DeciderOptions:
+    """The options for this model: what one gets that sees the middle square alone has to be square."""
     return replace(options, aspect=1.0) if classifier.contract.resize.mode == "shortest" else options
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ecovision_edge.decision import BinDecider, DeciderOptions
 from ecovision_edge.errors import OptionError
+from ecovision_edge.smart_bin import fit_options
 from ecovision_edge_bench.score.match import Decision
 
 if TYPE_CHECKING:
@@ -29,13 +29,10 @@ def make_decider(
     classifier: Classifier, rules: Rules | None, options: DeciderOptions | None = None
 ) -> BinDecider:
     """As `SmartBin` makes it, for frames alone: only those that are needed are classified."""
-    options = options or DeciderOptions()
-    if classifier.contract.resize.mode == "shortest":  # it looks at the middle square alone
-        options = replace(options, aspect=1.0)
     return BinDecider(
         classifier.labels,
         rules,
-        options,
+        fit_options(options or DeciderOptions(), classifier),
         thresholds=classifier.contract.thresholds,
         classify=classifier.classify,
         run="score",

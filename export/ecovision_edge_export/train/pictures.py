@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from ecovision_edge.errors import ImageReadError
 from ecovision_edge.files import read_regular_file
 from ecovision_edge.images import MAX_IMAGE_BYTES
 from ecovision_edge.labelled import LabelledImage
+from ecovision_edge_export.decoding import decode_rgb
 from ecovision_edge_export.train.batches import in_order
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class Pictures:
             ImageReadError: the file is gone, or has changed.
         """
         kept = self._kept[index]
-        return kept if kept is not None else self._shape(_decode(*_read(self.images[index].path)))
+        return kept if kept is not None else self._shape(decode_rgb(*_read(self.images[index].path)))
 
 
 def read_pictures(
@@ -122,7 +122,7 @@ def read_pictures(
     def read(image: LabelledImage) -> tuple[Picture, bytes] | str:
         try:
             data, name = _read(image.path)
-            return shape(_decode(data, name)), hashlib.sha256(data).digest()
+            return shape(decode_rgb(data, name)), hashlib.sha256(data).digest()
         except ImageReadError as e:
             return e.message
 
@@ -176,24 +176,6 @@ def _read(path: Path) -> tuple[bytes, str]:
     if len(data) > MAX_IMAGE_BYTES:
         raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
     return data, str(path)
-
-
-def _decode(data: bytes, name: str) -> Image.Image:
-    """RGB, upright: what the exporter's PyTorch baseline sees of the file."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            mode, upright = image.mode, ImageOps.exif_transpose(image).convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
-        # PIL names the object that it read from, with its address.
-        reason = "not an image" if isinstance(e, UnidentifiedImageError) else str(e)[:200]
-        raise ImageReadError(f"cannot decode {name}", expected="an image", found=reason) from e
-    if mode.startswith("I"):  # 16 bits: PIL clips what OpenCV scales
-        raise ImageReadError(
-            f"cannot decode {name}", expected="8 bits a channel", found=f"PIL mode {mode}", fix="convert it"
-        )
-    return upright
 
 
 def _available() -> int:

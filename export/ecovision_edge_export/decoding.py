@@ -1,0 +1,35 @@
+"""Photographs as PyTorch's side sees them: decoded by PIL, upright, RGB."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from ecovision_edge.errors import ImageReadError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["decode_rgb"]
+
+
+def decode_rgb(data: bytes, name: str) -> Image.Image:
+    """An image file's bytes as an RGB image, turned upright by its EXIF orientation, as `read_image` does.
+
+    Raises:
+        ImageReadError: not an image that PIL can decode, or one of more than 8 bits a channel. Says `name`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            mode, upright = image.mode, ImageOps.exif_transpose(image).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
+        # PIL names the object that it read from, with its address.
+        reason = "not an image" if isinstance(e, UnidentifiedImageError) else str(e)[:200]
+        raise ImageReadError(f"cannot decode {name}", expected="an image", found=reason) from e
+    if mode.startswith("I"):  # 16 bits: PIL clips what OpenCV scales, so the two sides see two pictures
+        raise ImageReadError(
+            f"cannot judge {name}", expected="8 bits a channel", found=f"PIL mode {mode}", fix="convert it"
+        )
+    return upright
