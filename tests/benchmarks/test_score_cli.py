@@ -13,18 +13,18 @@ from ecovision_edge.cli.app import main
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.images import read_image
 from ecovision_edge.recording import read_recording
+from ecovision_edge.tray.composed import compose
+from ecovision_edge.tray.script import Empty, Item, Script
+from ecovision_edge.tray.script_file import dump_script, load_script
+from ecovision_edge.tray.truth import Truth, TruthError
 from ecovision_edge_bench.score import compose as compose_tool
 from ecovision_edge_bench.score import drawn as drawn_tool
 from ecovision_edge_bench.score import gates as gates_tool
-from ecovision_edge_bench.score.compose import compose
 from ecovision_edge_bench.score.drawn import scene_frames, scene_truth
 from ecovision_edge_bench.score.measuring import Judge
 from ecovision_edge_bench.score.recording import write_recording
 from ecovision_edge_bench.score.replay import open_replay, read_events
 from ecovision_edge_bench.score.run import default_rules
-from ecovision_edge_bench.score.script import Empty, Item, Script
-from ecovision_edge_bench.score.script_file import dump_script, load_script
-from ecovision_edge_bench.score.truth import Truth, TruthError
 
 SCRIPT = Script(
     steps=(

@@ -14,21 +14,22 @@ from hypothesis import strategies as st
 
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import DatasetError, OptionError
-from ecovision_edge_bench.score.compose import compose, ordinary_things
-from ecovision_edge_bench.score.gates import TRIALS, trial_script
-from ecovision_edge_bench.score.match import match
-from ecovision_edge_bench.score.ordinary import ordinary_script
-from ecovision_edge_bench.score.pictures import (
+from ecovision_edge.tray.composed import compose
+from ecovision_edge.tray.pictures import (
     choose_photographs,
     drawn_sprite,
     photograph_sprite,
     strip_bars,
 )
+from ecovision_edge.tray.script import Camera, Empty, Hand, Item, Light, Meanwhile, Script
+from ecovision_edge.tray.script_file import dump_script, load_script
+from ecovision_edge.tray.timeline import make_timeline
+from ecovision_edge.tray.truth import TruthError
+from ecovision_edge_bench.score.compose import ordinary_things
+from ecovision_edge_bench.score.gates import TRIALS, trial_script
+from ecovision_edge_bench.score.match import match
+from ecovision_edge_bench.score.ordinary import ordinary_script
 from ecovision_edge_bench.score.run import decide, decide_by_single_frames, default_rules, make_decider
-from ecovision_edge_bench.score.script import Camera, Empty, Hand, Item, Light, Meanwhile, Script
-from ecovision_edge_bench.score.script_file import dump_script, load_script
-from ecovision_edge_bench.score.timeline import make_timeline
-from ecovision_edge_bench.score.truth import TruthError
 
 LABELS = ("battery", "glass", "paper")
 CALM = Camera(jitter_px=0, grain=0, vignette=0, drift=0, flicker=0)

@@ -17,10 +17,10 @@ from ecovision_edge.errors import OptionError
 if TYPE_CHECKING:
     from ecovision_edge._fields import JsonValue
     from ecovision_edge.rules import Rules
+    from ecovision_edge.tray.truth import Truth
     from ecovision_edge_bench.score.match import MatchOptions, Score
     from ecovision_edge_bench.score.measuring import Judge
     from ecovision_edge_bench.score.replay import Replay
-    from ecovision_edge_bench.score.truth import Truth
 
     _Result: TypeAlias = tuple[Score, str, dict[str, JsonValue]]
 
@@ -153,8 +153,8 @@ def _check(
 
 
 def _truth(recording: Path | None, truth: Path | None) -> Truth:
+    from ecovision_edge.tray.truth import Truth
     from ecovision_edge_bench.score.recording import TRUTH_NAME
-    from ecovision_edge_bench.score.truth import Truth
 
     if truth is None:
         assert recording is not None  # as `_check` has seen
@@ -163,9 +163,9 @@ def _truth(recording: Path | None, truth: Path | None) -> Truth:
 
 
 def _of_events(events: Path, zero: float, truth: Truth, rules: Rules, options: MatchOptions) -> _Result:
+    from ecovision_edge.tray.truth import TruthError
     from ecovision_edge_bench.score.match import match
     from ecovision_edge_bench.score.replay import read_events
-    from ecovision_edge_bench.score.truth import TruthError
 
     truth.check(tuple(rules.bin_of), rules.bins)
     decisions = read_events(events, zero)

@@ -23,31 +23,17 @@ from pathlib import Path
 
 from ecovision_edge.cli.output import progress_bar
 from ecovision_edge.errors import OptionError
+from ecovision_edge.tray.composed import compose
+from ecovision_edge.tray.pictures import choose_photographs
+from ecovision_edge.tray.script import Item, Script, Step
+from ecovision_edge.tray.script_file import load_script
+from ecovision_edge.tray.truth import read_document
 from ecovision_edge_bench.score.measuring import Judge, add_arguments, consoles, make_judge, report, run_tool
 from ecovision_edge_bench.score.ordinary import ordinary_script
-from ecovision_edge_bench.score.pictures import Sprite, choose_photographs, drawn_sprite, photograph_sprite
-from ecovision_edge_bench.score.script import Item, Script, Step
-from ecovision_edge_bench.score.script_file import load_script
-from ecovision_edge_bench.score.tracks import ItemTrack
-from ecovision_edge_bench.score.tray import Composed
-from ecovision_edge_bench.score.truth import read_document
 
-__all__ = ["compose", "main", "ordinary_things"]
+__all__ = ["main", "ordinary_things"]
 
 _DRAWN_LABELS = ("battery", "biological", "cardboard", "clothes", "glass", "metal", "paper", "shoes")
-
-
-def compose(script: Script) -> Composed:
-    """The frames of a script: items with a picture show it, the others are drawn."""
-
-    def sprite(track: ItemTrack, side_px: float) -> Sprite:
-        item = track.item
-        if item.picture is not None:
-            return photograph_sprite(Path(item.picture), side_px, script.height)
-        assert item.label is not None  # an item without a label has a picture, as `Script` has checked
-        return drawn_sprite(item.label, side_px, (script.seed, track.number))
-
-    return Composed(script, sprite)
 
 
 def ordinary_things(

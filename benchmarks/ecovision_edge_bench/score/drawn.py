@@ -13,9 +13,9 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ecovision_edge.camera.scene import DEMO_FPS, Scene
+from ecovision_edge.tray.truth import TrueItem, Truth
 from ecovision_edge_bench.score.measuring import add_arguments, make_judge, report, run_tool
 from ecovision_edge_bench.score.run import Seen
-from ecovision_edge_bench.score.truth import TrueItem, Truth
 
 __all__ = ["main", "scene_frames", "scene_truth"]
 

@@ -17,12 +17,8 @@ from pathlib import Path
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.cli.output import progress_bar, write_json
 from ecovision_edge.errors import OptionError
-from ecovision_edge_bench.evaluate.text import plain_table
-from ecovision_edge_bench.score.compose import compose, ordinary_things
-from ecovision_edge_bench.score.document import document
-from ecovision_edge_bench.score.match import Score
-from ecovision_edge_bench.score.measuring import add_arguments, consoles, make_judge, run_tool
-from ecovision_edge_bench.score.script import (
+from ecovision_edge.tray.composed import compose
+from ecovision_edge.tray.script import (
     Arrival,
     Camera,
     Departure,
@@ -34,6 +30,11 @@ from ecovision_edge_bench.score.script import (
     Script,
     Step,
 )
+from ecovision_edge_bench.evaluate.text import plain_table
+from ecovision_edge_bench.score.compose import ordinary_things
+from ecovision_edge_bench.score.document import document
+from ecovision_edge_bench.score.match import Score
+from ecovision_edge_bench.score.measuring import add_arguments, consoles, make_judge, run_tool
 
 __all__ = ["TRIALS", "Trial", "main", "trial_script"]
 

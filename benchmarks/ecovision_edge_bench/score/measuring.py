@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.decision import DeciderOptions
     from ecovision_edge.rules import Rules
+    from ecovision_edge.tray.truth import Truth
     from ecovision_edge_bench.score.run import Seen
-    from ecovision_edge_bench.score.truth import Truth
 
 __all__ = ["Judge", "add_arguments", "consoles", "make_judge", "report", "run_tool"]
 

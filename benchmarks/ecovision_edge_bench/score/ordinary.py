@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ecovision_edge_bench.score.script import (
+from ecovision_edge.tray.script import (
     Arrival,
     Camera,
     Departure,

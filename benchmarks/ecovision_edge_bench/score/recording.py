@@ -12,9 +12,9 @@ from ecovision_edge.files import write_file
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.recording import FrameFolder, Outcome, RecordOptions
 from ecovision_edge.recording.disk import hidden_name
+from ecovision_edge.tray.composed import Composed
+from ecovision_edge.tray.script_file import dump_script
 from ecovision_edge_bench.score.run import default_rules, make_decider
-from ecovision_edge_bench.score.script_file import dump_script
-from ecovision_edge_bench.score.tray import Composed
 
 __all__ = ["SCRIPT_NAME", "TRUTH_NAME", "write_recording"]
 

@@ -17,7 +17,7 @@ from ecovision_edge.camera.rpicam import rpicam_source
 from ecovision_edge.camera.scene import demo_source
 from ecovision_edge.camera.source import FrameSource
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options
+from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
 from ecovision_edge.errors import SourceError
 from ecovision_edge.images import IMAGE_SUFFIXES
 
@@ -48,6 +48,7 @@ def open_source(uri: str) -> FrameSource:
     `clip.mp4`, `file:...`                  a video: fps, loop=1
     `photos`, `photos/*.jpg`                images in sorted order: fps, loop=1
     `demo:`                                 a drawn tray: fps, width, height, seed, frames
+    `demo:?script=FILE`                     one on which happens what the file says: loop=1
     ======================================  ============================================================
 
     Options are written `?name=value&name=value`; of the addresses, and of `gst:`, where `?` means something
@@ -73,7 +74,9 @@ def open_source(uri: str) -> FrameSource:
         return _local(*_file(uri[len("file:") :]))
     if scheme not in _SCHEMES and not match[2]:
         return _local(uri)  # a colon in a path
-    rest, pairs = split_options(rest)
+    # Before the options of `demo:` stands no path, and one may be in them.
+    is_demo = scheme == "demo" and rest.startswith("?")
+    rest, pairs = ("", split_pairs(rest[1:])) if is_demo else split_options(rest)
     options = Options(f"{scheme}{'://' if match[2] else ''}", pairs)
     if scheme == "demo" and not rest:
         return demo_source(options)

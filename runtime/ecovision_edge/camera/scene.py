@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ecovision_edge.camera.files import FileStream
 from ecovision_edge.camera.opencv import MAX_FPS
+from ecovision_edge.camera.scripted import ScriptSource, script_source
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import Options
@@ -215,8 +216,11 @@ class DemoSource:
         return FileStream(self.name, map(scene.frame, numbers), self.transform)
 
 
-def demo_source(options: Options) -> DemoSource:
-    """With `fps=`, `width=`, `height=`, `seed=` and `frames=`; raises SourceError."""
+def demo_source(options: Options) -> DemoSource | ScriptSource:
+    """With `fps=`, `width=`, `height=`, `seed=`, `frames=`; or `script=`, `loop=1`. Raises SourceError."""
+    script = options.text("script")
+    if script is not None:
+        return script_source(script, options)
     fps = options.number("fps", 0, MAX_FPS)
     width, height = options.integer("width", 16, 4096), options.integer("height", 16, 4096)
     seed = options.integer("seed", 0, 2**32 - 1)

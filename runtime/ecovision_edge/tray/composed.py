@@ -6,18 +6,19 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge_bench.score.pictures import Image, Sprite
-from ecovision_edge_bench.score.script import Script
-from ecovision_edge_bench.score.timeline import Timeline, make_timeline
-from ecovision_edge_bench.score.tracks import HandTrack, ItemTrack, Pose
-from ecovision_edge_bench.score.truth import Truth
+from ecovision_edge.tray.pictures import Image, Sprite, drawn_sprite, photograph_sprite
+from ecovision_edge.tray.script import Script
+from ecovision_edge.tray.timeline import Timeline, make_timeline
+from ecovision_edge.tray.tracks import HandTrack, ItemTrack, Pose
+from ecovision_edge.tray.truth import Truth
 
-__all__ = ["Composed", "SpriteMaker", "TimedFrame"]
+__all__ = ["Composed", "SpriteMaker", "TimedFrame", "compose"]
 
 SpriteMaker = Callable[[ItemTrack, float], Sprite]
 """Makes the picture of an item, of that side in pixels."""
@@ -242,3 +243,16 @@ def _line(
     thick: int,
 ) -> None:
     cv2.polylines(layer, [_points([a, b])], False, (*colour.tolist(), 255), thick, cv2.LINE_8, _SHIFT)
+
+
+def compose(script: Script) -> Composed:
+    """The frames of a script: items with a picture show it, the others are drawn."""
+
+    def sprite(track: ItemTrack, side_px: float) -> Sprite:
+        item = track.item
+        if item.picture is not None:
+            return photograph_sprite(Path(item.picture), side_px, script.height)
+        assert item.label is not None  # an item without a label has a picture, as `Script` has checked
+        return drawn_sprite(item.label, side_px, (script.seed, track.number))
+
+    return Composed(script, sprite)

@@ -28,7 +28,7 @@ from typing import get_args
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError, OptionError
-from ecovision_edge_bench.score.script import (
+from ecovision_edge.tray.script import (
     CAMERA_RANGES,
     LONGEST,
     Arrival,
@@ -43,7 +43,7 @@ from ecovision_edge_bench.score.script import (
     Script,
     Step,
 )
-from ecovision_edge_bench.score.truth import TruthError
+from ecovision_edge.tray.truth import TruthError
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "dump_script", "load_script"]
 
