@@ -68,7 +68,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as m:
         m.setattr(os, "fsync", lambda _: None)  # nobody pulls the plug here
-        quick = dataclasses.replace(prepare.TRAINED_RECIPE, ranges="minmax")  # others take seconds to find
+        # Other ranges, and rows with room, take seconds to find.
+        quick = dataclasses.replace(prepare.TRAINED_RECIPE, ranges="minmax", headroom=False)
         m.setattr(prepare, "TRAINED_RECIPE", quick)
         for module in (prepare, pipeline):
             m.setattr(module, "trace", traced_once())
@@ -91,7 +92,12 @@ def inputs(small: Contract) -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def ready(reference: Checkpoint, small: Contract, inputs: list[np.ndarray]) -> Qat:
     """A training made ready. Who changes its parameters puts them back."""
-    return prepare_qat(reference, small, inputs, digest="0" * 64)
+    with pytest.MonkeyPatch.context() as m:
+        roomy = dataclasses.replace(prepare.TRAINED_RECIPE, headroom=True)
+        m.setattr(prepare, "TRAINED_RECIPE", roomy)
+        made = prepare_qat(reference, small, inputs, digest="0" * 64)
+    assert made.table.room
+    return made
 
 
 @pytest.fixture
@@ -380,8 +386,13 @@ def test_export_takes_the_trained_ranges_and_says_so(bundle: ExportResult) -> No
 
 
 def test_a_training_for_int8_that_was_interrupted_comes_to_the_same_weights(
-    tuned: tuple[TrainResult, list[str]], pictures: Path, tmp_path: Path
+    tuned: tuple[TrainResult, list[str]],
+    pictures: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Told of the whole one; it takes seconds, and changes no weight.
+    monkeypatch.setattr("ecovision_edge_export.qat.method.Int8Training.finish", lambda *_: {})
     batches = iter([False, True])
 
     def stop() -> bool:

@@ -19,10 +19,12 @@ __all__ = ["distillation"]
 def distillation(
     teacher: torch.nn.Module, plain: torch.nn.Module, temperature: float, mixed: float
 ) -> Objective:
-    """The Kullback-Leibler divergence of softened answers from the teacher's: of int8, and of fp32 as well.
+    """Kullback-Leibler divergences of softened answers, added up.
 
-    Without the second part fp32 drifts away while int8 comes near: the weights then make up for its errors,
-    which fp32 does not make.
+    1. Of int8 from the teacher's: it is to answer as before.
+    2. Of fp32 from the teacher's: without it fp32 drifts away while int8 comes near, since weights then make
+       up for errors that fp32 does not make.
+    3. Of int8 from fp32's: the two are to err alike, which is what an export's parity is about.
 
     Half of the photographs are mirrored, and some have another laid over them: on photographs that the
     teacher knows by heart it is too sure of itself to teach.
@@ -39,15 +41,16 @@ def distillation(
         with torch.no_grad():
             wanted = F.log_softmax(teacher(seen).float() / temperature, 1)
         logits = model(seen)
-        total = _divergence(logits, wanted, temperature) + _divergence(plain(seen), wanted, temperature)
-        return total, logits
+        near = F.log_softmax(plain(seen).float() / temperature, 1)
+        found = F.log_softmax(logits.float() / temperature, 1)
+        total = _divergence(found, wanted) + _divergence(near, wanted) + _divergence(found, near)
+        return total * temperature**2, logits
 
     return loss
 
 
-def _divergence(logits: Tensor, wanted: Tensor, temperature: float) -> Tensor:
-    found = F.log_softmax(logits.float() / temperature, 1)
-    return F.kl_div(found, wanted, log_target=True, reduction="batchmean") * temperature**2
+def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
+    return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
 
 
 def _varied(inputs: Tensor, mixed: float) -> Tensor:

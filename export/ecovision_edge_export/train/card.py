@@ -11,6 +11,7 @@ from ecovision_edge.stats import wilson_interval
 from ecovision_edge_export.card.training import training_lines
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.train.fit import EpochRow
+from ecovision_edge_export.train.recipes import QAT
 
 __all__ = ["write_training_card"]
 
@@ -47,8 +48,7 @@ def write_training_card(
         f"validate on ({plain(str(data['split']))}); {data['skipped_files']} could not be read.",
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
         f"{prepared.mean}, standard deviation {prepared.std}.",
-        f"- Best epoch: {facts['best_epoch']}, whose weights `best.safetensors` holds; it was chosen on the "
-        "photographs that its accuracy is given of, which flatters it a little.",
+        _kept(facts),
         "",
         "## Training",
         "",
@@ -72,6 +72,19 @@ def write_training_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _kept(facts: Mapping[str, JsonValue]) -> str:
+    recipe = cast("Mapping[str, JsonValue]", facts["recipe"])
+    if recipe["name"] == QAT:
+        return (
+            f"- `best.safetensors` holds the weights of the last epoch, {facts['best_epoch']}, whatever its "
+            "accuracy; accuracies and losses are those of int8, all of it."
+        )
+    return (
+        f"- Best epoch: {facts['best_epoch']}, whose weights `best.safetensors` holds; it was chosen on the "
+        "photographs that its accuracy is given of, which flatters it a little."
+    )
 
 
 def _row(row: EpochRow) -> list[str]:

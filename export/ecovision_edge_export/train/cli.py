@@ -46,7 +46,7 @@ def train(
         bool,
         typer.Option(
             "--qat",
-            help="Fine-tune a trained checkpoint (--init) for int8: 3 epochs, batches of 16; the same as "
+            help="Fine-tune a trained checkpoint (--init) for int8: 6 epochs, batches of 16; the same as "
             "--recipe qat. Export then takes the ranges that were trained for.",
         ),
     ] = False,

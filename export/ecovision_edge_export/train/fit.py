@@ -223,9 +223,10 @@ class _Loop:
             lr=self.options.lr * self._rate_factor(at.done - 1),
             seconds=at.seconds + time.monotonic() - started,
         )
-        better = at.best is None or (row.val_accuracy, -loss) > (
-            at.best.row.val_accuracy,
-            -at.best.row.val_loss,
+        better = (
+            at.best is None
+            or self.options.keep_last
+            or (row.val_accuracy, -loss) > (at.best.row.val_accuracy, -at.best.row.val_loss)
         )
         if better:
             at.best = Best(row, tuple(correct.tolist()), tuple(images.tolist()), self._weights())

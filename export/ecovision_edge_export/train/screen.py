@@ -103,7 +103,7 @@ class ConsoleReporter:
             table.add_row(printable(str(row["label"])), str(row["correct"]), str(row["incorrect"]), share)
         self._progress.stop()
         self._line(
-            f"Best epoch {best.row.epoch}: {100 * best.row.val_accuracy:.2f} % of {sum(best.images)} "
+            f"Epoch {best.row.epoch} is kept: {100 * best.row.val_accuracy:.2f} % of {sum(best.images)} "
             "validation photographs"
         )
         self._console.print(table)

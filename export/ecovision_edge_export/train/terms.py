@@ -77,6 +77,7 @@ class FitOptions:
         seed: Of everything random.
         device: `cpu` or `cuda`, as torch names it; on CUDA with automatic mixed precision.
         save_every: Seconds between two saves in the middle of an epoch.
+        keep_last: Whether the last epoch is kept, whatever its accuracy, in place of the best.
 
     Raises:
         OptionError: a value outside its range.
@@ -90,6 +91,7 @@ class FitOptions:
     seed: int = 0
     device: str = "cpu"
     save_every: float = 60.0
+    keep_last: bool = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.epochs <= 100_000:
@@ -120,6 +122,8 @@ class EpochRow:
 @dataclass(frozen=True, slots=True)
 class Best:
     """The epoch of the best validation accuracy (then of the least loss, then the first), and its weights.
+
+    With `keep_last` it is the last one so far.
 
     `correct` and `images` count the validation photographs of each class.
     """

@@ -135,6 +135,8 @@ class Work:
                     seed=settings.seed,
                     device=self.device,
                     save_every=self.options.save_every,
+                    # It is not about accuracy alone, and the rate has come down by then.
+                    keep_last=self.int8 is not None,
                 ),
                 objective=objective,
                 saved=None if state is None else cast("Mapping[str, object]", state["fit"]),
