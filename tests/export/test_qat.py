@@ -33,6 +33,7 @@ from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.qat.weights import state_of
 from ecovision_edge_export.quantize import quantize
 from ecovision_edge_export.reference import LABELS
+from ecovision_edge_export.search import ranked, search_trained
 from ecovision_edge_export.trace import trace
 from ecovision_edge_export.train.batches import normalized
 from ecovision_edge_export.train.fit import InterruptedTrainingError
@@ -301,6 +302,15 @@ def test_blocks_in_fp32_are_added_where_the_gate_wants_them(ready: Qat, small: C
     one = dataclasses.replace(options, fp32_blocks=1)
     found = find_recipes(one, small, ready.graph, None, "arm64", script, ready.ranges)
     assert [t.recipe.fp32_blocks for t in found] == [1]
+
+
+def test_a_search_over_trained_ranges_only_asks_which_blocks_stay_fp32(
+    ready: Qat, inputs: list[np.ndarray]
+) -> None:
+    rows = search_trained(ready.graph, ready.table, inputs, target="arm64", agree=0.5, fp32_blocks=1)
+    assert [(r.stage, r.what) for r in rows] == [("leading blocks", "fp32: 0-1")]
+    assert rows[0].table.ranges == ready.table.ranges
+    assert ranked(rows, 0.5) == rows
 
 
 # -- ecovision-edge train --qat ----------------------------------------------------------------------------
