@@ -205,15 +205,15 @@ def _trained_recipes(
             "none are measured, no bias is corrected"
         )
     others = choose(calib, options.calib_size, options.seed)[1] if calib is not None else PhotographSet(())
-    if len(others) < MIN_OTHERS:
-        first = table.recipe.fp32_blocks if options.fp32_blocks is None else options.fp32_blocks
-        most = max(first, DEFAULT_FP32_BLOCKS) if options.fp32_blocks is None else first
-        recipes = (dataclasses.replace(table.recipe, fp32_blocks=b) for b in range(first, most + 1))
-        tables = tuple(dataclasses.replace(table, recipe=recipe) for recipe in recipes)
-        return Recipes(tables, _drawn(preprocessor, LAYER_INPUTS))
+    judged = len(others) >= MIN_OTHERS
     with script.stage("search"):
-        inputs = tuple(_network_inputs(preprocessor, PhotographSet(others.photographs[:MAX_OTHERS])))
-        agree = options.agree / 100
+        inputs = (
+            tuple(_network_inputs(preprocessor, PhotographSet(others.photographs[:MAX_OTHERS])))
+            if judged
+            else _drawn(preprocessor, LAYER_INPUTS)
+        )
+        # Drawn frames judge nothing: the cheapest comes first, and the gate decides.
+        agree = options.agree / 100 if judged else 0.0
         trials = search_trained(
             graph,
             table,
@@ -224,20 +224,22 @@ def _trained_recipes(
             progress=lambda tried: script.progress("search", tried, MOST_LEADING + 1),
         )
         best = ranked(trials, agree)
+        seen = f" on {len(inputs)} photographs" if judged else ", the cheapest first"
         script.figure(
-            f"{len(trials)} choices of blocks in fp32 on {len(inputs)} photographs; {_best(best[0], target)}"
+            f"{len(trials)} choices of blocks in fp32{seen}; {_best(best[0], target, judged=judged)}"
         )
-    rows = tuple(t.to_json() for t in trials)
-    return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs, searched=True)
+    rows = tuple(t.to_json() for t in trials) if judged else ()
+    return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs, searched=judged)
 
 
-def _best(trial: Trial, target: Target) -> str:
+def _best(trial: Trial, target: Target, *, judged: bool = True) -> str:
     found = trial.fidelity
-    return (
-        f"{trial.what}: agreement {100 * found.agreement:.1f} % (expected "
-        f"{100 * found.expected_agreement:.2f} %), SQNR {found.sqnr_db:.1f} dB, {trial.cost:.2f} of fp32's "
-        f"cost on {target}, modelled"
+    faithful = (
+        f"agreement {100 * found.agreement:.1f} % (expected {100 * found.expected_agreement:.2f} %), SQNR "
+        f"{found.sqnr_db:.1f} dB, "
     )
+    cost = f"{trial.cost:.2f} of fp32's cost on {target}, modelled"
+    return f"{trial.what}: {faithful if judged else ''}{cost}"
 
 
 def quantize_by(
@@ -319,7 +321,10 @@ def noun_of(evidence: str) -> str:
 
 def _why(table: CalibrationTable) -> str:
     if table.evidence == "trained" and not table.tried:
-        return "by the ranges of a quantization-aware training, the first that the parity gate let through"
+        return (
+            "by the ranges of a quantization-aware training, the cheapest as modelled that the parity gate "
+            "let through"
+        )
     if table.tried:
         return (
             "the cheapest within the agreement asked for; of those whose cost is the same, within "

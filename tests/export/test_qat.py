@@ -291,14 +291,21 @@ def test_an_export_of_another_size_says_why_it_measures_its_own_ranges(
     assert any("another network input (size [64.0, 64.0], not [224.0, 224.0])" in str(w) for w in warnings)
 
 
-def test_blocks_in_fp32_are_added_where_the_gate_wants_them(ready: Qat, small: Contract) -> None:
-    """Without photographs to search by, the recipes go from all in int8 to a few blocks in fp32."""
+def test_without_photographs_the_cheapest_blocks_in_fp32_come_first(
+    ready: Qat, small: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gate then takes the first that it lets through; drawn frames judge nothing."""
+    monkeypatch.setattr("ecovision_edge_export.search.LEAST_LEADING", 2)
+    monkeypatch.setattr("ecovision_edge_export.int8.LAYER_INPUTS", 2)
     script = Transcript(SilentScript())
     options = ExportOptions("mine.safetensors", size=(SIDE, SIDE))
     recipes = find_recipes(options, small, ready.graph, None, "arm64-dotprod", script, ready.ranges)
-    assert [t.recipe.fp32_blocks for t in recipes] == [-1, 0, 1, 2]
+    assert sorted(t.recipe.fp32_blocks for t in recipes) == [-1, 0, 1]
+    assert recipes[0].recipe.fp32_blocks == 1  # onnxruntime's int8 stem and depthwise cost more than fp32's
     assert {t.recipe.signed for t in recipes} == {True}
     assert all(t.ranges == ready.table.ranges and not t.recipe.bias_corrected for t in recipes)
+    assert not recipes.searched
+    assert recipes[0].tried == ()
     one = dataclasses.replace(options, fp32_blocks=1)
     found = find_recipes(one, small, ready.graph, None, "arm64", script, ready.ranges)
     assert [t.recipe.fp32_blocks for t in found] == [1]
@@ -379,7 +386,9 @@ def test_training_for_int8_leaves_weights_ranges_and_what_it_won(
 def bundle(tuned: tuple[TrainResult, list[str]], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     weights = str(tuned[0].path)
     asked = ExportOptions(weights, precisions=("int8",), target="arm64", allow_parity_failure=True)
-    return export_bundle(asked, tmp_path_factory.mktemp("bundle") / "b")
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr("ecovision_edge_export.search.LEAST_LEADING", 1)
+        return export_bundle(asked, tmp_path_factory.mktemp("bundle") / "b")
 
 
 def test_export_takes_the_trained_ranges_and_says_so(bundle: ExportResult) -> None:
@@ -389,7 +398,8 @@ def test_export_takes_the_trained_ranges_and_says_so(bundle: ExportResult) -> No
     recipe = bundle.manifest.artifacts[0].recipe
     assert recipe["ranges"] == "trained"
     assert recipe["biases_corrected"] is False
-    assert recipe["fp32_blocks"] == "none"
+    assert recipe["fp32_blocks"] in {"none", "0", "0-1", "0-2", "0-3"}
+    assert recipe["tried"] == []
     assert "quantization-aware" in str(recipe["chosen_because"])
     assert bundle.manifest.provenance["calibration"]["evidence"] == "trained"  # type: ignore[index,call-overload]
     assert bundle.parity[0].judged

@@ -134,6 +134,8 @@ def tflite_trials(
 def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, target: Target) -> dict[str, JsonValue]:
     """What the manifest says of the artifact: recipe, and the rows that were tried."""
     recipe = trial.recipe
+    searched = table.evidence != "trained" or bool(table.tried)
+    judged = "the first within the agreement asked for" if searched else "the first by trained ranges"
     return {
         "format": "static int8",
         "target": target,
@@ -144,9 +146,8 @@ def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, target: Target) -
         "folded_excitations": [*table.silent],
         "biases_corrected": recipe.bias_corrected,
         "fp32_blocks": f"{recipe.fp32_text}, last layer",
-        "chosen_because": "the first within the agreement asked for, in the order of costs on the "
-        "target, that the parity gate let through",
-        "tried": [*trial.tried],
+        "chosen_because": f"{judged}, in the order of costs on the target, that the parity gate let through",
+        "tried": [*trial.tried] if searched else [],
     }
 
 
