@@ -225,6 +225,7 @@ def test_the_artifact_can_be_switched_and_what_cannot_run_says_why(open_page):
     """The same picture is asked about again."""
     page, complaints, _ = open_page()
     radio = page.get_by_role("radio")
+    playwright.expect(radio).to_have_count(2)  # the page comes up piece by piece
     assert [r.get_attribute("value") for r in radio.all()] == ["fp32-onnx", "int8-onnx"]
     playwright.expect(page.locator(".eco-cannot li")).to_contain_text(
         "fp32-tflite model.fp32.tflite is not the file"
