@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -9,7 +10,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,21 @@ def need(name: str) -> None:
     missing = PEERS[name].missing()
     if missing:
         pytest.skip(f"needs {', '.join(missing)}: pip install 'ecovision-edge[{PEERS[name].extra}]'")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _signals_on_the_ordinary_stack() -> Iterator[None]:
+    """OpenVINO asks for AMX, whose registers do not fit on the small stack that signals are handled on.
+
+    Without this, the next signal to this process, in whatever test, is a segmentation fault.
+    """
+    yield
+
+    class Stack(ctypes.Structure):
+        _fields_ = (("pointer", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+    disable = 2  # SS_DISABLE of <signal.h>
+    assert ctypes.CDLL(None).sigaltstack(ctypes.byref(Stack(None, disable, 0)), None) == 0
 
 
 @pytest.fixture(scope="module")
