@@ -34,6 +34,7 @@ from ecovision_edge_export.qat.weights import state_of
 from ecovision_edge_export.quantize import quantize
 from ecovision_edge_export.reference import LABELS
 from ecovision_edge_export.search import ranked, search_trained
+from ecovision_edge_export.tflite.flatbuffer import read_model
 from ecovision_edge_export.trace import trace
 from ecovision_edge_export.train.batches import normalized
 from ecovision_edge_export.train.fit import InterruptedTrainingError
@@ -385,7 +386,13 @@ def test_training_for_int8_leaves_weights_ranges_and_what_it_won(
 @pytest.fixture(scope="module")
 def bundle(tuned: tuple[TrainResult, list[str]], tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     weights = str(tuned[0].path)
-    asked = ExportOptions(weights, precisions=("int8",), target="arm64", allow_parity_failure=True)
+    asked = ExportOptions(
+        weights,
+        formats=("onnx", "tflite"),
+        precisions=("int8",),
+        target="arm64-dotprod",
+        allow_parity_failure=True,
+    )
     with pytest.MonkeyPatch.context() as m:
         m.setattr("ecovision_edge_export.search.LEAST_LEADING", 1)
         return export_bundle(asked, tmp_path_factory.mktemp("bundle") / "b")
@@ -395,14 +402,34 @@ def test_export_takes_the_trained_ranges_and_says_so(bundle: ExportResult) -> No
     """In the transcript, the manifest and the quantization report; the gate is still asked."""
     text = json.dumps(bundle.to_json())
     assert "ranges of a quantization-aware training on 30 photographs, from the checkpoint" in text
-    recipe = bundle.manifest.artifacts[0].recipe
-    assert recipe["ranges"] == "trained"
-    assert recipe["biases_corrected"] is False
-    assert recipe["fp32_blocks"] in {"none", "0", "0-1", "0-2", "0-3"}
-    assert recipe["tried"] == []
-    assert "quantization-aware" in str(recipe["chosen_because"])
+    assert [a.name for a in bundle.manifest.artifacts] == ["int8-onnx", "int8-tflite"]
+    for artifact, parity in zip(bundle.manifest.artifacts, bundle.parity, strict=True):
+        recipe = artifact.recipe
+        assert recipe["ranges"] == "trained"
+        assert recipe["biases_corrected"] is False
+        assert str(recipe["fp32_blocks"]).removesuffix(", last layer") in {"none", "0", "0-1", "0-2", "0-3"}
+        assert recipe["tried"] == []
+        assert str(recipe["chosen_because"]).endswith("that the parity gate let through")
+        assert parity.judged
     assert bundle.manifest.provenance["calibration"]["evidence"] == "trained"  # type: ignore[index,call-overload]
-    assert bundle.parity[0].judged
+
+
+def test_the_scales_in_the_tflite_file_are_those_of_the_training(
+    bundle: ExportResult, tuned: tuple[TrainResult, list[str]]
+) -> None:
+    """All but a few, that XNNPACK's limits widen; hard-swish comes six times as large, or cut at 6."""
+    checkpoint = load_checkpoint(str(tuned[0].path))
+    assert checkpoint.quantization is not None
+    trained = TrainedRanges.loads(checkpoint.quantization, "mine").table.ranges.values()
+    widths = np.array([max(high, 0.0) - min(low, 0.0) for low, high in trained])
+    widths = np.concatenate([widths, 6 * widths, [6.0, 255.0]])
+    graph = read_model((bundle.path / "model.int8.tflite").read_bytes()).subgraphs[0]
+    computed = {int(i) for op in graph.operators for i in op.outputs}
+    quantization = [graph.tensors[i].quantization for i in computed]
+    scales = np.array([q.scale[0] for q in quantization if q is not None and q.scale is not None])
+    known = [bool((np.abs(255 * scale / widths - 1) < 1e-4).any()) for scale in scales]
+    assert len(scales) > 100
+    assert sum(known) > 0.9 * len(known)
 
 
 def test_a_training_for_int8_that_was_interrupted_comes_to_the_same_weights(
