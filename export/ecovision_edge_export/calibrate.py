@@ -76,6 +76,16 @@ class CalibrationTable:
     means: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     room: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
+    @property
+    def trained(self) -> bool:
+        """Whether the weights were trained for these ranges."""
+        return self.evidence == "trained"
+
+    @property
+    def method(self) -> str:
+        """How the ranges were found, in a word."""
+        return "trained" if self.trained else self.recipe.ranges
+
     def dumps(self) -> bytes:
         """As JSON, the same bytes for the same table."""
         ranges: dict[str, JsonValue] = {k: [lo, hi] for k, (lo, hi) in sorted(self.ranges.items())}

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import statistics
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx
 
 from ecovision_edge._fields import JsonValue
-from ecovision_edge.backends import BackendOptions
-from ecovision_edge.backends.engines import open_model
 from ecovision_edge.contract import Contract
 from ecovision_edge.device import read_cpu
 from ecovision_edge.drawn import draw_frame
@@ -31,14 +27,13 @@ from ecovision_edge_export.checkpoint import REFERENCE
 from ecovision_edge_export.costs import MODEL_ERROR
 from ecovision_edge_export.dataset import PhotographSet, choose
 from ecovision_edge_export.layers import layer_rows
-from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import GENERATED_IMAGES
 from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.quantize import Quantized
 from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
-from ecovision_edge_export.speed import Speed
+from ecovision_edge_export.speed import NOT_FASTER
 from ecovision_edge_export.targets import TARGETS, Target, target_of
 from ecovision_edge_export.transcript import Transcript
 
@@ -46,7 +41,6 @@ __all__ = [
     "DEFAULT_FP32_BLOCKS",
     "RECORDED_TARGET",
     "Recipes",
-    "compare_speed",
     "describe",
     "find_recipes",
     "noun_of",
@@ -65,8 +59,6 @@ MIN_OTHERS = 32  # fewer say nothing of an agreement of 98 %
 MAX_OTHERS = 256  # held in memory: 40 MB at 224 x 224 uint8
 LAYER_INPUTS = 16
 NUMBER_ROWS = 7  # of the search, see its step 1
-ROUNDS = 60
-NOT_FASTER = 0.97  # of fp32's time: less than this is no gain to speak of
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +139,8 @@ def find_recipes(
             evidence=evidence,
             progress=lambda done: script.progress("calibrate", done, 2 * total),
         )
-        folded = f", {len(calibration.silent)} constant excitations folded" if calibration.silent else ""
+        silent = len(calibration.silent)
+        folded = f", {silent} constant excitation{'' if silent == 1 else 's'} folded" if silent else ""
         script.figure(
             f"{len(calibration.histograms)} tensors over {calibration.images} {noun_of(evidence)}, "
             f"{len(calibration.scales)} groups of channels equalized{folded}"
@@ -254,9 +247,8 @@ def describe(table: CalibrationTable, target: Target) -> str:
     """The recipe in a line."""
     recipe = table.recipe
     roomy = sum(r > 1 for rows in table.room.values() for r in rows)
-    ranges = "trained" if table.evidence == "trained" else recipe.ranges
     return (
-        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} for {target}, ranges {ranges}, blocks "
+        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} for {target}, ranges {table.method}, blocks "
         f"{recipe.fp32_text} in fp32, {roomy} rows of weights with room"
     )
 
@@ -269,7 +261,7 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
         "target": target,
         "activations": f"{'int8' if recipe.signed else 'uint8'} per tensor",
         "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
-        "ranges": "trained" if table.evidence == "trained" else recipe.ranges,
+        "ranges": table.method,
         "equalized": len(table.scales),
         "folded_excitations": [*table.silent],
         "biases_corrected": recipe.bias_corrected,
@@ -281,46 +273,13 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
     }
 
 
-def compare_speed(
-    fp32: Made, int8: Made, contract: Contract, target: Target, script: Transcript
-) -> tuple[Speed, ...]:
-    """Time both models here, in turn, if this machine is the target; say so where int8 does not pay.
-
-    What was measured is told, and goes into the model card alone: the same photographs give the same bytes of
-    all that the manifest names.
-    """
-    if target != target_of(read_cpu()):
-        return ()
-    batch = Preprocessor(contract).prepare(draw_frame(0))
-    with script.stage("time"):
-        backends = [open_model(made.data, made.format, BackendOptions(threads=1)) for made in (int8, fp32)]
-        seconds: list[list[float]] = [[], []]
-        for _ in range(ROUNDS):
-            for backend, taken in zip(backends, seconds, strict=True):
-                start = time.perf_counter()
-                backend.run(batch)
-                taken.append(time.perf_counter() - start)
-        warm = ROUNDS // 6
-        quick, slow = (statistics.median(taken[warm:]) * 1000 for taken in seconds)
-        script.figure(
-            f"here, one thread, medians of {ROUNDS - warm} in turn: {int8.name} {quick:.2f} ms, {fp32.name} "
-            f"{slow:.2f} ms, ratio {quick / slow:.2f}"
-        )
-    if quick >= NOT_FASTER * slow:
-        script.warn(
-            f"{int8.name} is not faster than fp32 on this machine: fp32 is recommended here "
-            f"(--precision fp32, or --artifact {fp32.name} on the device)"
-        )
-    return Speed(int8.name, quick, ROUNDS - warm), Speed(fp32.name, slow, ROUNDS - warm)
-
-
 def noun_of(evidence: str) -> str:
     """What was seen, in words."""
     return "photographs" if evidence == "photographs" else "drawn frames"
 
 
 def _why(table: CalibrationTable) -> str:
-    if table.evidence == "trained" and not table.tried:
+    if table.trained and not table.tried:
         return (
             "by the ranges of a quantization-aware training, the cheapest as modelled that the parity gate "
             "let through"

@@ -25,7 +25,6 @@ from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.gate import pass_gate
 from ecovision_edge_export.int8 import (
     Recipes,
-    compare_speed,
     describe,
     find_recipes,
     quantize_by,
@@ -36,7 +35,7 @@ from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity import GateClosedError, Parity
 from ecovision_edge_export.qat.record import TrainedRanges
-from ecovision_edge_export.speed import Speed
+from ecovision_edge_export.speed import Speed, compare_speed
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
@@ -181,7 +180,7 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
     if work.recipes is None:
         return kept, work.gate(*kept)
     table = work.recipes.tables[0]
-    searched, trained = work.recipes.searched, table.evidence == "trained"
+    searched, trained = work.recipes.searched, table.trained
     trials = tflite_trials(
         work.graph,
         table,

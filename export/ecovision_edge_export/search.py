@@ -101,12 +101,9 @@ def search(
     recipe = trying.numbers(start.for_target(target))
     if fp32_blocks is not None:
         trying.leading(recipe, fp32_blocks)
-        return tuple(trying.rows)
-    blocks = 0
-    while blocks < LEAST_LEADING or (blocks < MOST_LEADING and not trying.any_within(agree)):
-        trying.leading(recipe, blocks)
-        blocks += 1
-    trying.added(agree)
+    else:
+        trying.all_leading(recipe, 0, agree)
+        trying.added(agree)
     return tuple(trying.rows)
 
 
@@ -132,11 +129,10 @@ def search_trained(
         progress: Called with the number of recipes tried.
     """
     trying = _Search(model, lambda _: table, inputs, target, progress)
-    blocks = table.recipe.fp32_blocks if fp32_blocks is None else fp32_blocks
-    most = LEAST_LEADING if fp32_blocks is None else blocks + 1
-    while blocks < most or (fp32_blocks is None and blocks < MOST_LEADING and not trying.any_within(agree)):
-        trying.leading(table.recipe, blocks)
-        blocks += 1
+    if fp32_blocks is not None:
+        trying.leading(table.recipe, fp32_blocks)
+    else:
+        trying.all_leading(table.recipe, table.recipe.fp32_blocks, agree)
     return tuple(trying.rows)
 
 
@@ -208,6 +204,13 @@ class _Search:
         """Step 2, one row."""
         recipe = dataclasses.replace(recipe, fp32_blocks=blocks)
         self._try("leading blocks", f"fp32: {recipe.fp32_text}", recipe)
+
+    def all_leading(self, recipe: Recipe, first: int, agree: float) -> None:
+        """Step 2, from so many blocks on, until one row is good enough."""
+        blocks = first
+        while blocks < LEAST_LEADING or (blocks < MOST_LEADING and not self.any_within(agree)):
+            self.leading(recipe, blocks)
+            blocks += 1
 
     def added(self, agree: float) -> None:
         """Step 3."""

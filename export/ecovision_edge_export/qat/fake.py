@@ -34,6 +34,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from onnx import helper, numpy_helper
 
 from ecovision_edge.errors import ExportError
+from ecovision_edge_export.graph_functions import FIRST_INPUT_ALONE, functions_of
 from ecovision_edge_export.qat.rounding import Quantization, rounded, rounded_bias, rounded_rows, rows_scales
 from ecovision_edge_export.quantize import MIN_RANGE
 from ecovision_edge_export.rewrites.graphs import Graph
@@ -152,7 +153,7 @@ class GraphModule(torch.nn.Module):
                 found=kind,
                 fix="report this checkpoint",
             )
-        given = list(node.input[:1]) if kind in _UNARY else list(node.input)
+        given = list(node.input[:1]) if kind in FIRST_INPUT_ALONE else list(node.input)
         constants = [i for i in given if i in self._graph.constants]
         fixed = {name: f"fixed_{len(self._steps)}_{i}" for i, name in enumerate(constants)}
         for name, buffer in fixed.items():
@@ -259,20 +260,9 @@ def _tensor(values: npt.NDArray[np.generic]) -> Tensor:
     return torch.from_numpy(np.array(values))
 
 
-_UNARY = ("Clip", "Reshape", "Flatten", "ReduceMean", "Cast", "Transpose")
-
 _FUNCTIONS: dict[str, Callable[..., Tensor]] = {
     "Transpose": lambda x: x.permute(0, 3, 1, 2),  # preprocessing's, from channels last
     "Cast": lambda x: x.float(),
     "Sub": torch.sub,
-    "Relu": F.relu,
-    "HardSwish": F.hardswish,
-    "HardSigmoid": F.hardsigmoid,
-    "Add": torch.add,
-    "Mul": torch.mul,
-    "Clip": F.relu6,  # the rewrites clip to [0, 6] and to nothing else
-    "ReduceMean": lambda x: x.mean((2, 3), keepdim=True),
-    "GlobalAveragePool": lambda x: x.mean((2, 3), keepdim=True),
-    "Reshape": lambda x: x.flatten(1),
-    "Flatten": lambda x: x.flatten(1),
+    **functions_of((2, 3)),
 }

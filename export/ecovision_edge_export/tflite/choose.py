@@ -134,14 +134,14 @@ def tflite_trials(
 def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, target: Target) -> dict[str, JsonValue]:
     """What the manifest says of the artifact: recipe, and the rows that were tried."""
     recipe = trial.recipe
-    searched = table.evidence != "trained" or bool(table.tried)
+    searched = not table.trained or bool(table.tried)
     judged = "the first within the agreement asked for" if searched else "the first by trained ranges"
     return {
         "format": "static int8",
         "target": target,
         "activations": "int8 per tensor",
         "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
-        "ranges": "trained" if table.evidence == "trained" else recipe.ranges,
+        "ranges": table.method,
         "equalized": len(table.scales),
         "folded_excitations": [*table.silent],
         "biases_corrected": recipe.bias_corrected,

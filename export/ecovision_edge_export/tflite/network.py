@@ -26,6 +26,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from onnx import helper, numpy_helper
 
 from ecovision_edge.errors import ExportError
+from ecovision_edge_export.graph_functions import FIRST_INPUT_ALONE, functions_of
 
 __all__ = ["Network"]
 
@@ -103,7 +104,7 @@ class Network(torch.nn.Module):
                 found=kind,
                 fix="choose --formats onnx, and report this checkpoint",
             )
-        given = inputs[:1] if kind in ("Clip", "Reshape", "ReduceMean") else inputs
+        given = inputs[:1] if kind in FIRST_INPUT_ALONE else inputs
         return lambda v: v.update({output: function(*(self._value(v, i) for i in given))})
 
     def _convolution(
@@ -169,15 +170,4 @@ class Network(torch.nn.Module):
         return strips
 
 
-_FUNCTIONS: dict[str, Callable[..., Tensor]] = {
-    "Relu": F.relu,
-    "HardSwish": F.hardswish,
-    "HardSigmoid": F.hardsigmoid,
-    "Add": torch.add,
-    "Mul": torch.mul,
-    "Clip": F.relu6,  # the rewrites clip to [0, 6] and to nothing else
-    "ReduceMean": lambda x: x.mean((1, 2), keepdim=True),
-    "GlobalAveragePool": lambda x: x.mean((1, 2), keepdim=True),
-    "Reshape": lambda x: x.flatten(1),
-    "Flatten": lambda x: x.flatten(1),
-}
+_FUNCTIONS = functions_of((1, 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -159,31 +160,20 @@ class Work:
 
         classes, workers = len(self.listing.labels), worker_count(self.options)
         to_input = normalized(self.start.mean, self.start.std)
-        batches = PhotographBatches(
+        photographs = functools.partial(
+            PhotographBatches,
             picture,
-            train.targets,
-            val.picture,
-            val.targets,
             classes=classes,
             batch=settings.batch,
             seed=settings.seed,
             workers=workers,
             to_input=to_input,
         )
+        batches = photographs(train.targets, val.picture, val.targets)
         if not settings.freeze:
             return batches
         self.reporter.counting("computing features", len(train) + len(val))
-        every = PhotographBatches(
-            picture,
-            [],
-            train.picture,
-            train.targets,
-            classes=classes,
-            batch=settings.batch,
-            seed=settings.seed,
-            workers=workers,
-            to_input=to_input,
-        )
+        every = photographs([], train.picture, train.targets)
         model = self.start.model
         return FeatureBatches(
             extract(model, every.val(), self.device, self.counted),
