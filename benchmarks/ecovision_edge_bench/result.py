@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
-from ecovision_edge.errors import ContractError, SchemaVersionError
+from ecovision_edge.errors import ContractError
 from ecovision_edge_bench.agreement import Agreement
 from ecovision_edge_bench.percentiles import percentile, percentile_name, supported
 from ecovision_edge_bench.ratios import Ratio, paired_ratio, round_medians
@@ -205,14 +205,7 @@ class Result:
         f = parse_json(data, where)
         if f.text("schema") != SCHEMA:
             raise f.wrong("schema", SCHEMA)
-        version = f.integer("schema_version", 1, 10**6)
-        if version > SCHEMA_VERSION:
-            raise SchemaVersionError(
-                f"{where} was written by a newer ecovision-edge",
-                expected=f"schema_version up to {SCHEMA_VERSION}",
-                found=version,
-                fix="upgrade ecovision-edge",
-            )
+        f.schema_version(SCHEMA_VERSION)
         state = f.sub("state")
         rows = f.sub("rows")
         result = cls(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ecovision_edge.errors import ContractError
+from ecovision_edge.errors import ContractError, SchemaVersionError
 
 __all__ = ["Fields", "JsonValue", "canonical_json", "parse_json"]
 
@@ -131,6 +131,23 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self.wrong(key, f"an integer from {low} to {high}")
         return value
+
+    def schema_version(self, newest: int) -> int:
+        """The integer `schema_version`, 1 to `newest`.
+
+        Raises:
+            SchemaVersionError: it is newer.
+            ContractError: it is no version at all.
+        """
+        version = self.integer("schema_version", 1, 2**31)
+        if version > newest:
+            raise SchemaVersionError(
+                self.at("schema_version"),
+                expected=f"{newest} or older",
+                found=version,
+                fix="it is of a newer ecovision-edge; upgrade this one: pip install -U ecovision-edge",
+            )
+        return version
 
     def number(self, key: str, low: float, high: float) -> float:
         """A finite number in [low, high]."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
-from ecovision_edge.errors import ContractError, SchemaVersionError
+from ecovision_edge.errors import ContractError
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -32,7 +32,6 @@ __all__ = [
     "ResizeSpec",
     "WeightsSource",
     "check_labels",
-    "check_schema_version",
 ]
 
 SCHEMA_VERSION = 1
@@ -230,7 +229,7 @@ class Contract:
     @classmethod
     def from_fields(cls, f: Fields) -> Contract:
         """Read and validate a contract; raises as `loads` does."""
-        check_schema_version(f)
+        f.schema_version(SCHEMA_VERSION)
         labels = tuple(_text_item(v, f.at("labels")) for v in f.items("labels", most=MAX_CLASSES))
         w, i, r, n, o = (f.sub(k) for k in ("weights", "input", "resize", "normalization", "output"))
         thresholds = f.numbers("thresholds", len(labels), 0, 1) if f.has("thresholds") else None
@@ -269,23 +268,6 @@ class Contract:
         for part in (w, i, r, n, o, f):
             part.done()
         return contract
-
-
-def check_schema_version(f: Fields) -> None:
-    """Refuse a version that this runtime does not know.
-
-    Raises:
-        SchemaVersionError: newer than `SCHEMA_VERSION`.
-        ContractError: not a version at all.
-    """
-    version = f.integer("schema_version", 1, 2**31)
-    if version > SCHEMA_VERSION:
-        raise SchemaVersionError(
-            f.at("schema_version"),
-            expected=f"at most {SCHEMA_VERSION}",
-            found=version,
-            fix="upgrade this runtime: pip install -U ecovision-edge",
-        )
 
 
 def check_labels(labels: tuple[str, ...], where: str) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
-from ecovision_edge.contract import SCHEMA_VERSION, Contract, check_schema_version
+from ecovision_edge.contract import SCHEMA_VERSION, Contract
 from ecovision_edge.errors import ContractError, UnsafePathError
 
 __all__ = ["MAX_FILE_BYTES", "ArtifactEntry", "FileEntry", "Format", "Manifest", "Precision"]
@@ -138,7 +138,7 @@ class Manifest:
             UnsafePathError: it names a file outside its folder.
         """
         f = parse_json(data, "bundle.json")
-        check_schema_version(f)
+        f.schema_version(SCHEMA_VERSION)
         f.choice("kind", (KIND,))
         golden = f.sub("golden")
         manifest = cls(

@@ -219,9 +219,9 @@ def test_a_newer_profile_is_a_type_of_its_own(folder, bundle):
     path = save_profile(profile_of(bundle))
     data = {**json.loads(path.read_bytes()), "schema_version": 2}
     path.write_text(json.dumps(data))
-    with pytest.raises(SchemaVersionError, match="schema version 1 or older, found 2"):
+    with pytest.raises(SchemaVersionError, match="schema_version: expected 1 or older, found 2"):
         DeviceProfile.loads(path.read_bytes(), "p.json")
-    assert "schema version" in look_up_profile(bundle).ignored
+    assert "schema_version" in look_up_profile(bundle).ignored
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))

@@ -198,7 +198,7 @@ def read_events(path: Path, zero: float) -> list[Decision]:
 
 
 def _event(f: Fields, zero: float) -> Decision:
-    f.integer("schema_version", 1, EVENT_SCHEMA_VERSION)
+    f.schema_version(EVENT_SCHEMA_VERSION)
     return Decision(
         f.number("monotonic", -1e15, 1e15) - zero,
         None if f.value("label") is None else f.text("label"),

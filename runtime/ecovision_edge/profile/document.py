@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from ecovision_edge._fields import JsonValue, canonical_json, parse_json
 from ecovision_edge.backends import MAX_THREADS
 from ecovision_edge.bundle import Bundle
-from ecovision_edge.errors import SchemaVersionError
 from ecovision_edge.profile.key import ProfileKey, current_key
 
 __all__ = ["AGAIN", "DeviceProfile", "place_of"]
@@ -86,11 +85,7 @@ class DeviceProfile:
         """
         f = parse_json(data, where, fix=AGAIN)
         f.choice("schema", (SCHEMA,))
-        version = f.integer("schema_version", 1, 10**6)
-        if version > SCHEMA_VERSION:
-            raise SchemaVersionError(
-                where, expected=f"schema version {SCHEMA_VERSION} or older", found=version
-            )
+        f.schema_version(SCHEMA_VERSION)
         choice = f.sub("choice")
         profile = cls(
             artifact=choice.text("artifact", most=200),

@@ -105,14 +105,7 @@ def parse_sidecar(data: bytes, where: str, image: str) -> RecordedResult:
 
 def _parse(f: Fields, image: str) -> RecordedResult:
     f.choice("schema", (SCHEMA,))
-    version = f.integer("schema_version", 1, 2**31)
-    if version > SCHEMA_VERSION:
-        raise ContractError(
-            f.at("schema_version"),
-            expected=f"{SCHEMA_VERSION} or older",
-            found=version,
-            fix="upgrade ecovision-edge",
-        )
+    f.schema_version(SCHEMA_VERSION)
     f.choice("image", (image,))
     probabilities = f.sub("probabilities")
     names = list(f.free("probabilities"))

@@ -101,12 +101,7 @@ def _to_json(step: Step) -> dict[str, JsonValue]:
 
 def _read(f: Fields) -> Script:
     f.choice("schema", (SCHEMA,))
-    version = f.integer("schema_version", 1, 2**31)
-    if version > SCHEMA_VERSION:
-        raise ContractError(
-            f.at("schema_version"), expected=f"{SCHEMA_VERSION} or older", found=version,
-            fix="upgrade ecovision-edge",
-        )  # fmt: skip
+    f.schema_version(SCHEMA_VERSION)
     camera = Camera()
     if f.has("camera"):
         given = f.sub("camera")

@@ -209,14 +209,7 @@ class Truth:
     @classmethod
     def _read(cls, f: Fields) -> Truth:
         f.choice("schema", (SCHEMA,))
-        version = f.integer("schema_version", 1, 2**31)
-        if version > SCHEMA_VERSION:
-            raise ContractError(
-                f.at("schema_version"),
-                expected=f"{SCHEMA_VERSION} or older",
-                found=version,
-                fix="upgrade ecovision-edge",
-            )
+        f.schema_version(SCHEMA_VERSION)
         items = tuple(
             _item(Fields.of(value, f"{f.at('items')}[{i}]"))
             for i, value in enumerate(f.items("items", most=MOST_ITEMS))
