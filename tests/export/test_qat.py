@@ -374,6 +374,7 @@ def test_training_for_int8_leaves_weights_ranges_and_what_it_won(
     assert not torch.equal(checkpoint.state[weight], reference.state[weight])
     facts = json.loads((result.path / "training.json").read_text())
     assert facts["recipe"]["name"] == "qat"
+    assert "learning rate 0.08 steps of int8" in (result.path / "MODEL_CARD.md").read_text()
     assert facts["int8"]["equal_integers"] > 0.99
     assert facts["int8"]["most_steps_apart"] <= 1
     assert facts["int8"]["trained"]["images"] == 10
@@ -411,6 +412,8 @@ def test_export_takes_the_trained_ranges_and_says_so(bundle: ExportResult) -> No
         assert recipe["tried"] == []
         assert str(recipe["chosen_because"]).endswith("that the parity gate let through")
         assert parity.judged
+    card = (bundle.path / "MODEL_CARD.md").read_text()
+    assert card.count("ranges of a quantization-aware training, measured on 30 photographs before it") == 2
     assert bundle.manifest.provenance["calibration"]["evidence"] == "trained"  # type: ignore[index,call-overload]
 
 

@@ -148,12 +148,16 @@ def _files(manifest: Manifest) -> list[str]:
 def _recipe(entry: ArtifactEntry, calibration: JsonValue) -> str:
     """How an int8 artifact was made, in a sentence."""
     recipe = entry.recipe
-    seen = ""
+    ranges = f"ranges by {recipe.get('ranges')}"
     if isinstance(calibration, dict):
         generated = calibration.get("evidence") == "generated"
-        seen = f" from {calibration.get('images')} {'drawn frames' if generated else 'photographs'}"
+        seen = f"{calibration.get('images')} {'drawn frames' if generated else 'photographs'}"
+        if recipe.get("ranges") == "trained":
+            ranges = f"ranges of a quantization-aware training, measured on {seen} before it"
+        else:
+            ranges = f"{ranges} from {seen}"
     return (
         f"quantized for {recipe.get('target')}, {recipe.get('format')}: activations "
-        f"{recipe.get('activations')}, weights {recipe.get('weights')}, ranges by "
-        f"{recipe.get('ranges')}{seen}; blocks {recipe.get('fp32_blocks')} in fp32."
+        f"{recipe.get('activations')}, weights {recipe.get('weights')}, {ranges}; "
+        f"blocks {recipe.get('fp32_blocks')} in fp32."
     )

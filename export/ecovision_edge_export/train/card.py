@@ -35,6 +35,7 @@ def write_training_card(
     init = cast("Mapping[str, JsonValue]", facts["init"])
     data = cast("Mapping[str, Mapping[str, JsonValue]]", facts["data"])
     recipe = cast("Mapping[str, JsonValue]", facts["recipe"])
+    unit = f" {recipe['lr_unit']}" if "lr_unit" in recipe else ""
     lines = [
         f"# {plain(name)}",
         "",
@@ -43,7 +44,7 @@ def write_training_card(
         "",
         f"- Started from: {plain(str(init['source']))}, classifier {init['head']}.",
         f"- Recipe: `{recipe['name']}`, {recipe['trained']}: {recipe['optimizer']}, learning rate "
-        f"{recipe['lr']}, batches of {recipe['batch']}, {facts['epochs']} epochs, {recipe['loss']}.",
+        f"{recipe['lr']}{unit}, batches of {recipe['batch']}, {facts['epochs']} epochs, {recipe['loss']}.",
         f"- Photographs: {data['train']['photographs']} to train on, {data['validation']['photographs']} to "
         f"validate on ({plain(str(data['split']))}); {data['skipped_files']} could not be read.",
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "

@@ -56,7 +56,10 @@ def train(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: 10.")] = None,
     batch: Annotated[int | None, typer.Option(help="Photographs in a step; default: 32.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Learning rate of Adam; default: 0.001.")] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Learning rate of Adam; default: 0.001; with --qat 0.08 steps of int8."),
+    ] = None,
     imgsz: Annotated[str | None, typer.Option(help="PIXELS or HEIGHTxWIDTH; default: 224.")] = None,
     map: LabelMap = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random; default: 0.")] = None,

@@ -55,7 +55,7 @@ class Recipe:
             del fields["temperature"], fields["mixed"]
             return {"optimizer": "Adam", "loss": "cross entropy", **fields}
         loss = "divergence of int8 and fp32 from the answers of the start, and from each other"
-        return {"optimizer": "Adam", "loss": loss, **fields}
+        return {"optimizer": "Adam", "loss": loss, **fields, "lr_unit": "steps of int8"}
 
 
 QAT = "qat"
