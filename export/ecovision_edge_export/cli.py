@@ -131,7 +131,8 @@ def export(
         str, typer.Option(help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod or auto.")
     ] = "auto",
     fp32_blocks: Annotated[
-        int | None, typer.Option(help="Leading blocks that int8 leaves in fp32; default: found.")
+        int | None,
+        typer.Option(help="Blocks after the stem that int8 leaves in fp32; -1: not even it; default: found."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the choice of calibration photographs.")] = 0,
     name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,

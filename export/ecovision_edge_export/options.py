@@ -69,7 +69,8 @@ class ExportOptions:
         agree: Least top-1 agreement of int8 with PyTorch, per cent.
         max_drop: Most that int8 accuracy may drop, points of per cent.
         target: The CPU that int8 is made for, see `targets`; `auto` is this machine's.
-        fp32_blocks: Leading blocks that stay fp32 in int8, 0 to 16; None finds the number.
+        fp32_blocks: Blocks that stay fp32 in int8, so many after the stem, 0 to 16; -1 leaves not even
+            the stem, None finds the number.
         seed: Of the choice of calibration photographs.
         allow_parity_failure: Write the bundle even if parity fails; the manifest says so.
         name: Of the bundle.
@@ -115,7 +116,7 @@ class ExportOptions:
         _in_range("--agree", self.agree, 0, 100)
         _in_range("--max-drop", self.max_drop, 0, 100)
         if self.fp32_blocks is not None:
-            _in_range("--fp32-blocks", self.fp32_blocks, 0, 16)
+            _in_range("--fp32-blocks", self.fp32_blocks, -1, 16)
         if self.resize is not None:
             parse_resize(self.resize, self.filter)
         if self.resize is not None and self.size is not None:

@@ -106,6 +106,7 @@ def test_the_digest_is_of_names_and_contents(tmp_path: Path) -> None:
         ({"agree": 101.0}, "--agree"),
         ({"max_drop": float("nan")}, "--max-drop"),
         ({"fp32_blocks": 17}, "--fp32-blocks"),
+        ({"fp32_blocks": -2}, "--fp32-blocks"),
         ({"resize": "letterbox"}, "--resize.*squash or shortest:PIXELS"),
     ],
 )

@@ -480,9 +480,10 @@ def test_a_library_error_before_any_stage_says_nothing_ran() -> None:
 
 
 def test_blocks_asked_for_are_kept(export: Export, tmp_path: Path) -> None:
-    """--fp32-blocks 0 means none but the stem, with recorded ranges too."""
-    result = export(tmp_path / "b", precisions=("int8",), fp32_blocks=0, allow_parity_failure=True)
-    assert result.manifest.artifacts[0].recipe["fp32_blocks"] == "0"
+    """--fp32-blocks 0 means none but the stem, -1 not even it, with recorded ranges too."""
+    for blocks, text in ((0, "0"), (-1, "none")):
+        result = export(tmp_path / text, precisions=("int8",), fp32_blocks=blocks, allow_parity_failure=True)
+        assert result.manifest.artifacts[0].recipe["fp32_blocks"] == text
     recorded = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded").recipe.fp32_text
     default = export(tmp_path / "c", precisions=("int8",)).manifest.artifacts[0]
     assert default.recipe["fp32_blocks"] == recorded
