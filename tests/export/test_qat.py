@@ -15,6 +15,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
+from onnxruntime.quantization.quant_utils import quantize_nparray
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
@@ -30,6 +31,7 @@ from ecovision_edge_export.qat.check import LayerMatch, compare_layers, require_
 from ecovision_edge_export.qat.fake import GraphModule
 from ecovision_edge_export.qat.prepare import OnPlanes, Qat, prepare_qat
 from ecovision_edge_export.qat.record import TrainedRanges
+from ecovision_edge_export.qat.rounding import rounded_rows, rows_scales
 from ecovision_edge_export.qat.weights import state_of
 from ecovision_edge_export.quantize import quantize
 from ecovision_edge_export.reference import LABELS
@@ -152,6 +154,21 @@ def test_blocks_in_fp32_and_signed_activations_are_the_module_as_well(
     x = torch.from_numpy(inputs[0])
     with torch.no_grad():
         assert torch.allclose(signed(x), unsigned(x), atol=1e-5)
+
+
+def test_weights_at_a_tie_are_rounded_as_the_exporter_rounds_them() -> None:
+    """A row with room for twice its weights has its largest one at 63.5, or next to it."""
+    weights = torch.randn((400, 9), generator=torch.Generator().manual_seed(0)).requires_grad_()
+    room = torch.full((400,), 2.0, dtype=torch.float64)
+    scales = rows_scales(weights, None, 1.0, room, each=True)
+    found = rounded_rows(weights, scales)
+    for row, scale, got in zip(weights.detach().numpy(), scales.numpy(), found.detach(), strict=True):
+        integers = quantize_nparray(onnx.TensorProto.INT8, row, scale, np.int8(0))
+        assert np.array_equal(np.round(got.numpy() / scale), integers)
+        assert np.abs(integers).max() in (63, 64)
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert weights.grad is not None
+    assert bool((weights.grad == 1).all())
 
 
 def test_gradients_pass_within_the_range_and_stop_beyond_it(ready: Qat) -> None:
