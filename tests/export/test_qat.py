@@ -421,12 +421,14 @@ def test_export_takes_the_trained_ranges_and_says_so(bundle: ExportResult) -> No
     text = json.dumps(bundle.to_json())
     assert "ranges of a quantization-aware training on 30 photographs, from the checkpoint" in text
     assert [a.name for a in bundle.manifest.artifacts] == ["int8-onnx", "int8-tflite"]
-    for artifact, parity in zip(bundle.manifest.artifacts, bundle.parity, strict=True):
+    reasons = ("quantization-aware training", "the first by trained ranges")
+    for artifact, parity, reason in zip(bundle.manifest.artifacts, bundle.parity, reasons, strict=True):
         recipe = artifact.recipe
         assert recipe["ranges"] == "trained"
         assert recipe["biases_corrected"] is False
         assert str(recipe["fp32_blocks"]).removesuffix(", last layer") in {"none", "0", "0-1", "0-2", "0-3"}
         assert recipe["tried"] == []
+        assert reason in str(recipe["chosen_because"])
         assert str(recipe["chosen_because"]).endswith("that the parity gate let through")
         assert parity.judged
     card = (bundle.path / "MODEL_CARD.md").read_text()
