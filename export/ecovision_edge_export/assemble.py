@@ -22,10 +22,10 @@ from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.calibrate import CalibrationTable
 from ecovision_edge_export.card import CARD_NAME, Facts, write_card
 from ecovision_edge_export.checkpoint import REFERENCE
-from ecovision_edge_export.dataset import PhotographSet
 from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Parity
+from ecovision_edge_export.seen import Validation
 from ecovision_edge_export.speed import Speed
 
 __all__ = ["assemble"]
@@ -46,7 +46,7 @@ def assemble(
     made: Sequence[Made],
     parity: tuple[Parity, ...],
     table: CalibrationTable | None,
-    val: PhotographSet | None,
+    val: Validation | None,
     facts: Facts,
     speeds: Sequence[Speed] = (),
 ) -> tuple[Manifest, dict[str, bytes]]:
@@ -84,7 +84,7 @@ def assemble(
         "validation": {
             "evidence": parity[0].evidence,
             "images": parity[0].images,
-            "digest": val.digest() if val is not None else None,
+            **(val.to_json() if val is not None else {"digest": None}),
         },
         "parity_waived": any(not p.ok for p in parity),
         **({"training": dict(facts.record)} if facts.record else {}),

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.contract import Contract
-from ecovision_edge.errors import ImageReadError
 from ecovision_edge_export.checkpoint import Checkpoint, build_model
-from ecovision_edge_export.decoding import decode_rgb
+from ecovision_edge_export.decoding import decode_rgb, read_image_file
 
 if TYPE_CHECKING:
     import torch
@@ -57,11 +56,7 @@ class TorchBaseline:
         Raises:
             ImageReadError: not a file that can be read, or not an image that PIL can decode.
         """
-        try:
-            data = path.read_bytes()
-        except OSError as e:
-            raise ImageReadError(f"cannot read {path}", found=e.strerror or str(e)) from e
-        return self._prepare(decode_rgb(data, str(path)))
+        return self._prepare(decode_rgb(read_image_file(path), str(path)))
 
     def prepare_frame(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         """The network input for a frame, `(height, width, 3) uint8 BGR`."""

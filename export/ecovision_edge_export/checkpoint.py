@@ -14,6 +14,7 @@ from ecovision_edge_export import hub
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.preprocessing import Preprocessing, find_preprocessing, find_training
 from ecovision_edge_export.reference import REFERENCE_WEIGHTS
+from ecovision_edge_export.seen import METADATA_KEY, Seen
 from ecovision_edge_export.state_dicts import check_fits, find_labels, meta_model, select_state, to_fp32
 from ecovision_edge_export.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
 
@@ -44,6 +45,7 @@ class Checkpoint:
     `notes` are decisions a reader should know of, one line each: which of several sets of weights was taken.
     `quantization` is the text that `qat.record` reads: int8 ranges that the weights were trained for; None
     where they were not.
+    `seen` are the photographs that they were trained and chosen on; None where the file does not say.
     `preprocessing` and `training` are what `ecovision-edge train` wrote beside the weights: how photographs
     were prepared, and measured facts; None where the file does not say. Nobody vouches for the facts.
     """
@@ -56,6 +58,7 @@ class Checkpoint:
     preprocessing: Preprocessing | None = None
     training: Mapping[str, JsonValue] | None = None
     quantization: str | None = None
+    seen: Seen | None = None
 
 
 def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
@@ -140,6 +143,7 @@ def _from_file(
     loaded, metadata = decode(file)
     held = select_state(loaded, file.name)
     classes = check_fits(held.state, num_classes, file.name)
+    seen = metadata.pop(METADATA_KEY, None)
     values = _json_values(metadata)
     labels = find_labels(held, values, classes, file.name)
     return Checkpoint(
@@ -151,6 +155,7 @@ def _from_file(
         preprocessing=find_preprocessing(values, file.name),
         training=find_training(values),
         quantization=metadata.get("quantization"),
+        seen=Seen.loads(seen, f"{file.name}: {METADATA_KEY}") if seen is not None else None,
     )
 
 

@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from ecovision_edge.cli.options import LabelMap
 from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.cli.quant_report import tried_lines
 from ecovision_edge.errors import OptionError
@@ -100,6 +101,7 @@ def export(
     val: Annotated[
         Path | None, typer.Option(help="Photographs for parity: a folder a class, or flat.")
     ] = None,
+    map: LabelMap = None,
     labels: Annotated[
         Path | None, typer.Option(help="A text file, one label a line, in the order of the output.")
     ] = None,
@@ -196,6 +198,7 @@ def export(
         calib=calib,
         calib_size=calib_size,
         val=val,
+        map=map,
         agree=agree,
         max_drop=max_drop,
         target=target,
@@ -239,6 +242,7 @@ def parity(
     images: Annotated[
         Path | None, typer.Option(help="Photographs: a folder a class, or flat. Default: drawn frames.")
     ] = None,
+    map: LabelMap = None,
     weights: Annotated[
         str | None, typer.Option(help="The checkpoint it was exported from; default: as the contract says.")
     ] = None,
@@ -260,7 +264,14 @@ def parity(
 
     reporter = ConsoleReporter()
     result = recheck_parity(
-        bundle, images, weights=weights, artifact=artifact, agree=agree, max_drop=max_drop, reporter=reporter
+        bundle,
+        images,
+        map_text=map,
+        weights=weights,
+        artifact=artifact,
+        agree=agree,
+        max_drop=max_drop,
+        reporter=reporter,
     )
     if json is not None:
         write_json({p.artifact: p.to_json() for p in result}, json)

@@ -13,6 +13,7 @@ from ecovision_edge._fields import JsonValue
 from ecovision_edge.contract import Contract
 from ecovision_edge.device import read_cpu
 from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import DatasetError, ImageReadError
 from ecovision_edge.images import read_image
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.calibrate import (
@@ -25,7 +26,7 @@ from ecovision_edge_export.calibrate import (
 )
 from ecovision_edge_export.checkpoint import REFERENCE
 from ecovision_edge_export.costs import MODEL_ERROR
-from ecovision_edge_export.dataset import PhotographSet, choose
+from ecovision_edge_export.dataset import Photograph, PhotographSet, choose
 from ecovision_edge_export.layers import layer_rows
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import GENERATED_IMAGES
@@ -33,6 +34,7 @@ from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.quantize import Quantized
 from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
+from ecovision_edge_export.seen import check_image
 from ecovision_edge_export.speed import NOT_FASTER
 from ecovision_edge_export.targets import TARGETS, Target, target_of
 from ecovision_edge_export.transcript import Transcript
@@ -49,8 +51,8 @@ __all__ = [
     "resolve_target",
 ]
 
-DEFAULT_FP32_BLOCKS = 2
-"""Where no photograph can tell: one more than the reference needs."""
+DEFAULT_FP32_BLOCKS = (2, 4, 6, 8)
+"""Where no photograph can tell: one more than the reference needs; the next where the parity gate says no."""
 
 RECORDED_TARGET: Target = "arm64"
 """What the recipe recorded with the reference was searched for."""
@@ -120,7 +122,7 @@ def find_recipes(
         return Recipes((dataclasses.replace(table, recipe=recipe),), _drawn(preprocessor, LAYER_INPUTS))
     photographs = others = None
     if calib is not None:
-        photographs, others = choose(calib, options.calib_size, options.seed)
+        photographs, others = _choose(calib, options, script)
         if len(photographs) < options.calib_size:
             script.warn(
                 f"--calib has {len(photographs)} photographs, fewer than the {options.calib_size} asked for"
@@ -146,13 +148,13 @@ def find_recipes(
             f"{len(calibration.scales)} groups of channels equalized{folded}"
         )
     if others is None or len(others) < MIN_OTHERS:
-        blocks = DEFAULT_FP32_BLOCKS if options.fp32_blocks is None else options.fp32_blocks
+        numbers = DEFAULT_FP32_BLOCKS if options.fp32_blocks is None else (options.fp32_blocks,)
+        recipes = [Recipe(fp32_blocks=blocks).for_target(target) for blocks in numbers]
         script.warn(
             f"fewer than {MIN_OTHERS} photographs left to search by: the default recipe, "
-            f"with {blocks} leading blocks in fp32"
+            f"with blocks {recipes[0].fp32_text} in fp32"
         )
-        recipe = Recipe(fp32_blocks=blocks).for_target(target)
-        return Recipes((calibration.table(recipe),), _drawn(preprocessor, LAYER_INPUTS))
+        return Recipes(tuple(map(calibration.table, recipes)), _drawn(preprocessor, LAYER_INPUTS))
     with script.stage("search"):
         others = PhotographSet(others.photographs[:MAX_OTHERS])
         inputs = tuple(_network_inputs(preprocessor, others))
@@ -197,7 +199,7 @@ def _trained_recipes(
             f"ranges of a quantization-aware training on {table.images} photographs, from the checkpoint; "
             "none are measured, no bias is corrected"
         )
-    others = choose(calib, options.calib_size, options.seed)[1] if calib is not None else PhotographSet(())
+    others = _choose(calib, options, script)[1] if calib is not None else PhotographSet(())
     judged = len(others) >= MIN_OTHERS
     with script.stage("search"):
         inputs = (
@@ -291,7 +293,35 @@ def _why(table: CalibrationTable) -> str:
         )
     if table.evidence == "recorded":
         return "recorded with the reference"
-    return "no search: too few photographs to search by, or --fp32-blocks"
+    return (
+        "no search: too few photographs to search by, or --fp32-blocks; of the recipes for that, the first "
+        "that the parity gate let through"
+    )
+
+
+def _choose(
+    calib: PhotographSet, options: ExportOptions, script: Transcript
+) -> tuple[PhotographSet, PhotographSet]:
+    """Those that set ranges and as many others, of those that can be read; the rest is told.
+
+    Raises:
+        DatasetError: none can be read.
+    """
+
+    def readable(photograph: Photograph) -> bool:
+        try:
+            check_image(photograph)
+        except ImageReadError as e:
+            script.warn(f"left out: {e.message}")
+            return False
+        return True
+
+    chosen = choose(calib, options.calib_size, options.seed, readable)
+    if not len(chosen[0]):
+        raise DatasetError(
+            "--calib", expected="a photograph that can be read", found=f"{len(calib)} that cannot"
+        )
+    return chosen
 
 
 def _network_inputs(preprocessor: Preprocessor, photographs: PhotographSet | None) -> Iterator[NetworkInput]:

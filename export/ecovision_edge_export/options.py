@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ecovision_edge._names import short
 from ecovision_edge.contract import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -93,6 +94,7 @@ class ExportOptions:
     calib: Path | None = None
     calib_size: int = 512
     val: Path | None = None
+    map: str | None = None
     agree: float = 98.0
     max_drop: float = 0.5
     target: str = "auto"
@@ -250,12 +252,16 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         OptionError: no such file, or not such labels.
     """
+    expected = "a UTF-8 text file, one label a line"
     try:
         if path.stat().st_size > MAX_LABELS_BYTES:
-            raise OptionError("--labels", expected=f"at most {MAX_LABELS_BYTES} bytes", found=path.name)
+            raise OptionError(f"--labels {path}", expected=f"at most {MAX_LABELS_BYTES} bytes")
         lines = path.read_text("utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as e:
-        raise OptionError("--labels", expected="a UTF-8 text file, one label a line", found=str(e)) from e
+    except UnicodeDecodeError as e:
+        raise OptionError(f"--labels {path}", expected=expected, found="other bytes") from e
+    except (OSError, ValueError) as e:  # ValueError: a NUL in the path
+        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        raise OptionError(f"--labels {path}", expected=expected, found=reason) from e
     labels = tuple(line.strip() for line in lines)
     try:
         check_labels(labels, f"--labels {path.name}")
@@ -273,7 +279,7 @@ def _labels(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
         raise OptionError(
             "labels",
             expected=f"{classes}, one for each class of {checkpoint.source.source}",
-            found="none" if labels is None else f"{len(labels)} ({', '.join(labels[:3])}, ...)",
+            found="none" if labels is None else f"{len(labels)} ({short(labels)})",
             fix="give --labels FILE, one label a line, in the order the model was trained on",
         )
     return labels

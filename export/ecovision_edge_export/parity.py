@@ -169,7 +169,8 @@ class Parity:
             and not self.accuracy.drop_points <= b.max_drop
         ):
             wrong.append(
-                f"accuracy drop: expected <= {b.max_drop:g} points, found {self.accuracy.drop_points:.2f}"
+                f"accuracy drop: expected <= {b.max_drop:g} points, found {self.accuracy.drop_points:.2f} "
+                f"({self.accuracy.torch_correct - self.accuracy.artifact_correct} of {self.accuracy.images})"
             )
         if b.max_dlogit is not None and not self.max_dlogit <= b.max_dlogit:
             wrong.append(

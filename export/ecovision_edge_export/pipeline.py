@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
 
 from ecovision_edge._fields import JsonValue
+from ecovision_edge._names import short
 from ecovision_edge.bundle_write import check_target, write_folder
 from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.device import read_cpu
-from ecovision_edge.errors import ExportError
+from ecovision_edge.errors import ExportError, OptionError
+from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge.manifest import Manifest
 from ecovision_edge_export.assemble import assemble
 from ecovision_edge_export.baseline import TorchBaseline
@@ -35,6 +37,7 @@ from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity import GateClosedError, Parity
 from ecovision_edge_export.qat.record import TrainedRanges
+from ecovision_edge_export.seen import read_validation
 from ecovision_edge_export.speed import Speed, compare_speed
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace
@@ -88,10 +91,20 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         script.figure(f"{checkpoint.source.source}, {checkpoint.num_classes} classes")
         for note in checkpoint.notes:
             script.warn(note)
-    val = list_photographs(options.val, contract.labels, "--val") if options.val else None
-    calib = list_photographs(options.calib, None, "--calib") if options.calib else None
-    for warning in _doubts(options, checkpoint, contract, val):
+    listed, calib = _list(options, contract)
+    for warning in _doubts(options, checkpoint, contract, listed):
         script.warn(warning)
+    val = None
+    if listed is not None:
+        with script.stage("read"):
+            val = read_validation(
+                listed,
+                checkpoint.seen,
+                "--val",
+                script.warn,
+                lambda done, total: script.progress("read", done, total),
+            )
+            script.figure(f"{len(val.photographs)} photographs of --val")
     graph = prepare_graph(checkpoint, contract, script)
     target = resolve_target(options.target)
     recipes = None
@@ -99,7 +112,8 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         text, name = checkpoint.quantization, checkpoint.source.source
         trained = TrainedRanges.loads(text, f"{name}: quantization") if text is not None else None
         recipes = find_recipes(options, contract, graph, calib, target, script, trained)
-    work = _Work(options, contract, graph, target, recipes, TorchBaseline(checkpoint, contract), val, script)
+    baseline, judges = TorchBaseline(checkpoint, contract), val.photographs if val is not None else None
+    work = _Work(options, contract, graph, target, recipes, baseline, judges, script)
     made: list[Made] = []
     parity: list[Parity] = []
     for format, make in (("onnx", _make_onnx), ("tflite", _make_tflite)):
@@ -181,6 +195,11 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
         return kept, work.gate(*kept)
     table = work.recipes.tables[0]
     searched, trained = work.recipes.searched, table.trained
+    blocks: tuple[int, ...] | None = None
+    if options.fp32_blocks is not None:
+        blocks = (options.fp32_blocks,)
+    elif not searched and not trained:
+        blocks = tuple(t.recipe.fp32_blocks for t in work.recipes.tables)
     trials = tflite_trials(
         work.graph,
         table,
@@ -188,7 +207,7 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
         work.recipes.inputs,
         target=work.target,
         agree=options.agree / 100 if searched else 0.0,  # drawn frames judge nothing: the gate does
-        fp32_blocks=options.fp32_blocks if searched or trained else table.recipe.fp32_blocks,
+        fp32_blocks=blocks,
         progress=lambda done, total: script.progress("quantize", done, total),
     )
     closed: GateClosedError | None = None
@@ -225,12 +244,27 @@ def _next_recipe(error: GateClosedError, blocks: str) -> str:
     return f"blocks {blocks} in fp32 are not enough ({why}); the next recipe"
 
 
+def _list(options: ExportOptions, contract: Contract) -> tuple[PhotographSet | None, PhotographSet | None]:
+    """The photographs of --val and --calib, by the folders' names or --map."""
+    folders = [folder for folder in (options.val, options.calib) if folder is not None]
+    mapping: Mapping[str, int | None] = {}
+    if options.map is not None:
+        mapping = parse_map(options.map, contract.labels)
+        if not folders:
+            raise OptionError("--map", expected="--val or --calib, whose folders it names", found="neither")
+        check_mapped(mapping, {folder: class_folders(folder) for folder in folders})
+    return (
+        list_photographs(options.val, contract.labels, "--val", mapping) if options.val else None,
+        list_photographs(options.calib, None, "--calib", mapping) if options.calib else None,
+    )
+
+
 def _doubts(
     options: ExportOptions, checkpoint: Checkpoint, contract: Contract, val: PhotographSet | None
 ) -> Iterator[str]:
     """What the options leave unproved, or contradict."""
     if checkpoint.labels is not None and contract.labels != checkpoint.labels:
-        yield f"--labels are not those in the checkpoint ({', '.join(checkpoint.labels[:4])}, ...): they win"
+        yield f"--labels are not those in the checkpoint ({short(checkpoint.labels)}): they win"
     yield from overruled(options, checkpoint)
     if checkpoint.labels is None and options.labels is None:
         yield "the checkpoint says no labels; those of EcoVision are taken for its ten classes"

@@ -7,11 +7,13 @@ from pathlib import Path
 from ecovision_edge.bundle import Bundle
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.contract import WeightsSource
-from ecovision_edge.errors import CheckpointError
+from ecovision_edge.errors import CheckpointError, OptionError
+from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.checkpoint import load_checkpoint
 from ecovision_edge_export.dataset import list_photographs
 from ecovision_edge_export.parity import Parity, budget_for, measure_parity
+from ecovision_edge_export.seen import read_validation
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 
 __all__ = ["recheck_parity", "weights_spec"]
@@ -21,6 +23,7 @@ def recheck_parity(
     path: Path,
     images: Path | None,
     *,
+    map_text: str | None = None,
     weights: str | None = None,
     artifact: str | None = None,
     agree: float = 98.0,
@@ -32,6 +35,7 @@ def recheck_parity(
     Args:
         path: The bundle.
         images: Photographs, a folder a class or flat; None for drawn frames.
+        map_text: Folders of other names, as `ecovision_edge.labelled.parse_map` reads it.
         weights: The checkpoint, as `load_checkpoint` takes it; None takes the contract's source.
         artifact: One artifact's name; None is all.
         agree: Least int8 agreement, per cent.
@@ -68,9 +72,17 @@ def recheck_parity(
             for e in entries
         }
         script.figure(f"{bundle.manifest.name}: {', '.join(artifacts)}")
-    photographs = list_photographs(images, bundle.contract.labels, "--images") if images else None
-    if photographs is None:
+    photographs = None
+    if images is None:
         script.warn("no --images: parity is measured on drawn frames, which is weak evidence")
+        if map_text is not None:
+            raise OptionError("--map", expected="--images, whose folders it names", found="none")
+    else:
+        labels = bundle.contract.labels
+        mapping = parse_map(map_text, labels) if map_text is not None else {}
+        check_mapped(mapping, {images: class_folders(images)})
+        listed = list_photographs(images, labels, "--images", mapping)
+        photographs = read_validation(listed, checkpoint.seen, "--images", script.warn).photographs
     with script.stage("parity"):
         result = measure_parity(
             TorchBaseline(checkpoint, bundle.contract),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +12,20 @@ from ecovision_edge._names import SHOWN, closest, hinted, short
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge.images import find_images
 
-__all__ = ["LabelledImage", "LabelledImages", "find_labelled", "parse_map", "spread"]
+__all__ = [
+    "LabelledImage",
+    "LabelledImages",
+    "check_known",
+    "check_mapped",
+    "check_no_splits",
+    "class_folders",
+    "find_labelled",
+    "parse_map",
+    "spread",
+]
 
 MAP_SYNTAX = "FOLDER=LABEL,FOLDER=LABEL,...; FOLDER= skips one"
+_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,33 +76,26 @@ def parse_map(text: str, labels: Sequence[str]) -> dict[str, int | None]:
 
 
 def find_labelled(
-    folder: Path, labels: Sequence[str], mapping: Mapping[str, int | None] | None = None
+    folder: Path,
+    labels: Sequence[str],
+    mapping: Mapping[str, int | None] | None = None,
+    option: str = "--data",
 ) -> LabelledImages:
     """List the images of the direct subfolders of `folder`, each of which is a class.
 
     A subfolder has the name of a label, letter for letter, or stands in `mapping`, which comes first. Images
-    are found at any depth below it. Hidden files and folders are passed over.
+    are found at any depth below it. Hidden files and folders are passed over. `option` is the one that named
+    the folder, for messages.
 
     Raises:
         DatasetError: no such folder, images beside the subfolders, subfolders that are no class, no image.
         OptionError: a folder of `mapping` that is not there.
     """
     mapping = mapping or {}
-    subfolders = _subfolders(folder)
-    absent = [name for name in mapping if name not in subfolders]
-    if absent:
-        raise OptionError(
-            "--map", expected=f"folders of {folder}: {short(subfolders)}", found=hinted(absent, subfolders)
-        )
+    subfolders = _subfolders(folder, option)
+    check_mapped(mapping, {folder: subfolders})
     classes = {label: i for i, label in enumerate(labels)} | dict(mapping)
-    unknown = [name for name in subfolders if name not in classes]
-    if unknown:
-        raise DatasetError(
-            f"--data {folder}",
-            expected=f"folders named as the labels: {short(labels)}",
-            found=hinted(unknown, labels),
-            fix=_suggest(unknown, labels),
-        )
+    check_known(folder, option, [name for name in subfolders if name not in classes], labels)
     images: list[LabelledImage] = []
     skipped: list[tuple[str, int]] = []
     for name in subfolders:
@@ -103,11 +107,66 @@ def find_labelled(
             images += [LabelledImage(path, path.relative_to(folder).as_posix(), label) for path in found]
     if not images:
         raise DatasetError(
-            f"--data {folder}",
+            f"{option} {folder}",
             expected="a folder a class of JPEG, PNG, BMP, WebP or TIFF images",
             found="none",
         )
     return LabelledImages(tuple(images), tuple(skipped))
+
+
+def class_folders(folder: Path) -> list[str]:
+    """Names of the direct subfolders, sorted; none where `folder` cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+    except (OSError, ValueError):
+        return []
+
+
+def check_mapped(mapping: Iterable[str], there: Mapping[Path, Sequence[str]]) -> None:
+    """Every folder that `--map` names is in one of the folders at least, each given with its subfolders.
+
+    Raises:
+        OptionError: one is not.
+    """
+    every = sorted({name for names in there.values() for name in names})
+    absent = [name for name in mapping if name not in every]
+    if absent:
+        where = " or ".join(map(str, there))
+        raise OptionError(
+            "--map", expected=f"folders of {where}: {short(every)}", found=hinted(absent, every)
+        )
+
+
+def check_no_splits(folder: Path, option: str, names: Sequence[str]) -> None:
+    """Refuse folders that are the parts of a data set, as `train` and `val`, where classes are expected.
+
+    Raises:
+        DatasetError: all of `names` are such; says to give one of them.
+    """
+    if names and all(name.lower() in _SPLITS for name in names):
+        raise DatasetError(
+            f"{option} {folder}",
+            expected="a folder a class",
+            found=short(names),
+            fix=f"give one of them: {option} {shlex.quote(str(folder / names[0]))}",
+        )
+
+
+def check_known(folder: Path, option: str, unknown: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse subfolders that are no class; says what to do about them.
+
+    Raises:
+        DatasetError: `unknown` is not empty.
+    """
+    check_no_splits(folder, option, unknown)
+    if unknown:
+        raise DatasetError(
+            f"{option} {folder}",
+            expected=f"folders named as the labels: {short(labels)}",
+            found=hinted(unknown, labels),
+            fix=_suggest(unknown, labels),
+        )
 
 
 def spread(images: Sequence[LabelledImage], count: int) -> tuple[LabelledImage, ...]:
@@ -116,24 +175,23 @@ def spread(images: Sequence[LabelledImage], count: int) -> tuple[LabelledImage, 
     return tuple(images) if count >= total else tuple(images[i * total // count] for i in range(count))
 
 
-def _subfolders(folder: Path) -> list[str]:
+def _subfolders(folder: Path, option: str) -> list[str]:
     """Names of the direct subfolders, sorted; images beside them would have no class."""
     if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
-        raise DatasetError(
-            f"--data {folder}", expected="a folder with a folder a class", found="no such folder"
-        )
+        found = "a file" if os.path.lexists(folder) else "no such folder"
+        raise DatasetError(f"{option} {folder}", expected="a folder with a folder a class", found=found)
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+        with os.scandir(folder):
+            names = class_folders(folder)
     except OSError as e:
-        raise DatasetError(f"--data {folder}", expected="a folder to read", found=e.strerror) from e
+        raise DatasetError(f"{option} {folder}", expected="a folder to read", found=e.strerror) from e
     first = next(find_images(folder), None)  # those of the folder itself come before those of its subfolders
     if first is not None and first.parent == Path(folder):
         raise DatasetError(
-            f"--data {folder}",
+            f"{option} {folder}",
             expected="images in a folder a class only",
             found=f"{first.name} beside the folders" if names else f"{first.name} and no folder",
-            fix="an image without a class can be classified, not evaluated: ecovision-edge classify",
+            fix="put each image into the folder of its class, and others elsewhere",
         )
     return names
 

@@ -60,7 +60,12 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
     [
         ((), "expected JPEG, PNG, BMP, WebP or TIFF images, found none"),
         (("brown-glass/a.jpg",), "expected folders named as the labels: glass, metal, found brown-glass"),
-        (("glass/a.jpg", "b.jpg"), "found 1 images beside 1 in subfolders"),
+        (("brown-glass/a.jpg",), "say what they are: --map brown-glass=glass"),
+        (("train/glass/a.jpg", "val/glass/a.jpg"), r"found train, val; give one of them: --val .*/train$"),
+        (
+            ("glass/a.jpg", "b.jpg"),
+            "found 1 images beside 1 in subfolders; put each image into the folder of",
+        ),
     ],
 )
 def test_a_folder_that_does_not_fit_is_one_clear_error(
@@ -71,6 +76,24 @@ def test_a_folder_that_does_not_fit_is_one_clear_error(
         list_photographs(draw(tmp_path, *names), LABELS, "--val")
     with pytest.raises(DatasetError, match="no such folder"):
         list_photographs(tmp_path / "none", LABELS, "--val")
+
+
+def test_folders_of_other_names_are_mapped_or_passed_over(tmp_path: Path) -> None:
+    """`mapping` comes before the labels' own names; without labels it only says what is passed over."""
+    draw(tmp_path, "glass/a.jpg", "jars/b.jpg", "junk/c.jpg")
+    mapping = {"jars": 0, "junk": None, "not-there": 1}
+    found = list_photographs(tmp_path, LABELS, "--val", mapping)
+    assert [(p.name, p.label) for p in found.photographs] == [("glass/a.jpg", 0), ("jars/b.jpg", 0)]
+    found = list_photographs(tmp_path, None, "--calib", mapping)
+    assert [p.name for p in found.photographs] == ["glass/a.jpg", "jars/b.jpg"]
+
+
+def test_what_cannot_be_read_is_not_drawn(tmp_path: Path) -> None:
+    """The next ones of the same order take its place."""
+    listed = list_photographs(draw(tmp_path, *(f"{i}.jpg" for i in range(8))), None, "--calib")
+    order = [p.name for s in choose(listed, 4, seed=3) for p in s.photographs]
+    first, others = choose(listed, 3, 3, lambda p: p.name != order[1])
+    assert [p.name for p in (*first.photographs, *others.photographs)] == [order[0], *order[2:7]]
 
 
 def test_the_choice_is_seeded_and_without_replacement(tmp_path: Path) -> None:

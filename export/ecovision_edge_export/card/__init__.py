@@ -59,7 +59,7 @@ def write_card(
         "Contract": table(_contract_rows(manifest, facts)),
         "Files": _files(manifest),
         "Training data and recipe": [*(facts.training or ("Not known.",))],
-        "Accuracy by class": accuracy_lines(parity),
+        "Accuracy by class": accuracy_lines(parity, manifest.provenance.get("validation")),
         "Calibration": calibration_section(parity),
         "Parity with PyTorch": parity_lines(parity),
         "Latency": latency_lines(speeds),

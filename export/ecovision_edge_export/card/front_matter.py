@@ -23,7 +23,7 @@ def front_matter(manifest: Manifest, parity: Sequence[Parity], facts: Facts) -> 
     """The lines from `---` to `---`.
 
     Licence and base model stand there where they are known, accuracy where labelled photographs were
-    measured.
+    measured that the weights were not trained on, as far as is known.
 
     Raises:
         MissingDependencyError: the extra `export` is not installed.
@@ -58,11 +58,14 @@ def _tags(manifest: Manifest, facts: Facts) -> list[str]:
 
 
 def _results(manifest: Manifest, parity: Sequence[Parity]) -> Iterator[EvalResult]:
-    """Accuracy of each artifact; of no photographs with labels, none."""
+    """Accuracy of each artifact; none of photographs without labels, or of those that were trained on."""
     from huggingface_hub import EvalResult
 
     validation = manifest.provenance.get("validation")
-    digest = validation.get("digest") if isinstance(validation, dict) else None
+    known = validation if isinstance(validation, dict) else {}
+    if known.get("trained_on"):
+        return
+    digest = known.get("digest")
     for p in parity:
         if p.evidence != "photographs" or p.accuracy is None:
             continue

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from ecovision_edge._fields import JsonValue
 from ecovision_edge.calibration.card import unfitted_section
 from ecovision_edge.device import read_machine
 from ecovision_edge.markdown import plain, table
@@ -19,15 +20,20 @@ __all__ = ["accuracy_lines", "calibration_section", "latency_lines", "parity_lin
 MOST_PAIRS = 8  # of confused classes
 
 
-def accuracy_lines(parity: Sequence[Parity]) -> list[str]:
-    """Accuracy by class, with counts and intervals, and the pairs that are confused most."""
+def accuracy_lines(parity: Sequence[Parity], validation: JsonValue) -> list[str]:
+    """Accuracy by class, with counts and intervals, and the pairs that are confused most.
+
+    Args:
+        parity: Of each artifact.
+        validation: What the manifest says of the photographs.
+    """
     sides = _sides(parity)
     if not sides:
         return ["Not measured: no labelled photographs were given to the export."]
     first = parity[0]
     return [
         f"On the {first.images} labelled photographs given to the export. Correct: share of the class's "
-        "photographs [Wilson's 95 % interval].",
+        f"photographs [Wilson's 95 % interval].{_flattery(validation)}",
         "",
         *table(list(_class_rows(sides))),
         "",
@@ -73,6 +79,24 @@ def latency_lines(speeds: Sequence[Speed]) -> list[str]:
             [["artifact", "ms", "runs"], *([s.artifact, f"{s.median_ms:.2f}", str(s.runs)] for s in speeds)]
         ),
     ]
+
+
+def _flattery(validation: JsonValue) -> str:
+    """What makes the accuracy too good; empty where the checkpoint does not say what it was trained on."""
+    known = validation if isinstance(validation, Mapping) else {}
+    trained, chosen = known.get("trained_on"), known.get("chosen_on")
+    if trained is None:
+        return ""
+    parts = []
+    if trained:
+        parts.append(f"The weights were trained on {trained} of them: on new ones accuracy is less.")
+    if chosen:
+        parts.append(
+            f"The training's best epoch was chosen by {chosen} of them, which flatters the accuracy a little."
+        )
+    return (
+        "".join(f" {part}" for part in parts) or " As far as the checkpoint says, none took part in training."
+    )
 
 
 def _sides(parity: Sequence[Parity]) -> list[tuple[str, Outcome]]:

@@ -80,7 +80,7 @@ def tflite_trials(
     *,
     target: Target,
     agree: float,
-    fp32_blocks: int | None = None,
+    fp32_blocks: Sequence[int] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[TfliteTrial]:
     """Models good enough on `inputs`, the cheapest first; where none is, the most faithful one.
@@ -94,14 +94,14 @@ def tflite_trials(
         inputs: Network inputs that set no range, at least one.
         target: Whose order of costs is followed.
         agree: Least agreement with fp32, 0 to 1, counted and expected (see `fidelity`).
-        fp32_blocks: The only number to try; None tries those of the target.
+        fp32_blocks: Numbers of leading blocks to try, in this order; None tries those of the target.
         progress: Called with the models made and the most that may be.
 
     Raises:
         ExportError: a tool failed, or LiteRT cannot open what it made.
         MissingDependencyError: the extra `litert-export` is not installed.
     """
-    order = ORDER[target] if fp32_blocks is None else (fp32_blocks,)
+    order = ORDER[target] if fp32_blocks is None else fp32_blocks
     expected = logits_of(model, inputs)
     rows: list[JsonValue] = []
     made: list[TfliteTrial] = []

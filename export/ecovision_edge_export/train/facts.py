@@ -26,11 +26,25 @@ def recipe_facts(settings: Settings) -> dict[str, JsonValue]:
 
 
 def data_facts(
-    listing: Listing, train: Pictures, val: Pictures, skipped: Sequence[Skipped], settings: Settings
+    listing: Listing,
+    train: Pictures,
+    val: Pictures,
+    flattered: int,
+    skipped: Sequence[Skipped],
+    settings: Settings,
 ) -> dict[str, JsonValue]:
-    """Counts, hashes, and how the photographs were parted."""
+    """Counts, hashes, and how the photographs were parted.
 
-    def side(pictures: Pictures) -> JsonValue:
+    Args:
+        listing: All photographs.
+        train: Those trained on.
+        val: Those validated on.
+        flattered: How many of these were trained on too.
+        skipped: Those that could not be read.
+        settings: Of the training.
+    """
+
+    def side(pictures: Pictures) -> dict[str, JsonValue]:
         counts = listing.counts(pictures.images)
         return {
             "photographs": len(pictures),
@@ -40,7 +54,7 @@ def data_facts(
 
     return {
         "train": side(train),
-        "validation": side(val),
+        "validation": {**side(val), "trained_on": flattered},
         "split": listing.split,
         "map": settings.map,
         "skipped_files": len(skipped),

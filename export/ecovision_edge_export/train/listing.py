@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +9,18 @@ from pathlib import Path
 
 from ecovision_edge.contract import check_labels
 from ecovision_edge.errors import ContractError, DatasetError
-from ecovision_edge.labelled import LabelledImage, find_labelled, parse_map
+from ecovision_edge.labelled import (
+    LabelledImage,
+    check_mapped,
+    check_no_splits,
+    class_folders,
+    find_labelled,
+    parse_map,
+)
 
 __all__ = ["Listing", "list_training"]
 
 VAL_SHARE = 0.2  # of each class, where no --val is given
-_SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,37 +59,22 @@ def list_training(data: Path, val: Path | None, map_text: str | None, seed: int)
     Raises:
         DatasetError: no such folder, fewer than two classes, a class without an image, or with a single one
             where some are to be split off.
-        OptionError: `map_text` is malformed, or names a folder that is not there.
+        OptionError: `map_text` is malformed, or names a folder that is in neither.
     """
-    folders = _folders(data)
+    folders = class_folders(data)
     labels, mapping = _classes(folders, map_text)
-    if set(folders) & _SPLITS and set(folders) <= _SPLITS:
-        raise DatasetError(
-            f"--data {data}",
-            expected="a folder a class",
-            found=", ".join(folders),
-            fix=f"give one of them: --data {data / folders[0]}",
-        )
-    found = find_labelled(data, labels, mapping).images
+    check_no_splits(data, "--data", folders)
+    there = {data: folders} if val is None else {data: folders, val: class_folders(val)}
+    if all(there.values()):
+        check_mapped(mapping, there)
+    of = {at: {name: i for name, i in mapping.items() if name in names} for at, names in there.items()}
+    found = find_labelled(data, labels, of[data]).images
     _check(data, labels, found, least=1 if val is not None else 2)
     if val is None:
         train, held = _split(labels, found, seed)
         return Listing(labels, train, held, f"{100 * VAL_SHARE:.0f} % of each class, drawn with seed {seed}")
-    there = set(_folders(val))
-    try:
-        held = find_labelled(val, labels, {k: v for k, v in mapping.items() if k in there}).images
-    except DatasetError as e:
-        raise DatasetError(e.message.replace("--data", "--val", 1)) from e
+    held = find_labelled(val, labels, of[val], "--val").images
     return Listing(labels, found, held, "a folder of its own")
-
-
-def _folders(data: Path) -> list[str]:
-    """Names of the folders in `data`; none where it is none, which `find_labelled` has an error for."""
-    try:
-        with os.scandir(data) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
-    except (OSError, ValueError):
-        return []
 
 
 def _classes(

@@ -12,10 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.files import read_regular_file
-from ecovision_edge.images import MAX_IMAGE_BYTES
 from ecovision_edge.labelled import LabelledImage
-from ecovision_edge_export.decoding import decode_rgb
+from ecovision_edge_export.decoding import decode_rgb, read_image_file
 from ecovision_edge_export.train.batches import in_order
 
 if TYPE_CHECKING:
@@ -96,7 +94,7 @@ class Pictures:
             ImageReadError: the file is gone, or has changed.
         """
         kept = self._kept[index]
-        return kept if kept is not None else self._shape(decode_rgb(*_read(self.images[index].path)))
+        return kept if kept is not None else self._shape(_decoded(self.images[index].path)[0])
 
 
 def read_pictures(
@@ -121,8 +119,8 @@ def read_pictures(
 
     def read(image: LabelledImage) -> tuple[Picture, bytes] | str:
         try:
-            data, name = _read(image.path)
-            return shape(decode_rgb(data, name)), hashlib.sha256(data).digest()
+            decoded, digest = _decoded(image.path)
+            return shape(decoded), digest
         except ImageReadError as e:
             return e.message
 
@@ -167,15 +165,10 @@ def within(side: int) -> Shape:
     return shape
 
 
-def _read(path: Path) -> tuple[bytes, str]:
-    try:
-        data = read_regular_file(path, MAX_IMAGE_BYTES)
-    except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-        raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e
-    if len(data) > MAX_IMAGE_BYTES:
-        raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
-    return data, str(path)
+def _decoded(path: Path) -> tuple[Image.Image, bytes]:
+    """The photograph, and the sha256 of its file."""
+    data = read_image_file(path)
+    return decode_rgb(data, str(path)), hashlib.sha256(data).digest()
 
 
 def _available() -> int:

@@ -104,10 +104,10 @@ def _check_readable(work: Work) -> None:
             )
         if empty:
             work.reporter.warned(f"nothing validates {', '.join(empty)}: no photograph of it")
-    twice = len(set(train.hashes) & set(val.hashes))
-    if twice:
+    if work.flattered:
         work.reporter.warned(
-            f"{twice} photographs to validate on are among those to train on: the accuracy is flattered"
+            f"{work.flattered} of the {len(val)} photographs to validate on are trained on, in this training "
+            "or in one before it: the accuracy is flattered"
         )
 
 

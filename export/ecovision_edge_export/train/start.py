@@ -7,7 +7,7 @@ import io
 import socket
 import urllib.error
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -15,6 +15,7 @@ import torch
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import DownloadError
 from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.seen import Seen
 
 __all__ = ["IMAGENET", "NO_WEIGHTS", "Start", "start_model"]
 
@@ -40,6 +41,7 @@ class Start:
         mean: That the weights were made for, R, G, B for pixels in 0 to 1.
         std: Likewise.
         notes: What the user should know.
+        seen: The photographs that the weights were trained on before, as far as their file says.
     """
 
     model: torch.nn.Module
@@ -49,6 +51,7 @@ class Start:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     notes: tuple[str, ...] = ()
+    seen: Seen = field(default_factory=Seen)
 
 
 def start_model(init: str, labels: Sequence[str], seed: int) -> Start:
@@ -81,6 +84,7 @@ def start_model(init: str, labels: Sequence[str], seed: int) -> Start:
         mean=prepared.mean if prepared is not None else IMAGENET_MEAN,
         std=prepared.std if prepared is not None else IMAGENET_STD,
         notes=checkpoint.notes,
+        seen=checkpoint.seen or Seen(),
     )
 
 

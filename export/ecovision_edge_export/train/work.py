@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge_export.preprocessing import Preprocessing
+from ecovision_edge_export.seen import METADATA_KEY
 from ecovision_edge_export.train.augment import augment
 from ecovision_edge_export.train.batches import PhotographBatches, normalized
 from ecovision_edge_export.train.devices import describe_device, torch_threads, usable_cores
@@ -71,7 +72,7 @@ class Work:
 
     def facts(self, history: Sequence[EpochRow], best: Best) -> dict[str, JsonValue]:
         """What is known of the training so far."""
-        data = data_facts(self.listing, *self.pictures, self.skipped, self.settings)
+        data = data_facts(self.listing, *self.pictures, self.flattered, self.skipped, self.settings)
         labels = self.listing.labels
         return training_facts(self.settings, self.start, data, labels, history, best, self.machine)
 
@@ -84,9 +85,19 @@ class Work:
         whole = {k: v.detach().cpu() for k, v in self.start.model.state_dict().items()}
         return whole | {_CLASSIFIER + k: v for k, v in best.weights.items()}
 
+    @property
+    def flattered(self) -> int:
+        """Validation photographs that were trained on, in this training or, as far as is known, before it."""
+        train, val = self.pictures
+        return self.start.seen.and_of(train.hashes, ()).count_trained(val.hashes)
+
     def metadata(self) -> dict[str, str]:
         """What the checkpoint says beside weights and facts."""
-        return self.int8.metadata() if self.int8 is not None else {}
+        train, val = self.pictures
+        # With `keep_last` no epoch is chosen.
+        seen = self.start.seen.and_of(train.hashes, () if self.int8 is not None else val.hashes)
+        ranges = self.int8.metadata() if self.int8 is not None else {}
+        return {METADATA_KEY: seen.dumps(), **ranges}
 
     def identity(self) -> dict[str, object]:
         """What has to be the same for a training to go on."""

@@ -1,0 +1,102 @@
+"""Facts about what a checkpoint says of the photographs that it was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ecovision_edge.drawn import draw_frame
+from ecovision_edge.errors import CheckpointError, DatasetError
+from ecovision_edge_export.dataset import PhotographSet, list_photographs
+from ecovision_edge_export.seen import Seen, Validation, read_validation
+
+HASHES = st.lists(st.binary(min_size=32, max_size=32), max_size=20)
+
+
+def photographs(folder: Path, count: int) -> PhotographSet:
+    folder.mkdir()
+    for i in range(count):
+        cv2.imwrite(str(folder / f"{i}.jpg"), draw_frame(i, 32, 24))
+    return list_photographs(folder, None, "--val")
+
+
+def digests(found: PhotographSet) -> list[bytes]:
+    return [hashlib.sha256(p.path.read_bytes()).digest() for p in found.photographs]
+
+
+def judged(found: PhotographSet, seen: Seen | None) -> tuple[Validation, list[str]]:
+    warnings: list[str] = []
+    return read_validation(found, seen, "--val", warnings.append), warnings
+
+
+@given(HASHES, HASHES)
+def test_what_was_seen_survives_the_metadata(trained: list[bytes], chosen: list[bytes]) -> None:
+    seen = Seen().and_of(trained, chosen)
+    assert Seen.loads(seen.dumps(), "here") == seen
+    assert seen.count_trained(trained) == len(trained)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"schema": 2, "trained": null, "chosen": null}',
+        '{"schema": 1, "trained": "AAAA", "chosen": null}',
+        '{"schema": 1, "trained": "?", "chosen": null}',
+        '{"schema": 1, "trained": 3, "chosen": null}',
+        '{"schema": 1, "trained": null, "chosen": null, "more": 1}',
+    ],
+)
+def test_malformed_lists_are_one_typed_error(text: str) -> None:
+    with pytest.raises(CheckpointError, match=r"^here") as e:
+        Seen.loads(text, "here")
+    assert "\n" not in str(e.value)
+
+
+def test_those_that_were_trained_on_are_left_out_whatever_they_are_called(tmp_path: Path) -> None:
+    found = photographs(tmp_path / "a", 5)
+    hashes = digests(found)
+    (tmp_path / "a" / "0.jpg").rename(tmp_path / "a" / "renamed.jpg")
+    found = list_photographs(tmp_path / "a", None, "--val")
+    validation, warnings = judged(found, Seen().and_of(hashes[:2], hashes[2:3]))
+    assert [p.name for p in validation.photographs.photographs] == ["2.jpg", "3.jpg", "4.jpg"]
+    assert (validation.trained_on, validation.chosen_on) == (0, 1)
+    assert warnings == [
+        "the weights were trained on 2 of the 5 photographs of --val: these are left out, the other 3 judge"
+    ]
+
+
+def test_where_all_were_trained_on_they_judge_and_it_is_told(tmp_path: Path) -> None:
+    found = photographs(tmp_path / "a", 3)
+    validation, warnings = judged(found, Seen().and_of(digests(found), ()))
+    assert len(validation.photographs) == validation.trained_on == 3
+    assert warnings == ["the weights were trained on all of --val: agreement and accuracy are flattered"]
+
+
+def test_a_checkpoint_that_says_nothing_claims_nothing(tmp_path: Path) -> None:
+    validation, warnings = judged(photographs(tmp_path / "a", 2), None)
+    assert (validation.trained_on, validation.chosen_on, warnings) == (None, None, [])
+    assert set(validation.to_json()) == {"digest"}
+
+
+def test_what_one_side_cannot_decode_is_told_and_left_out(tmp_path: Path) -> None:
+    found = photographs(tmp_path / "a", 2)
+    whole = (tmp_path / "a" / "0.jpg").read_bytes()
+    (tmp_path / "a" / "torn.jpg").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "a" / "empty.png").write_bytes(b"")
+    validation, warnings = judged(list_photographs(tmp_path / "a", None, "--val"), None)
+    assert validation.photographs == found
+    assert [w.startswith("left out: ") for w in warnings] == [True, True]
+    for path in tmp_path.glob("a/[01].jpg"):
+        path.unlink()
+    with pytest.raises(
+        DatasetError, match="--val: expected a photograph that can be read, found 2 that cannot"
+    ):
+        judged(list_photographs(tmp_path / "a", None, "--val"), None)
