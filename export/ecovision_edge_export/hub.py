@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,13 +131,14 @@ def fetch(wanted: HubFile) -> Fetched:
     import huggingface_hub
 
     try:
-        downloaded = huggingface_hub.hf_hub_download(
-            wanted.repo,
-            wanted.file,
-            revision=wanted.revision,
-            endpoint=os.environ.get("HF_ENDPOINT") or None,
-            library_name="ecovision-edge",
-        )
+        with _without_warnings():
+            downloaded = huggingface_hub.hf_hub_download(
+                wanted.repo,
+                wanted.file,
+                revision=wanted.revision,
+                endpoint=os.environ.get("HF_ENDPOINT") or None,
+                library_name="ecovision-edge",
+            )
     except Exception as e:
         # The hub's own errors, those of its HTTP library (which changed between versions), and OSError.
         raise _explain(e, wanted) from e
@@ -145,6 +148,19 @@ def fetch(wanted: HubFile) -> Fetched:
     known = ECOVISION
     is_known = (wanted.repo, wanted.file, revision) == (known.repo, known.file, known.revision)
     return Fetched(wanted=wanted, path=path, revision=revision, known=known if is_known else None)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """The hub's library tells of each of its attempts; the error at their end says it once."""
+    from huggingface_hub.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(40)  # errors, as Python's own logging counts
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def check_sha256(fetched: Fetched, sha256: str) -> None:

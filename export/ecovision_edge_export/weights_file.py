@@ -71,10 +71,14 @@ def read_weights_file(path: Path, name: str) -> WeightsFile:
                 raise CheckpointError(name, expected=f"at most {MAX_BYTES} bytes", found=status.st_size)
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError as e:
-        raise CheckpointError(f"no checkpoint at {name}", expected=ACCEPTED) from e
+        raise CheckpointError(f"no checkpoint at {_shown(path)}", expected=ACCEPTED) from e
     except IsADirectoryError as e:
+        begun = os.path.lexists(path / "last.pth")  # that of `train`, before its first epoch is over
         raise CheckpointError(
-            f"{name} is a folder without the best.safetensors of a training", fix=f"give {ACCEPTED}"
+            f"{_shown(path)} is a folder without the best.safetensors of a training",
+            fix="go on with the training that was begun there: ecovision-edge train --resume"
+            if begun
+            else f"give {ACCEPTED}",
         ) from e
     except (OSError, ValueError) as e:  # ValueError: a NUL character in the path
         reason = getattr(e, "strerror", None) or e
@@ -84,6 +88,11 @@ def read_weights_file(path: Path, name: str) -> WeightsFile:
             name, expected=f"1 to {MAX_BYTES} bytes", found="an empty file" if not data else "more"
         )
     return WeightsFile(name=name, data=data, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _shown(path: Path) -> str:
+    """A path that fits into one line, whatever bytes it is made of."""
+    return "".join(c if c.isprintable() else "?" for c in str(path))[-255:]
 
 
 def decode(file: WeightsFile) -> tuple[object, dict[str, str]]:

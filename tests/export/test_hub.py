@@ -253,3 +253,20 @@ def test_the_second_load_works_offline_from_the_cache(fake_hub, tmp_path):
     kind, message, _ = child(f"hf://{MINE}/other.txt", HF_HUB_OFFLINE="1", **env)
     assert kind == "DownloadError"
     assert "HF_HUB_OFFLINE" in str(message)
+
+
+def test_the_hubs_own_words_about_its_attempts_are_not_printed(monkeypatch, capfd):
+    """Five retries are ten lines of the library; its verbosity is as before afterwards."""
+    import huggingface_hub
+    from huggingface_hub.utils import logging
+
+    def fails(*_: object, **__: object) -> str:
+        logging.get_logger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
+        raise OSError("unreachable")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
+    before = logging.get_verbosity()
+    with pytest.raises(DownloadError, match="unreachable"):
+        hub.fetch(hub.parse(f"hf://{MINE}/f.txt"))
+    assert capfd.readouterr().err == ""
+    assert logging.get_verbosity() == before

@@ -42,6 +42,7 @@ from ecovision_edge_export.train.batches import normalized
 from ecovision_edge_export.train.fit import InterruptedTrainingError
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
+from ecovision_edge_export.train.terms import EpochRow
 from ecovision_edge_export.transcript import SilentReporter as SilentScript
 from ecovision_edge_export.transcript import Transcript
 
@@ -362,10 +363,15 @@ def options(data: Path, **changes: object) -> TrainOptions:
 
 
 class Listener(SilentReporter):
-    """Keeps what was noted."""
+    """Keeps what was noted, and which epochs were called the best."""
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+        self.best: list[int] = []
+
+    def ended(self, row: EpochRow, *, best: bool) -> None:
+        if best:
+            self.best.append(row.epoch)
 
     def noted(self, message: str) -> None:
         self.notes.append(message)
@@ -375,7 +381,9 @@ class Listener(SilentReporter):
 def tuned(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainResult, list[str]]:
     """A training for int8, and what it said."""
     listener = Listener()
-    return train(options(pictures), tmp_path_factory.mktemp("tuned") / "mine", listener), listener.notes
+    result = train(options(pictures), tmp_path_factory.mktemp("tuned") / "mine", listener)
+    assert not listener.best  # the last epoch is kept, so none is the best
+    return result, listener.notes
 
 
 def test_training_for_int8_leaves_weights_ranges_and_what_it_won(
@@ -391,7 +399,10 @@ def test_training_for_int8_leaves_weights_ranges_and_what_it_won(
     assert not torch.equal(checkpoint.state[weight], reference.state[weight])
     facts = json.loads((result.path / "training.json").read_text())
     assert facts["recipe"]["name"] == "qat"
-    assert "learning rate 0.08 steps of int8" in (result.path / "MODEL_CARD.md").read_text()
+    card = (result.path / "MODEL_CARD.md").read_text()
+    assert "learning rate 0.08 steps of int8" in card
+    assert "in the last epoch" in card
+    assert "best epoch [" not in card
     assert facts["int8"]["equal_integers"] > 0.99
     assert facts["int8"]["most_steps_apart"] <= 1
     assert facts["int8"]["trained"]["images"] == 10
@@ -497,3 +508,26 @@ def test_a_table_of_another_graph_is_refused_before_anything_is_quantized(
     script = Transcript(SilentScript())
     with pytest.raises(ContractError, match="calibration table"):
         find_recipes(ExportOptions("x"), small, ready.graph, None, "arm64", script, foreign)
+
+
+def test_an_int8_model_that_is_another_network_does_not_cost_table_curves_and_card(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check comes last: what was trained is there to be looked at, and to go on from."""
+
+    def another(*_: object) -> None:
+        raise ExportError("not the same network")
+
+    monkeypatch.setattr("ecovision_edge_export.qat.method.Int8Training.finish", another)
+    with pytest.raises(ExportError, match="not the same network"):
+        train(options(pictures), tmp_path / "mine")
+    files = {p.name for p in (tmp_path / "mine").iterdir()}
+    assert files >= {
+        "best.safetensors",
+        "last.pth",
+        "history.json",
+        "training.json",
+        "curves.png",
+        "MODEL_CARD.md",
+    }
+    assert load_checkpoint(str(tmp_path / "mine")).quantization is not None

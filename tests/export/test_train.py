@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from ecovision_edge.errors import CheckpointError, DatasetError, DownloadError, 
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
+from ecovision_edge_export.pipeline import export_bundle
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.reference import LABELS
 from ecovision_edge_export.train.augment import Augmentation, augment, bars
@@ -197,6 +199,96 @@ def test_a_trained_folder_is_exported_and_classifies(
     assert "reference" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
 
 
+def test_photographs_that_were_trained_on_do_not_judge_the_export(
+    trained: TrainResult, pictures: Path, tmp_path: Path
+) -> None:
+    """Of the folder that was trained on the held ones judge; an epoch was chosen by them, says the card."""
+    result = export_bundle(
+        ExportOptions(weights=str(trained.path), val=pictures, precisions=("fp32",)), tmp_path / "bundle"
+    )
+    held = sum(trained.best.images)
+    validation = result.manifest.provenance["validation"]
+    assert isinstance(validation, dict)
+    assert (validation["images"], validation["trained_on"], validation["chosen_on"]) == (held, 0, held)
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert f"The training's best epoch was chosen by {held} of them" in card
+    assert "model-index" in card
+    warnings = result.transcript["warnings"]
+    assert f"trained on {24 - held} of the 24 photographs of --val: these are left out" in str(warnings)
+
+
+def test_accuracy_on_what_was_trained_on_is_told_and_not_published(pictures: Path, tmp_path: Path) -> None:
+    val = draw(tmp_path / "val", {"blue": 3, "green": 3, "red": 3}, seed=1)
+    train(small(pictures, val=val, epochs=1), tmp_path / "mine")
+    options = ExportOptions(weights=str(tmp_path / "mine"), val=pictures, precisions=("fp32",))
+    result = export_bundle(options, tmp_path / "bundle")
+    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    assert "The weights were trained on 24 of them: on new ones accuracy is less." in card
+    assert "model-index" not in card
+    assert "trained on all of --val: agreement and accuracy are flattered" in str(result.transcript)
+
+
+def test_what_a_start_was_trained_on_is_remembered(trained: TrainResult, tmp_path: Path) -> None:
+    """A second training says that the first one trained on what now validates, and passes it on."""
+    other = draw(tmp_path / "other", {"blue": 4, "green": 4, "red": 4}, seed=2)
+    data = draw(tmp_path / "pictures", {"blue": 8, "green": 7, "red": 9})  # the first one's, held ones too
+    result = train(small(other, val=data, init=str(trained.path), epochs=1), tmp_path / "out")
+    held = sum(trained.best.images)
+    of = result.facts["data"]
+    assert isinstance(of, dict)
+    assert isinstance(of["validation"], dict)
+    assert of["validation"]["trained_on"] == 24 - held
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text()
+    assert f"{24 - held} of the 24 validation photographs were trained on" in card
+    seen = load_checkpoint(str(tmp_path / "out")).seen
+    assert seen is not None
+    assert (len(seen.trained), len(seen.chosen)) == (24 - held + 12, 24)
+
+
+def test_export_takes_the_map_that_the_training_took(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The line that `train` ends with is one that works."""
+    data = draw(tmp_path / "data", {"azure": 6, "navy": 6, "red": 9})
+    mapping = ["--map", "azure=blue,navy=blue"]
+    base = ["train", "--data", str(data), "--out", str(tmp_path / "out"), "--init", "reference"]
+    assert main([*base, "--imgsz", "32", "--epochs", "1", "--batch", "4", *mapping]) == 0
+    last = shlex.split(capsys.readouterr().err.splitlines()[-1])
+    assert last[0] == "ecovision-edge"
+    assert main([*last[1:-1], str(tmp_path / "bundle"), "--precision", "fp32"]) == 0
+    capsys.readouterr()
+    without = [word for word in last[1:-1] if word not in mapping]
+    assert main([*without, str(tmp_path / "other"), "--precision", "fp32"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "found azure, navy; say what they are: --map azure=LABEL,navy=LABEL (FOLDER=LABEL" in error
+    assert (
+        main(
+            [
+                "parity",
+                str(tmp_path / "bundle"),
+                "--weights",
+                str(tmp_path / "out"),
+                "--images",
+                str(data),
+                *mapping,
+            ]
+        )
+        == 0
+    )
+
+
+def test_pictures_that_cannot_be_read_do_not_end_an_export(trained: TrainResult, tmp_path: Path) -> None:
+    val = draw(tmp_path / "val", {"blue": 3, "green": 3, "red": 3}, seed=3)
+    (val / "blue" / "empty.jpg").write_bytes(b"")
+    cv2.imwrite(str(val / "red" / "deep.png"), np.zeros((9, 9), np.uint16))
+    options = ExportOptions(weights=str(trained.path), val=val, precisions=("fp32",))
+    result = export_bundle(options, tmp_path / "bundle")
+    warnings = str(result.transcript["warnings"])
+    assert "empty.jpg" in warnings
+    assert "deep.png" in warnings
+    assert result.parity[0].images == 9
+
+
 @pytest.mark.parametrize(
     ("preprocessing", "words"),
     [
@@ -225,6 +317,21 @@ def test_facts_that_no_json_can_hold_are_passed_over(reference: Checkpoint, tmp_
 def test_a_folder_that_is_no_training_is_refused_as_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"folder without the best\.safetensors"):
         load_checkpoint(str(tmp_path))
+    (tmp_path / "last.pth").write_bytes(b"begun")
+    with pytest.raises(CheckpointError, match=r"go on with the training that was begun there.*--resume"):
+        load_checkpoint(str(tmp_path))
+
+
+def test_a_folder_among_the_photographs_is_no_place_for_a_training(pictures: Path, tmp_path: Path) -> None:
+    """What it leaves would be images without a class: refused before anything is written, by links too."""
+    (tmp_path / "link").symlink_to(pictures)
+    for out in (pictures, pictures / "red" / "out", tmp_path / "link" / "out"):
+        for resume in (False, True):
+            with pytest.raises(OptionError, match="a folder outside --data"):
+                train(small(pictures, resume=resume), out)
+    with pytest.raises(OptionError, match="a folder outside --val"):
+        train(small(tmp_path, val=pictures), pictures / "out")
+    assert {p.name for p in pictures.iterdir()} == {"blue", "green", "red"}
 
 
 # -- resume ------------------------------------------------------------------------------------------------
@@ -635,6 +742,17 @@ def test_folders_that_cannot_be_trained_on_are_one_clear_error(
     assert "\n" not in str(e.value)
 
 
+def test_a_map_may_name_folders_of_the_validation_photographs_alone(tmp_path: Path) -> None:
+    data = draw(tmp_path / "data", {"blue": 3, "red": 3})
+    val = draw(tmp_path / "val", {"blue": 2, "red": 2, "metal": 2})
+    with pytest.raises(DatasetError, match=r"--val .*found metal; say what they are: --map metal=LABEL"):
+        list_training(data, val, None, 0)
+    assert len(list_training(data, val, "metal=", 0).val) == 4
+    assert len(list_training(data, val, "metal=red", 0).val) == 6
+    with pytest.raises(OptionError, match=r"folders of .*data or .*val: blue, metal, red, found metals"):
+        list_training(data, val, "metals=", 0)
+
+
 def test_a_folder_that_is_not_there_is_misuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--data", str(tmp_path / "no"), "--out", str(tmp_path / "o")]) == 2
     assert "no such folder" in capsys.readouterr().err
@@ -671,7 +789,8 @@ def test_photographs_on_both_sides_are_told(tmp_path: Path) -> None:
     train(small(both, val=draw(tmp_path / "val", {"blue": 2}), epochs=1), tmp_path / "out", Heard())
     assert warnings == [
         "nothing validates red: no photograph of it",
-        "2 photographs to validate on are among those to train on: the accuracy is flattered",
+        "2 of the 2 photographs to validate on are trained on, in this training or in one before it: the "
+        "accuracy is flattered",
     ]
 
 

@@ -44,12 +44,14 @@ def write_training_card(
         "",
         f"- Started from: {plain(str(init['source']))}, classifier {init['head']}.",
         f"- Recipe: `{recipe['name']}`, {recipe['trained']}: {recipe['optimizer']}, learning rate "
-        f"{recipe['lr']}{unit}, batches of {recipe['batch']}, {facts['epochs']} epochs, {recipe['loss']}.",
+        f"{recipe['lr']}{unit}, batches of {recipe['batch']}, {facts['epochs']} "
+        f"epoch{'' if facts['epochs'] == 1 else 's'}, {recipe['loss']}{_more(recipe)}.",
         f"- Photographs: {data['train']['photographs']} to train on, {data['validation']['photographs']} to "
         f"validate on ({plain(str(data['split']))}); {data['skipped_files']} could not be read.",
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
         f"{prepared.mean}, standard deviation {prepared.std}.",
         _kept(facts),
+        *_flattered(data["validation"]),
         "",
         "## Training",
         "",
@@ -59,12 +61,12 @@ def write_training_card(
         "",
         "## Accuracy by class",
         "",
-        *_classes(facts),
+        *_classes(facts, "last" if recipe["name"] == QAT else "best"),
         "",
         "## Use",
         "",
         "```sh",
-        "ecovision-edge export --weights . --val PHOTOGRAPHS --calib PHOTOGRAPHS --out BUNDLE",
+        "ecovision-edge export --weights . --calib PHOTOGRAPHS --val OTHER_PHOTOGRAPHS --out BUNDLE",
         "```",
         "",
         "## All that is known",
@@ -80,12 +82,42 @@ def _kept(facts: Mapping[str, JsonValue]) -> str:
     if recipe["name"] == QAT:
         return (
             f"- `best.safetensors` holds the weights of the last epoch, {facts['best_epoch']}, whatever its "
-            "accuracy; accuracies and losses are those of int8, all of it."
+            "accuracy; accuracies are those of int8, all of it. The training's loss is a divergence, that of "
+            "validation a cross entropy: they do not compare."
         )
-    return (
-        f"- Best epoch: {facts['best_epoch']}, whose weights `best.safetensors` holds; it was chosen on the "
-        "photographs that its accuracy is given of, which flatters it a little."
+    mixed = (
+        " Losses and accuracies of the training are those of photographs as the recipe changed them."
+        if recipe.get("augmentation") or recipe.get("mixup")
+        else ""
     )
+    return (
+        f"- Best epoch: {facts['best_epoch']}, whose weights `best.safetensors` holds: that of the highest "
+        "validation accuracy, of equals that of the lowest loss. It was chosen on the photographs that its "
+        f"accuracy is given of, which flatters it a little.{mixed}"
+    )
+
+
+def _more(recipe: Mapping[str, JsonValue]) -> str:
+    """What a recipe does beside the plain one, in words; the table of all facts has the numbers."""
+    parts = [
+        f"smoothed by {recipe['smoothing']}" if recipe["smoothing"] else "",
+        f"mixup {recipe['mixup']}" if recipe["mixup"] else "",
+        f"{recipe['schedule']} schedule" if recipe["schedule"] != "constant" else "",
+        f"averaged weights, decay {recipe['ema']}" if recipe["ema"] else "",
+        "growing size" if recipe["sizes"] != [[1.0, 1.0]] else "",
+        "augmentation for cameras" if recipe["augmentation"] else "",
+    ]
+    return "".join(f", {part}" for part in parts if part)
+
+
+def _flattered(validation: Mapping[str, JsonValue]) -> list[str]:
+    trained = validation["trained_on"]
+    if not trained:
+        return []
+    return [
+        f"- {trained} of the {validation['photographs']} validation photographs were trained on, in this "
+        "training or in one before it: **all accuracies below are flattered**."
+    ]
 
 
 def _row(row: EpochRow) -> list[str]:
@@ -98,7 +130,7 @@ def _row(row: EpochRow) -> list[str]:
     ]
 
 
-def _classes(facts: Mapping[str, JsonValue]) -> list[str]:
+def _classes(facts: Mapping[str, JsonValue], epoch: str) -> list[str]:
     """The table, with Wilson's interval of each class and of all."""
     rows = cast("Sequence[Mapping[str, JsonValue]]", facts["classes"])
     counted = [(str(r["label"]), cast("int", r["correct"]), cast("int", r["incorrect"])) for r in rows]
@@ -110,7 +142,7 @@ def _classes(facts: Mapping[str, JsonValue]) -> list[str]:
         share = f"{100 * correct / images:.2f} % [{100 * low:.1f}, {100 * high:.1f}]" if images else "-"
         body.append([plain(label), str(correct), str(incorrect), share])
     return [
-        "Of the validation photographs, in the best epoch [Wilson's 95 % interval].",
+        f"Of the validation photographs, in the {epoch} epoch [Wilson's 95 % interval].",
         "",
         *table([["class", "correct", "incorrect", "accuracy"], *body]),
     ]

@@ -129,7 +129,7 @@ def train(
             result = run.train(options, out, reporter, asked.is_set)
         except InterruptedTrainingError as e:
             raise InterruptedTrainingError(e.message, fix=_how_to_go_on(data, val, out, threads)) from e
-        reporter.finished(result)
+        reporter.finished(result, data, val)
     if json is not None:
         write_json(result.to_json(), json)
     return 0

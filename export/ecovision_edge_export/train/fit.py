@@ -143,7 +143,7 @@ class _Loop:
 
         keep()
         for row in self.at.history:  # of what was resumed
-            watcher.ended(row, best=self.at.best is not None and row == self.at.best.row)
+            watcher.ended(row, best=self._is_best(row))
         while self.at.epoch <= self.options.epochs:
             self._train(watcher, keep, stop)
             self._finish_epoch(watcher, keep, stop)
@@ -231,7 +231,11 @@ class _Loop:
         if better:
             at.best = Best(row, tuple(correct.tolist()), tuple(images.tolist()), self._weights())
         self.at = _Progress(at.epoch + 1, done=at.done, history=[*at.history, row], best=at.best)
-        watcher.ended(row, best=better)
+        watcher.ended(row, best=self._is_best(row))
+
+    def _is_best(self, row: EpochRow) -> bool:
+        """Whether it is worth telling: where the last is kept, each epoch would be."""
+        return not self.options.keep_last and self.at.best is not None and row == self.at.best.row
 
     def _validate(
         self, watcher: Watcher, keep: Callable[[], None], stop: Callable[[], bool]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+
+from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge_export.train.card import write_training_card
@@ -18,6 +20,7 @@ from ecovision_edge_export.train.prepare import check_same, prepare
 from ecovision_edge_export.train.reporter import Reporter, SilentReporter
 from ecovision_edge_export.train.saving import CARD, CURVES, FACTS, HISTORY, Folder
 from ecovision_edge_export.train.terms import Best, EpochRow
+from ecovision_edge_export.train.work import Work
 
 __all__ = ["Reporter", "SilentReporter", "TrainResult", "train"]
 
@@ -65,7 +68,8 @@ def train(
         InterruptedTrainingError: `stop` said so.
     """
     reporter = reporter or SilentReporter()
-    folder = Folder(out, resume=options.resume)
+    photographs = {"--data": options.data, **({"--val": options.val} if options.val is not None else {})}
+    folder = Folder(out, resume=options.resume, apart_from=photographs)
     state = folder.load_state() if options.resume else None
     settings = settle(options, cast("Mapping[str, object]", state["settings"]) if state else None)
     device = choose_device(options.device)
@@ -76,12 +80,25 @@ def train(
         result = work.fit(folder, state)
         facts = work.facts(result.history, result.best)
         weights = work.weights(result.best)
-        if work.int8 is not None:
+        curves = draw_curves(result.history, result.best.row.epoch, int8=work.int8 is not None)
+        folder.write(CURVES, curves)
+        folder.save_json(HISTORY, history_json(result.history))
+        _save(folder, work, result.history, weights, facts)
+        if work.int8 is not None:  # the table and the curves are there, whatever this finds
             facts["int8"] = work.int8.finish(weights, work.reporter.noted)
-    folder.save_weights(weights, work.listing.labels, work.prepared, facts, work.metadata())
-    folder.save_json(HISTORY, history_json(result.history))
-    folder.save_json(FACTS, facts)
-    folder.write(CURVES, draw_curves(result.history, result.best.row.epoch))
-    card = write_training_card(out.resolve().name, work.listing.labels, work.prepared, result.history, facts)
-    folder.write(CARD, card.encode())
+            _save(folder, work, result.history, weights, facts)
     return TrainResult(out, work.listing.labels, result.history, result.best, facts, tuple(work.skipped))
+
+
+def _save(
+    folder: Folder,
+    work: Work,
+    history: Sequence[EpochRow],
+    weights: Mapping[str, Tensor],
+    facts: Mapping[str, JsonValue],
+) -> None:
+    """Weights and card, with all the facts."""
+    labels, name = work.listing.labels, folder.path.resolve().name
+    folder.save_weights(weights, labels, work.prepared, facts, work.metadata())
+    folder.save_json(FACTS, {**facts})
+    folder.write(CARD, write_training_card(name, labels, work.prepared, history, facts).encode())

@@ -36,16 +36,27 @@ class Folder:
     Args:
         path: Is made by the first file that is written.
         resume: Whether to go on with a training that is there.
+        apart_from: Folders of photographs by their options: curves and card among them would be images
+            without a class.
 
     Raises:
-        OptionError: there is one and `resume` is not set, or none and it is; or the path is no folder.
+        OptionError: there is one and `resume` is not set, or none and it is; or the path is no folder, or in
+            one of photographs.
     """
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
+    def __init__(self, path: Path, *, resume: bool, apart_from: Mapping[str, Path] | None = None) -> None:
         self.path = path
         there = [name for name in (LAST, BEST, HISTORY) if os.path.lexists(path / name)]
         if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112 - never raises
             raise OptionError(f"--out {path}", expected="a folder", found="something else")
+        for option, folder in (apart_from or {}).items():
+            if _within(path, folder):
+                raise OptionError(
+                    f"--out {path}",
+                    expected=f"a folder outside {option} {folder}",
+                    found="one inside",
+                    fix="choose another --out, not among the photographs",
+                )
         if there and not resume:
             raise OptionError(
                 f"--out {path}",
@@ -130,3 +141,11 @@ class Folder:
             sync_folder(self.path, if_possible=True)
         except OSError as e:
             raise ExportError(f"cannot write {self.path / name}", found=e.strerror or str(e)) from e
+
+
+def _within(path: Path, folder: Path) -> bool:
+    """Whether `path` is `folder`, or in it, whatever links lead there."""
+    try:
+        return path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: told where it is read
+        return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -91,8 +93,8 @@ class ConsoleReporter:
         self._console.print("[yellow]![/] ", end="")
         self._line(message)
 
-    def finished(self, result: TrainResult) -> None:
-        """The best epoch, accuracy by class, and what to do next."""
+    def finished(self, result: TrainResult, data: Path, val: Path | None) -> None:
+        """The best epoch, accuracy by class, and what to do next with the photographs in these folders."""
         best = result.best
         table = Table()
         for i, name in enumerate(("class", "correct", "incorrect", "accuracy")):
@@ -107,7 +109,17 @@ class ConsoleReporter:
             "validation photographs"
         )
         self._console.print(table)
-        self._line(f"  ecovision-edge export --weights {result.path} --out BUNDLE")
+        self._line(f"  {shlex.join(_export(result, data, val))}")
 
     def _line(self, text: str) -> None:
         self._console.print(printable(text), markup=False, soft_wrap=True)
+
+
+def _export(result: TrainResult, data: Path, val: Path | None) -> list[str]:
+    """The command that exports it: the photographs that judge are those that it was not trained on."""
+    words = ["ecovision-edge", "export", "--weights", str(result.path)]
+    words += ["--calib", str(data), "--val", str(val or data)]
+    of = result.facts["data"]
+    if isinstance(of, dict) and isinstance(of["map"], str):
+        words += ["--map", of["map"]]
+    return [*words, "--out", "BUNDLE"]

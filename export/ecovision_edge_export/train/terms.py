@@ -156,7 +156,10 @@ class Watcher(Protocol):
         """So many of its batches are done; the mean loss so far."""
 
     def ended(self, row: EpochRow, *, best: bool) -> None:
-        """An epoch is over, now or before the training was resumed; whether it is the best so far."""
+        """An epoch is over, now or before the training was resumed.
+
+        `best` is whether it is the best so far; never with `keep_last`.
+        """
 
 
 class SilentWatcher:
