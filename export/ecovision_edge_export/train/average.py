@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -31,6 +32,15 @@ class WeightAverage:
         """Take in the weights after step `number`, from 1 on."""
         decay = min(self._decay, (1 + number) / (10 + number))
         torch._foreach_lerp_(list(self._average.values()), list(self._live.values()), 1 - decay)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The average in the place of the model's weights, for the time of the block."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
 
     @torch.no_grad()
     def swap(self) -> None:

@@ -7,9 +7,11 @@ of threads, on the CPU.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
@@ -261,8 +263,8 @@ class _Loop:
         keep()
         raise self._interrupted()
 
-    def _averaged(self) -> _Swap:
-        return _Swap(self.average)
+    def _averaged(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
     def _interrupted(self) -> InterruptedTrainingError:
         at = self.at
@@ -328,21 +330,6 @@ class _Loop:
             self.average.load_state_dict(cast("dict[str, Tensor]", saved["average"]))
         if self.cuda and saved["scaler"]:
             self.scaler.load_state_dict(cast("dict[str, object]", saved["scaler"]))
-
-
-class _Swap:
-    """The averaged weights in the model's place, for the time of a block; without an average, nothing."""
-
-    def __init__(self, average: WeightAverage | None) -> None:
-        self._average = average
-
-    def __enter__(self) -> None:
-        if self._average is not None:
-            self._average.swap()
-
-    def __exit__(self, *_: object) -> None:
-        if self._average is not None:
-            self._average.swap()
 
 
 def _row(saved: Mapping[str, object]) -> EpochRow:
