@@ -18,6 +18,7 @@ from ecovision_edge import preprocess
 from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess import MAX_FRAME_SIDE, Preprocessor, as_bgr, resize
+from ecovision_edge.preprocess.geometry import Geometry
 
 REPOSITORY = Path(__file__).parents[2]
 WEIGHTS = WeightsSource("mobilenet_v3_large", "test", "0" * 64)
@@ -95,16 +96,52 @@ def test_pil_equals_pillow_in_nearly_every_pixel(h, w):
     assert unequal.mean() < 0.002
 
 
-@pytest.mark.parametrize("strip", [1, 1 << 16, 1 << 30])
+@pytest.mark.parametrize("most", [1, 1 << 15, 1 << 30])
 @pytest.mark.parametrize("group", [1, 1 << 16, 1 << 30])
-def test_pil_is_within_one_level_of_pillow_however_it_divides_the_work(monkeypatch, strip, group):
-    """Into strips of rows, as with frames that outgrow the cache, and into groups of blocks."""
-    monkeypatch.setattr(preprocess.antialias, "STRIP_BYTES", strip)
+def test_pil_is_within_one_level_of_pillow_however_it_divides_the_work(monkeypatch, most, group):
+    """Into strips of rows and blocks of outputs, and into groups of blocks."""
+    monkeypatch.setattr(preprocess.antialias, "MOST_PRODUCT", most)
     monkeypatch.setattr(preprocess.antialias, "GROUP_BYTES", group)
     make_plan = preprocess.antialias.make_plan.__wrapped__  # the cached plans are made with other sizes
     monkeypatch.setattr(preprocess.antialias, "make_plan", make_plan)
     image = drawn(700, 500)
     assert farthest(resize(image, SQUASH, 224, 224, "pil"), pil(image, 224, 224)) <= 1
+
+
+@pytest.mark.parametrize(("h", "w"), [(240, 320), (480, 640), (1080, 1920), (3040, 4056), (6000, 8000)])
+@pytest.mark.parametrize("side", [96, 224, 640])
+def test_no_product_is_so_large_that_blas_gives_it_to_threads(h, w, side):
+    plan = preprocess.antialias.make_plan(Geometry.of(SQUASH, h, w, side, side))
+    for groups, columns in ((plan.across, plan.step * 3), (plan.down, side * 3)):
+        for group in groups:
+            for weights, _, _ in group.products:
+                assert weights.size * columns <= preprocess.antialias.MOST_PRODUCT
+
+
+ALONE = """
+import sys, time
+import cv2, numpy as np
+from ecovision_edge.contract import ResizeSpec
+from ecovision_edge.preprocess.antialias import antialiased_resize
+from ecovision_edge.preprocess.geometry import Geometry
+
+cv2.setNumThreads(1)
+frame, out = np.zeros((1080, 1920, 3), np.uint8), np.empty((224, 224, 3), np.uint8)
+geometry = Geometry.of(ResizeSpec(), 1080, 1920, 224, 224)
+every, own = time.process_time(), time.thread_time()
+for _ in range(40):
+    antialiased_resize(frame, geometry, out)
+print((time.process_time() - every) / (time.thread_time() - own))
+"""
+
+
+def test_pil_keeps_to_the_thread_that_asks_for_it():
+    """Numpy's BLAS would take all cores where nothing forbids it; this is a share of work, not a time."""
+    env = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    ran = subprocess.run(
+        [sys.executable, "-c", ALONE], env=env, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert float(ran.stdout) < 1.2
 
 
 def test_pil_does_not_depend_on_the_frames_before():

@@ -33,12 +33,17 @@ __all__ = ["antialiased_resize"]
 
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
-# Outputs in one product. Measured at 640x480 and 1920x1080 to 224x224 with OpenBLAS on one core: 4 and 8 cost
-# the same within noise, 16 costs 20 % more and 32 70 % more (wider blocks multiply more zeros).
-BLOCK = 8
+# Outputs in one product. In instructions of an emulated Cortex-A76, 640x480, 1920x1080 and 4056x3040 to
+# 224x224 take 11, 17 and 18 % fewer by 4 than by 8, whose wider bands multiply more zeros. On one x86 core 4
+# took 0.92, 0.94 and 0.80 of the time of 8, and 2 as long as 8.
+BLOCK = 4
 
-# Bytes of float32 that one product reads at most: beyond, the picture is cut into strips of rows.
-STRIP_BYTES = 512 << 10
+# Multiplications of one product at most: beyond, OpenBLAS, which numpy brings, gives it to all cores, whatever
+# threads were asked for (`SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD` in its `interface/gemm.c`). They win
+# nothing at such sizes: on 2 cores of an x86, 1920x1080 took 16.0 ms so and 6.9 without, and where another
+# process had one of the cores 24 ms, now and then 160, and 6.6. So the picture is cut into strips of rows, and
+# outputs go in smaller blocks where each is made of many rows.
+MOST_PRODUCT = 65536 * 4
 
 # Bytes of float32 that one group reads. On a core with 512 kB of second-level cache, 512 kB cost 17 % more
 # time at 640x480 and at 1920x1080, and 2 MB save 1 % and 7 %, for twice the memory.
@@ -164,9 +169,14 @@ def make_plan(geometry: Geometry) -> Plan:
     """The strips, the groups and the weights for one geometry."""
     g = geometry
     across = bands(g.source_width, g.full_width, g.left, g.left + g.width)
-    down = bands(g.source_height, g.full_height, g.top, g.top + g.height)
-    longest = max(band.high - band.low for band in across)
-    step = min(down[-1].high - down[0].low, max(BLOCK, STRIP_BYTES // (longest * 12)))
+    scale = g.source_height / g.full_height
+    block = BLOCK
+    while block > 1 and block * (block + 1) * scale * g.width * 3 > MOST_PRODUCT:
+        block //= 2
+    down = bands(g.source_height, g.full_height, g.top, g.top + g.height, block)
+    rows, columns = down[-1].high - down[0].low, max(band.high - band.low for band in across)
+    most = max(1, MOST_PRODUCT // (BLOCK * columns * 3))
+    step = math.ceil(rows / math.ceil(rows / most))  # strips of one height
     return Plan(step, _grouped(across, step * 12), _grouped(down, g.width * 12))
 
 
@@ -190,8 +200,16 @@ def _group(members: list[Band]) -> Group:
     return Group(first, members[-1].last, low, members[-1].high, tuple(products))
 
 
-def bands(source: int, full: int, start: int, stop: int) -> list[Band]:
-    """The weights of outputs `start` to `stop` of an axis of `source` pixels resized to `full`."""
+def bands(source: int, full: int, start: int, stop: int, block: int = BLOCK) -> list[Band]:
+    """The weights of outputs `start` to `stop` of an axis of `source` pixels resized to `full`.
+
+    Args:
+        source: Pixels of the axis.
+        full: To which all of it is resized.
+        start: First output that is wanted.
+        stop: One past the last.
+        block: Outputs of a band; the last may have fewer.
+    """
     scale = source / full
     support = max(scale, 1.0)
     centres = (np.arange(start, stop) + 0.5) * scale
@@ -201,8 +219,8 @@ def bands(source: int, full: int, start: int, stop: int) -> list[Band]:
     high = np.minimum((centres + support + 0.5).astype(np.int64), source)
     lean = LEAN if scale <= LEAN_SHRINK else 1
     result = []
-    for first in range(0, stop - start, BLOCK):
-        last = min(first + BLOCK, stop - start)
+    for first in range(0, stop - start, block):
+        last = min(first + block, stop - start)
         a, b = int(low[first]), int(high[last - 1])
         distance = np.abs(np.arange(a, b) + 0.5 - centres[first:last, None])
         weights = np.maximum(0.0, 1.0 - distance / support)
