@@ -34,15 +34,15 @@ __all__ = ["antialiased_resize"]
 Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 # Outputs in one product. In instructions of an emulated Cortex-A76, 640x480, 1920x1080 and 4056x3040 to
-# 224x224 take 11, 17 and 18 % fewer by 4 than by 8, whose wider bands multiply more zeros. On one x86 core 4
-# took 0.92, 0.94 and 0.80 of the time of 8, and 2 as long as 8.
+# 224x224 take 11, 17 and 18 % fewer by 4 than by 8, whose wider bands multiply more zeros. On one x86 core
+# 4 took 0.92, 0.94 and 0.80 of the time of 8, and 2 as long as 8.
 BLOCK = 4
 
-# Multiplications of one product at most: beyond, OpenBLAS, which numpy brings, gives it to all cores, whatever
-# threads were asked for (`SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD` in its `interface/gemm.c`). They win
-# nothing at such sizes: on 2 cores of an x86, 1920x1080 took 16.0 ms so and 6.9 without, and where another
-# process had one of the cores 24 ms, now and then 160, and 6.6. So the picture is cut into strips of rows, and
-# outputs go in smaller blocks where each is made of many rows.
+# Multiplications of one product at most: beyond, OpenBLAS, which numpy brings, gives it to all cores,
+# whatever threads were asked for (`SMP_THRESHOLD_MIN * GEMM_MULTITHREAD_THRESHOLD` in its
+# `interface/gemm.c`). They win nothing at such sizes: on 2 cores of an x86, 1920x1080 took 16.0 ms so and
+# 6.9 without, and where another process had one of the cores 24 ms, now and then 160, and 6.6. So the
+# picture is cut into strips of rows, and outputs go in smaller blocks where each is made of many rows.
 MOST_PRODUCT = 65536 * 4
 
 # Bytes of float32 that one group reads. On a core with 512 kB of second-level cache, 512 kB cost 17 % more
