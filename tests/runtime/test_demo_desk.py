@@ -27,6 +27,7 @@ from ecovision_edge.demo.pictures import (
     gradient,
     overlay,
     seen,
+    upload_kinds,
 )
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, InferenceError, IntegrityError
@@ -234,6 +235,26 @@ def test_pictures_of_every_kind_are_taken(data, expected):
     frame = decode_upload(data, "x")
     assert frame.dtype == np.uint8
     assert np.abs(frame[5, 5].astype(int) - expected).max() <= 6
+
+
+def test_the_kinds_that_a_refusal_names_are_those_that_are_taken():
+    """GIF is one of them; other kinds that Pillow and OpenCV know are not."""
+    with pytest.raises(ImageReadError) as refused:
+        decode_upload(b"text", "x")
+    named = re.search(r"expected a (.+) or (\w+) image", str(refused.value))
+    kinds = (*named[1].split(", "), named[2])
+    assert kinds == upload_kinds()
+    assert {"JPEG", "PNG", "BMP", "WebP", "TIFF", "GIF"} <= set(kinds)
+    picture = Image.fromarray(HALVES[..., ::-1])
+    for kind in kinds:
+        left, right = (decode_upload(saved(picture, kind), "x")[10, x].astype(int) for x in (5, 35))
+        assert np.abs(left - (0, 0, 255)).max() < 20, kind
+        assert np.abs(right - (255, 0, 0)).max() < 20, kind
+    for kind in ("PPM", "ICO", "TGA"):
+        with pytest.raises(ImageReadError, match=f"cannot read x: expected a {kinds[0]}, "):
+            decode_upload(saved(picture, kind), "x")
+    with pytest.raises(ImageReadError, match=r"cannot decode x: expected a whole JPEG, .*GIF"):
+        decode_upload(saved(picture, "PNG")[:50], "x")
 
 
 def huge_png(width, height):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import warnings
 
@@ -23,6 +24,7 @@ __all__ = [
     "gradient",
     "overlay",
     "seen",
+    "upload_kinds",
 ]
 
 Picture = npt.NDArray[np.uint8]
@@ -35,8 +37,26 @@ LEAST_SCALE = 0.1
 """Of a map's colours, in log-odds: a fall of the odds by less than a tenth does not get the last one. The
 least differences are those of int8's rounding, and would otherwise be drawn as if they mattered."""
 
-_KINDS = "a JPEG, PNG, BMP, WebP or TIFF image"
+# What Pillow calls it, and an ending: some builds of OpenCV and Pillow lack the last ones.
+_KINDS = {
+    "JPEG": ".jpg",
+    "PNG": ".png",
+    "BMP": ".bmp",
+    "WebP": ".webp",
+    "TIFF": ".tiff",
+    "GIF": ".gif",
+    "AVIF": ".avif",
+}
 _COLORS = cv2.COLORMAP_INFERNO  # its lightness grows from one end to the other, for every kind of eye
+
+
+@functools.cache
+def upload_kinds() -> tuple[str, ...]:
+    """The kinds of image that are taken here: `JPEG`, `PNG`, ..."""
+    from PIL import Image  # Gradio brings it
+
+    Image.init()
+    return tuple(k for k, suffix in _KINDS.items() if k.upper() in Image.OPEN and cv2.haveImageWriter(suffix))
 
 
 def decode_upload(data: bytes, name: str) -> Picture:
@@ -47,7 +67,7 @@ def decode_upload(data: bytes, name: str) -> Picture:
         name: How messages call it.
 
     Raises:
-        ImageReadError: no image, a broken one, or one of more than `MAX_PIXELS` pixels.
+        ImageReadError: none of `upload_kinds`, a broken one, or one of more than `MAX_PIXELS` pixels.
     """
     if len(data) > MAX_UPLOAD_BYTES:
         raise ImageReadError(
@@ -55,17 +75,24 @@ def decode_upload(data: bytes, name: str) -> Picture:
             expected=f"at most {MAX_UPLOAD_BYTES >> 20} MiB",
             found=f"{len(data)} bytes",
         )
+    *most, last = upload_kinds()
+    kinds = f"{', '.join(most)} or {last} image"
     size = _size(data)
     if size is None:
         found = f"{len(data)} bytes that are none" if data else "an empty file"
-        raise ImageReadError(f"cannot read {name}", expected=_KINDS, found=found)
+        raise ImageReadError(f"cannot read {name}", expected=f"a {kinds}", found=found)
     if size[0] * size[1] > MAX_PIXELS:
         raise ImageReadError(
             f"{name} is too large",
             expected=f"at most {MAX_PIXELS // 10**6} megapixels",
             found=f"{size[0]} x {size[1]} pixels",
         )
-    return decode_image(data, name)
+    try:
+        return decode_image(data, name)
+    except ImageReadError as e:
+        raise ImageReadError(
+            f"cannot decode {name}", expected=f"a whole {kinds}", found="a broken one"
+        ) from e
 
 
 def _size(data: bytes) -> tuple[int, int] | None:
@@ -75,7 +102,7 @@ def _size(data: bytes) -> tuple[int, int] | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PIL's about large pictures: what is too large is said here
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(data), formats=upload_kinds()) as image:
                 return image.size
         except Image.DecompressionBombError:
             return MAX_PIXELS, MAX_PIXELS
