@@ -285,11 +285,13 @@ def test_a_file_that_is_no_picture_gets_one_clear_line(demo, open_page):
     alert = page.get_by_role("alert").filter(has_text="This picture cannot be used")
     alert.wait_for()
     playwright.expect(alert).to_contain_text(
-        "cannot read holiday.png: expected a JPEG, PNG, BMP, WebP or TIFF"
+        "cannot read holiday.png: expected a JPEG, PNG, BMP, WebP, TIFF, GIF"
     )
     playwright.expect(page.get_by_role("button", name="Show where it looked")).to_be_disabled()
+    playwright.expect(page.locator("#eco-picture img")).to_be_hidden()  # no broken picture
     upload(page, png(BLUE))
     says(page, "Blue")
+    playwright.expect(page.locator("#eco-picture img")).to_be_visible()
     assert SAYS.fullmatch(without_litert(demo.errors.read_text()))
 
 
@@ -308,6 +310,29 @@ def test_the_webcam_is_answered_live_and_red_is_red(open_page):
     assert complaints == []
 
 
+def test_the_webcam_leaves_an_uploaded_picture_alone(open_page):
+    """It goes on filming behind the other tab; each tab's answer is there again when it is opened."""
+    page, complaints, _ = open_page()
+    playwright.expect(page.get_by_text("Allow the camera, then press Record")).to_be_hidden()
+    page.get_by_role("tab", name="Webcam").click()
+    playwright.expect(page.get_by_text("Allow the camera, then press Record")).to_be_visible()
+    page.get_by_role("button", name=re.compile("access webcam", re.IGNORECASE)).click()
+    page.locator("#eco-webcam").get_by_role("button", name="capture photo").click()
+    says(page, "Red")
+    page.get_by_role("tab", name="Picture").click()
+    upload(page, png(BLUE))
+    says(page, "Blue")
+    page.evaluate("document.querySelector('.eco-word').dataset.old = 'yes'")
+    for _ in range(4):  # more frames reach the server
+        page.wait_for_event("request", lambda r: "/stream" in r.url)
+    playwright.expect(page.locator(".eco-word[data-old]")).to_have_text("Blue")
+    page.get_by_role("tab", name="Webcam").click()
+    says(page, "Red")
+    page.get_by_role("tab", name="Picture").click()
+    says(page, "Blue")
+    assert complaints == []
+
+
 def test_nothing_is_wider_than_the_screen(open_page):
     """A phone, a small one, a tablet; with a map."""
     page, *_ = open_page(PHONE)
@@ -320,6 +345,8 @@ def test_nothing_is_wider_than_the_screen(open_page):
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         seen, where = (page.locator(f"{i} img").bounding_box() for i in ("#eco-seen", "#eco-where"))
         assert seen["y"] == where["y"]  # side by side
+        fits = "titles => titles.every((e) => e.scrollWidth <= e.clientWidth)"
+        assert page.locator(".eco-title").evaluate_all(fits)
         assert seen["x"] + seen["width"] < where["x"]
 
 
@@ -371,7 +398,10 @@ def test_another_name_or_another_sites_page_is_refused(demo):
     status, headers, _ = ask(demo.url)
     assert status == 200
     assert "default-src 'self'" in headers["content-security-policy"]
-    assert ask(demo.url, Host="evil.example")[0] == 421
+    refused, _, text = ask(demo.url, Host="evil.example")
+    port = urllib.parse.urlsplit(demo.url).port
+    assert refused == 421
+    assert text.endswith(f"with the same port at both ends: ssh -L {port}:127.0.0.1:{port} HOST\n")
     assert ask(demo.url + "config", **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"})[0] == 403
     assert ask(demo.url, **{"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"})[0] == 200
 

@@ -379,6 +379,13 @@ def test_names_under_which_the_page_answers(address, host, ok):
     assert guard(address).host_ok([host]) is ok
 
 
+def test_a_tunnel_is_explained_where_it_is_the_only_way_in():
+    """Only a loopback address cares for the port: elsewhere a forwarded one is as good."""
+    assert guard("127.0.0.1:0").wrong_host.endswith("both ends: ssh -L 8080:127.0.0.1:8080 HOST")
+    assert guard("[::1]:0").wrong_host.endswith("both ends: ssh -L 8080:[::1]:8080 HOST")
+    assert guard("0.0.0.0:0").wrong_host.endswith("ask for it by its IP address")
+
+
 def test_there_is_one_host_header():
     """With none, or with two, nobody knows which is meant."""
     assert not guard("127.0.0.1:0").host_ok([])

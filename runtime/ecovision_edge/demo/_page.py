@@ -50,6 +50,21 @@ class Shot:
     answer: str = ""
 
 
+@dataclass(slots=True)
+class View:
+    """What a visitor looks at. One object a visitor: a frame that was begun before sees that a tab was left.
+
+    Args:
+        films: Whether the webcam's tab is open.
+    """
+
+    films: bool = False
+
+    def left(self) -> bool:
+        """Whether it is not, now."""
+        return not self.films
+
+
 class Page:
     """The page of one desk.
 
@@ -77,15 +92,32 @@ class Page:
             return self._refused(e)
         return self._answer(shot, artifact)
 
+    def to_picture(self, payload: _Payload, artifact: str, view: View) -> tuple[object, ...]:
+        """The tab of pictures was opened: its picture is asked about again, if it has one."""
+        view.films = False
+        if payload is None:
+            return tuple(gr.skip() for _ in range(7))
+        return self.picture(payload, artifact)
+
+    def to_webcam(self, view: View) -> None:
+        """The webcam's tab was opened."""
+        view.films = True
+
     def again(self, shot: Shot | None, artifact: str) -> tuple[object, ...]:
         """Another artifact was chosen: it is asked about the same picture."""
         return self._nothing() if shot is None else self._answer(shot, artifact)
 
-    def frame(self, payload: _Payload, artifact: str, before: Shot | None) -> tuple[object, ...]:
-        """The webcam has a frame; the map stays, and a screen reader hears of another label alone."""
-        if payload is None:
-            return tuple(gr.skip() for _ in range(5))
+    def frame(self, payload: _Payload, artifact: str, before: Shot | None, view: View) -> tuple[object, ...]:
+        """The webcam has a frame; the map stays, and a screen reader hears of another label alone.
+
+        It goes on filming while another tab is looked at, whose answer is left alone.
+        """
+        nothing = tuple(gr.skip() for _ in range(5))
+        if payload is None or view.left():
+            return nothing
         card, seen, _, _, said, button, shot = self.picture(payload, artifact)
+        if view.left():  # meanwhile
+            return nothing
         same = isinstance(shot, Shot) and before is not None and shot.answer == before.answer
         return card, seen, gr.skip() if same else said, button, shot
 
@@ -149,11 +181,11 @@ class Page:
         with gr.Blocks(
             title=f"ecovision-edge: {desk.name}", analytics_enabled=False, delete_cache=(60, KEPT_S)
         ) as blocks:
-            shot = gr.State(None, time_to_live=3600)
+            shot, view = gr.State(None, time_to_live=3600), gr.State(View())
             _html(answer.header_html(desk.name))
             with gr.Row(elem_id="eco-columns"):
                 with gr.Column(scale=6, min_width=280):
-                    image, webcam = self._sources()
+                    image, webcam, (first, second) = self._sources()
                     artifact = gr.Radio(
                         names, value=desk.default, label="Artifact", elem_id="eco-artifact", interactive=True
                     )
@@ -173,7 +205,8 @@ class Page:
                 [image, artifact],
                 everything,
                 preprocess=False,
-                show_progress="hidden",
+                show_progress="minimal",
+                show_progress_on=card,
                 trigger_mode="always_last",
                 **hidden,
             )
@@ -181,13 +214,14 @@ class Page:
                 self.again,
                 [shot, artifact],
                 everything,
-                show_progress="hidden",
+                show_progress="minimal",
+                show_progress_on=card,
                 trigger_mode="always_last",
                 **hidden,
             )
             webcam.stream(
                 self.frame,
-                [webcam, artifact, shot],
+                [webcam, artifact, shot, view],
                 [card, seen, said, button, shot],
                 preprocess=False,
                 show_progress="hidden",
@@ -195,6 +229,15 @@ class Page:
                 stream_every=FRAME_EVERY_S,
                 **hidden,
             )
+            first.select(
+                self.to_picture,
+                [image, artifact, view],
+                everything,
+                preprocess=False,
+                show_progress="hidden",
+                **hidden,
+            )
+            second.select(self.to_webcam, view, None, show_progress="hidden", **hidden)
             button.click(
                 self.where,
                 [shot, artifact],
@@ -205,9 +248,9 @@ class Page:
             )
         return blocks
 
-    def _sources(self) -> tuple[gr.Image, gr.Image]:
+    def _sources(self) -> tuple[gr.Image, gr.Image, tuple[gr.Tab, gr.Tab]]:
         with gr.Tabs(elem_id="eco-sources"):
-            with gr.Tab("Picture"):
+            with gr.Tab("Picture") as first:
                 image = gr.Image(
                     label="Picture to classify",
                     sources=["upload", "clipboard"],
@@ -226,7 +269,8 @@ class Page:
                     examples_per_page=len(ITEM_KINDS),
                     api_visibility="private",
                 )
-            with gr.Tab("Webcam"):
+            with gr.Tab("Webcam") as second:
+                _html(answer.webcam_html())
                 webcam = gr.Image(
                     label="Webcam",
                     sources=["webcam"],
@@ -238,7 +282,7 @@ class Page:
                     webcam_options=gr.WebcamOptions(mirror=False, constraints=_CAMERA),
                     elem_id="eco-webcam",
                 )
-        return image, webcam
+        return image, webcam, (first, second)
 
     def _examples(self) -> list[Path]:
         folder = self._folder / "examples"

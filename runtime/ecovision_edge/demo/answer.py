@@ -18,6 +18,7 @@ __all__ = [
     "nowhere_html",
     "seen_html",
     "spoken_html",
+    "webcam_html",
     "where_html",
 ]
 
@@ -47,6 +48,15 @@ def nothing_html() -> str:
     return (
         '<div class="eco-card eco-empty"><p class="eco-label">No picture yet</p>'
         "<p>Upload or paste one, take an example, or start the webcam.</p></div>"
+    )
+
+
+def webcam_html() -> str:
+    """How the webcam is begun, and why it may not."""
+    return (
+        '<p class="eco-hint">Allow the camera, then press <b>Record</b>: each frame is classified until you '
+        "stop. If no picture comes, no camera is connected, another program has it, or the browser does not "
+        "allow it to this page.</p>"
     )
 
 
@@ -106,7 +116,7 @@ def where_html(where: Where) -> tuple[str, str]:
     alt = f"Where {artifact} looked for {label}: the brighter a place, the more it mattered"
     picture = f'<img src="{data_url(where.picture)}" alt="{alt}" width="{width}" height="{height}">'
     if o.strongest >= _DECIDES:
-        found = f"at the place that mattered most, its odds fell to {_fall(o.strongest)}."
+        found = f"where it mattered most, its odds fell to {_fall(o.strongest)}."
     elif o.strongest > 0:
         found = f"no place alone decides; at the most, its odds fell to {_fall(o.strongest)}."
     else:
@@ -114,7 +124,7 @@ def where_html(where: Where) -> tuple[str, str]:
     legend = (
         f'<div class="eco-legend"><span class="eco-scale" style="background:{gradient()}"></span>'
         '<span class="eco-ends"><span>covering it changes nothing</span>'
-        f"<span>odds of {label} fall to {_fall(where.scale)}</span></span>"
+        "<span>covering it matters most</span></span>"
         f"<p>A grey patch of {o.patch[1]} &times; {o.patch[0]} pixels was slid over what the network sees, "
         f"and <b>{label}</b> asked for each time: {found} {o.runs} runs of {artifact} in {o.seconds:.1f} s."
         "</p></div>"

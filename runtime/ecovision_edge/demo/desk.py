@@ -78,14 +78,12 @@ class Where:
         label: Its most probable label.
         occlusion: The map, and how it was made.
         picture: The map over what the network saw, `(height, width, 3) uint8 BGR`.
-        scale: The fall of log-odds that has the last colour.
     """
 
     artifact: str
     label: str
     occlusion: Occlusion
     picture: Picture
-    scale: float
 
 
 class Desk:
@@ -218,8 +216,8 @@ class Desk:
                 return classifier.run(network_input)
 
         found = occlude(run, batch, classifier.contract)
-        picture, scale = overlay(seen(batch, classifier.contract), found.drop)
-        return Where(artifact, classifier.labels[found.index], found, picture, scale)
+        picture, _ = overlay(seen(batch, classifier.contract), found.drop)
+        return Where(artifact, classifier.labels[found.index], found, picture)
 
     def close(self) -> None:
         """Whoever asks from now on, or in the middle of a map, gets an InferenceError. Twice is once."""

@@ -277,7 +277,7 @@ def _refusal(scope: Scope, guard: Guard) -> tuple[int, str] | None:
     for name, value in scope["headers"]:
         headers.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
     if not guard.host_ok(headers.get("host", [])):
-        return 421, "this page is not served under that name; ask for it by its IP address"
+        return 421, guard.wrong_host
     site, mode = headers.get("sec-fetch-site"), headers.get("sec-fetch-mode")
     if site is not None and site[0] in {"cross-site", "same-site"} and mode != ["navigate"]:
         return 403, "another site's page asks for this"

@@ -121,7 +121,7 @@ class App:
         if request.method not in {"GET", "HEAD"}:
             return _line(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
         if not self._guard.host_ok(request.headers.getall("Host", [])):
-            return _line(421, "this page is not served under that name; ask for it by its IP address")
+            return _line(421, self._guard.wrong_host)
         site, mode = request.headers.get("Sec-Fetch-Site"), request.headers.get("Sec-Fetch-Mode")
         if site in {"cross-site", "same-site"} and mode != "navigate":
             return _line(403, "another site's page asks for this")

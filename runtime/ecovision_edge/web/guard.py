@@ -102,6 +102,16 @@ class Guard:
         own = self._address.ip
         return ip.is_loopback or own is None or own.is_unspecified or ip == own
 
+    @property
+    def wrong_host(self) -> str:
+        """What is said to a request that is not meant for this page, in one line."""
+        said = "this page is not served under that name; ask for it by its IP address"
+        if not self._address.loopback:
+            return said
+        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
+        tunnel = f"ssh -L {self._port}:{host}:{self._port} HOST"
+        return f"{said}, and through a tunnel with the same port at both ends: {tunnel}"
+
     def bearer_ok(self, authorization: str) -> bool:
         """Whether an Authorization header has the token."""
         scheme, _, token = authorization.partition(" ")
