@@ -7,6 +7,7 @@ network and what it leaves behind are seen from outside.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -28,7 +29,7 @@ import numpy as np
 import pytest
 
 from ecovision_edge.cli import main
-from ecovision_edge.demo import DemoServer, Desk
+from ecovision_edge.demo import DemoServer, Desk, uploads
 from ecovision_edge.demo import _gradio as gradio_door
 from ecovision_edge.demo.server import loopback_address
 from ecovision_edge.drawn import ITEM_KINDS
@@ -333,6 +334,40 @@ def test_the_webcam_leaves_an_uploaded_picture_alone(open_page):
     assert complaints == []
 
 
+def test_what_takes_its_time_says_so_and_the_webcam_does_not_flicker(open_page):
+    """The answer, while the picture is asked about."""
+    page, complaints, _ = open_page()
+    word = "() => getComputedStyle(document.querySelector('#eco-answer'), '::after').content"
+    assert page.evaluate(word) == "none"
+    held = []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/queue/join*", hold)
+    with page.expect_request("**/queue/join*"):
+        upload(page, png(RED))
+    playwright.expect(page.locator("#eco-answer .pending")).to_be_visible()
+    assert page.evaluate(word) == '"working\N{HORIZONTAL ELLIPSIS}"'
+    for route in held:
+        route.continue_()
+    page.unroute("**/queue/join*")
+    says(page, "Red")
+    assert page.evaluate(word) == "none"
+    page.get_by_role("tab", name="Webcam").click()
+    page.get_by_role("button", name=re.compile("access webcam", re.IGNORECASE)).click()
+    page.evaluate("""() => {
+        const watch = () => { window.paled ||= document.querySelector(".pending") !== null; };
+        new MutationObserver(watch).observe(document, { subtree: true, attributes: true, childList: true });
+    }""")
+    page.locator("#eco-webcam").get_by_role("button", name="capture photo").click()
+    for _ in range(3):
+        page.evaluate("document.querySelector('.eco-word').dataset.old = 'yes'")
+        playwright.expect(page.locator(".eco-word[data-old]")).to_have_count(0)  # another frame came
+    assert page.evaluate("window.paled") is False
+    assert complaints == []
+
+
 def test_nothing_is_wider_than_the_screen(open_page):
     """A phone, a small one, a tablet; with a map."""
     page, *_ = open_page(PHONE)
@@ -345,8 +380,9 @@ def test_nothing_is_wider_than_the_screen(open_page):
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
         seen, where = (page.locator(f"{i} img").bounding_box() for i in ("#eco-seen", "#eco-where"))
         assert seen["y"] == where["y"]  # side by side
-        fits = "titles => titles.every((e) => e.scrollWidth <= e.clientWidth)"
-        assert page.locator(".eco-title").evaluate_all(fits)
+        fits = "all => all.every((e) => e.scrollWidth <= e.clientWidth)"
+        page.locator(".eco-first .eco-value").evaluate("(e) => { e.textContent = '> 99 %'; }")  # the longest
+        assert page.locator(".eco-title, .eco-value").evaluate_all(fits)
         assert seen["x"] + seen["width"] < where["x"]
 
 
@@ -419,9 +455,10 @@ def without_litert(text):
     return re.sub(r"INFO: Created TensorFlow Lite XNNPACK delegate for CPU\.\n", "", text)
 
 
-def ends(demo, number):
-    """Send a signal; nothing is left, nothing was said but where the page is, and nobody else was asked."""
-    demo.process.send_signal(number)
+def ends(demo, *numbers):
+    """Send signals; nothing is left, nothing was said but where the page is, and nobody else was asked."""
+    for number in numbers:
+        demo.process.send_signal(number)
     out, _ = demo.process.communicate(timeout=PROMPT)
     assert demo.process.returncode == 0
     assert list(demo.temp.iterdir()) == []
@@ -441,11 +478,37 @@ def test_ctrl_c_ends_it_and_nothing_is_left(pristine, context, tmp_path):
             upload(page, png(RED), "very-private.png")
             says(page, "Red")
             assert "very-private.png" in [p.name for p in demo.temp.rglob("*")]
-            ends(demo, signal.SIGINT)
+            ends(demo, signal.SIGINT, signal.SIGINT, signal.SIGTERM)  # of impatience, or by `timeout`
         finally:
             page.close()
         assert list(tmp_path.rglob("*private*")) == []
         assert not (tmp_path / ".gradio").exists()
+
+
+def test_a_page_that_was_killed_is_cleared_up_by_the_next(pristine, tmp_path):
+    """What is young, of somebody else, or in use stays."""
+    with running(tmp_path / "first", "--bundle", pristine) as demo:
+        demo.process.kill()
+        demo.process.wait(PROMPT)
+        (killed,) = demo.temp.iterdir()
+        used = demo.temp / f"{uploads.PREFIX}used"
+        young = demo.temp / f"{uploads.PREFIX}young"
+        other = demo.temp / "other"
+        for folder in (used, young, other):
+            folder.mkdir()
+        (demo.temp / f"{uploads.PREFIX}link").symlink_to(other)
+        for folder in (killed, used, other):
+            os.utime(folder, (0, 0))
+        descriptor = os.open(used, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            code = "from ecovision_edge.demo.uploads import remove_stale; remove_stale()"
+            environment = {**os.environ, "TMPDIR": str(demo.temp)}
+            subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=PROMPT)
+        finally:
+            os.close(descriptor)
+        left = {p.name.removeprefix(uploads.PREFIX) for p in demo.temp.iterdir()}
+        assert left == {"used", "young", "other", "link"}
 
 
 # At the shell.
