@@ -225,6 +225,17 @@ def test_a_signal_ends_it_cleanly(pristine, number):
     assert b"Traceback" not in err
 
 
+def test_a_signal_that_comes_twice_is_one(pristine):
+    """From a terminal to all of its processes, and from `timeout` or a parent once more."""
+    with running("--source", "demo:", "--bundle", pristine, "--output", "jsonl") as process:
+        assert process.stdout.readline()
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            process.send_signal(number)
+        _, err = process.communicate(timeout=PROMPT)
+    assert process.returncode == 0, err.decode()
+    assert b"ENDED: stopped" in err
+
+
 def test_a_signal_ends_it_while_it_waits_to_reconnect(pristine):
     """From the middle of a backoff."""
     with running("--source", "/dev/video97", "--bundle", pristine) as process:
@@ -245,8 +256,8 @@ class Stuck:
     def stop(self):
         os.write(1, b"told to stop")
 
-running.PATIENCE = float(sys.argv[2])
-with running.stopped_by_signals(Stuck()):
+running.PATIENCE, running.AGAIN = map(float, sys.argv[2:4])
+with running.stopped_by_signals(Stuck(), lambda: os.write(1, b", abandoned")):
     for _ in range(int(sys.argv[1])):
         os.kill(os.getpid(), signal.SIGTERM)
     threading.Event().wait()
@@ -254,15 +265,21 @@ with running.stopped_by_signals(Stuck()):
 
 
 @pytest.mark.parametrize(
-    ("signals", "patience", "says"),
-    [(2, 1000, b"interrupted again"), (1, 0.05, b"did not end within 0.05 s")],
-    ids=["a second signal", "no end in time"],
+    ("signals", "patience", "again", "says"),
+    [
+        (2, 1000, 0, b"interrupted again"),
+        (1, 0.05, 1000, b"did not end within 0.05 s"),
+        (3, 0.05, 1000, b"did not end within 0.05 s"),
+    ],
+    ids=["a second signal", "no end in time", "the same signal thrice"],
 )
-def test_a_loop_that_is_stuck_does_not_keep_the_process(python, signals, patience, says):
-    """Where a consumer never returns, a second signal or some seconds end it the hard way."""
-    ran = python("-c", STUCK, str(signals), str(patience))
+def test_a_loop_that_is_stuck_does_not_keep_the_process(python, signals, patience, again, says):
+    """A second signal or some seconds end it the hard way; what must not be left is seen to first."""
+    ran = python("-c", STUCK, str(signals), str(patience), str(again))
     assert ran.returncode == 130
     assert says in ran.stderr
+    assert b"interrupted again" not in ran.stderr or again == 0
+    assert ran.stdout.endswith(b", abandoned")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(pristine):

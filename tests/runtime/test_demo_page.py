@@ -334,6 +334,42 @@ def test_the_webcam_leaves_an_uploaded_picture_alone(open_page):
     assert complaints == []
 
 
+LATE = """
+import base64, sys
+from pathlib import Path
+
+from ecovision_edge.demo import Desk, _gradio
+
+_gradio.load_gradio()
+from ecovision_edge.demo._page import Page, View
+
+desk, view = Desk.load(sys.argv[1]), View()
+page = Page(desk, Path(sys.argv[2]), top=3, machine="a board")
+frame = {"url": "data:image/png;base64," + base64.b64encode(sys.stdin.buffer.read()).decode()}
+ask = lambda: page.frame(frame, desk.default, None, view)
+nothing = page.frame(None, desk.default, None, view)
+assert ask() == nothing
+page.to_webcam(view)
+answered = ask()
+assert "Red" in answered[0] and len(answered) == len(nothing)
+look = desk.look
+
+def slowly(*asked):
+    page.to_picture(None, desk.default, view)
+    return look(*asked)
+
+desk.look = slowly
+assert ask() == nothing
+"""
+
+
+def test_a_frame_that_was_begun_before_its_tab_was_left_changes_nothing(pristine, python, tmp_path):
+    """As on a slow machine. Gradio, once imported, leaves sockets behind: in a process of its own."""
+    environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}
+    ran = python("-c", LATE, pristine, tmp_path, input=png(RED), env=environment)
+    assert ran.returncode == 0, ran.stderr.decode()
+
+
 def test_what_takes_its_time_says_so_and_the_webcam_does_not_flicker(open_page):
     """The answer, while the picture is asked about."""
     page, complaints, _ = open_page()

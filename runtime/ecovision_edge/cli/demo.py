@@ -52,7 +52,7 @@ def demo(
     with log_to_stderr():
         desk = Desk.load(bundle, artifact=artifact, threads=threads, profile=not no_profile)
         server = DemoServer(desk, host, number, top=top)
-        with stopped_by_signals(server), server:
+        with stopped_by_signals(server, server.abandon), server:
             sys.stderr.write(f"ecovision-edge: the demo page is at {server.url} (Ctrl-C ends it)\n")
             sys.stderr.flush()
             if _has_desktop() if open_browser is None else open_browser:

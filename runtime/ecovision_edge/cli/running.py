@@ -29,6 +29,10 @@ PATIENCE = 10.0
 """Seconds that a loop has for its end after a signal; then the process ends without it."""
 
 
+AGAIN = 1.0
+"""Seconds in which a second signal is still the first: terminal, `timeout` and parent may each send one."""
+
+
 class Stoppable(Protocol):
     """Whatever a signal ends."""
 
@@ -133,38 +137,57 @@ def log_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopped_by_signals(loop: Stoppable) -> Iterator[None]:
-    """SIGINT and SIGTERM end the loop cleanly; a second one, or ten seconds, end the process."""
-    signals = (signal.SIGINT, signal.SIGTERM)
-    over = threading.Event()
+def stopped_by_signals(loop: Stoppable, abandon: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """SIGINT and SIGTERM end the loop cleanly; a second one a second later, or ten seconds, end the process.
 
-    def end() -> None:
-        loop.stop()
-        if not over.wait(PATIENCE):  # a consumer hangs: standard output that nobody reads, for instance
-            _die(f"the loop did not end within {PATIENCE:g} s")
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if stopping:
-            _die("interrupted again")
-        # In a thread: a handler that takes a lock may have interrupted whoever holds it.
-        thread = threading.Thread(target=end, name="ecovision-stop", daemon=True)
-        stopping.append(thread)
-        thread.start()
-
-    stopping: list[threading.Thread] = []
+    Args:
+        loop: What is to end.
+        abandon: What has to be done all the same before the process is ended; must not wait for anything.
+    """
     if threading.current_thread() is not threading.main_thread():  # signals are not ours then
         yield
         return
-    before = {number: signal.signal(number, handle) for number in signals}
+    over = threading.Event()
+    asked, ask = os.pipe()
+
+    def end() -> None:
+        # In a thread, which waits from the beginning: to stop takes locks, and so does to start a thread, and
+        # a handler may have interrupted whoever holds them.
+        try:
+            if not os.read(asked, 1):
+                return
+        finally:
+            os.close(asked)
+        loop.stop()
+        if not over.wait(PATIENCE):  # a consumer hangs: standard output that nobody reads, for instance
+            _die(f"the loop did not end within {PATIENCE:g} s", abandon)
+
+    first: list[float] = []  # when the first one came, seconds
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not first:
+            first.append(time.monotonic())
+            os.write(ask, b"!")
+        elif time.monotonic() - first[0] >= AGAIN:
+            _die("interrupted again", abandon)
+
+    thread = threading.Thread(target=end, name="ecovision-stop", daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
         over.set()
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(ask)
+        thread.join(AGAIN)
 
 
-def _die(why: str) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, f"ecovision-edge: {why}\n".encode())
-    os._exit(130)
+def _die(why: str, abandon: Callable[[], object]) -> None:
+    try:
+        with contextlib.suppress(OSError):
+            os.write(2, f"ecovision-edge: {why}\n".encode())
+        abandon()
+    finally:
+        os._exit(130)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
 import socket
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING
 from ecovision_edge.demo._gradio import check_gradio, load_gradio
 from ecovision_edge.demo.desk import Desk
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES
+from ecovision_edge.demo.uploads import remove, uploads
 from ecovision_edge.device import read_machine
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
 from ecovision_edge.web.address import Address, bind
@@ -100,6 +98,7 @@ class DemoServer:
         self._server: uvicorn.Server | None = None
         self._failure: Exception | None = None
         self._url = ""
+        self._folder: Path | None = None
 
     @property
     def url(self) -> str:
@@ -151,6 +150,12 @@ class DemoServer:
             self._thread.join(_STOP_S)
             if self._thread.is_alive():
                 _log.warning("the demo page did not stop within %g s", _STOP_S)
+                self.abandon()
+
+    def abandon(self) -> None:
+        """Delete the uploads now, waiting for nothing: for a process that ends without `stop`."""
+        if self._folder is not None:
+            remove(self._folder)
 
     def __enter__(self) -> DemoServer:
         self.start()
@@ -167,7 +172,8 @@ class DemoServer:
 
     def _run(self, listening: socket.socket, port: int) -> None:
         try:
-            with _uploads() as folder:
+            with uploads() as folder:
+                self._folder = folder
                 load_gradio()  # it makes a folder as it is imported
                 asyncio.run(self._serve(listening, Guard(self._address, port), folder))
         except Exception as e:  # noqa: BLE001 - raised typed by the thread that started this one
@@ -228,22 +234,6 @@ class DemoServer:
             css=own.joinpath("style.css").read_text("utf-8"),
         )
         return app
-
-
-@contextlib.contextmanager
-def _uploads() -> Iterator[Path]:
-    """A folder for what Gradio writes to disk; gone afterwards, with all that is in it."""
-    before = os.environ.get("GRADIO_TEMP_DIR")
-    with tempfile.TemporaryDirectory(prefix="ecovision-edge-demo-", ignore_cleanup_errors=True) as name:
-        folder = Path(name).resolve()
-        os.environ["GRADIO_TEMP_DIR"] = str(folder)  # Gradio has no other way to be told
-        try:
-            yield folder
-        finally:
-            if before is None:
-                os.environ.pop("GRADIO_TEMP_DIR", None)
-            else:
-                os.environ["GRADIO_TEMP_DIR"] = before
 
 
 def _guarded(app: ASGIApp, guard: Guard, ready: Callable[[], None]) -> ASGIApp:
