@@ -411,4 +411,6 @@ def test_a_map_says_how_much_it_means(forge, strongest, words):
     desk = Desk((Choice("a", Classifier(Crowded(contract), artifact="a")),), "a")
     found = dataclasses.replace(found, strongest=strongest)
     where = dataclasses.replace(desk.where(BLUE, "a"), occlusion=found)
-    assert words in answer.where_html(where)[1]
+    legend = answer.where_html(where)[1]
+    assert words in legend
+    assert len(re.findall(r"\b1/\d", legend)) == (strongest > 0)  # one: the colours have none

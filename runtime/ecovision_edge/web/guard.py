@@ -105,9 +105,9 @@ class Guard:
     @property
     def wrong_host(self) -> str:
         """What is said to a request that is not meant for this page, in one line."""
-        said = "this page is not served under that name; ask for it by its IP address"
         if not self._address.loopback:
-            return said
+            return "this page is not served under that name; ask for it by its IP address"
+        said = "this page is not served under that name and port; ask for it by its IP address"
         host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
         tunnel = f"ssh -L {self._port}:{host}:{self._port} HOST"
         return f"{said}, and through a tunnel with the same port at both ends: {tunnel}"
