@@ -100,7 +100,7 @@ def test_a_recording_holds_the_frames_their_times_and_the_truth(recorded, compos
         assert frames[n].result.captured_at == composed.time(n)
     assert Truth.load(recorded / "truth.json") == composed.truth
     assert load_script((recorded / "script.json").read_bytes()) == SCRIPT
-    with pytest.raises(RecordError, match="a recording"):
+    with pytest.raises(RecordError, match="a recording; delete it, also where it was begun only"):
         write_recording(recorded, composed, classifier)
 
 
@@ -266,6 +266,16 @@ def test_misuse_is_one_line_and_status_2(cli, recorded, rules, tmp_path, argumen
     status, out, err = cli(*(argument.format(**named) for argument in arguments))
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert told in err
+
+
+def test_a_recording_without_a_truth_names_the_option(cli, recorded, tmp_path):
+    """As what `run --record` writes: nobody but the user knows what lay there."""
+    folder = tmp_path / "recording"
+    shutil.copytree(recorded, folder)
+    (folder / "truth.json").unlink()
+    status, _, err = cli("--recording", folder)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"--truth: expected a file that says what lay there and when, or {folder}/truth.json" in err
 
 
 @pytest.mark.parametrize(

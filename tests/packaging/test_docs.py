@@ -1,6 +1,7 @@
 """Facts about the documentation: what it shows, works."""
 
 import doctest
+import json
 import os
 import re
 import shlex
@@ -17,6 +18,8 @@ from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.cli.app import COMMANDS, main
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.rules import Rules
+from ecovision_edge.tray.script_file import load_script
+from ecovision_edge.tray.truth import Truth
 
 REPOSITORY = Path(__file__).parents[2]
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -66,6 +69,20 @@ def test_every_python_block_of_the_readme_runs(tmp_path):
         timeout=300,
     )
     assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
+
+
+def test_every_json_block_of_the_readme_is_read(tmp_path):
+    """By whatever its schema names: the truth of a recording, a script for the tray."""
+    readers = {
+        "ecovision-edge/bin-truth": Truth.load,
+        "ecovision-edge/tray-script": lambda path: load_script(path.read_bytes(), path.name),
+    }
+    schemas = []
+    for block in blocks("json"):
+        schemas.append(json.loads(block)["schema"])
+        (tmp_path / "block.json").write_text(block, encoding="utf-8")
+        readers[schemas[-1]](tmp_path / "block.json")
+    assert sorted(schemas) == sorted(readers)
 
 
 def help_of(command, capsys):

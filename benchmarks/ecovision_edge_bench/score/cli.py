@@ -159,6 +159,11 @@ def _truth(recording: Path | None, truth: Path | None) -> Truth:
     if truth is None:
         assert recording is not None  # as `_check` has seen
         truth = recording / TRUTH_NAME
+        if not truth.exists():
+            raise OptionError(
+                "--truth", expected=f"a file that says what lay there and when, or {truth}", found="neither",
+                fix="the README shows one under \"Score it\"",
+            )  # fmt: skip
     return Truth.load(truth)
 
 

@@ -8,7 +8,8 @@ Photographs, a folder a class, lose their grey letterbox bars and come to lie on
 `ordinary_script`, or as a script says (see `script_file`). Without `--photographs` the things are drawn. The
 sequence is scored as it is made; with `--out` it is written as a recording instead, with `truth.json` and
 `script.json` beside it, which `ecovision-edge score --recording` reads, and `ecovision-edge run --source`
-replays. A recording has the photographs in it: it is theirs to publish who took them.
+replays. A recording has the photographs in it: it is theirs to publish who took them. It is large: 91
+frames an item, 100 kB each as PNG, at the defaults (20 items: 188 MB, and 41 s on one core of an x86).
 
 The same arguments give the same frames.
 """
@@ -73,9 +74,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ecovision_edge_bench.score.recording import write_recording
 
     out, errors = consoles()
+    seconds = len(composed) / script.fps
+    errors.print(f"recording {len(composed)} frames, {seconds:.0f} s, {len(composed.truth.items)} items")
     with progress_bar(errors, "recording", len(composed)) as step:
         write_recording(arguments.out, composed, judge.classifier, step)
-    out.print(f"{len(composed)} frames in {arguments.out}")
+    size = sum(path.stat().st_size for path in arguments.out.iterdir())
+    out.print(f"{len(composed)} frames in {arguments.out}, {size / 1e6:.0f} MB")
 
 
 def _script(arguments: argparse.Namespace, judge: Judge) -> Script:

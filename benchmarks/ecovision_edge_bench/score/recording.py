@@ -44,8 +44,9 @@ def write_recording(
     try:
         if frames.frames or (folder / TRUTH_NAME).exists():
             raise RecordError(
-                f"cannot write to {folder}", expected="a new folder, or an empty one", found="a recording"
-            )
+                f"cannot write to {folder}", expected="a new folder, or an empty one", found="a recording",
+                fix="delete it, also where it was begun only, or choose another",
+            )  # fmt: skip
         for n, frame in enumerate(composed):
             captured = CapturedFrame(frame.image, n, frame.at_s)
             region = decider.look(frame.image, frame.at_s)

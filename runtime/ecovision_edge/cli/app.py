@@ -57,9 +57,7 @@ COMMANDS: dict[str, Command] = {
     "tune": Command(
         "ecovision_edge_bench.tune.cli", "tune", "Find the fastest way to run a bundle on this device."
     ),
-    "score": Command(
-        "ecovision_edge_bench.score.cli", "score", "Score a recorded bin: one item, one event. [bench]"
-    ),
+    "score": Command("ecovision_edge_bench.score.cli", "score", "Score a recorded bin: one item, one event."),
     "eval": Command(
         "ecovision_edge_bench.evaluate.cli", "evaluate", "Measure accuracy on labelled photographs. [bench]"
     ),
