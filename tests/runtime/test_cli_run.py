@@ -1,6 +1,7 @@
 """Facts about `ecovision-edge run`, as somebody at a shell sees it."""
 
 import contextlib
+import inspect
 import json
 import os
 import pty
@@ -20,10 +21,12 @@ import numpy as np
 import pytest
 
 from ecovision_edge.cli import main
+from ecovision_edge.cli import running as running_signals
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 from ecovision_edge.sizes import parse_size
+from ecovision_edge.smart_bin import SmartBin
 
 PROMPT = 60.0  # seconds: a safety net, nowhere expected to pass
 COMMAND = [sys.executable, "-m", "ecovision_edge", "run"]
@@ -234,6 +237,27 @@ def test_a_signal_that_comes_twice_is_one(pristine):
         _, err = process.communicate(timeout=PROMPT)
     assert process.returncode == 0, err.decode()
     assert b"ENDED: stopped" in err
+
+
+def test_a_signal_ends_it_in_order_where_a_sink_failed_from_the_start(pristine, rules, tmp_path):
+    """No event waits for it: neither does the end."""
+    given = ("--source", "demo:", "--bundle", pristine, "--bin", rules, "--sink", f"file:{tmp_path}")
+    with running(*given) as process:
+        said = b""
+        while b"Is a directory" not in said or b"RUNNING" not in said:
+            line = process.stderr.readline()
+            assert line, said
+            said += line
+        process.terminate()
+        _, err = process.communicate(timeout=PROMPT)
+    assert process.returncode == 0, err.decode()
+    assert b" classified" in err
+
+
+def test_a_process_is_not_ended_while_its_sinks_still_have_time():
+    """For events that wait: `SmartBin.close` gives it to them, and a second beyond it."""
+    given = inspect.signature(SmartBin.close).parameters["timeout"].default
+    assert given + 1.0 < running_signals.PATIENCE
 
 
 def test_a_signal_ends_it_while_it_waits_to_reconnect(pristine):

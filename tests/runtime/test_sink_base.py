@@ -297,6 +297,28 @@ def test_close_gives_up_what_cannot_be_delivered():
     sink.close()
 
 
+def test_close_does_not_wait_for_a_state_that_cannot_be_shown():
+    """Nothing is lost without it, and whoever ends a bin whose sink is unplugged would wait all the time."""
+    sink = Scripted(shows=[SinkError("gone")] * 100_000, first_delay=1e6, most_delay=1e6)
+    sink.start()
+    sink.show(BinState.FAULT, "stopped")
+    closer = threading.Thread(target=sink.close, kwargs={"timeout": 1e6}, daemon=True)
+    closer.start()
+    closer.join(PROMPT)
+    assert not closer.is_alive()
+    assert sink.states == []
+
+
+def test_close_waits_for_an_event_behind_a_state_that_cannot_be_shown_yet():
+    """Within its time."""
+    sink = Scripted(shows=[SinkError("gone")] * 3)
+    sink.show(BinState.FAULT, "stopped")
+    sink.put(event(0))
+    sink.start()
+    sink.close(timeout=PROMPT)
+    assert sink.done == [0]
+
+
 def test_close_does_not_wait_for_a_delivery_that_hangs(monkeypatch):
     """It is left."""
     go = threading.Event()

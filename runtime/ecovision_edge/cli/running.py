@@ -25,8 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Consumers", "Stoppable", "log_to_stderr", "stopped_by_signals"]
 
-PATIENCE = 10.0
-"""Seconds that a loop has for its end after a signal; then the process ends without it."""
+PATIENCE = 15.0
+"""Seconds that a loop has for its end after a signal; then the process ends without it.
+
+Sinks with events that wait have ten of them, and one more to return (`SmartBin.close`, `Sink.close`); systemd
+kills after 20 (`TimeoutStopSec` of the service).
+"""
 
 
 AGAIN = 1.0
@@ -138,7 +142,7 @@ def log_to_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def stopped_by_signals(loop: Stoppable, abandon: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """SIGINT and SIGTERM end the loop cleanly; a second one a second later, or ten seconds, end the process.
+    """SIGINT and SIGTERM end the loop cleanly; a second one, `AGAIN` later, or `PATIENCE` end the process.
 
     Args:
         loop: What is to end.

@@ -208,7 +208,7 @@ class Sink:
         """Deliver what waits, `timeout` seconds at most, and end. Twice is once.
 
         What could not be delivered is dropped, unless the sink keeps it for the next start; of a sink that
-        was never started, all of it.
+        was never started, all of it. For a state that cannot be shown it does not wait.
         """
         with self._changed:
             self.__closing = True
@@ -239,7 +239,7 @@ class Sink:
                 except EcovisionError as e:  # of `deliver` only a SinkError comes as far as this
                     self.__part()
                     connected = False
-                    if not self.__tries.failed(e, self.__last_moment):
+                    if not self.__tries.failed(e, self.__last_try):
                         break
         finally:
             self.__part()
@@ -272,6 +272,10 @@ class Sink:
 
     def __last_moment(self) -> float:
         return math.inf if self.__deadline is None else self.__deadline
+
+    def __last_try(self) -> float:
+        """Until when it is tried again: to the last moment for events; for a state alone not once closing."""
+        return -math.inf if self.__closing and not self.__queue else self.__last_moment()
 
     def __work(self) -> None:
         with self._changed:
