@@ -67,6 +67,7 @@ def test_its_duration_is_bounded():
         (["--source", "demo:?fsp=3"], 2),
         (["--duration", "soon", "--source", "demo:"], 2),
         (["--rules", "/no/such/rules.toml"], 2),
+        (["--source", "demo:", "--duration", "1s", "--events", os.devnull + "/events.jsonl"], 2),
         (["--source", "/no/such/clip.mp4"], 1),
     ],
 )

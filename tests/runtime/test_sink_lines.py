@@ -118,6 +118,20 @@ def test_a_folder_in_its_place_is_told(tmp_path):
     assert sink.stats.dropped == 1
 
 
+@pytest.mark.parametrize(
+    ("place", "found"),
+    [("", "Is a directory"), ("file/events.jsonl", "Not a directory|File exists")],
+    ids=["a folder", "in a file"],
+)
+def test_a_file_that_cannot_be_written_can_be_told_at_once(tmp_path, place, found):
+    """Before the start, for whoever mistyped it; where it can be written nothing of it changes."""
+    (tmp_path / "file").write_bytes(b"{}\n")
+    with pytest.raises(OptionError, match=f"expected a file to write to, found ({found})"):
+        FileSink(tmp_path / place).check()
+    FileSink(tmp_path / "file").check()
+    assert (tmp_path / "file").read_bytes() == b"{}\n"
+
+
 KILLED = """
 import sys
 sys.path.insert(0, sys.argv[2])

@@ -109,7 +109,9 @@ def _run(options: argparse.Namespace) -> None:
     angles = {name: -60 + step * n for n, name in enumerate(rules.bins)}
     sinks: list[Sink] = [Flap(Motor(), angles, rules.default)]
     if options.events:
-        sinks.append(FileSink(options.events, fsync=True))
+        events = FileSink(options.events, fsync=True)
+        events.check()  # a sink waits until its file can be written; whoever mistyped it would not
+        sinks.append(events)
     duration = parse_duration(options.duration, "--duration") if options.duration else None
 
     asked: list[int] = []  # a handler does nothing else: it may interrupt whoever holds a lock

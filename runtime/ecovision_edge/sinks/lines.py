@@ -64,6 +64,21 @@ class FileSink(Sink):
         self._path, self._max_bytes, self._keep, self._fsync = Path(path), max_bytes, keep, fsync
         self._descriptor: int | None = None
 
+    def check(self) -> None:
+        """Open the file and close it again, before `start`; a sink that was started tries without end.
+
+        Raises:
+            OptionError: it cannot be written, or its folder cannot be made.
+        """
+        try:
+            self.connect()
+        except SinkError as e:
+            cause = e.__cause__
+            found = (cause.strerror if isinstance(cause, OSError) else None) or str(e)
+            raise OptionError(f"file {self._path}", expected="a file to write to", found=found) from e
+        finally:
+            self.disconnect()
+
     def connect(self) -> None:
         """Open the file, and cut off a line that was not finished."""
         try:
