@@ -306,6 +306,41 @@ def test_a_loop_that_is_stuck_does_not_keep_the_process(python, signals, patienc
     assert ran.stdout.endswith(b", abandoned")
 
 
+ENDING = """
+import atexit, os, signal, threading
+from ecovision_edge.cli import running
+
+class Ends:
+    def stop(self):
+        stopped.set()
+
+class Last:
+    def __del__(self, kill=os.kill, own=os.getpid(), numbers=(signal.SIGINT, signal.SIGTERM)):
+        for number in numbers:  # at the end nothing global is left
+            kill(own, number)
+
+again = Last.__del__
+stopped, last, running.AGAIN = threading.Event(), Last(), 1000
+atexit.register(again, None)
+with running.stopped_by_signals(Ends()):
+    os.kill(os.getpid(), signal.SIGTERM)
+    stopped.wait()
+again(None)
+"""
+
+
+def test_a_signal_that_comes_twice_is_one_while_the_process_ends_too(python):
+    """After the loop, at the exit, and as the interpreter takes itself apart."""
+    ran = python("-c", ENDING)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_a_signal_that_comes_again_later_has_its_usual_effect(python):
+    """For whatever hangs then."""
+    ran = python("-c", ENDING.replace("1000", "0"))
+    assert ran.returncode != 0
+
+
 def test_a_reader_that_has_seen_enough_is_no_error(pristine):
     """`| head -1`."""
     with running("--source", "demo:", "--bundle", pristine, "--output", "jsonl") as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import math
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ecovision_edge.service import sd_notify, watchdog_interval
 
@@ -35,6 +36,10 @@ kills after 20 (`TimeoutStopSec` of the service).
 
 AGAIN = 1.0
 """Seconds in which a second signal is still the first: terminal, `timeout` and parent may each send one."""
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | signal.Handlers | None"
 
 
 class Stoppable(Protocol):
@@ -177,15 +182,39 @@ def stopped_by_signals(loop: Stoppable, abandon: Callable[[], object] = lambda: 
 
     thread = threading.Thread(target=end, name="ecovision-stop", daemon=True)
     thread.start()
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
     try:
         yield
     finally:
         over.set()
         for number, handler in before.items():
-            signal.signal(number, handler)
+            signal.signal(number, _after(first[0], handler) if first else handler)
+        if first:
+            atexit.register(_ignore_signals)
         os.close(ask)
         thread.join(AGAIN)
+
+
+def _after(first: float, then: _Handler) -> _Handler:
+    """Handles what comes while the process sums up: it was asked to end already, and is about to with 0.
+
+    Args:
+        first: When it was asked, of `time.monotonic`.
+        then: What handles a signal that comes `AGAIN` later.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - first >= AGAIN:
+            signal.signal(number, then)
+            signal.raise_signal(number)
+
+    return handle
+
+
+def _ignore_signals() -> None:
+    """For the interpreter's own end, when it gives handlers back: a signal would be the exit status."""
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _die(why: str, abandon: Callable[[], object]) -> None:
