@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.contract import Contract
+from ecovision_edge.images import read_image_bytes
 from ecovision_edge_export.checkpoint import Checkpoint, build_model
-from ecovision_edge_export.decoding import decode_rgb, read_image_file
+from ecovision_edge_export.decoding import decode_rgb
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +57,7 @@ class TorchBaseline:
         Raises:
             ImageReadError: not a file that can be read, or not an image that PIL can decode.
         """
-        return self._prepare(decode_rgb(read_image_file(path), str(path)))
+        return self._prepare(decode_rgb(read_image_bytes(path), str(path)))
 
     def prepare_frame(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
         """The network input for a frame, `(height, width, 3) uint8 BGR`."""

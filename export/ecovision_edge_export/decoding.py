@@ -3,33 +3,14 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.files import read_regular_file
-from ecovision_edge.images import MAX_IMAGE_BYTES
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["decode_rgb", "read_image_file"]
-
-
-def read_image_file(path: Path) -> bytes:
-    """The bytes of an image file.
-
-    Raises:
-        ImageReadError: no file that can be read, or one of more than 256 MiB.
-    """
-    try:
-        data = read_regular_file(path, MAX_IMAGE_BYTES)
-    except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
-        raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e
-    if len(data) > MAX_IMAGE_BYTES:
-        raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
-    return data
+__all__ = ["decode_rgb"]
 
 
 def decode_rgb(data: bytes, name: str, *, draft: bool = False) -> Image.Image:

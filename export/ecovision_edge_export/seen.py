@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 from ecovision_edge._fields import JsonValue, parse_json
 from ecovision_edge.errors import CheckpointError, ContractError, DatasetError, ImageReadError
-from ecovision_edge.images import decode_image
+from ecovision_edge.images import decode_image, read_image_bytes
 from ecovision_edge_export.dataset import Photograph, PhotographSet
-from ecovision_edge_export.decoding import decode_rgb, read_image_file
+from ecovision_edge_export.decoding import decode_rgb
 
 __all__ = ["METADATA_KEY", "Seen", "Validation", "check_image", "read_validation"]
 
@@ -104,7 +104,7 @@ def check_image(photograph: Photograph) -> bytes:
     Raises:
         ImageReadError: one of them cannot.
     """
-    data = read_image_file(photograph.path)
+    data = read_image_bytes(photograph.path)
     decode_rgb(data, str(photograph.path), draft=True)
     decode_image(data, str(photograph.path))
     return hashlib.sha256(data).digest()

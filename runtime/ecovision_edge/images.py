@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.files import read_regular_file
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image", "read_image_bytes"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -25,6 +25,15 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     Raises:
         ImageReadError: no such file, or not an image that OpenCV can decode.
     """
+    return decode_image(read_image_bytes(path), str(path))
+
+
+def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of an image file, as yet undecoded.
+
+    Raises:
+        ImageReadError: no file that can be read, or one of more than 256 MiB.
+    """
     try:
         data = read_regular_file(Path(path), MAX_IMAGE_BYTES)
     except (OSError, ValueError) as e:
@@ -32,7 +41,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
         raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e
     if len(data) > MAX_IMAGE_BYTES:
         raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
-    return decode_image(data, str(path))
+    return data
 
 
 def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:

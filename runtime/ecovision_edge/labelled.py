@@ -117,8 +117,7 @@ def find_labelled(
 def class_folders(folder: Path) -> list[str]:
     """Names of the direct subfolders, sorted; none where `folder` cannot be listed."""
     try:
-        with os.scandir(folder) as entries:
-            return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
+        return _listed(folder)
     except (OSError, ValueError):
         return []
 
@@ -181,8 +180,7 @@ def _subfolders(folder: Path, option: str) -> list[str]:
         found = "a file" if os.path.lexists(folder) else "no such folder"
         raise DatasetError(f"{option} {folder}", expected="a folder with a folder a class", found=found)
     try:
-        with os.scandir(folder):
-            names = class_folders(folder)
+        names = _listed(folder)
     except OSError as e:
         raise DatasetError(f"{option} {folder}", expected="a folder to read", found=e.strerror) from e
     first = next(find_images(folder), None)  # those of the folder itself come before those of its subfolders
@@ -194,6 +192,11 @@ def _subfolders(folder: Path, option: str) -> list[str]:
             fix="put each image into the folder of its class, and others elsewhere",
         )
     return names
+
+
+def _listed(folder: Path) -> list[str]:
+    with os.scandir(folder) as entries:
+        return sorted(e.name for e in entries if not e.name.startswith(".") and e.is_dir())
 
 
 def _suggest(unknown: Sequence[str], labels: Sequence[str]) -> str:

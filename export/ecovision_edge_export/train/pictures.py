@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.errors import ImageReadError
+from ecovision_edge.images import read_image_bytes
 from ecovision_edge.labelled import LabelledImage
-from ecovision_edge_export.decoding import decode_rgb, read_image_file
+from ecovision_edge_export.decoding import decode_rgb
 from ecovision_edge_export.train.batches import in_order
 
 if TYPE_CHECKING:
@@ -167,7 +168,7 @@ def within(side: int) -> Shape:
 
 def _decoded(path: Path) -> tuple[Image.Image, bytes]:
     """The photograph, and the sha256 of its file."""
-    data = read_image_file(path)
+    data = read_image_bytes(path)
     return decode_rgb(data, str(path)), hashlib.sha256(data).digest()
 
 
