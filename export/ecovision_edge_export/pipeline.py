@@ -94,17 +94,7 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     listed, calib = _list(options, contract)
     for warning in _doubts(options, checkpoint, contract, listed):
         script.warn(warning)
-    val = None
-    if listed is not None:
-        with script.stage("read"):
-            val = read_validation(
-                listed,
-                checkpoint.seen,
-                "--val",
-                script.warn,
-                lambda done, total: script.progress("read", done, total),
-            )
-            script.figure(f"{len(val.photographs)} photographs of --val")
+    val = read_validation(listed, checkpoint.seen, "--val", script) if listed is not None else None
     graph = prepare_graph(checkpoint, contract, script)
     target = resolve_target(options.target)
     recipes = None

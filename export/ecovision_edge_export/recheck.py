@@ -82,15 +82,7 @@ def recheck_parity(
         mapping = parse_map(map_text, labels) if map_text is not None else {}
         check_mapped(mapping, {images: class_folders(images)})
         listed = list_photographs(images, labels, "--images", mapping)
-        with script.stage("read"):
-            photographs = read_validation(
-                listed,
-                checkpoint.seen,
-                "--images",
-                script.warn,
-                lambda done, total: script.progress("read", done, total),
-            ).photographs
-            script.figure(f"{len(photographs)} photographs of --images")
+        photographs = read_validation(listed, checkpoint.seen, "--images", script).photographs
     with script.stage("parity"):
         result = measure_parity(
             TorchBaseline(checkpoint, bundle.contract),

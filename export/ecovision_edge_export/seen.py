@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +19,7 @@ from ecovision_edge.errors import CheckpointError, ContractError, DatasetError, 
 from ecovision_edge.images import decode_image, read_image_bytes
 from ecovision_edge_export.dataset import Photograph, PhotographSet
 from ecovision_edge_export.decoding import decode_rgb
+from ecovision_edge_export.transcript import Transcript
 
 __all__ = ["METADATA_KEY", "Seen", "Validation", "check_image", "read_validation"]
 
@@ -114,33 +115,38 @@ def read_validation(
     photographs: PhotographSet,
     seen: Seen | None,
     option: str,
-    warn: Callable[[str], None],
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    script: Transcript,
 ) -> Validation:
-    """Find those that can judge: what cannot be read, or was trained on, is told and left out.
+    """Find those that can judge, as the stage `read`: what cannot be read, or was trained on, is left out.
 
-    Where all were trained on they stay, and that is told.
+    Where all were trained on they stay. All that is told.
 
     Args:
         photographs: As listed.
         seen: What the checkpoint says that it saw; None is nothing.
         option: The option that named them, for messages.
-        warn: Told what the user has to know.
-        progress: Called with the photographs read and their number.
+        script: Runs the stage, and warns.
 
     Raises:
         DatasetError: none can be read.
     """
-    files, digests = _readable(photographs, option, warn, progress)
+    with script.stage("read"):
+        found = _judges(photographs, seen, option, script)
+        script.figure(f"{len(found.photographs)} photographs of {option}")
+    return found
+
+
+def _judges(photographs: PhotographSet, seen: Seen | None, option: str, script: Transcript) -> Validation:
+    files, digests = _readable(photographs, option, script)
     if seen is None:
         return Validation(PhotographSet(tuple(files)))
     pairs = list(zip(files, digests, strict=True))
     others = [(p, d) for p, d in pairs if d[:PREFIX] not in seen.trained]
     known = len(pairs) - len(others)
     if not others:
-        warn(f"the weights were trained on all of {option}: agreement and accuracy are flattered")
+        script.warn(f"the weights were trained on all of {option}: agreement and accuracy are flattered")
     elif known:
-        warn(
+        script.warn(
             f"the weights were trained on {known} of the {len(pairs)} photographs of {option}: these are "
             f"left out, the other {len(others)} judge"
         )
@@ -153,10 +159,7 @@ def read_validation(
 
 
 def _readable(
-    photographs: PhotographSet,
-    option: str,
-    warn: Callable[[str], None],
-    progress: Callable[[int, int], None],
+    photographs: PhotographSet, option: str, script: Transcript
 ) -> tuple[list[Photograph], list[bytes]]:
     def look(photograph: Photograph) -> bytes | str:
         try:
@@ -170,11 +173,11 @@ def _readable(
         found = pool.map(look, photographs.photographs)
         for done, (photograph, result) in enumerate(zip(photographs.photographs, found, strict=True), 1):
             if isinstance(result, str):
-                warn(f"left out: {result}")
+                script.warn(f"left out: {result}")
             else:
                 files.append(photograph)
                 digests.append(result)
-            progress(done, len(photographs))
+            script.progress("read", done, len(photographs))
     if not files:
         raise DatasetError(
             option, expected="a photograph that can be read", found=f"{len(photographs)} that cannot"

@@ -14,6 +14,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, DatasetError
 from ecovision_edge_export.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.seen import Seen, Validation, read_validation
+from ecovision_edge_export.transcript import SilentReporter, Transcript
 
 HASHES = st.lists(st.binary(min_size=32, max_size=32), max_size=20)
 
@@ -31,7 +32,12 @@ def digests(found: PhotographSet) -> list[bytes]:
 
 def judged(found: PhotographSet, seen: Seen | None) -> tuple[Validation, list[str]]:
     warnings: list[str] = []
-    return read_validation(found, seen, "--val", warnings.append), warnings
+
+    class Heard(SilentReporter):
+        def warned(self, message: str) -> None:
+            warnings.append(message)
+
+    return read_validation(found, seen, "--val", Transcript(Heard())), warnings
 
 
 @given(HASHES, HASHES)
