@@ -23,11 +23,13 @@ EVENT_SCHEMA_VERSION = 1
 class BinState(str, Enum):
     """What a bin is doing.
 
-    `EMPTY`: nothing lies on the tray. `SETTLING`: something came and still moves. `DECIDING`: frames of it
-    are looked at. `DECIDED`: its event is out; nothing else happens before the tray is empty. `FAULT`:
-    nothing can be said: no background yet, no frames, or a view that is no tray.
+    `STARTING`: nothing can be said yet: the camera starts, or the empty tray is being learnt. `EMPTY`:
+    nothing lies on the tray. `SETTLING`: something came and still moves. `DECIDING`: frames of it are looked
+    at. `DECIDED`: its event is out; nothing else happens before the tray is empty. `FAULT`: nothing can be
+    said, and somebody should look: no frames, a view that is no tray, a tray that cannot be learnt.
     """
 
+    STARTING = "starting"
     EMPTY = "empty"
     SETTLING = "settling"
     DECIDING = "deciding"
@@ -36,6 +38,11 @@ class BinState(str, Enum):
 
     def __str__(self) -> str:
         return self.value
+
+    @property
+    def ready(self) -> bool:
+        """Whether items are seen: neither `STARTING` nor `FAULT`. What moves is fail-safe until it is."""
+        return self not in (BinState.STARTING, BinState.FAULT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,8 +47,9 @@ class SmartBin:
 
     The decider is stepped on the loop's thread with each result, also while no frame comes. Of each frame the
     part that the item covers is classified, if there is one (`LoopResult.region`). Nothing that a sink does
-    holds it up. While the camera gives nothing the state is `fault`, for sinks too. In files time
-    goes by frames, however fast they are read: by the `fps` given to the source, or 15 a second.
+    holds it up. The state is `starting` until the empty tray is learnt, and `fault` while the camera gives
+    nothing and at the end, for sinks too. In files time goes by frames, however fast they are read: by the
+    `fps` given to the source, or 15 a second.
 
     Args:
         classifier: What looks at the frames; its contract's thresholds are kept.
@@ -184,7 +185,7 @@ class SmartBin:
     def _start_sinks(self) -> None:
         for sink in self._sinks:
             sink.start()
-        self._show(BinState.FAULT, "starting")
+        self._show(BinState.STARTING, "starting")
 
     def _region(self, frame: CapturedFrame) -> Region | None:
         """What of the frame is to be classified; `_result` follows with the same one."""
@@ -220,7 +221,8 @@ class SmartBin:
 
     def _health(self, health: Health) -> None:
         if health.state not in (HealthState.RUNNING, HealthState.ENDED):
-            self._show(BinState.FAULT, f"camera {health.state}: {health.reason}".rstrip(": "))
+            state = BinState.STARTING if health.state is HealthState.STARTING else BinState.FAULT
+            self._show(state, f"camera {health.state}: {health.reason}".rstrip(": "))
         if self._on_health is not None:
             self._on_health(health)
 
@@ -238,11 +240,11 @@ class SmartBin:
     def _show_status(self) -> None:
         """Tell the sinks a new state; its reason may change with each frame and comes along as it is then.
 
-        Of a fault the reason is told too whenever it is another one: it says what is to be done.
+        Where nothing is seen the reason is told too whenever it is another one: it says what is to be done.
         """
         with self._lock:
             status = self._decider.status
-            if self._shown is None or self._shown[0] is not status.state or status.state is BinState.FAULT:
+            if self._shown is None or self._shown[0] is not status.state or not status.state.ready:
                 self._show(status.state, status.reason)
 
     def _show(self, state: BinState, reason: str) -> None:

@@ -263,9 +263,13 @@ def test_a_covered_view_is_a_fault_and_no_item():
 
 
 def test_until_the_tray_is_learnt_nothing_is_said():
-    """`fault`, with the reason."""
+    """`starting`, with the reason: a start is no fault."""
     bin = Bin()
+    decider = BinDecider(LABELS, options=OPTIONS, gate=bin.gate)
+    assert (decider.status.state, decider.status.reason) == (BinState.STARTING, "no frame yet")
     bin.show(View.UNKNOWN, SURE["glass"], frames=20)
+    assert (bin.state, bin.reason) == (BinState.STARTING, "seen: unknown")
+    bin.show(View.COVERED)
     assert bin.state is BinState.FAULT
 
 

@@ -127,6 +127,17 @@ def test_a_fault_ends_what_is_served_and_nothing_is_served_in_it(bench, caplog):
         assert sink.stats.delivered == 2
 
 
+def test_nothing_is_served_while_the_bin_starts(bench):
+    """Though that is no fault, and lights no light."""
+    sink = bench.sink()
+    sink.show(BinState.STARTING, "the empty tray is being learnt")
+    sink.put(event())
+    with sink:
+        assert sink.flush(WAIT)
+        assert (sink.stats.delivered, sink.stats.dropped) == (0, 1)
+        assert not bench.lit(13)
+
+
 def test_closing_leaves_the_servo_at_its_fail_safe_angle(bench):
     """It ends what is served in time for the turn, and gives the pins back."""
     from gpiozero import LED
@@ -278,4 +289,4 @@ def test_a_wait_ends_with_its_condition_or_its_time(bench):
     sink._wait_for_change(0.0, lambda: False)
     sink._wait_for_change(1e9, lambda: True)
     threading.Timer(0.01, sink.show, (BinState.FAULT,)).start()
-    sink._wait_for_change(1e9, lambda: sink._fault)
+    sink._wait_for_change(1e9, lambda: sink._blind)

@@ -650,7 +650,7 @@ def test_home_assistants_templates_give_states_that_it_takes(label):
         assert rendered("state", payload) in {*found["state"]["options"], UNKNOWN}
         assert rendered("state", payload) == (str(state) if state else UNKNOWN)
         problem = {None: UNKNOWN, BinState.FAULT: "ON"}.get(state, "OFF")
-        assert rendered("problem", payload) == problem
+        assert rendered("problem", payload) == problem  # a start is none
     assert {"ON", "OFF"} == {found["problem"].get(f"payload_{p}", p.upper()) for p in ("on", "off")}
 
 

@@ -39,7 +39,7 @@ class BinStatus:
     """What a decider is doing, and why nothing is decided.
 
     Args:
-        state: Of the five.
+        state: What it does.
         since: When it began, seconds of the clock that `step` is given.
         reason: In one line.
         item: The number of the item in hand; None if there is none.
@@ -104,7 +104,7 @@ class BinDecider:
         self._regions = Regions(self._options.margin, self._options.aspect)
         self._by_trigger = self._options.gate == "trigger"
         self._now = 0.0
-        first = BinState.EMPTY if self._by_trigger else BinState.FAULT
+        first = BinState.EMPTY if self._by_trigger else BinState.STARTING
         self._status = BinStatus(first, 0.0, "nothing was triggered" if self._by_trigger else "no frame yet")
         self._hindrances = Hindrances(self._options.tell_after)
         self._ahead: tuple[Image, Look] | None = None
@@ -122,7 +122,7 @@ class BinDecider:
         status, told = self._status, self._hindrances.told
         if told is None:
             return status
-        since = status.since if status.state is BinState.FAULT else told.since
+        since = told.since if status.state.ready else status.since
         return BinStatus(BinState.FAULT, since, told.reason, status.item)
 
     @property
@@ -249,19 +249,20 @@ class BinDecider:
         state = self._status.state
         if look.view in (View.UNKNOWN, View.COVERED):
             self._empty_since = None
-            if state in (BinState.EMPTY, BinState.FAULT):
-                self._say(BinState.FAULT, look.reason)
+            if state in (BinState.STARTING, BinState.EMPTY, BinState.FAULT):
+                blind = BinState.FAULT if look.view is View.COVERED else BinState.STARTING
+                self._say(blind, look.reason)
             elif state in IN_HAND and look.view is View.COVERED:
                 self._say(state, look.reason)
             return False
         if look.view is View.ITEM:
             self._empty_since = None
-            if state is BinState.FAULT:  # it was there before, or came meanwhile: an item nonetheless
+            if not state.ready:  # it was there before, or came meanwhile: an item nonetheless
                 self._set(BinState.EMPTY, "the view is back")
             return True
         if self._empty_since is None:
             self._empty_since = self._now
-        if state is BinState.FAULT:
+        if not state.ready:
             self._set(BinState.EMPTY, look.reason)
         elif state is BinState.EMPTY:
             self._say(state, look.reason)

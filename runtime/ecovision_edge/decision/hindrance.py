@@ -69,7 +69,7 @@ class Hindrances:
         self._see(self._found(look, state), now)
 
     def _found(self, look: Look, state: BinState) -> str | None:
-        if state is BinState.FAULT and look.view is View.UNKNOWN:
+        if state is BinState.STARTING and look.view is View.UNKNOWN:
             return UNLEARNT
         if state is not BinState.DECIDED or look.view in (View.EMPTY, View.UNKNOWN):
             return None

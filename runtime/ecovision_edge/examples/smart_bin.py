@@ -65,7 +65,7 @@ class Flap(Sink):
         # After ten seconds in vain an item is no longer waited for: whoever brought it has gone.
         super().__init__("flap", max_age=10.0, most_delay=5.0)
         self._motor, self._angles, self._home = motor, angles, angles[failsafe]
-        self._open, self._fault = False, True
+        self._open, self._state = False, BinState.STARTING
 
     def connect(self) -> None:
         """At the start, and after each failure: first of all to the fail-safe position."""
@@ -75,17 +75,17 @@ class Flap(Sink):
 
     def deliver(self, event: BinEvent) -> None:
         """Let one item fall."""
-        if self._fault:  # an OptionError drops the event; what else is raised has it tried again
-            raise OptionError(f"state at {event.id}", expected="no fault", found="a fault")
+        if not self._state.ready:  # an OptionError drops the event; what else is raised has it tried again
+            raise OptionError(f"state at {event.id}", expected="no fault", found=str(self._state))
         self._motor.turn(self._angles[event.bin])
         time.sleep(FALL)  # nobody waits for this thread, but the next item
         self._motor.turn(self._home)
 
     def show_state(self, state: BinState, reason: str) -> None:
-        """A fault is shown at the start, at the end, and whenever the camera gives nothing."""
-        self._fault = state is BinState.FAULT
-        if self._fault:
-            log.warning("fault: %s", reason)
+        """Starting is shown first; a fault whenever nothing can be said, and at the end."""
+        self._state = state
+        if not state.ready:
+            log.log(logging.WARNING if state is BinState.FAULT else logging.INFO, "%s: %s", state, reason)
             self._motor.turn(self._home)
 
     def disconnect(self) -> None:

@@ -141,8 +141,9 @@ class GpioOptions:
 class GpioSink(Sink):
     """Turns a servo to the event's bin, lights its LED, holds, and goes back to the fail-safe angle.
 
-    All in the sink's own thread: an event that comes meanwhile waits its turn. In a fault what is being
-    served ends at once, and events are dropped and logged: their items go into the fail-safe bin.
+    All in the sink's own thread: an event that comes meanwhile waits its turn. In a fault, and while the bin
+    starts, what is being served ends at once, and events are dropped and logged: their items go into the
+    fail-safe bin.
 
     Args:
         options: What hangs where.
@@ -163,7 +164,8 @@ class GpioSink(Sink):
         self._servo: Servo | None = None
         self._leds: dict[str, Led] = {}
         self._fault_led: Led | None = None
-        self._connected = self._fault = False
+        self._connected = False
+        self._state: BinState | None = None  # before anything was said
         self._end: float | None = None
 
     def connect(self) -> None:
@@ -173,7 +175,7 @@ class GpioSink(Sink):
             for name, pin in o.leds.items():
                 self._leds[name] = library.LED(pin)
             if o.fault_led is not None:
-                self._fault_led = library.LED(o.fault_led, initial_value=self._fault)
+                self._fault_led = library.LED(o.fault_led, initial_value=self._state is BinState.FAULT)
             if o.servo is not None:
                 self._servo = library.AngularServo(
                     o.servo,
@@ -192,13 +194,13 @@ class GpioSink(Sink):
         """Return when the bin was served and the servo is back.
 
         Raises:
-            OptionError: nothing hangs at a pin for the event's bin, or the state is fault.
+            OptionError: nothing hangs at a pin for the event's bin, or the state is starting or fault.
         """
         angle, led = self._options.angles.get(event.bin), self._leds.get(event.bin)
         if angle is None and led is None:
             raise OptionError("bin", expected="one with an angle or a LED", found=event.bin)
-        if self._fault:
-            raise OptionError(f"state at event {event.id}", expected="no fault", found="a fault")
+        if self._blind:
+            raise OptionError(f"state at event {event.id}", expected="no fault", found=str(self._state))
         if led is not None:
             led.on()
         if angle is not None:
@@ -209,8 +211,8 @@ class GpioSink(Sink):
         self._turn(self._safe_angle)
 
     def show(self, state: BinState, reason: str = "") -> None:
-        """As of every sink; a fault also ends what is being served."""
-        self._fault = state is BinState.FAULT
+        """As of every sink; one in which nothing is seen also ends what is being served."""
+        self._state = state
         super().show(state, reason)
 
     def show_state(self, state: BinState, reason: str) -> None:
@@ -243,6 +245,10 @@ class GpioSink(Sink):
         super().close(timeout)
 
     @property
+    def _blind(self) -> bool:
+        return self._state is not None and not self._state.ready
+
+    @property
     def _safe_angle(self) -> float:
         assert self._options.failsafe is not None or self._options.servo is None
         return self._options.angles.get(self._options.failsafe or "", 0.0)
@@ -260,7 +266,7 @@ class GpioSink(Sink):
                 self._servo.detach()
 
     def _ends(self) -> bool:
-        return self._fault or (self._end is not None and self._clock() >= self._end - self._options.travel)
+        return self._blind or (self._end is not None and self._clock() >= self._end - self._options.travel)
 
     def _wait_for_change(self, seconds: float, condition: Callable[[], bool]) -> None:
         until = self._clock() + seconds
