@@ -220,6 +220,42 @@ def test_a_threshold_of_the_contract_is_kept():
     assert event.label == "glass"
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3.2, -1.0], ids=str)
+@pytest.mark.parametrize("place", range(3))
+def test_what_is_no_probability_is_refused_and_leaves_no_trace(value, place):
+    """NaN would vote for the first label; the frames after it decide as if it had not come."""
+    bin = Bin(OPTIONS)
+    bin.item(SURE["glass"], frames=5)
+    wrong = list(UNSURE)
+    wrong[place] = value
+    with pytest.raises(OptionError, match=r"expected numbers from 0 to 1, found (nan|inf|-inf|3\.2|-1\.0)"):
+        bin.item(tuple(wrong), frames=1)
+    [event] = bin.item(SURE["glass"])
+    assert (event.label, event.frames) == ("glass", 3)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -0.1])
+def test_thresholds_that_are_no_probabilities_are_refused(value):
+    """No probability is below NaN: everything would be sure."""
+    with pytest.raises(OptionError, match=r"thresholds.*expected numbers from 0 to 1"):
+        Bin(thresholds=(0.5, value, 0.5))
+
+
+class Priceless:
+    """Rules that cannot say what a mistake costs."""
+
+    default, unknown_cost = "residual", 0.5
+
+    def expected_costs(self, probabilities, labels):
+        return {"paper": float("nan"), "glass": float("nan")}
+
+
+def test_a_cost_that_is_no_number_is_no_low_one():
+    """The bin of nobody knows what cost is not chosen."""
+    [event] = Bin(rules=Priceless()).item(SURE["paper"], frames=60)
+    assert (event.label, event.bin) == (None, "residual")
+
+
 class Dear:
     """Rules in which a battery must not go wrong."""
 

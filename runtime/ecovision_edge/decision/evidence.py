@@ -10,6 +10,7 @@ from ecovision_edge.errors import OptionError
 __all__ = ["Evidence"]
 
 _LEAST = 1e-6  # no single frame may rule a class out for good
+_ROUNDING = 1e-3  # by which a probability in half precision may leave 0 to 1
 
 
 class Evidence:
@@ -43,10 +44,18 @@ class Evidence:
         return len(self._votes)
 
     def add(self, probabilities: Sequence[float]) -> None:
-        """One frame's calibrated probabilities, one a class, 0 to 1."""
+        """Add one frame's calibrated probabilities, one a class, 0 to 1.
+
+        Raises:
+            OptionError: not one a class, or one is NaN, infinite or out of range; none of them counts then.
+        """
         if len(probabilities) != len(self._sums):
             raise OptionError(
                 "probabilities of a frame", expected=f"{len(self._sums)} of them", found=len(probabilities)
+            )
+        if wrong := [p for p in probabilities if not -_ROUNDING <= p <= 1 + _ROUNDING]:
+            raise OptionError(
+                "probabilities of a frame", expected="numbers from 0 to 1", found=repr(float(wrong[0]))
             )
         for i, p in enumerate(probabilities):
             self._sums[i] += math.log(max(p, _LEAST))

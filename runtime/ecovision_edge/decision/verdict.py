@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -77,13 +78,15 @@ class Judge:
         options: DeciderOptions,
         thresholds: Sequence[float] | None,
     ) -> None:
-        """Raises OptionError if there is not one threshold a label."""
+        """Raises OptionError if there is not one threshold a label, from 0 to 1."""
         self._labels, self._rules, self._options = tuple(labels), rules, options
         if thresholds is not None and len(thresholds) != len(self._labels):
             raise OptionError(
                 "thresholds", expected=f"{len(self._labels)}, one a label", found=len(thresholds)
             )
         self._thresholds = tuple(thresholds) if thresholds is not None else (0.0,) * len(self._labels)
+        if wrong := [t for t in self._thresholds if not 0 <= t <= 1]:
+            raise OptionError("thresholds", expected="numbers from 0 to 1", found=repr(wrong[0]))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -105,7 +108,7 @@ class Judge:
         label = max(range(len(posterior)), key=posterior.__getitem__)
         first, second = sorted(posterior, reverse=True)[:2]
         costs = self._rules.expected_costs(posterior, self._labels)
-        best = min(costs, key=costs.__getitem__)
+        best = min(costs, key=lambda bin: math.inf if math.isnan(costs[bin]) else costs[bin])
         refusal = self._refusal(evidence, label, first, best, costs[best])
         return Verdict(self._labels[label], first, first - second, best, costs[best], refusal)
 
@@ -121,6 +124,6 @@ class Judge:
             return f"{name} at {typical:.2f}, {self._thresholds[label]:.2f} is its threshold"
         if probability < 1 - options.error:
             return f"{name} at {probability:.2f}; {1 - options.error:.2f} is sure"
-        if cost > self._rules.unknown_cost:
+        if not cost <= self._rules.unknown_cost:  # NaN, of a `Sorting` of one's own, is no low cost
             return f"{name} costs {cost:.2f} in {bin}, {self._rules.unknown_cost:.2f} as unknown"
         return None
