@@ -1,13 +1,16 @@
-"""Read a file that nobody vouches for, without ever waiting for it; and bring what is written to the disk."""
+"""Read a file that nobody vouches for, without ever waiting for it; write one whole; lock one."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import secrets
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["read_regular_file", "sync_folder", "write_file"]
+__all__ = ["is_open_file", "read_regular_file", "replace_file", "sync_folder", "try_lock", "write_file"]
 
 
 def read_regular_file(path: Path, most: int) -> bytes:
@@ -38,6 +41,91 @@ def write_file(path: Path, data: bytes, *, fsync: bool) -> None:
         if fsync:
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def replace_file(
+    path: Path, chunks: Iterable[bytes], *, fsync: bool = False, mode: int | None = None
+) -> None:
+    """Write a file whole or not at all: it takes the place of the old one when all of it is there.
+
+    A link stays, and the file it leads to is replaced. What is no regular file (a device, a pipe, the
+    descriptor that `/dev/stdout` leads to) is never replaced: it is written to, as a shell's `>` would.
+
+    Args:
+        path: The file.
+        chunks: What it holds.
+        fsync: Bring it to the disk first, so that a power cut leaves the old file or the new one.
+        mode: Its permissions; None keeps those of the old file, and gives a new one the usual ones.
+
+    Raises:
+        OSError: of the disk; a folder in its place; a loop of links.
+    """
+    try:
+        before = path.stat()
+    except FileNotFoundError:
+        before = None
+    target = _behind_links(path)
+    if target is None or (before is not None and not stat.S_ISREG(before.st_mode)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.writelines(chunks)
+        return
+    if mode is None and before is not None:
+        mode = before.st_mode & 0o777
+    part = target.with_name(f".ecovision-{secrets.token_hex(8)}.tmp")
+    try:
+        with part.open("xb") as stream:  # never through a link that somebody else put there
+            stream.writelines(chunks)
+            if mode is not None:
+                part.chmod(mode)
+            if fsync:
+                stream.flush()
+                os.fsync(stream.fileno())
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _behind_links(path: Path) -> Path | None:
+    """What a chain of links ends at, there or not; None if it is an open descriptor of a process."""
+    for _ in range(40):  # as many as Linux follows
+        if not path.is_symlink():
+            return path
+        folder = path.parent.resolve()
+        if folder.is_relative_to("/proc"):
+            return None
+        path = folder / path.readlink()
+    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def is_open_file(path: Path, descriptor: int) -> bool:
+    """Whether a path still leads to an open file, which may have been renamed or removed meanwhile.
+
+    Raises:
+        OSError: of the disk; not that nothing is there.
+    """
+    try:
+        there = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return os.path.samestat(there, os.fstat(descriptor))
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file or folder until its descriptor is closed; False if another one has locked it.
+
+    Raises:
+        OSError: nothing can be locked there: a file system, or an operating system, without such locks.
+    """
+    try:
+        import fcntl
+    except ImportError as e:  # not POSIX
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP)) from e
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sync_folder(folder: Path, *, if_possible: bool = False) -> None:

@@ -344,6 +344,14 @@ def test_a_unit_that_is_there_is_shown_as_it_will_change(command, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == [UNIT_NAME]
 
 
+def test_a_masked_unit_is_not_written_to(command, tmp_path):
+    """It is a link to /dev/null, which takes everything and keeps nothing."""
+    (tmp_path / UNIT_NAME).symlink_to(os.devnull)
+    with pytest.raises(OptionError, match=f"no regular file; if it is masked: systemctl unmask {UNIT_NAME}"):
+        command("--write", "--", "--source", "demo:")
+    assert (tmp_path / UNIT_NAME).is_symlink()
+
+
 def test_the_paths_of_the_arguments_can_be_reached(command):
     """A bundle, the rules, images and recordings."""
     found = settings_of(

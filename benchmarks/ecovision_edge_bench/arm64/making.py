@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ecovision_edge.errors import OptionError
+from ecovision_edge.files import try_lock
 from ecovision_edge_bench.arm64.boards import BOARDS
 from ecovision_edge_bench.arm64.root import STAMP, PiRoot, Stamp, recipe
 from ecovision_edge_bench.arm64.sources import build_wheel, pip_command, sha256
@@ -160,10 +160,8 @@ def _locked(folder: Path) -> Iterator[int]:
     """Keep other processes from making a root in `folder`; gives the lock's descriptor."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "root.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise EmulationError(f"another process is making {folder / 'root'}", fix="wait for it") from error
+        if not try_lock(lock.fileno()):
+            raise EmulationError(f"another process is making {folder / 'root'}", fix="wait for it")
         yield lock.fileno()
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import write_file
+from ecovision_edge.files import replace_file
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.recording import FrameFolder, Outcome, RecordOptions
-from ecovision_edge.recording.disk import hidden_name
 from ecovision_edge.tray.composed import Composed
 from ecovision_edge.tray.script_file import dump_script
 from ecovision_edge_bench.score.run import default_rules, make_decider
@@ -75,11 +74,7 @@ def write_recording(
 
 def _write(path: Path, data: bytes) -> None:
     """Whole, or not at all."""
-    part = hidden_name(path)
     try:
-        write_file(part, data, fsync=False)
-        part.replace(path)
+        replace_file(path, [data])
     except OSError as e:
         raise RecordError(f"cannot write {path}", found=e.strerror or str(e)) from e
-    finally:
-        part.unlink(missing_ok=True)

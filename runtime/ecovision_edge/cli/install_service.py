@@ -87,6 +87,9 @@ def install_service(
         return 0
     if user:
         where.parent.mkdir(parents=True, exist_ok=True)
+    if where.exists() and not where.is_file():  # `systemctl mask` makes a link to /dev/null of it
+        fix = f"if it is masked: {control} unmask {UNIT_NAME}"
+        raise OptionError(f"unit {where}", expected="a file to write to", found="no regular file", fix=fix)
     check_target(where, "unit")
     write_file([unit.encode()], where, "unit")
     print(f"\nwritten: {where}; now run: {steps}")

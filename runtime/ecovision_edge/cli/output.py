@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge._fields import JsonValue, canonical_json
 from ecovision_edge.errors import OptionError
+from ecovision_edge.files import replace_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,7 +47,7 @@ def write_json(value: JsonValue, target: Path) -> None:
 
 
 def write_file(chunks: Iterable[bytes], target: Path, option: str) -> None:
-    """Write the file `target`, whole or not at all; `-` is standard output.
+    """Write the file `target`, whole or not at all, as `replace_file`; `-` is standard output.
 
     Raises:
         OptionError: the file cannot be written; `option` is the one that named it.
@@ -56,15 +57,10 @@ def write_file(chunks: Iterable[bytes], target: Path, option: str) -> None:
         sys.stdout.buffer.writelines(chunks)  # UTF-8, whatever the terminal is
         sys.stdout.buffer.flush()
         return
-    part = target.parent / f".{target.name}.{os.getpid()}.tmp"
     try:
-        with part.open("wb") as stream:
-            stream.writelines(chunks)
-        part.replace(target)
+        replace_file(target, chunks)
     except OSError as e:
         raise OptionError(f"{option} {target}", expected="a file to write to", found=e.strerror) from e
-    finally:
-        part.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ecovision_edge.files import try_lock
+
 __all__ = ["PREFIX", "remove", "remove_stale", "uploads"]
 
 PREFIX = "ecovision-edge-demo-"
@@ -67,11 +69,10 @@ def _locked(folder: Path) -> Iterator[None]:
     if not hasattr(os, "getuid"):
         yield
         return
-    import fcntl
-
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not try_lock(descriptor):
+            raise BlockingIOError(f"{folder} is another process's")
         yield
     finally:
         os.close(descriptor)

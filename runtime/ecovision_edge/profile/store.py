@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from ecovision_edge.bundle import MANIFEST_NAME, Bundle, embedded_bundle_path
 from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError
-from ecovision_edge.files import read_regular_file
+from ecovision_edge.files import read_regular_file, replace_file
 from ecovision_edge.profile.document import AGAIN, DeviceProfile, place_of
 from ecovision_edge.profile.key import bundle_sha256, current_key
 
@@ -128,27 +127,13 @@ def save_profile(profile: DeviceProfile) -> Path:
     Raises:
         ProfileWriteError: it cannot be written; one that was there before is untouched.
     """
-    import tempfile
-
     folder = check_profile_folder()
     path = folder / f"{profile.key.bundle_sha256}.json"
-    part: Path | None = None
     try:
-        # A name of its own, so that two who write at once each rename a whole file.
-        descriptor, name = tempfile.mkstemp(".tmp", f".{path.name[:12]}.", folder)
-        part = Path(name)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(profile.dumps())
-            stream.flush()
-            os.fchmod(stream.fileno(), 0o644)  # no secret; a service may run as another user
-            os.fsync(stream.fileno())  # or a power cut after the rename could leave an empty file
-        part.replace(path)
+        # No secret, and a service may run as another user: everyone may read it.
+        replace_file(path, [profile.dumps()], fsync=True, mode=0o644)
     except OSError as e:
         raise _cannot_save(folder, e) from e
-    finally:
-        if part is not None:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
     return path
 
 

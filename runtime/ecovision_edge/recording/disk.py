@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import read_regular_file, sync_folder, write_file
+from ecovision_edge.files import read_regular_file, sync_folder, try_lock, write_file
 from ecovision_edge.recording.sidecar import MAX_SIDECAR_BYTES, is_sidecar
 
 __all__ = [
@@ -132,21 +132,19 @@ def lock_folder(folder: Path) -> int | None:
         RecordError: another one has it.
         OSError: of the disk.
     """
-    try:
-        import fcntl
-    except ImportError:  # not POSIX
+    if os.name != "posix":  # nor can a folder be opened
         return None
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise RecordError(
-            f"cannot record to {folder}", found="another recorder at work there", fix="choose another folder"
-        ) from None
+        free = try_lock(descriptor)
     except OSError:  # a file system that has no locks
         os.close(descriptor)
         return None
+    if not free:
+        os.close(descriptor)
+        raise RecordError(
+            f"cannot record to {folder}", found="another recorder at work there", fix="choose another folder"
+        )
     return descriptor
 
 
