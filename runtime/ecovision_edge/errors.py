@@ -25,6 +25,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     │   ├── SourceError (ValueError)           no such kind of source, or an option of it is wrong
     │   ├── SourceOpenError (OSError)          the source cannot be opened now; tried again in a loop
     │   ├── CaptureError (OSError)             an open source gave no frame, or none that is one
+    │   │   └── BadFrameError                  one frame is of no use; the next one may be good
     │   └── CameraLostError (OSError)          given up: as often as allowed it could not be reconnected
     ├── RecordError (OSError)                  a recording cannot be written, or read
     ├── ServeError (OSError)                   the page cannot be served
@@ -51,6 +52,7 @@ from __future__ import annotations
 
 __all__ = [
     "ArtifactNotFoundError",
+    "BadFrameError",
     "BundleError",
     "BundleNotFoundError",
     "BundleReadError",
@@ -225,6 +227,10 @@ class SourceOpenError(CameraError, OSError):
 
 class CaptureError(CameraError, OSError):
     """An open source gave no frame in time, failed, or gave what is no frame."""
+
+
+class BadFrameError(CaptureError):
+    """One frame is empty, cut off, or cannot be decoded; the connection is well, and the next may be good."""
 
 
 class CameraLostError(CameraError, OSError):

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.files import read_regular_file
+from ecovision_edge.jpeg import is_cut_off
 
 __all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image", "read_image_bytes"]
 
@@ -48,8 +49,14 @@ def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     """Decode the bytes of a JPEG, PNG, ... as `read_image` does; `name` is for the message.
 
     Raises:
-        ImageReadError: not an image that OpenCV can decode.
+        ImageReadError: not an image that OpenCV can decode, or half a JPEG.
     """
+    if is_cut_off(data):  # OpenCV before 4.12 would fill what is missing with grey
+        raise ImageReadError(
+            f"cannot decode {name}",
+            expected="a whole JPEG image",
+            found=f"the first {len(data)} bytes of one: its end is missing",
+        )
     frame = None
     if data:
         try:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from ecovision_edge import Classifier
 from ecovision_edge.camera import FakeCamera, HealthState, WatchOptions
 from ecovision_edge.camera.fake import (
+    Bad,
     Block,
     BlockOpen,
     End,
@@ -62,6 +64,9 @@ SURVIVED = {
     "it has one row": [Frames(1), Resize(2, 1), Frames(2), Resize(64, 48)],
     "a frame is grey": [Frames(1), Junk(np.zeros((48, 64), np.uint8))],
     "a frame has an alpha channel": [Frames(1), Junk(np.zeros((48, 64, 4), np.uint8))],
+    "a frame cannot be decoded": [Frames(1), Bad()],
+    "every other frame cannot be decoded": [Bad(), Frames(1)] * 20,
+    "for a while no frame can be decoded": [Frames(1), Bad(12)],
     "a frame is no array": [Frames(1), Junk(False)],
     "a frame is (ok, frame)": [Frames(1), Junk((True, np.zeros((48, 64, 3), np.uint8)))],
     "a frame has 16 bits": [Frames(1), Junk(np.zeros((48, 64, 3), np.uint16))],
@@ -77,7 +82,6 @@ ENDED = {
     "it never comes": ([FailOpen(99)], CameraLostError, "no such device"),
     "it goes and never comes back": ([Frames(2), Unplug(opens=99)], CameraLostError, "after 12 reconnects"),
     "it only ever hangs": ([BlockOpen()] * 99, CameraLostError, "connections hang"),
-    "its frames are never frames": ([Junk(np.zeros((4, 4, 3), np.uint16))] * 99, CameraLostError, "uint16"),
     "an option is wrong": ([RaiseOpen(SourceError("width", found="0"))], SourceError, "width"),
     "a library is missing": (
         [Frames(1), Nothing(), RaiseOpen(MissingDependencyError("picamera2 is not installed"))],
@@ -126,6 +130,15 @@ def test_survived(classifier, script):
         last = [next(results) for _ in range(5)]
         camera.release()
     assert [r.frame.sequence for r in last] == sorted({r.frame.sequence for r in last})
+
+
+def test_frames_that_never_are_frames_end_it_with_what_they_are(classifier):
+    """They are passed over for as long as a camera may stall."""
+    junk = [Junk(np.zeros((4, 4, 3), np.uint16))] * 10_000
+    loop = CameraLoop(classifier, FakeCamera(*junk), LoopOptions(watch=replace(WATCH, max_reconnects=0)))
+    with pytest.raises(CameraLostError, match="uint16"):
+        loop.run()
+    assert loop.summary().bad_frames > 1
 
 
 @pytest.mark.parametrize(("script", "error", "text"), ENDED.values(), ids=ENDED)

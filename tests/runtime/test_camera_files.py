@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from tests.runtime.camera_servers import count_in, make_video
 
+from ecovision_edge.camera import LatestFrame
 from ecovision_edge.camera.open import open_source
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import CaptureError, SourceOpenError
+from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 
 
 @pytest.fixture(scope="module")
@@ -145,16 +146,29 @@ def test_images_that_loop_are_listed_anew_each_time(photos):
     assert np.array_equal(stream.read(), draw_frame(9, 32, 24))
 
 
-def test_an_image_that_cannot_be_read_is_logged_and_passed_over(photos, caplog):
-    """Broken, or gone since the folder was listed."""
+def test_an_image_that_cannot_be_read_is_a_bad_frame(photos):
+    """Broken, or gone since the folder was listed; the next one comes."""
     (photos / "a.png").write_bytes(b"broken")
     stream = open_source(str(photos)).connect()
     (photos / "b.png").unlink()
+    for why in ("cannot decode", "cannot read"):
+        with pytest.raises(BadFrameError, match=why):
+            stream.read()
     assert np.array_equal(stream.read(), draw_frame(2, 32, 24))
     assert stream.read() is None
+
+
+def test_an_image_that_cannot_be_read_is_logged_counted_and_passed_over(photos, caplog):
+    """Each by its name."""
+    (photos / "a.png").write_bytes(b"broken")
+    (photos / "b.png").write_bytes(b"")
+    with LatestFrame(open_source(str(photos))) as frames:
+        assert np.array_equal(frames.read(20).image, draw_frame(2, 32, 24))
+        assert frames.read(20) is None
+        assert frames.bad_frames == frames.health.bad_frames == 2
     assert [r.name for r in caplog.records] == ["ecovision_edge"] * 2
     assert "passed over: cannot decode" in caplog.records[0].getMessage()
-    assert "passed over: cannot read" in caplog.records[1].getMessage()
+    assert "b.png" in caplog.records[1].getMessage()
 
 
 @pytest.mark.parametrize("options", ["", "?loop=1"])
@@ -162,8 +176,11 @@ def test_images_none_of_which_can_be_read_are_a_capture_error(photos, options):
     """Also in a later round; it does not search for ever."""
     for path in photos.rglob("*.png"):
         path.write_bytes(b"broken")
-    with pytest.raises(CaptureError, match="holds no frame that can be read"):
-        open_source(f"{photos}{options}").connect().read()
+    with (
+        LatestFrame(open_source(f"{photos}{options}")) as frames,
+        pytest.raises(CaptureError, match="holds no frame that can be read"),
+    ):
+        frames.read(20)
 
 
 def test_images_that_become_unreadable_end_a_loop(photos):
@@ -173,6 +190,9 @@ def test_images_that_become_unreadable_end_a_loop(photos):
         stream.read()
     for path in photos.rglob("*.png"):
         path.write_bytes(b"broken")
+    for _ in range(3):
+        with pytest.raises(BadFrameError):
+            stream.read()
     with pytest.raises(CaptureError, match="holds no frame"):
         stream.read()
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ecovision_edge.camera import FakeCamera, HealthState, LatestFrame, WatchOptions
-from ecovision_edge.camera.fake import Block, BlockOpen, Frames, Freeze, Raise, Slow
+from ecovision_edge.camera.fake import Bad, Block, BlockOpen, Frames, Freeze, Raise, Slow
 from ecovision_edge.errors import CameraLostError, CaptureError, OptionError
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
@@ -123,6 +123,30 @@ def test_a_frame_of_a_lost_connection_is_not_given_as_new():
         assert frames.read(0.01) is None
         assert frames.dropped == 3
         camera.release()
+
+
+def test_bad_frames_are_passed_over_and_counted(caplog):
+    """On the same connection; the log has the first of them, the tenth, and so on."""
+    camera, heard = FakeCamera(Bad(), Frames(1), *[Bad(), Frames(1)] * 11, then="end", live=True), Heard()
+    options = WatchOptions(max_reconnects=0)
+    with LatestFrame(camera, options, on_health=heard) as frames, pytest.raises(CameraLostError):
+        list(read_all(frames))
+    assert (frames.frames, frames.bad_frames, camera.connections) == (12, 12, 1)
+    assert heard.names == ["STARTING", "RUNNING", "FAILED"]
+    assert heard.states[-1].bad_frames == 12
+    told = [r.getMessage() for r in caplog.records if "bad frames so far" in r.getMessage()]
+    assert [message.split(": ")[1].split()[0] for message in told] == ["1", "10"]
+    assert "cannot be decoded" in told[0]
+
+
+def test_only_bad_frames_are_a_stall():
+    """Within `stall_after` as before, with what was wrong with them."""
+    camera, heard = FakeCamera(Frames(1), Bad(10_000)), Heard()
+    options = WatchOptions(stall_after=0.1, first_delay=0.01, most_delay=0.02, max_reconnects=0)
+    with LatestFrame(camera, options, on_health=heard) as frames:
+        with pytest.raises(CameraLostError, match="of no use, the last: fake camera gave"):
+            list(read_all(frames))
+        assert "STALLED" in heard.names
 
 
 def test_a_connection_that_never_comes_about_is_tried_again():

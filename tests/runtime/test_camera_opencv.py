@@ -12,8 +12,9 @@ import pytest
 
 from ecovision_edge.camera.network import Backlog, open_ffmpeg
 from ecovision_edge.camera.open import open_source
-from ecovision_edge.errors import CaptureError, SourceOpenError
+from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 
+UNDECODABLE = ()
 FRAME = np.full((48, 64, 3), 90, np.uint8)
 
 
@@ -26,7 +27,7 @@ class Capture:
     def __init__(self, *arguments):
         self.arguments, self.properties, self.released = arguments, [], 0
         self.environment = dict(os.environ)
-        self.left = iter(self.script)
+        self.left, self.grabbed = iter(self.script), None
         type(self).last = self
 
     def isOpened(self):  # noqa: N802
@@ -36,11 +37,14 @@ class Capture:
         self.properties.append((key, value))
         return True
 
-    def read(self):
-        frame = next(self.left, None)
-        if isinstance(frame, Exception):
-            raise frame
-        return frame is not None, frame
+    def grab(self):
+        self.grabbed = next(self.left, None)
+        return self.grabbed is not None
+
+    def retrieve(self):
+        if isinstance(self.grabbed, Exception):
+            raise self.grabbed
+        return self.grabbed is not UNDECODABLE, self.grabbed
 
     def release(self):
         self.released += 1
@@ -92,17 +96,34 @@ def test_another_size_than_asked_for_is_logged_once(capture, caplog):
     ("script", "message"),
     [
         ([], "camera 0 gave no frame"),
-        ([cv2.error("select() failed")], "camera 0 failed: found OpenCV error"),
-        ([np.zeros((2, 2, 9), np.uint8)], "camera 0 gave what is no frame"),
     ],
 )
 def test_a_read_that_fails_is_a_capture_error(capture, script, message):
-    """No frame, OpenCV's own error, or something that is no frame."""
+    """No frame: the device is gone, and the next read would not help."""
     capture.script = [FRAME, *script]
     stream = open_source("0").connect()
     assert stream.read().shape == (48, 64, 3)
-    with pytest.raises(CaptureError, match=message):
+    with pytest.raises(CaptureError, match=message) as caught:
         stream.read()
+    assert not isinstance(caught.value, BadFrameError)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (UNDECODABLE, "camera 0 gave a frame that OpenCV cannot decode"),
+        (cv2.error("(-215:Assertion failed) !buf.empty()"), "cannot decode: found OpenCV error"),
+        (np.zeros((2, 2, 9), np.uint8), "camera 0 gave what is no frame"),
+    ],
+)
+def test_one_frame_that_cannot_be_decoded_does_not_end_the_stream(capture, bad, message):
+    """A USB camera's JPEG is broken now and then, or empty; the next one is read."""
+    capture.script = [FRAME, bad, FRAME]
+    stream = open_source("0").connect()
+    stream.read()
+    with pytest.raises(BadFrameError, match=message):
+        stream.read()
+    assert stream.read().shape == (48, 64, 3)
 
 
 def test_grey_frames_become_bgr(capture):

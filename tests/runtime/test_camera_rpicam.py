@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 from ecovision_edge.camera import rpicam
 from ecovision_edge.camera.rpicam import JpegSplitter, rpicam_source
 from ecovision_edge.camera.uri import Options
-from ecovision_edge.errors import CaptureError, MissingDependencyError, SourceError, SourceOpenError
+from ecovision_edge.errors import (
+    BadFrameError,
+    CaptureError,
+    MissingDependencyError,
+    SourceError,
+    SourceOpenError,
+)
 
 PROGRAM = """#!{python}
 import os, sys, time
@@ -116,11 +122,11 @@ def test_what_is_no_jpeg_is_refused(program):
     stream.close()
 
 
-def test_a_broken_picture_is_a_failed_read(program):
+def test_a_broken_picture_is_a_bad_frame(program):
     """Start and end are there, and nothing sound between."""
     program("os.write(1, b'\\xff\\xd8rubbish\\xff\\xd9')\ntime.sleep(100)")
     stream = source().connect()
-    with pytest.raises(CaptureError, match="broken picture"):
+    with pytest.raises(BadFrameError, match="broken picture"):
         stream.read()
     stream.close()
 

@@ -46,7 +46,8 @@ def test_after_a_frame_the_next_one_has_its_own_time(dog):
     assert dog.overdue(14.9) is None
     error = dog.overdue(15.0)
     assert isinstance(error, CaptureError)
-    assert error.message == "no frame for 5.0 s"
+    assert error.message.startswith("no frame for 5.0 s; ")
+    assert "--stall-after" in error.message  # of a source that is only slow
 
 
 def test_the_same_picture_for_long_is_a_fault(dog):
@@ -138,6 +139,34 @@ def test_one_frame_does_not_make_a_source_well():
             dog.frame(picture(second), start + second)
         assert dog.failed() is not None
     assert dog.failed() is None
+
+
+def test_a_connection_that_gave_a_frame_lets_the_next_one_come_soon():
+    """The delay begins anew with the first frame; the tries are counted on."""
+    dog = Watchdog(OPTIONS, live=True, backoff=Backoff(1, 8, rng=Most()))
+    assert [dog.failed() for _ in range(3)] == [1, 2, 4]
+    for start in (0.0, 10.0):
+        dog.connecting(start)
+        dog.frame(picture(int(start)), start)
+        assert dog.failed() == 1
+    assert dog.failed() == 2
+    assert dog.tries == 6
+
+
+def test_bad_frames_are_not_what_is_waited_for_but_are_told(dog):
+    """They are passed over until the deadline; then the error says what came, and what was wrong with it."""
+    dog.connecting(0.0)
+    dog.bad_frame("an empty part")
+    assert dog.overdue(20.0).message == (
+        "no first frame within 20.0 s: found 1 that came were of no use, the last: an empty part"
+    )
+    dog.frame(picture(1), 21.0)
+    dog.bad_frame("an empty part")
+    dog.bad_frame("half a JPEG")
+    assert dog.deadline == 26.0
+    assert "2 that came were of no use, the last: half a JPEG" in dog.overdue(26.0).message
+    dog.frame(picture(2), 26.5)
+    assert "of no use" not in dog.overdue(40.0).message
 
 
 def test_steady_frames_begin_anew():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ecovision_edge import Classifier
 from ecovision_edge.camera import FakeCamera, HealthState, WatchOptions
-from ecovision_edge.camera.fake import Block, FailOpen, Frames, Nothing, Raise
+from ecovision_edge.camera.fake import Bad, Block, FailOpen, Frames, Nothing, Raise
 from ecovision_edge.errors import CameraLostError, CaptureError, InferenceError, LoopStuckError, OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
@@ -116,6 +116,17 @@ def test_a_result_as_json(classifier):
     assert "image" not in data
 
 
+def test_bad_frames_are_in_results_and_summary(classifier):
+    """As many as came so far."""
+    loop = CameraLoop(classifier, FakeCamera(Bad(2), Frames(1), Bad(), Frames(1), then="end", live=False))
+    counts = [r.to_json()["bad_frames"] for r in loop]
+    assert counts[0] >= 2  # the source is read ahead
+    assert counts[1] == 3
+    summary = loop.summary()
+    assert summary.to_json()["bad_frames"] == summary.health.to_json()["bad_frames"] == 3
+    assert "3 bad, 0 reconnects" in summary.lines()[0]
+
+
 def test_the_summary_adds_up(classifier):
     """Every frame that came was classified or dropped, but for one in hand."""
     camera = FakeCamera()
@@ -128,7 +139,7 @@ def test_the_summary_adds_up(classifier):
     assert summary.stages["infer"].p99 is None  # of 200: not to be claimed
     text = "\n".join(summary.lines())
     assert "200 classified" in text
-    assert "0 reconnects" in text
+    assert "0 bad, 0 reconnects" in text
     assert json.loads(json.dumps(summary.to_json()))["classified"] == 200
 
 

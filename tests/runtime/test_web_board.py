@@ -114,12 +114,25 @@ def test_the_counters_are_those_of_what_was_published():
     for i in range(5):
         board.publish(result(i, top=i % 2, dropped=i * 2))
     board.set_health(Health(HealthState.RUNNING, 0.0, reconnects=3))
+    board.publish(result(5, dropped=8, bad_frames=2))
     counters = board.counters()
-    assert counters.classified == {"glass": 3, "metal": 2, "paper": 0}
+    assert counters.bad_frames == 2
+    assert counters.classified == {"glass": 4, "metal": 2, "paper": 0}
     assert (counters.dropped, counters.reconnects) == (8, 3)
-    assert counters.stages["infer"].total == pytest.approx(0.05)
-    assert sum(counters.stages["infer"].counts) == 5
-    assert counters.age.counts[counters.age.bounds.index(0.025)] == 5
+    assert counters.stages["infer"].total == pytest.approx(0.06)
+    assert sum(counters.stages["infer"].counts) == 6
+    assert counters.age.counts[counters.age.bounds.index(0.025)] == 6
+
+
+def test_bad_frames_are_counted_also_while_no_result_comes():
+    """The source's health has them then."""
+    board = Board()
+    board.publish(result(bad_frames=2))
+    board.set_health(Health(HealthState.STALLED, time.monotonic(), "why", bad_frames=40))
+    assert board.counters().bad_frames == 40
+    status = board.view().status(time.monotonic(), 5)
+    assert status.to_json(time.monotonic())["bad_frames"] == 40
+    assert "ecovision_frames_bad_total 40.0" in Metrics(board, 5.0).text().decode().splitlines()
 
 
 def test_many_threads_lose_no_result():

@@ -7,10 +7,13 @@ import time
 from typing import Protocol
 
 from ecovision_edge.camera.source import FrameSource, FrameStream, Image
-from ecovision_edge.errors import CaptureError, EcovisionError
+from ecovision_edge.errors import BadFrameError, CaptureError, EcovisionError, FrameError
 from ecovision_edge.preprocess.frames import as_bgr
 
 __all__ = ["Connection", "ConnectionOwner"]
+
+BAD_PAUSE = 0.01
+"""Seconds after a bad frame of a live source that has no pace of its own: a driver may fail in no time."""
 
 
 class ConnectionOwner(Protocol):
@@ -18,6 +21,9 @@ class ConnectionOwner(Protocol):
 
     def deliver(self, connection: Connection, image: Image, now: float) -> None:
         """A frame came at `now`, seconds of `time.monotonic()`."""
+
+    def pass_over(self, connection: Connection, error: EcovisionError) -> None:
+        """A frame came that is of no use, and why."""
 
     def resume(self, connection: Connection) -> None:
         """The source is asked for a frame."""
@@ -70,13 +76,20 @@ class Connection:
         interval, due = self._source.interval, time.monotonic()
         while not self.given_up.is_set():
             self._owner.resume(self)
-            image = stream.read()
+            try:
+                image = stream.read()
+                image = None if image is None else as_bgr(image)
+            except (BadFrameError, FrameError) as e:
+                self._owner.pass_over(self, e)
+                if self._source.live:  # no pause for the watchdog: its time for a good frame runs on
+                    self.given_up.wait(min(interval or BAD_PAUSE, 1.0))
+                continue
             now = time.monotonic()
             if image is None:
                 if self._source.live:
                     raise CaptureError("the source ended, though it is live")
                 return
-            self._owner.deliver(self, as_bgr(image), now)
+            self._owner.deliver(self, image, now)
             if interval is not None:
                 due = max(due + interval, now)  # what was missed is not made up for
                 self._owner.pause(self, due)

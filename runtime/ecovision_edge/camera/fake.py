@@ -22,9 +22,10 @@ from typing import Literal, TypeAlias, cast
 import numpy as np
 
 from ecovision_edge.camera.source import Image
-from ecovision_edge.errors import CaptureError, OptionError, SourceOpenError
+from ecovision_edge.errors import BadFrameError, CaptureError, OptionError, SourceOpenError
 
 __all__ = [
+    "Bad",
     "Block",
     "BlockOpen",
     "End",
@@ -89,6 +90,13 @@ class Nothing:
 
 
 @dataclass(frozen=True, slots=True)
+class Bad:
+    """`count` reads that each give a frame which cannot be decoded; the connection stays."""
+
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Freeze:
     """The last picture again, `count` times; None is for ever, over reconnects too, until `release`."""
 
@@ -134,6 +142,7 @@ Step: TypeAlias = (
     | Slow
     | Block
     | BlockOpen
+    | Bad
     | Raise
     | RaiseOpen
     | Nothing
@@ -271,6 +280,8 @@ class FakeCamera:
             raise CaptureError(f"{self._name} gave no frame", found="it had hung")
         elif isinstance(step, Raise):
             raise step.error
+        elif isinstance(step, Bad):
+            raise BadFrameError(f"{self._name} gave a frame that cannot be decoded")
         elif isinstance(step, (Nothing, Unplug)):
             raise CaptureError(f"{self._name} gave no frame", found="(False, None)")
         elif isinstance(step, End):
@@ -305,6 +316,8 @@ class FakeCamera:
                 self._size = step.width, step.height
             elif isinstance(step, Frames):
                 yield from (Frames() for _ in range(step.count))
+            elif isinstance(step, Bad):
+                yield from (Bad() for _ in range(step.count))
             elif isinstance(step, Slow):
                 yield from (Slow(step.seconds) for _ in range(step.count))
             elif isinstance(step, Freeze) and step.count is not None:

@@ -16,7 +16,7 @@ from ecovision_edge.camera.opencv import MAX_FPS
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import Options
-from ecovision_edge.errors import CaptureError, ImageReadError, SourceOpenError
+from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.images import IMAGE_SUFFIXES, find_images, read_image
 
 __all__ = [
@@ -44,7 +44,7 @@ class FileStream:
 
     Args:
         name: For messages.
-        frames: What one round gives.
+        frames: What one round gives; an ImageReadError stands for a frame that cannot be read.
         transform: Applied to each frame.
         again: Begins another round at the end of one; None is one round.
     """
@@ -52,9 +52,9 @@ class FileStream:
     def __init__(
         self,
         name: str,
-        frames: Iterator[Image],
+        frames: Iterator[Image | ImageReadError],
         transform: Transform,
-        again: Callable[[], Iterator[Image]] | None = None,
+        again: Callable[[], Iterator[Image | ImageReadError]] | None = None,
     ) -> None:
         self._name, self._transform = name, transform
         self._frames, self._again = frames, again
@@ -64,6 +64,7 @@ class FileStream:
         """The next frame; None at the end, again and again.
 
         Raises:
+            BadFrameError: the next one cannot be read; read on.
             CaptureError: there was not one frame in a whole round, or it is closed.
         """
         if self._closed:
@@ -77,6 +78,8 @@ class FileStream:
             if not self._any:
                 raise CaptureError(f"{self._name} holds no frame that can be read")
             return None
+        if isinstance(frame, ImageReadError):
+            raise BadFrameError(frame.message) from frame
         self._any = True
         return self._transform.finish(frame, self._name)
 
@@ -87,7 +90,9 @@ class FileStream:
         if close is not None:
             close()
 
-    def _begun(self, again: Callable[[], Iterator[Image]]) -> Iterator[Image]:
+    def _begun(
+        self, again: Callable[[], Iterator[Image | ImageReadError]]
+    ) -> Iterator[Image | ImageReadError]:
         try:
             return again()
         except SourceOpenError as e:
@@ -159,7 +164,7 @@ class VideoSource:
 class ImagesSource:
     """Image files in sorted order: of a folder and those below, of a glob, or one.
 
-    One that cannot be read, or has gone meanwhile, is logged and passed over.
+    One that cannot be read, or has gone meanwhile, is a bad frame: the loop logs it and reads on.
 
     Args:
         path: Folder, file, or glob (`**` is any folders).
@@ -184,7 +189,7 @@ class ImagesSource:
         """
         return FileStream(self.name, self._images(), self.transform, self._images if self.loop else None)
 
-    def _images(self) -> Iterator[Image]:
+    def _images(self) -> Iterator[Image | ImageReadError]:
         path = self.path
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names too long
             found = list(find_images(path))
@@ -200,14 +205,14 @@ class ImagesSource:
             )
         return self._read(found)
 
-    def _read(self, paths: list[Path]) -> Iterator[Image]:
+    def _read(self, paths: list[Path]) -> Iterator[Image | ImageReadError]:
         for path in paths:
             try:
                 image = read_image(path)
             except ImageReadError as e:
-                _log.warning("%s: passed over: %s", self.name, e)
-                continue
-            yield image
+                yield e
+            else:
+                yield image
 
 
 def is_glob(path: str) -> bool:

@@ -33,12 +33,14 @@ class Health:
         since: When that began, seconds of `time.monotonic()`.
         reason: Why, in one line without credentials; empty where nothing is to be said.
         reconnects: How often the source was connected to anew since the start.
+        bad_frames: Frames since the start that were passed over: empty, cut off, or not to be decoded.
     """
 
     state: HealthState
     since: float
     reason: str = ""
     reconnects: int = 0
+    bad_frames: int = 0
 
     @property
     def ok(self) -> bool:
@@ -52,4 +54,5 @@ class Health:
             "since": self.since,
             "reason": self.reason,
             "reconnects": self.reconnects,
+            "bad_frames": self.bad_frames,
         }

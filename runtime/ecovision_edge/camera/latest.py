@@ -7,6 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 
 from ecovision_edge.camera.connection import Connection
@@ -114,6 +115,12 @@ class LatestFrame:
             return self._dropped
 
     @property
+    def bad_frames(self) -> int:
+        """Frames that came and were of no use: empty, cut off, or not to be decoded."""
+        with self._lock:
+            return self._health.bad_frames
+
+    @property
     def hanging(self) -> int:
         """Connections that were given up and whose thread has not returned yet."""
         with self._lock:
@@ -216,6 +223,20 @@ class LatestFrame:
                 self._watch.pause()
                 while self._slot is frame and not connection.given_up.is_set() and not self._stopping:
                     self._taken.wait()
+
+    def pass_over(self, connection: Connection, error: EcovisionError) -> None:
+        """Count a frame that is of no use; the source has until the watchdog's deadline for a good one."""
+        with self._lock:
+            if connection is not self._connection or self._lost is not None:
+                return
+            self._watch.bad_frame(error.message)
+            count = self._health.bad_frames + 1
+            self._health = replace(self._health, bad_frames=count)
+        # Of files each has its name in the log; of a camera the 1st, 10th, 100th, ... tell enough.
+        if not self._source.live:
+            _log.warning("%s: passed over: %s", self._source.name, error.message)
+        elif count in _LOGGED:
+            _log.warning("%s: %d bad frames so far; the last: %s", self._source.name, count, error.message)
 
     def resume(self, connection: Connection) -> None:
         """The connection asks its source for a frame."""
@@ -349,7 +370,7 @@ class LatestFrame:
 
     def _set(self, state: HealthState, reason: str) -> None:
         """A new state; with the lock held."""
-        self._health = Health(state, time.monotonic(), reason, self._reconnects)
+        self._health = Health(state, time.monotonic(), reason, self._reconnects, self._health.bad_frames)
         self._untold.append(self._health)
         self._event.notify_all()
 
@@ -369,6 +390,8 @@ class LatestFrame:
 def _because(reason: str) -> str:
     return f": {reason}" if reason else ""
 
+
+_LOGGED = frozenset(10**power for power in range(12))
 
 _LEVELS = {
     HealthState.STARTING: logging.DEBUG,

@@ -136,9 +136,9 @@ class _NetworkStream(CaptureStream):
             waits += self._backlog.is_new(time.monotonic() - began)
             if waits == 2:
                 break
-        ok, frame = capture.retrieve()
+        frame = self._decoded(capture)
         self._backlog.read(asked, time.monotonic())
-        return frame if ok else None  # type: ignore[return-value]  # `finish` checks what it really is
+        return frame
 
 
 @dataclass(frozen=True, slots=True)

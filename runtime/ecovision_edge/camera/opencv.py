@@ -18,7 +18,7 @@ from ecovision_edge.camera.pipelines import elements
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import Options
-from ecovision_edge.errors import CaptureError, MissingDependencyError, SourceOpenError
+from ecovision_edge.errors import BadFrameError, CaptureError, MissingDependencyError, SourceOpenError
 
 __all__ = ["CaptureStream", "GStreamerSource", "V4L2Source", "require_gstreamer", "take_size", "v4l2_source"]
 
@@ -52,6 +52,7 @@ class CaptureStream:
         """The next frame; waits for it as long as the driver does.
 
         Raises:
+            BadFrameError: it cannot be decoded.
             CaptureError: there is none, or it is closed.
         """
         if self._capture is None:
@@ -77,8 +78,19 @@ class CaptureStream:
 
     def _next(self, capture: cv2.VideoCapture) -> Image | None:
         """OpenCV's next frame, in a new array each time; None if there is none."""
-        ok, frame = capture.read()
-        return frame if ok else None  # type: ignore[return-value]  # `finish` checks what it really is
+        return self._decoded(capture) if capture.grab() else None
+
+    def _decoded(self, capture: cv2.VideoCapture) -> Image:
+        """The frame that was grabbed; if that fails, the frame is bad (JPEG over USB), not the device."""
+        try:
+            ok, frame = capture.retrieve()
+        except cv2.error as e:
+            raise BadFrameError(
+                f"{self._name} gave a frame that OpenCV cannot decode", found=f"OpenCV error {e.code}"
+            ) from e
+        if not ok:
+            raise BadFrameError(f"{self._name} gave a frame that OpenCV cannot decode")
+        return frame  # type: ignore[return-value]  # `finish` checks what it really is
 
 
 def take_size(options: Options) -> tuple[int | None, int | None, float | None]:

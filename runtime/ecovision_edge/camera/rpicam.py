@@ -19,6 +19,7 @@ from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import (
+    BadFrameError,
     CaptureError,
     ImageReadError,
     MissingDependencyError,
@@ -134,6 +135,7 @@ class RpicamStream:
         """The newest frame.
 
         Raises:
+            BadFrameError: a picture is broken.
             CaptureError: the program ended, with what it said last; or it is closed.
         """
         name, process = self._source.name, self._process
@@ -157,7 +159,7 @@ class RpicamStream:
         try:
             return self._source.transform.finish(decode_image(picture, name), name)
         except ImageReadError as e:
-            raise CaptureError(f"{name} gave a broken picture", found=str(e)) from e
+            raise BadFrameError(f"{name} gave a broken picture", found=str(e)) from e
 
     def close(self) -> None:
         """End the program; twice is once."""

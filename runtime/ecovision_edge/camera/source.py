@@ -43,6 +43,7 @@ class FrameStream(Protocol):
         It may take as long as it likes: whoever calls it has a thread for that and a watchdog beside it.
 
         Raises:
+            BadFrameError: this frame is of no use, and the next one may be; read on.
             CaptureError: there is no frame to be had; the connection is of no more use.
         """
 

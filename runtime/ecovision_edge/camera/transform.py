@@ -11,7 +11,7 @@ import numpy as np
 
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.uri import Options
-from ecovision_edge.errors import CaptureError, FrameError
+from ecovision_edge.errors import BadFrameError, FrameError
 from ecovision_edge.preprocess.frames import as_bgr
 
 __all__ = ["Transform"]
@@ -63,12 +63,12 @@ class Transform:
         """What a driver gave, checked, as BGR and transformed.
 
         Raises:
-            CaptureError: it is no frame.
+            BadFrameError: it is no frame.
         """
         try:
             return self.apply(as_bgr(frame))
         except (FrameError, cv2.error) as e:
-            raise CaptureError(f"{name} gave what is no frame", found=str(e)) from e
+            raise BadFrameError(f"{name} gave what is no frame", found=str(e)) from e
 
 
 def _roi(options: Options) -> tuple[float, float, float, float] | None:

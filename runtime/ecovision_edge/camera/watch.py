@@ -28,7 +28,8 @@ class WatchOptions:
         first_delay: Before the first try; each next one waits twice as long, up to `most_delay`, less up to
             half of it by chance.
         most_delay: The longest wait; at least `first_delay`.
-        steady_after: After so long of frames the count of tries and the delay begin anew.
+        steady_after: After so long of frames the count of tries begins anew; the delay does so with the
+            first frame.
     """
 
     open_timeout: float = 20.0
@@ -130,6 +131,7 @@ class Watchdog:
         self._frozen = False
         self._same = 0.0
         self._tries = 0
+        self._bad, self._last_bad = 0, ""
 
     @property
     def tries(self) -> int:
@@ -138,7 +140,7 @@ class Watchdog:
 
     def connecting(self, now: float) -> None:
         """A connection is being made."""
-        self._connecting, self._waiting_since, self._steady_since = True, now, None
+        self._connecting, self._waiting_since, self._steady_since, self._bad = True, now, None, 0
 
     def frame(self, image: Image, now: float) -> bool:
         """A frame came; False if it is the picture of before, for so long that nobody should look at it."""
@@ -149,13 +151,17 @@ class Watchdog:
             self._frozen = same >= after or (self._frozen and same > 0)
             if self._frozen:
                 return False
-        self._connecting, self._waiting_since = False, now
+        self._connecting, self._waiting_since, self._bad = False, now, 0
         if self._steady_since is None:
             self._steady_since = now
+            self._backoff.reset()  # this connection works: the next one need not wait long
         elif self._tries and now - self._steady_since >= self._options.steady_after:
             self._tries = 0
-            self._backoff.reset()
         return True
+
+    def bad_frame(self, reason: str) -> None:
+        """A frame came that is of no use: it is not what is waited for, but it is told with `overdue`."""
+        self._bad, self._last_bad = self._bad + 1, reason
 
     def pause(self, until: float | None = None) -> None:
         """The reader holds the source up, for its pace or its consumer: until then nothing is waited for."""
@@ -188,9 +194,11 @@ class Watchdog:
         waited = now - self._waiting_since
         if self._frozen:
             return CaptureError(f"the picture is frozen: the same one for {self._same:.1f} s")
+        bad = f"{self._bad} that came were of no use, the last: {self._last_bad}" if self._bad else None
         if self._connecting:
-            return SourceOpenError(f"no first frame within {waited:.1f} s")
-        return CaptureError(f"no frame for {waited:.1f} s")
+            return SourceOpenError(f"no first frame within {waited:.1f} s", found=bad)
+        slow = "a source that is slower than that needs a longer stall_after (of `run`: --stall-after)"
+        return CaptureError(f"no frame for {waited:.1f} s", found=bad, fix=None if bad else slow)
 
     def failed(self) -> float | None:
         """The connection is lost: seconds to wait before the next one, or None to give up."""

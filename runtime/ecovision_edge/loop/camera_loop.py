@@ -177,6 +177,7 @@ class CameraLoop:
             frames=self._frames.frames,
             classified=self._classified,
             dropped=self._frames.dropped,
+            bad_frames=self._frames.bad_frames,
             reconnects=health.reconnects,
             labels=dict(self._labels),
             stages={stage: StageTimes.of(times) for stage, times in self._times.items()},
@@ -258,6 +259,7 @@ class CameraLoop:
             dropped=self._frames.dropped,
             time=wall - age,
             region=region,
+            bad_frames=self._frames.bad_frames,
         )
         self._classified += 1
         return result

@@ -29,6 +29,7 @@ class LoopResult:
         dropped: Frames that the source gave and nobody looked at, since the start.
         time: The capture, seconds since 1970 by the system's clock; for people, not for intervals.
         region: What of the frame was classified; None is all of it.
+        bad_frames: Frames that came and were of no use, since the start.
     """
 
     index: int
@@ -39,6 +40,7 @@ class LoopResult:
     dropped: int
     time: float
     region: Region | None = None
+    bad_frames: int = 0
 
     def to_json(self) -> dict[str, JsonValue]:
         """As a JSON object, the picture left out; one line of `--output jsonl`.
@@ -57,6 +59,7 @@ class LoopResult:
             "probabilities": dict(zip(self.labels, prediction.probabilities, strict=True)),
             "age_ms": self.age_ms,
             "dropped": self.dropped,
+            "bad_frames": self.bad_frames,
             "timings_ms": {
                 "prepare": timings.prepare_ms,
                 "infer": timings.infer_ms,

@@ -52,6 +52,7 @@ class LoopSummary:
         frames: Frames that the source gave.
         classified: Frames that were classified.
         dropped: Frames that nobody looked at: a newer one came first, or they had grown too old.
+        bad_frames: Frames that came and were of no use: empty, cut off, or not to be decoded.
         reconnects: How often the source was connected to anew.
         labels: How often each label was the answer; those that never were are left out.
         stages: Milliseconds by stage, of `STAGES`.
@@ -63,6 +64,7 @@ class LoopSummary:
     frames: int
     classified: int
     dropped: int
+    bad_frames: int
     reconnects: int
     labels: Mapping[str, int]
     stages: Mapping[str, StageTimes]
@@ -76,6 +78,7 @@ class LoopSummary:
             "frames": self.frames,
             "classified": self.classified,
             "dropped": self.dropped,
+            "bad_frames": self.bad_frames,
             "reconnects": self.reconnects,
             "labels": dict(self.labels),
             "stages_ms": {name: times.to_json() for name, times in self.stages.items()},
@@ -87,7 +90,8 @@ class LoopSummary:
         rate = self.classified / self.seconds if self.seconds > 0 else 0.0
         lines = [
             f"{self.source}: {self.frames} frames in {self.seconds:.1f} s, {self.classified} classified"
-            f" ({rate:.1f} a second), {self.dropped} dropped, {_times(self.reconnects, 'reconnect')}"
+            f" ({rate:.1f} a second), {self.dropped} dropped, {self.bad_frames} bad,"
+            f" {_times(self.reconnects, 'reconnect')}"
         ]
         if self.classified:
             counts = sorted(self.labels.items(), key=lambda item: (-item[1], item[0]))

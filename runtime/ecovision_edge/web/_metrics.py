@@ -68,6 +68,11 @@ class Metrics(Collector):
             "ecovision_frames_dropped", "Frames of the source that nobody looked at.", value=counters.dropped
         )
         yield CounterMetricFamily(
+            "ecovision_frames_bad",
+            "Frames of the source that were empty, cut off, or not to be decoded.",
+            value=counters.bad_frames,
+        )
+        yield CounterMetricFamily(
             "ecovision_reconnects", "Times the source was connected to anew.", value=counters.reconnects
         )
         stages = HistogramMetricFamily(

@@ -65,6 +65,7 @@ class Counters:
     Args:
         classified: Results by label; each known label is there, with 0 at least.
         dropped: Frames that nobody looked at.
+        bad_frames: Frames that were empty, cut off, or not to be decoded.
         reconnects: Of the source.
         stages: `prepare`, `infer` and `post`.
         age: From capture to result.
@@ -72,6 +73,7 @@ class Counters:
 
     classified: dict[str, int]
     dropped: int
+    bad_frames: int
     reconnects: int
     stages: dict[str, Distribution]
     age: Distribution
@@ -86,6 +88,7 @@ class Status:
         since: When that began, seconds of `time.monotonic()`.
         reason: Why; empty where nothing is to be said.
         reconnects: Of the source.
+        bad_frames: Frames that were empty, cut off, or not to be decoded.
         live: The source runs and the last frame is young enough to be shown as the present.
         age: Of the last frame, seconds; None before the first.
     """
@@ -94,6 +97,7 @@ class Status:
     since: float
     reason: str
     reconnects: int
+    bad_frames: int
     live: bool
     age: float | None
 
@@ -108,6 +112,7 @@ class Status:
             "since": since,
             "since_s": round(seconds, 3),
             "reconnects": self.reconnects,
+            "bad_frames": self.bad_frames,
             "last_age_s": None if self.age is None else round(self.age, 3),
         }
 
@@ -142,7 +147,13 @@ class View:
             last = since if self.result is None else self.result.frame.captured_at
             since = max(since, last) + stale_s
         live = fresh and state is HealthState.RUNNING
-        return Status(state, since, reason, health.reconnects, live, age)
+        bad_frames = _bad_frames(self.result, health)
+        return Status(state, since, reason, health.reconnects, bad_frames, live, age)
+
+
+def _bad_frames(result: LoopResult | None, health: Health) -> int:
+    """The count of whichever is the newer: both only ever rise."""
+    return max(health.bad_frames, 0 if result is None else result.bad_frames)
 
 
 class _Histogram:
@@ -251,5 +262,6 @@ class Board:
                 "post": self._post.copy(),
             }
             dropped = 0 if self._result is None else self._result.dropped
+            bad_frames = _bad_frames(self._result, self._health)
             classified, reconnects = dict(self._classified), self._health.reconnects
-            return Counters(classified, dropped, reconnects, stages, self._age.copy())
+            return Counters(classified, dropped, bad_frames, reconnects, stages, self._age.copy())
