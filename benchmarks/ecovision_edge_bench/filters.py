@@ -326,9 +326,9 @@ def _pillow() -> ModuleType:
     try:
         import PIL.Image
     except ImportError as error:
-        raise MissingDependencyError(
-            "Pillow is not installed", fix="pip install 'ecovision-edge[bench]'"
-        ) from error
+        from ecovision_edge.installation import extra_fix
+
+        raise MissingDependencyError("Pillow is not installed", fix=extra_fix("bench")) from error
     return PIL.Image
 
 

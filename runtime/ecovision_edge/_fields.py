@@ -142,11 +142,13 @@ class Fields:
         """
         version = self.integer("schema_version", 1, 2**31)
         if version > newest:
+            from ecovision_edge.installation import upgrade_fix
+
             raise SchemaVersionError(
                 self.at("schema_version"),
                 expected=f"{newest} or older",
                 found=version,
-                fix="it is of a newer ecovision-edge; upgrade this one: pip install -U ecovision-edge",
+                fix=upgrade_fix(),
             )
         return version
 

@@ -166,7 +166,7 @@ def test_without_windows_preview_says_what_to_install(capsys, pristine):
     """The headless OpenCV that this package depends on has none."""
     status, lines, err = run(capsys, "--source", "demo:", "--bundle", pristine, "--preview")
     assert status == 1
-    assert "pip install opencv-python" in err
+    assert "-m pip install opencv-python;" in err
     assert lines == []
 
 

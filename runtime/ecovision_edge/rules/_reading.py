@@ -178,11 +178,10 @@ def _check_schema(data: Mapping[str, object], at: Source) -> None:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise at.error(("schema",), expected=RULES_SCHEMA_VERSION, found=_show(version))
     if version > RULES_SCHEMA_VERSION:
+        from ecovision_edge.installation import upgrade_fix
+
         raise at.error(
-            ("schema",),
-            expected=f"at most {RULES_SCHEMA_VERSION}",
-            found=_show(version),
-            fix="upgrade this runtime: pip install -U ecovision-edge",
+            ("schema",), expected=f"at most {RULES_SCHEMA_VERSION}", found=_show(version), fix=upgrade_fix()
         )
 
 

@@ -279,8 +279,10 @@ def _library() -> ModuleType:
     try:
         import gpiozero  # type: ignore[import-untyped,unused-ignore]
     except ImportError as e:
+        from ecovision_edge.installation import extra_fix
+
         raise MissingDependencyError(
-            "gpio: needs gpiozero, which is not installed; run: pip install 'ecovision-edge[gpio]'"
+            "gpio: needs gpiozero, which is not installed", fix=extra_fix("gpio")
         ) from e
     module: ModuleType = gpiozero
     return module

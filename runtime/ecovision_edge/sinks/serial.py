@@ -268,8 +268,10 @@ def _library() -> ModuleType:
     try:
         import serial  # type: ignore[import-untyped,unused-ignore]
     except ImportError as e:
+        from ecovision_edge.installation import extra_fix
+
         raise MissingDependencyError(
-            "serial:// needs pyserial, which is not installed; run: pip install 'ecovision-edge[serial]'"
+            "serial:// needs pyserial, which is not installed", fix=extra_fix("serial")
         ) from e
     module: ModuleType = serial
     return module
