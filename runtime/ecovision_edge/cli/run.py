@@ -212,10 +212,11 @@ def _bin(
     addresses: list[str],
     dry_run: bool,
 ) -> SmartBin:
-    from ecovision_edge.sinks.addresses import open_sink
+    from ecovision_edge.sinks.addresses import check_sinks, open_sink
 
     rules.check(classifier.labels)
     sinks = [open_sink(a, labels=classifier.labels, bins=rules.bins, device=device) for a in addresses]
+    check_sinks(sinks, labels=classifier.labels, bins=rules.bins, device=device)
     return SmartBin(
         classifier,
         frames,

@@ -83,6 +83,11 @@ class FileSink(Sink):
         finally:
             self._file.close()
 
+    def claims(self) -> frozenset[str]:
+        """The file behind all links; a pipe or a device is anyone's."""
+        regular = self._path.is_file() or not self._path.exists()
+        return frozenset((f"file {self._path.resolve()}",)) if regular else frozenset()
+
     def connect(self) -> None:
         """Open the file, and cut off a line that was not finished."""
         with self._failures():

@@ -24,6 +24,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
@@ -137,6 +138,14 @@ class SerialSink(Sink):
         self._acknowledged: int | None = None
         self._recorded: int | None = None  # by the receiver, as it said in its hello
         self._shown = "-"
+
+    def check_event(self, event: BinEvent) -> None:
+        """Refuse a bin whose name is too long for a line."""
+        event_words(event)
+
+    def claims(self) -> frozenset[str]:
+        """The device, by whatever link."""
+        return frozenset((f"serial line {Path(self._device).resolve()}",))
 
     def connect(self) -> None:
         """Open the device, say hello, and tell the state. Raises SinkError."""
