@@ -112,6 +112,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the sinks' addresses, and give them nothing.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check what can be checked without the camera, then end."),
+    ] = False,
     decide_within: Annotated[
         str, typer.Option(help="An item that is not sure after so long is unknown.")
     ] = "3s",
@@ -152,7 +156,7 @@ def run(
     frames = open_source(source)
     with contextlib.ExitStack() as stack:
         stack.enter_context(log_to_stderr())
-        consumers = Consumers(stack)
+        consumers = Consumers(stack, only_checked=check)
         # What may be refused comes first: a model takes its time to load.
         if record is not None:
             _record(consumers, record, record_frames, record_bytes, wait=not frames.live)
@@ -187,6 +191,9 @@ def run(
                 consumers, classifier, frames, options, rules, decider, device, sink or [], dry_run
             )
             loop = machine.loop
+        if check:
+            sys.stderr.write("ecovision-edge: nothing is wrong that could be told without the camera\n")
+            return 0
         if preview:
             consumers.add(Preview(loop))
         smart_bin = machine if isinstance(machine, SmartBin) else None
@@ -264,6 +271,8 @@ def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait:
     from ecovision_edge.recording import Recorder, RecordOptions
 
     options = RecordOptions(max_frames=frames, max_bytes=parse_size(size, "--record-bytes"))
+    if consumers.only_checked:
+        return
     recorder = consumers.stack.enter_context(Recorder(folder, options))
     consumers.on_result.append(lambda result: recorder.put(result, wait=wait))
 
@@ -271,6 +280,8 @@ def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait:
 def _capture_hard(consumers: Consumers, folder: Path, below: float) -> None:
     from ecovision_edge.recording import HardRecorder
 
+    if consumers.only_checked:
+        return
     recorder = consumers.stack.enter_context(HardRecorder(folder, below=below))
     consumers.on_result.append(recorder.put)
 

@@ -7,7 +7,14 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
+from ecovision_edge.camera.uri import (
+    FOREIGN_PREFIX,
+    Options,
+    expand_variables,
+    split_foreign,
+    split_options,
+    split_pairs,
+)
 from ecovision_edge.errors import OptionError
 from ecovision_edge.sinks._checks import check_names, check_sinks
 from ecovision_edge.sinks.base import Sink
@@ -44,7 +51,7 @@ def open_sink(
 
     Args:
         address: Options follow a `?`, as `name=value&name=value`; those of web addresses, whose `?` is the
-            server's, as `ecovision.name=value`.
+            server's, as `ecovision.name=value`, and in which `${NAME}` is that variable of the environment.
         labels: The classes that events may name.
         bins: The bins that events may name.
         device: What the device calls itself.
@@ -152,6 +159,8 @@ def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
     from ecovision_edge.sinks.webhook import WebhookSink
 
     url, pairs = split_foreign(address, problem=OptionError)
+    scheme = url.partition(":")[0].lower()
+    url = expand_variables(url, environment, scheme, encode=False, problem=OptionError)
     place = split_place(
         url,
         "a webhook",
