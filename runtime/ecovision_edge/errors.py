@@ -101,7 +101,8 @@ class EcovisionError(Exception):
         found: What was there instead.
         fix: What to do about it.
 
-    The message is one printable line: `problem: expected ..., found ...; fix`.
+    The message is one printable line: `problem: expected ..., found ...; fix`. What was found where nothing
+    certain was expected, such as the words of another library, follows at once: `problem: no such host; fix`.
     """
 
     exit_status: int = 1
@@ -118,7 +119,8 @@ class EcovisionError(Exception):
         if expected is not None:
             parts.append(f"expected {expected}")
         if found is not None:
-            parts.append(f"found {found}")
+            words = str(found).strip() or "nothing"
+            parts.append(f"found {words}" if parts else words)
         message = problem if not parts else f"{problem}: {', '.join(parts)}"
         if fix:
             message = f"{message}; {fix}"

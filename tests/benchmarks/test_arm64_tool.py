@@ -207,9 +207,9 @@ def test_a_model_is_counted_in_two_processes():
             '{"error": "no such operator"}',
             "",
             ModelError,
-            "does not run on cortex-a72: found no such operator",
+            "does not run on cortex-a72: no such operator",
         ),
-        ("", "", EmulationError, "counting m on cortex-a72 failed: found last words"),
+        ("", "", EmulationError, "counting m on cortex-a72 failed: last words"),
         (ANSWER, "", EmulationError, "the plugin's marks"),
     ],
     ids=["engine", "crash", "plugin"],
@@ -500,9 +500,9 @@ def test_the_tests_own_script_installs_the_same_packages():
 
 def test_a_step_that_fails_says_its_last_words():
     """In one line."""
-    with pytest.raises(EmulationError, match=r"^step failed: found second$"):
+    with pytest.raises(EmulationError, match=r"^step failed: second$"):
         tools.run_step("step", [sys.executable, "-c", "import sys; sys.exit('first\\nsecond\\n')"])
-    with pytest.raises(EmulationError, match=r"^step failed: found exit status 3$"):
+    with pytest.raises(EmulationError, match=r"^step failed: exit status 3$"):
         tools.run_step("step", [sys.executable, "-c", "import sys; sys.exit(3)"])
 
 

@@ -464,7 +464,7 @@ def test_a_full_disk_is_one_clear_error(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("ecovision_edge_export.train.saving.write_file", full)
-    with pytest.raises(ExportError, match=r"cannot write .*last\.pth: found No space left"):
+    with pytest.raises(ExportError, match=r"cannot write .*last\.pth: No space left"):
         train(small(pictures), tmp_path / "out")
 
 
@@ -799,7 +799,7 @@ def test_a_class_of_corrupt_photographs_alone_is_refused(tmp_path: Path) -> None
     (data / "red").mkdir()
     for i in range(3):
         (data / "red" / f"{i}.jpg").write_bytes(b"no image")
-    with pytest.raises(DatasetError, match="no photograph that can be read: found none of red"):
+    with pytest.raises(DatasetError, match="no photograph that can be read: none of red"):
         train(small(data), tmp_path / "out")
 
 

@@ -112,7 +112,7 @@ def test_a_read_that_fails_is_a_capture_error(capture, script, message):
     ("bad", "message"),
     [
         (UNDECODABLE, "camera 0 gave a frame that OpenCV cannot decode"),
-        (cv2.error("(-215:Assertion failed) !buf.empty()"), "cannot decode: found OpenCV error"),
+        (cv2.error("(-215:Assertion failed) !buf.empty()"), "cannot decode: OpenCV error"),
         (np.zeros((2, 2, 9), np.uint8), "camera 0 gave what is no frame"),
     ],
 )
@@ -210,7 +210,7 @@ def test_ffmpeg_and_opencv_are_silent_while_an_address_is_opened(capture, monkey
         raise cv2.error("cannot open rtsp://u:s3cret@h")
 
     monkeypatch.setattr(cv2, "VideoCapture", fail)
-    with pytest.raises(SourceOpenError, match="found OpenCV error") as caught:
+    with pytest.raises(SourceOpenError, match="cannot be opened: OpenCV error") as caught:
         open_source("rtsp://u:s3cret@h/c").connect()
     assert "s3cret" not in str(caught.value)
     assert caught.value.__cause__ is None

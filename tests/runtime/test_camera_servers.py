@@ -302,7 +302,7 @@ def test_a_server_of_another_kind_is_a_source_open_error(scheme, answer):
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
-        with pytest.raises(SourceOpenError, match="cannot be opened: found"):
+        with pytest.raises(SourceOpenError, match="cannot be opened: "):
             open_source(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}/?{QUICK}").connect()
         listener.shutdown(socket.SHUT_RDWR)
     thread.join(PROMPT)

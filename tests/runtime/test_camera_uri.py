@@ -314,7 +314,7 @@ def test_transforms_are_options_of_every_source():
 
 def test_what_is_no_frame_is_a_capture_error():
     """With the source's name; grey becomes BGR."""
-    with pytest.raises(CaptureError, match="cam gave what is no frame: found shape of frame"):
+    with pytest.raises(CaptureError, match="cam gave what is no frame: shape of frame"):
         Transform().finish(np.zeros((2, 2, 7), np.uint8), "cam")
     grey = Transform(90).finish(FRAME[:, :, 0].copy(), "cam")
     assert grey.shape == (40, 30, 3)

@@ -158,7 +158,7 @@ def test_bad_frames_are_not_what_is_waited_for_but_are_told(dog):
     dog.connecting(0.0)
     dog.bad_frame("an empty part")
     assert dog.overdue(20.0).message == (
-        "no first frame within 20.0 s: found 1 that came were of no use, the last: an empty part"
+        "no first frame within 20.0 s: 1 that came were of no use, the last: an empty part"
     )
     dog.frame(picture(1), 21.0)
     dog.bad_frame("an empty part")

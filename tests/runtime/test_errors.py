@@ -59,7 +59,9 @@ def test_what_is_not_given_is_not_in_the_message():
     """Each of the three parts may be left out; a falsy value is still a value."""
     assert str(EcovisionError("p")) == "p"
     assert str(EcovisionError("p", expected=0)) == "p: expected 0"
-    assert str(EcovisionError("p", found="")) == "p: found"
+    assert str(EcovisionError("p", found=0)) == "p: 0"
+    assert str(EcovisionError("p", found="")) == "p: nothing"
+    assert str(EcovisionError("p", expected="x", found=" ")) == "p: expected x, found nothing"
     assert str(EcovisionError("p", fix="f")) == "p; f"
 
 

@@ -376,7 +376,7 @@ def test_an_event_that_the_rules_forbid_waits(tmp_path, folder, caplog):
             sink.put(event(0))
             until(lambda: sink.stats.retries > 4)
         assert (sink.stats.waiting, sink.stats.dropped) == (1, 0)
-    assert "does not take events: found Not authorized" in sink.stats.error
+    assert "does not take events: Not authorized" in sink.stats.error
     assert len([r for r in caplog.records if "does not take events" in r.message]) == 1
     assert "well again" not in caplog.text
 
