@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary
-from ecovision_edge.cli.output import check_target, printable, write_file, write_json
+from ecovision_edge.cli.output import check_target, printable, text_console, write_file, write_json
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.extras import require
 
@@ -225,9 +225,9 @@ def _compare(
         console.print(_rich_table(rows))
         for name, result in ((first.name, a), (second.name, b)):
             if not result.valid:
-                console.print(f"{printable(name)} is INVALID: see bench show", markup=False)
+                console.print(f"{printable(name)} is INVALID: see bench show")
         for difference in check_comparable(a, b):
-            console.print(f"not comparable: {printable(difference)}", markup=False)
+            console.print(f"not comparable: {printable(difference)}")
     raise typer.Exit(1 if regressed else 0)
 
 
@@ -268,7 +268,7 @@ class _Listener:
         self._console = console
         self._progress: Progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<24}"),
+            TextColumn("{task.description:<24}", markup=False),
             BarColumn(bar_width=28),
             TaskProgressColumn(),
             TimeElapsedColumn(),
@@ -295,16 +295,16 @@ class _Listener:
 
     def note(self, message: str) -> None:
         """A line that stands out."""
-        self._console.print("[yellow]![/] ", end="")
-        self._console.print(printable(message), markup=False, soft_wrap=True)
+        from rich.text import Text
+
+        self._console.print(Text("!", "yellow"), end=" ")
+        self._console.print(printable(message), soft_wrap=True)
 
 
 def _console(*, stderr: bool = False) -> Console:
     """A terminal as it is; a file or a pipe wide enough for the tables."""
-    from rich.console import Console
-
-    console = Console(stderr=stderr, highlight=False)
-    return console if console.is_terminal else Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH)
+    console = text_console(stderr=stderr)
+    return console if console.is_terminal else text_console(stderr=stderr, width=PLAIN_WIDTH)
 
 
 def _rich_table(rows: Sequence[Sequence[str]]) -> Table:
@@ -314,7 +314,7 @@ def _rich_table(rows: Sequence[Sequence[str]]) -> Table:
     for i, head in enumerate(rows[0]):
         table.add_column(head, justify="left" if i == 0 else "right")
     for row in rows[1:]:
-        cells = [printable(cell).replace("[", "\\[") for cell in row]
+        cells = [printable(cell) for cell in row]
         style = "red" if any(cell == "failed" or "WRONG" in cell for cell in row) else None
         table.add_row(*cells, style=style)
     return table
@@ -324,7 +324,7 @@ def _print(result: Result) -> None:
     from ecovision_edge_bench.table import cold_rows, headline, latency_rows, minute_rows, verdict
 
     console = _console()
-    console.print(printable(headline(result)), markup=False, soft_wrap=True)
+    console.print(printable(headline(result)), soft_wrap=True)
     console.print(_rich_table(latency_rows(result)))
     console.print(_rich_table(cold_rows(result)))
     if minutes := minute_rows(result):
@@ -332,7 +332,7 @@ def _print(result: Result) -> None:
     first, *rest = verdict(result)
     console.print(first, style="bold green" if result.valid else "bold red")
     for line in rest:
-        console.print(printable(line), markup=False, soft_wrap=True)
+        console.print(printable(line), soft_wrap=True)
 
 
 def _write(result: Result, json: Path | None, markdown: Path | None, html: Path | None) -> None:

@@ -18,9 +18,10 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from ecovision_edge.cli.options import LabelMap
-from ecovision_edge.cli.output import printable, write_json
+from ecovision_edge.cli.output import printable, text_console, write_json
 from ecovision_edge.cli.quant_report import tried_lines
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
@@ -37,7 +38,7 @@ class ConsoleReporter:
     """Shows stages on the terminal: a line each, and a progress bar while one counts."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, highlight=False)
+        self.console = console or text_console(stderr=True)
         self._progress: Progress | None = None
         self._task: Any = None
 
@@ -46,7 +47,7 @@ class ConsoleReporter:
         self._stop()
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<10}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -65,19 +66,19 @@ class ConsoleReporter:
     def finished(self, stage: str, figure: str) -> None:
         """A line with what was found."""
         self._stop()
-        self.console.print(f"[green]✓[/] {stage:<10}", end="")
-        self.console.print(figure, markup=False, soft_wrap=True)
+        self.console.print(Text.assemble(("✓", "green"), f" {stage:<10}"), end="")
+        self.console.print(figure, soft_wrap=True)
 
     def failed(self, stage: str) -> None:
         """A line that says where it stopped."""
         self._stop()
-        self.console.print(f"[red]✗[/] {stage}")
+        self.console.print(Text.assemble(("✗", "red"), f" {stage}"))
 
     def warned(self, message: str) -> None:
         """A line that stands out."""
         self._stop()
-        self.console.print("[yellow]![/] ", end="")
-        self.console.print(message, markup=False, soft_wrap=True)
+        self.console.print(Text("!", "yellow"), end=" ")
+        self.console.print(message, soft_wrap=True)
 
     def _stop(self) -> None:
         if self._progress is not None:
@@ -230,10 +231,10 @@ def export(
             write_json(document, json)
     for entry in result.manifest.artifacts:
         for line in tried_lines(entry.recipe):
-            reporter.console.print(printable(line), markup=False, soft_wrap=True)
+            reporter.console.print(printable(line), soft_wrap=True)
     bundle = shlex.quote(str(out))
     for command in (f"verify {bundle}", f"inspect {bundle}", f"classify IMAGE --bundle {bundle}"):
-        reporter.console.print(f"  ecovision-edge {command}", markup=False, soft_wrap=True)
+        reporter.console.print(f"  ecovision-edge {command}", soft_wrap=True)
     return 0
 
 
@@ -288,14 +289,13 @@ def _show_parity(console: Console, result: Sequence[Parity]) -> None:
             console.print(
                 f"  {p.artifact} {printable(flip.image)}: PyTorch {flip.torch_label} {flip.torch_score:.2f}, "
                 f"here {flip.label} {flip.score:.2f}{truth}",
-                markup=False,
                 soft_wrap=True,
             )
         if len(p.flips) > MAX_FLIPS:
             console.print(f"  {p.artifact} and {len(p.flips) - MAX_FLIPS} more flips; --json FILE has all")
         for failure in p.failures():
-            console.print(f"[red]✗[/] {p.artifact} ", end="")
-            console.print(failure, markup=False, soft_wrap=True)
+            console.print(Text.assemble(("✗", "red"), f" {p.artifact} "), end="")
+            console.print(failure, soft_wrap=True)
 
 
 def parity_table(result: Sequence[Parity]) -> Table:

@@ -40,15 +40,14 @@ def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 def parse_json(data: bytes, where: str, *, fix: str = "export the bundle again") -> Fields:
     """Parse a JSON object, strictly: UTF-8, finite numbers, no lone surrogate, no key twice.
 
-    A byte order mark before it is passed over, as some editors put one there. `fix` is what the error says to
-    do about it.
+    `fix` is what the error says to do about it.
 
     Raises:
         ContractError: not such an object.
     """
     try:
         value = json.loads(
-            data.decode("utf-8-sig"),
+            data.decode(),
             parse_float=_finite,
             parse_constant=_reject_constant,
             object_pairs_hook=_no_duplicates,
@@ -142,13 +141,11 @@ class Fields:
         """
         version = self.integer("schema_version", 1, 2**31)
         if version > newest:
-            from ecovision_edge.installation import upgrade_fix
-
             raise SchemaVersionError(
                 self.at("schema_version"),
                 expected=f"{newest} or older",
                 found=version,
-                fix=upgrade_fix(),
+                fix="it is of a newer ecovision-edge; upgrade this one: pip install -U ecovision-edge",
             )
         return version
 

@@ -15,7 +15,7 @@ from ecovision_edge.cli.options import (
     NoProfile,
     Threads,
 )
-from ecovision_edge.cli.output import check_target, progress_bar, write_file
+from ecovision_edge.cli.output import check_target, progress_bar, text_console, write_file
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.extras import require
 
@@ -56,8 +56,6 @@ def evaluate(
       ecovision-edge eval --data photos --map green-glass=glass,cans=metal
     """
     require("rich")
-    from rich.console import Console
-
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.labelled import find_labelled, parse_map, spread
     from ecovision_edge_bench.evaluate.document import json_chunks
@@ -81,7 +79,7 @@ def evaluate(
         {folder: None if i is None else labels[i] for folder, i in mapping.items()},
         found.skipped,
     )
-    errors = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    errors = text_console(stderr=True, soft_wrap=True)
     with progress_bar(errors, "classifying", len(images)) as step:
         evaluation = evaluate_images(
             classifier,
@@ -96,7 +94,7 @@ def evaluate(
     if html is not None:
         write_file([page(evaluation).encode()], html, "--html")
     if str(json) != "-":
-        _show(Console(markup=False, highlight=False, emoji=False, soft_wrap=True), evaluation)
+        _show(text_console(soft_wrap=True), evaluation)
     return 1 if evaluation.answers.failures else 0
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecovision_edge.cli.output import check_target, progress_bar, write_json
+from ecovision_edge.cli.output import check_target, progress_bar, text_console, write_json
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge_bench.extras import require
 from ecovision_edge_bench.score.match import MatchOptions, Score, match
@@ -116,10 +116,7 @@ def make_judge(arguments: argparse.Namespace) -> Judge:
 def consoles() -> tuple[Console, Console]:
     """Of standard output, and of standard error."""
     require("rich")
-    from rich.console import Console
-
-    plain = {"markup": False, "highlight": False, "emoji": False, "soft_wrap": True}
-    return Console(**plain), Console(stderr=True, **plain)  # type: ignore[arg-type]
+    return text_console(soft_wrap=True), text_console(stderr=True, soft_wrap=True)
 
 
 def report(

@@ -81,15 +81,15 @@ def _int8_limits(manifest: Manifest) -> list[str]:
 
 
 def _use(manifest: Manifest) -> list[str]:
-    source = "./ecovision-edge"
+    installed, source = "ecovision-edge", "."
     if all(a.format == "tflite" for a in manifest.artifacts):
-        source = f"'{source}[litert]'"
+        installed, source = "'ecovision-edge[litert]'", "'.[litert]'"
     return [
         *section(FETCH, []),
         "In the folder of this card, with Python 3.10 or newer and some `photo.jpg`:",
         "",
         "```sh",
-        f"pip install {source}  # a copy of its source",
+        f"pip install {installed}  # in a copy of its source: pip install {source}",
         "ecovision-edge verify .",
         "ecovision-edge classify photo.jpg --bundle .",
         "```",

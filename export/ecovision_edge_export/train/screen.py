@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
-from ecovision_edge.cli.output import printable
+from ecovision_edge.cli.output import printable, text_console
 from ecovision_edge_export.train.facts import class_rows
 from ecovision_edge_export.train.fit import EpochRow
 
@@ -26,9 +27,9 @@ class ConsoleReporter:
     """Shows a training on standard error; bars on a terminal alone. A context manager."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True, highlight=False)
+        self._console = console or text_console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
@@ -90,7 +91,7 @@ class ConsoleReporter:
 
     def warned(self, message: str) -> None:
         """A line that stands out."""
-        self._console.print("[yellow]![/] ", end="")
+        self._console.print(Text("!", "yellow"), end=" ")
         self._line(message)
 
     def finished(self, result: TrainResult, data: Path, val: Path | None) -> None:
@@ -112,7 +113,7 @@ class ConsoleReporter:
         self._line(f"  {shlex.join(_export(result, data, val))}")
 
     def _line(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, soft_wrap=True)
+        self._console.print(printable(text), soft_wrap=True)
 
 
 def _export(result: TrainResult, data: Path, val: Path | None) -> list[str]:

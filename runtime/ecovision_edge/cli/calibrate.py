@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecovision_edge.cli.options import ArtifactName, LabelMap, NoProfile, Threads
-from ecovision_edge.cli.output import check_target, printable, progress_bar, write_json
+from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_json
 from ecovision_edge.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -59,8 +59,6 @@ def calibrate(
 
       ecovision-edge calibrate build/mine --data photos --dry-run --json -
     """
-    from rich.console import Console
-
     from ecovision_edge.bundle import Bundle, embedded_bundle_path
     from ecovision_edge.calibration import (
         CalibrationOptions,
@@ -89,7 +87,7 @@ def calibrate(
         raise DatasetError(
             f"--unknown {unknown}", expected="a folder of JPEG, PNG, BMP, WebP or TIFF images", found="none"
         )
-    console = Console(stderr=True, markup=False, highlight=False, emoji=False, soft_wrap=True)
+    console = text_console(stderr=True, soft_wrap=True)
 
     def failed(reason: str) -> None:
         console.print(f"ecovision-edge: {printable(reason)}")

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ecovision_edge._fields import JsonValue, canonical_json
 from ecovision_edge.errors import OptionError
@@ -16,12 +16,40 @@ from ecovision_edge.files import replace_file
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["check_target", "printable", "progress_bar", "write_file", "write_json"]
+__all__ = [
+    "check_target",
+    "printable",
+    "progress_bar",
+    "silence",
+    "tell",
+    "text_console",
+    "write_file",
+    "write_json",
+]
 
 
 def printable(text: str) -> str:
     """Foreign text as it may go to a terminal: what is not printable is escaped."""
     return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def tell(text: str) -> None:
+    """Write lines to standard error; they are lost if nobody can read it any more: a terminal was closed."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    try:
+        stream.write(text)
+        stream.flush()
+    except (OSError, ValueError):  # ValueError: closed
+        silence(stream)
+
+
+def silence(stream: TextIO | None) -> None:
+    """Let what a broken stream still holds go nowhere, or the interpreter complains as it ends."""
+    if stream is not None:
+        with contextlib.suppress(OSError, ValueError):  # no real file: a test's, or an embedder's
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def check_target(target: Path, option: str) -> None:
@@ -63,13 +91,31 @@ def write_file(chunks: Iterable[bytes], target: Path, option: str) -> None:
         raise OptionError(f"{option} {target}", expected="a file to write to", found=e.strerror) from e
 
 
+def text_console(*, stderr: bool = False, width: int | None = None, soft_wrap: bool = False) -> Console:
+    """A console to which strings are text: no markup, no emoji codes, no colours for numbers.
+
+    Names of files, sources and labels may hold `[red]` or `:smile:`. What is to be coloured is a rich `Text`.
+    A `Panel` reads the string of its title as markup all the same: give it a `Text`.
+
+    Args:
+        stderr: Standard error, in place of standard output.
+        width: Characters a line; None as wide as the terminal.
+        soft_wrap: Leave long lines to the terminal.
+    """
+    from rich.console import Console
+
+    return Console(
+        stderr=stderr, width=width, soft_wrap=soft_wrap, markup=False, emoji=False, highlight=False
+    )
+
+
 @contextlib.contextmanager
 def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
     """A progress bar of `total` steps, on a terminal alone; gives what moves it by one."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     progress = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=28),
         MofNCompleteColumn(),
         TimeRemainingColumn(),

@@ -10,7 +10,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
-from ecovision_edge.cli.output import printable
+from ecovision_edge.cli.output import printable, tell, text_console
 from ecovision_edge.errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
@@ -50,20 +50,35 @@ class Screen(Protocol):
 
 
 def make_screen(
-    kind: str, loop: CameraLoop, source: str, labels: tuple[str, ...], smart_bin: SmartBin | None = None
+    kind: str,
+    loop: CameraLoop,
+    source: str,
+    labels: tuple[str, ...],
+    smart_bin: SmartBin | None = None,
+    *,
+    events_alone: bool = False,
 ) -> Screen:
     """The screen of that name, of `SCREENS`; `auto` is live on a terminal, else lines.
 
     Of a bin, lines are its events, not each frame's result.
+
+    Args:
+        kind: Its name.
+        loop: Whose results are shown.
+        source: What its source is called.
+        labels: What its model knows.
+        smart_bin: The bin whose loop it is, if it is one's.
+        events_alone: Standard output is a sink's: `auto` is none then, and others go to standard error.
     """
     if kind == "auto":
-        kind = "live" if sys.stdout.isatty() else "lines"
+        kind = "none" if events_alone else "live" if sys.stdout.isatty() else "lines"
     if kind == "live":
-        return LiveScreen(loop, source, labels, smart_bin)
+        return LiveScreen(loop, source, labels, smart_bin, on_stderr=events_alone)
     if kind == "none":
         return _Silent()
     events = smart_bin is not None
-    return JsonLines(events) if kind == "jsonl" else Lines(events)
+    lines = JsonLines if kind == "jsonl" else Lines
+    return lines(events, on_stderr=events_alone)
 
 
 class _Silent:
@@ -90,9 +105,9 @@ class _Silent:
 class Lines(_Silent):
     """One line a result, or one an event of a bin."""
 
-    def __init__(self, events: bool = False) -> None:
+    def __init__(self, events: bool = False, *, on_stderr: bool = False) -> None:
         """Of results, or of events."""
-        self._events = events
+        self._events, self._on_stderr = events, on_stderr
 
     def result(self, result: LoopResult) -> None:
         """Sequence number, label, score, times."""
@@ -109,6 +124,9 @@ class Lines(_Silent):
             self._say(f"{event.item:5}  {label:12} to {event.bin:12} {event.seconds:5.2f} s  {event.reason}")
 
     def _say(self, line: str) -> None:
+        if self._on_stderr:
+            tell(f"{line}\n")
+            return
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
@@ -131,10 +149,17 @@ class LiveScreen(_Silent):
     """Label, bars of all scores, times and health, drawn anew a few times a second by rich's own thread."""
 
     def __init__(
-        self, loop: CameraLoop, source: str, labels: tuple[str, ...], smart_bin: SmartBin | None = None
+        self,
+        loop: CameraLoop,
+        source: str,
+        labels: tuple[str, ...],
+        smart_bin: SmartBin | None = None,
+        *,
+        on_stderr: bool = False,
     ) -> None:
         """Of a loop over `source`, whose model knows `labels`; of a bin too, if it is one's loop."""
         self._loop, self._source, self._labels, self._bin = loop, source, labels, smart_bin
+        self._on_stderr = on_stderr
         self._result: LoopResult | None = None
         self._times: deque[float] = deque(maxlen=600)
         self._live: Live | None = None
@@ -142,7 +167,13 @@ class LiveScreen(_Silent):
     def __enter__(self) -> Screen:
         from rich.live import Live
 
-        self._live = Live(get_renderable=self._render, refresh_per_second=8, transient=True)
+        self._live = Live(
+            get_renderable=self._render,
+            console=text_console(stderr=self._on_stderr),
+            refresh_per_second=8,
+            transient=True,
+            redirect_stdout=not self._on_stderr,
+        )
         self._live.start()
         return self
 
@@ -172,7 +203,7 @@ class LiveScreen(_Silent):
         if health.reason:
             state.append(f"  {health.reason}", style="dim")
         if result is None or not health.ok:  # never an old answer as if it were a new one
-            return Panel(state, title=printable(self._source), title_align="left")
+            return Panel(state, title=self._title(), title_align="left")
         prediction = result.prediction
         head = Text(prediction.label, style="bold")
         head.append(f"  {prediction.score:.0%}", style="bold cyan")
@@ -187,7 +218,12 @@ class LiveScreen(_Silent):
             style="dim",
         )
         lines = Group(state, *self._of_bin(), head, bars, foot)
-        return Panel(lines, title=printable(self._source), title_align="left")
+        return Panel(lines, title=self._title(), title_align="left")
+
+    def _title(self) -> Text:
+        from rich.text import Text
+
+        return Text(printable(self._source))  # a plain string would be read as markup
 
     def _of_bin(self) -> list[Text]:
         from rich.text import Text
@@ -216,13 +252,9 @@ class Preview(_Silent):
 
         gui = next((line for line in cv2.getBuildInformation().splitlines() if "GUI:" in line), "")
         if "NONE" in gui or not gui:
-            from ecovision_edge.installation import Installation
-
-            here = Installation.here()
-            remove = here.pip_line("opencv-python-headless", command="uninstall")
             raise MissingDependencyError(
                 "this OpenCV has no windows",
-                fix=f"run: {remove}; then: {here.pip_line('opencv-python')}; or use --http",
+                fix="pip uninstall opencv-python-headless, then pip install opencv-python; or use --http",
             )
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise OptionError("--preview", expected="a screen", found="no DISPLAY", fix="use --http")

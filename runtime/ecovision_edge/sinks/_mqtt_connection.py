@@ -91,9 +91,7 @@ def check_library() -> None:
         if hasattr(client, "CallbackAPIVersion"):
             return
         found = "an older one"
-    from ecovision_edge.installation import extra_fix
-
-    raise MissingDependencyError(problem, found=found, fix=extra_fix("mqtt"))
+    raise MissingDependencyError(problem, found=found, fix="run: pip install 'ecovision-edge[mqtt]'")
 
 
 class Connection:
