@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import io
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, NamedTuple, TextIO
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 
 from ecovision_edge._version import __version__
+from ecovision_edge.cli.ending import end_though_a_thread_hangs
+from ecovision_edge.cli.output import silence, tell
 from ecovision_edge.errors import EcovisionError, OptionError
 
 __all__ = ["COMMANDS", "main"]
@@ -83,9 +87,21 @@ def _output_errors() -> Iterator[None]:
     except OSError as e:
         if isinstance(e, EcovisionError):
             raise
+        if _hung_up(e):
+            raise _ReaderGoneError from e
         if e.filename is not None:  # a file's error, of which standard output has none
             raise OptionError(f"cannot use {e.filename}", found=e.strerror or str(e)) from e
         raise _OutputError("cannot write the output", found=e.strerror or str(e)) from e
+
+
+def _hung_up(error: OSError) -> bool:
+    """Whether standard output is a terminal that was closed; a disk that fails gives the same number."""
+    if error.errno != errno.EIO or error.filename is not None or sys.stdout is None:
+        return False
+    try:
+        return stat.S_ISCHR(os.fstat(sys.stdout.fileno()).st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 class _LazyGroup(TyperGroup):
@@ -167,8 +183,21 @@ def _root(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    """Run the command line; returns the exit status.
+
+    Args:
+        argv: Its arguments. None is the program itself: the arguments of the process, which then ends with
+            this status although a thread hangs in a driver.
+    """
+    if argv is not None:
+        return _main(argv)
+    ending = end_though_a_thread_hangs()
+    ending.status = _main(sys.argv[1:])
+    return ending.status
+
+
+def _main(argv: Sequence[str]) -> int:
+    arguments = list(argv)
     debug = "--debug" in arguments[:1]
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that are not UTF-8
@@ -178,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except EcovisionError as e:
         if isinstance(e, _OutputError):
-            _silence(sys.stdout)
+            silence(sys.stdout)
         if debug:
             raise
         return _fail(e.message, e.exit_status)
@@ -187,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except _ReaderGoneError:
-        _silence(sys.stdout)
+        silence(sys.stdout)
         return 0
     except Exception as e:
         if type(e).__name__ == "NoArgsIsHelpError":  # Typer's, of no public name
@@ -210,13 +239,6 @@ def _usage_message(error: Exception) -> str | None:
     return f"{str(format_message()).rstrip('.')}{hint}"
 
 
-def _silence(stream: TextIO | None) -> None:
-    """Let what a broken stream still holds go nowhere, or the interpreter complains as it ends."""
-    if stream is not None:
-        with contextlib.suppress(OSError):  # no real file: a test's, or an embedder's
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _fail(message: str, status: int) -> int:
-    sys.stderr.write(f"ecovision-edge: {message}\n")
+    tell(f"ecovision-edge: {message}\n")
     return status

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +13,12 @@ import typer
 from ecovision_edge._fields import canonical_json
 from ecovision_edge.camera.health import HealthState
 from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
-from ecovision_edge.cli.output import check_target, write_file
+from ecovision_edge.cli.output import check_target, tell, write_file
 from ecovision_edge.cli.running import Consumers, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.durations import parse_duration
-from ecovision_edge.errors import OptionError
+from ecovision_edge.errors import CaptureError, OptionError, SinkError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.rules import Rules
 from ecovision_edge.sizes import parse_size
@@ -27,6 +27,8 @@ from ecovision_edge.smart_bin import SmartBin
 if TYPE_CHECKING:
     from ecovision_edge.camera import FrameSource
     from ecovision_edge.classifier import Classifier
+    from ecovision_edge.loop import LoopSummary
+    from ecovision_edge.sinks import Sink
 
 __all__ = ["run"]
 
@@ -37,8 +39,8 @@ def run(
         typer.Option(
             "--source",
             "-s",
-            help="A camera (0, /dev/video0, picamera2://, csi://0, libcamera://), rtsp:// or http://, a video"
-            " file, a folder or pattern of images, gst:PIPELINE, or demo:; options after a ?.",
+            help="A camera (0, /dev/video0, rpicam://, picamera2://, csi://0, libcamera://), rtsp:// or"
+            " http://, a video file, a folder or pattern of images, gst:PIPELINE, or demo:; options after ?.",
         ),
     ] = "0",
     bundle: BundleOrModel = None,
@@ -66,7 +68,11 @@ def run(
         str, typer.Option(help="Reconnect after so long of one and the same picture; 0 never.")
     ] = "10s",
     output: Annotated[
-        str, typer.Option(help="auto (live on a terminal, else lines), live, lines, jsonl, or none.")
+        str,
+        typer.Option(
+            help="auto (live on a terminal, else lines; none beside the sink stdout:), live, lines, jsonl, or"
+            " none."
+        ),
     ] = "auto",
     summary: Annotated[
         Path | None, typer.Option(help="Write the summary as JSON here at the end; - is stdout.")
@@ -112,10 +118,6 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the sinks' addresses, and give them nothing.")
     ] = False,
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Check what can be checked without the camera, then end."),
-    ] = False,
     decide_within: Annotated[
         str, typer.Option(help="An item that is not sure after so long is unknown.")
     ] = "3s",
@@ -126,8 +128,8 @@ def run(
     """Classify a camera's newest frame, again and again, until Ctrl-C; demo: needs no camera.
 
     A camera that stalls, freezes or is unplugged is connected to again, for as long as it takes. At the end
-    a summary goes to standard error. Exit status 0 after Ctrl-C, SIGTERM, a limit or the end of the files; 1
-    when the source was lost for good.
+    a summary goes to standard error. Exit status 0 after Ctrl-C, SIGTERM, SIGHUP, a limit or the end of the
+    files; 1 when the source was lost for good, gave no frame within --duration, or every event was dropped.
 
     Examples:
 
@@ -148,15 +150,16 @@ def run(
         raise OptionError("--output", expected=", ".join(SCREENS), found=output)
     if not 0 < below <= 1:
         raise OptionError("--below", expected="above 0, up to 1", found=below)
-    if summary is not None:
-        check_target(summary, "--summary")
     if bin is None and (sink or dry_run):
         raise OptionError("--sink", expected="--bin RULES beside it: events are a bin's", found="no --bin")
+    events_alone = any(address.lower().startswith("stdout:") for address in sink or ())
+    if summary is not None:
+        _check_summary(summary, events_alone)
     options = _options(every, max_frames, duration, max_age, max_reconnects, stall_after, frozen_after)
     frames = open_source(source)
     with contextlib.ExitStack() as stack:
         stack.enter_context(log_to_stderr())
-        consumers = Consumers(stack, only_checked=check)
+        consumers = Consumers(stack)
         # What may be refused comes first: a model takes its time to load.
         if record is not None:
             _record(consumers, record, record_frames, record_bytes, wait=not frames.live)
@@ -191,21 +194,54 @@ def run(
                 consumers, classifier, frames, options, rules, decider, device, sink or [], dry_run
             )
             loop = machine.loop
-        if check:
-            sys.stderr.write("ecovision-edge: nothing is wrong that could be told without the camera\n")
-            return 0
         if preview:
             consumers.add(Preview(loop))
         smart_bin = machine if isinstance(machine, SmartBin) else None
-        consumers.add(make_screen(output, loop, frames.name, classifier.labels, smart_bin))
-        stack.enter_context(stopped_by_signals(loop))
+        consumers.add(
+            make_screen(output, loop, frames.name, classifier.labels, smart_bin, events_alone=events_alone)
+        )
+        asked = stack.enter_context(stopped_by_signals(loop))
         try:
             with machine:
                 machine.run()
         finally:
-            stack.close()  # a live screen goes before the summary comes
-            _sum_up(loop, summary, quiet=output == "none")
+            try:
+                stack.close()  # a live screen goes before the summary comes
+            finally:
+                _sum_up(loop, summary, quiet=output == "none")
+    _check_end(loop.summary(), None if asked() else options.duration, smart_bin.sinks if smart_bin else ())
     return 0
+
+
+def _check_summary(target: Path, events_alone: bool) -> None:
+    if events_alone and str(target) == "-":
+        raise OptionError("--summary -", expected="a file: standard output is the sink's", found="stdout:")
+    check_target(target, "--summary")
+
+
+def _check_end(summary: LoopSummary, duration: float | None, sinks: Sequence[Sink]) -> None:
+    """Raise what makes a run that ended in order a failure all the same; `duration` is how long it had."""
+    if duration is not None:
+        _check_seen(summary, duration)
+    _check_delivered(sinks)
+
+
+def _check_seen(summary: LoopSummary, seconds: float) -> None:
+    """Raise CaptureError if nothing was looked at in the time that was given: such a run shows nothing."""
+    if summary.classified:
+        return
+    given = f"{summary.frames} frames, too late or too old" if summary.frames else "no frame"
+    raise CaptureError(f"nothing was classified within {seconds:g} s", found=f"{summary.source} gave {given}")
+
+
+def _check_delivered(sinks: Sequence[Sink]) -> None:
+    """Raise SinkError if there were events, and none was delivered or is kept for the next start."""
+    stats = {sink.name: sink.stats for sink in sinks}
+    taken, dropped = (sum(getattr(s, name) for s in stats.values()) for name in ("taken", "dropped"))
+    if not dropped or dropped < taken:
+        return
+    why = (f"{name} dropped {s.dropped}{f' ({s.error})' if s.error else ''}" for name, s in stats.items())
+    raise SinkError("every event was dropped", found=", ".join(why))
 
 
 def _bin(
@@ -219,11 +255,10 @@ def _bin(
     addresses: list[str],
     dry_run: bool,
 ) -> SmartBin:
-    from ecovision_edge.sinks.addresses import check_sinks, open_sink
+    from ecovision_edge.sinks.addresses import open_sink
 
     rules.check(classifier.labels)
     sinks = [open_sink(a, labels=classifier.labels, bins=rules.bins, device=device) for a in addresses]
-    check_sinks(sinks, labels=classifier.labels, bins=rules.bins, device=device)
     return SmartBin(
         classifier,
         frames,
@@ -271,8 +306,6 @@ def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait:
     from ecovision_edge.recording import Recorder, RecordOptions
 
     options = RecordOptions(max_frames=frames, max_bytes=parse_size(size, "--record-bytes"))
-    if consumers.only_checked:
-        return
     recorder = consumers.stack.enter_context(Recorder(folder, options))
     consumers.on_result.append(lambda result: recorder.put(result, wait=wait))
 
@@ -280,8 +313,6 @@ def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait:
 def _capture_hard(consumers: Consumers, folder: Path, below: float) -> None:
     from ecovision_edge.recording import HardRecorder
 
-    if consumers.only_checked:
-        return
     recorder = consumers.stack.enter_context(HardRecorder(folder, below=below))
     consumers.on_result.append(recorder.put)
 
@@ -291,7 +322,7 @@ def _sum_up(loop: CameraLoop, target: Path | None, *, quiet: bool) -> None:
     if target is not None:
         write_file([canonical_json(summary.to_json())], target, "--summary")
     if not quiet and (summary.frames or summary.health.state is not HealthState.FAILED):
-        sys.stderr.write("".join(f"{line}\n" for line in summary.lines()))
+        tell("".join(f"{line}\n" for line in summary.lines()))
 
 
 def _options(

@@ -8,13 +8,13 @@ import logging
 import math
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from ecovision_edge.cli.output import tell
 from ecovision_edge.service import sd_notify, watchdog_interval
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ AGAIN = 1.0
 """Seconds in which a second signal is still the first: terminal, `timeout` and parent may each send one."""
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n))
+"""What ends it. SIGHUP comes when a terminal or an ssh session is closed; Windows has none."""
 _Handler: TypeAlias = "Callable[[int, FrameType | None], object] | int | signal.Handlers | None"
 
 
@@ -53,14 +54,9 @@ class Stoppable(Protocol):
 class Consumers:
     """Everyone who gets each result, or each state of the source, in order."""
 
-    def __init__(self, stack: contextlib.ExitStack, *, only_checked: bool = False) -> None:
-        """Nobody yet.
-
-        Args:
-            stack: Closes those that need it.
-            only_checked: Their options are checked, but none of them is opened.
-        """
-        self.stack, self.only_checked = stack, only_checked
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        """Nobody yet; `stack` closes those that need it."""
+        self.stack = stack
         self.on_result: list[Callable[[LoopResult], object]] = []
         self.on_health: list[Callable[[Health], object]] = []
         self.on_event: list[Callable[[BinEvent], object]] = []
@@ -75,11 +71,8 @@ class Consumers:
         self.on_event.append(screen.event)
 
     def add_page(self, board: Board, server: PageServer) -> None:
-        """The live page, served from now on; says where."""
-        if self.only_checked:
-            return
+        """The live page, served from now on; its log says where."""
         self.stack.enter_context(server)
-        sys.stderr.write(f"ecovision-edge: the live page is at {server.url}\n")
         self.on_result.append(board.publish)
         self.on_health.append(board.set_health)
 
@@ -135,7 +128,7 @@ class _StderrHandler(logging.Handler):
     """Writes to whatever standard error is at the time: a live screen puts its own in its place."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        sys.stderr.write(f"ecovision-edge: {record.getMessage()}\n")
+        tell(f"ecovision-edge: {record.getMessage()}\n")
 
 
 @contextlib.contextmanager
@@ -153,15 +146,19 @@ def log_to_stderr() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def stopped_by_signals(loop: Stoppable, abandon: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """SIGINT and SIGTERM end the loop cleanly; a second one, `AGAIN` later, or `PATIENCE` end the process.
+def stopped_by_signals(
+    loop: Stoppable, abandon: Callable[[], object] = lambda: None
+) -> Iterator[Callable[[], bool]]:
+    """SIGINT, SIGTERM, SIGHUP end the loop cleanly; a second one, `AGAIN` later, or `PATIENCE` the process.
+
+    SIGHUP is left alone where it is ignored: by `nohup`. Gives a function that tells whether one came.
 
     Args:
         loop: What is to end.
         abandon: What has to be done all the same before the process is ended; must not wait for anything.
     """
     if threading.current_thread() is not threading.main_thread():  # signals are not ours then
-        yield
+        yield lambda: False
         return
     over = threading.Event()
     asked, ask = os.pipe()
@@ -189,9 +186,9 @@ def stopped_by_signals(loop: Stoppable, abandon: Callable[[], object] = lambda: 
 
     thread = threading.Thread(target=end, name="ecovision-stop", daemon=True)
     thread.start()
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    before = {number: signal.signal(number, handle) for number in _SIGNALS if not _kept_off(number)}
     try:
-        yield
+        yield lambda: bool(first)
     finally:
         over.set()
         for number, handler in before.items():
@@ -200,6 +197,12 @@ def stopped_by_signals(loop: Stoppable, abandon: Callable[[], object] = lambda: 
             atexit.register(_ignore_signals)
         os.close(ask)
         thread.join(AGAIN)
+
+
+def _kept_off(number: int) -> bool:
+    """Whether whoever started us wants this signal ignored."""
+    # SIGINT is ignored of each job in the background of a shell's script, which nobody asked for.
+    return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _after(first: float, then: _Handler) -> _Handler:
