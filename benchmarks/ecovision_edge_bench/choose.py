@@ -215,7 +215,9 @@ def _checkpoint(contract: Contract, weights: str | None, *, required: bool) -> t
     """
     missing = PEERS["torch"].missing()
     if missing and not required:
-        return None, f"{', '.join(missing)} not installed (pip install 'ecovision-edge[export]')"
+        from ecovision_edge.installation import extra_fix
+
+        return None, f"{', '.join(missing)} not installed ({extra_fix('export')})"
     from ecovision_edge_export.checkpoint import load_checkpoint
 
     try:

@@ -59,7 +59,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
-from ecovision_edge.images import IMAGE_SUFFIXES, find_images
+from ecovision_edge.images import IMAGE_SUFFIXES, find_images, read_image
 from ecovision_edge.preprocess import Preprocessor, resize
 
 __all__ = ["Model", "Row", "camera_frame", "main", "measure", "photographs", "to_markdown"]
@@ -218,7 +218,7 @@ def measure(
         rng = np.random.default_rng(SEED)
         tally = {name: _Tally() for name in filters}
         for path in paths:
-            frame = camera_frame(_read(path), width, height, tiles, rng)
+            frame = camera_frame(read_image(path), width, height, tiles, rng)
             pictures = _run(filters, frame, tally, rng)
             answers = None if model is None else model.probabilities(list(pictures.values()))
             _compare(pictures, answers, tally)
@@ -326,22 +326,15 @@ def _pillow() -> ModuleType:
     try:
         import PIL.Image
     except ImportError as error:
-        raise MissingDependencyError(
-            "Pillow is not installed", fix="pip install 'ecovision-edge[bench]'"
-        ) from error
+        from ecovision_edge.installation import extra_fix
+
+        raise MissingDependencyError("Pillow is not installed", fix=extra_fix("bench")) from error
     return PIL.Image
-
-
-def _read(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageReadError("cannot decode a photograph", found=path)
-    return _pixels(image)
 
 
 def _tiles(paths: Sequence[Path]) -> list[Image]:
     """The middle 160x160 of each photograph (or less, where one is smaller): letterbox bars stay out."""
-    images = [_read(path) for path in paths]
+    images = [read_image(path) for path in paths]
     side = min(160, *(min(image.shape[:2]) for image in images))
     return [
         image[top : top + side, left : left + side]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.installation import extra_fix
 from ecovision_edge_bench.subjects import KINDS, Frame, Spec
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def make_peer(peer: Peer, bench: Workbench, *, threads: int = 1, spinning: bool 
     if missing:
         raise MissingDependencyError(
             f"{peer.name} needs {', '.join(missing)}, not installed here",
-            fix=f"run: pip install 'ecovision-edge[{peer.extra}]'",
+            fix=extra_fix(peer.extra),
         )
     made: Spec = importlib.import_module(KINDS[peer.kind]).make(peer, bench, threads, spinning)
     return made

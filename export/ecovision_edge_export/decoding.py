@@ -6,11 +6,22 @@ import io
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import ImageReadError
+from ecovision_edge.images import check_pixels
 
 if TYPE_CHECKING:
     from PIL import Image
 
 __all__ = ["decode_rgb"]
+
+_FORMATS = (
+    "JPEG",
+    "PNG",
+    "BMP",
+    "WEBP",
+    "TIFF",
+    "GIF",
+    "PPM",
+)  # PIL has more, one of which starts Ghostscript
 
 
 def decode_rgb(data: bytes, name: str, *, draft: bool = False) -> Image.Image:
@@ -23,15 +34,19 @@ def decode_rgb(data: bytes, name: str, *, draft: bool = False) -> Image.Image:
             of its size, which takes less time.
 
     Raises:
-        ImageReadError: not an image that PIL can decode, or one of more than 8 bits a channel. Says `name`.
+        ImageReadError: not an image that PIL can decode, or one of more than 8 bits a channel; or, before
+            anything is decoded, one of more than `MAX_IMAGE_PIXELS`. Says `name`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            check_pixels(image.size, name)
             if draft:
                 image.draft(None, (1, 1))
             mode, upright = image.mode, ImageOps.exif_transpose(image).convert("RGB")
+    except ImageReadError:
+        raise
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as e:
         # PIL names the object that it read from, with its address.
         reason = "not an image" if isinstance(e, UnidentifiedImageError) else str(e)[:200]

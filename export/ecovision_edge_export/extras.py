@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.installation import extra_fix
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -16,7 +17,7 @@ __all__ = ["require"]
 
 
 def require(module: str, extra: str, minimum: str | None = None) -> ModuleType:
-    """Import `module`, which comes with `pip install 'ecovision-edge[extra]'`.
+    """Import `module`, which the extra `extra` of ecovision-edge brings.
 
     Args:
         module: Import name, for example `torch` or `huggingface_hub.errors`.
@@ -26,27 +27,31 @@ def require(module: str, extra: str, minimum: str | None = None) -> ModuleType:
     Raises:
         MissingDependencyError: not installed, older than `minimum`, or installed but broken.
     """
-    fix = f"run: pip install 'ecovision-edge[{extra}]'"
     top = module.partition(".")[0]
     try:
         imported = importlib.import_module(module)
     except ModuleNotFoundError as e:
         if e.name is not None and e.name.partition(".")[0] != top:
             # The library is there, but one that it needs itself is not.
-            raise MissingDependencyError(f"{top} needs {e.name}, which is not installed", fix=fix) from e
-        raise MissingDependencyError(f"{module} is not installed", fix=fix) from e
+            raise MissingDependencyError(
+                f"{top} needs {e.name}, which is not installed", fix=extra_fix(extra)
+            ) from e
+        raise MissingDependencyError(f"{module} is not installed", fix=extra_fix(extra)) from e
     except Exception as e:
         # Binary libraries fail in their own ways: torchvision built for another torch raises RuntimeError,
         # a missing shared object OSError or ImportError.
         reason = f"{type(e).__name__}: {str(e)[:200]}"
         raise MissingDependencyError(
-            f"{module} is installed but cannot be imported ({reason})", fix=fix
+            f"{module} is installed but cannot be imported ({reason})", fix=extra_fix(extra)
         ) from e
     if minimum is not None:
         found = _version(imported, top)
         if found is None or _numbers(found) < _numbers(minimum):
             raise MissingDependencyError(
-                f"{top} is too old", expected=f"{minimum} or newer", found=found or "no version", fix=fix
+                f"{top} is too old",
+                expected=f"{minimum} or newer",
+                found=found or "no version",
+                fix=extra_fix(extra),
             )
     return imported
 

@@ -40,14 +40,15 @@ def _no_duplicates(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
 def parse_json(data: bytes, where: str, *, fix: str = "export the bundle again") -> Fields:
     """Parse a JSON object, strictly: UTF-8, finite numbers, no lone surrogate, no key twice.
 
-    `fix` is what the error says to do about it.
+    A byte order mark before it is passed over, as some editors put one there. `fix` is what the error says to
+    do about it.
 
     Raises:
         ContractError: not such an object.
     """
     try:
         value = json.loads(
-            data.decode(),
+            data.decode("utf-8-sig"),
             parse_float=_finite,
             parse_constant=_reject_constant,
             object_pairs_hook=_no_duplicates,
@@ -141,11 +142,13 @@ class Fields:
         """
         version = self.integer("schema_version", 1, 2**31)
         if version > newest:
+            from ecovision_edge.installation import upgrade_fix
+
             raise SchemaVersionError(
                 self.at("schema_version"),
                 expected=f"{newest} or older",
                 found=version,
-                fix="it is of a newer ecovision-edge; upgrade this one: pip install -U ecovision-edge",
+                fix=upgrade_fix(),
             )
         return version
 

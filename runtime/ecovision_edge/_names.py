@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 
 __all__ = ["SHOWN", "closest", "hinted", "short"]
 
+_COMPARED = 60  # characters; comparing takes time that grows with their square, and a label may have 200
 SHOWN = 30  # names that a message lists; a model may have 1,000 labels
 
 
 def closest(name: str, candidates: Sequence[str]) -> str | None:
     """The candidate most like `name`, whatever the case, if any is like it at all."""
-    folded = {candidate.casefold(): candidate for candidate in reversed(candidates)}
-    close = difflib.get_close_matches(name[:200].casefold(), folded, n=1)
+    folded = {candidate[:_COMPARED].casefold(): candidate for candidate in reversed(candidates)}
+    close = difflib.get_close_matches(name[:_COMPARED].casefold(), folded, n=1)
     return folded[close[0]] if close else None
 
 

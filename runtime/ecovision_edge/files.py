@@ -10,7 +10,15 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["is_open_file", "read_regular_file", "replace_file", "sync_folder", "try_lock", "write_file"]
+__all__ = [
+    "behind_links",
+    "is_open_file",
+    "read_regular_file",
+    "replace_file",
+    "sync_folder",
+    "try_lock",
+    "write_file",
+]
 
 
 def read_regular_file(path: Path, most: int) -> bytes:
@@ -64,7 +72,7 @@ def replace_file(
         before = path.stat()
     except FileNotFoundError:
         before = None
-    target = _behind_links(path)
+    target = behind_links(path)
     if target is None or (before is not None and not stat.S_ISREG(before.st_mode)):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_CLOEXEC", 0))
         with os.fdopen(descriptor, "wb") as stream:
@@ -86,8 +94,12 @@ def replace_file(
         part.unlink(missing_ok=True)
 
 
-def _behind_links(path: Path) -> Path | None:
-    """What a chain of links ends at, there or not; None if it is an open descriptor of a process."""
+def behind_links(path: Path) -> Path | None:
+    """What a chain of links ends at, there or not; None if it is an open descriptor of a process.
+
+    Raises:
+        OSError: a loop of links.
+    """
     for _ in range(40):  # as many as Linux follows
         if not path.is_symlink():
             return path

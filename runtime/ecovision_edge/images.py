@@ -5,16 +5,28 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge._image_size import MAX_IMAGE_PIXELS, image_size
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.files import read_regular_file
 from ecovision_edge.jpeg import is_cut_off
 
-__all__ = ["IMAGE_SUFFIXES", "decode_image", "find_images", "read_image", "read_image_bytes"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_IMAGE_BYTES",
+    "MAX_IMAGE_PIXELS",
+    "check_pixels",
+    "decode_image",
+    "find_images",
+    "read_image",
+    "read_image_bytes",
+    "read_image_stream",
+]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 MAX_IMAGE_BYTES = 256 * 2**20
@@ -24,7 +36,8 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
     """Read an image file as `(height, width, 3) uint8 BGR`, turned upright as its EXIF orientation says.
 
     Raises:
-        ImageReadError: no such file, or not an image that OpenCV can decode.
+        ImageReadError: no such file, not an image that OpenCV can decode, or one of more than
+            `MAX_IMAGE_PIXELS`.
     """
     return decode_image(read_image_bytes(path), str(path))
 
@@ -40,16 +53,57 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError) as e:
         reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
         raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e
+    return _bounded(data, str(path))
+
+
+def read_image_stream(stream: BinaryIO, name: str) -> bytes:
+    """The bytes of an image that a pipe gives, to its end; `name` is for the message.
+
+    Raises:
+        ImageReadError: more than 256 MiB, of which no more is read, or a stream that cannot be read.
+    """
+    try:
+        data = stream.read(MAX_IMAGE_BYTES + 1)
+    except OSError as e:
+        raise ImageReadError(f"cannot read {name}", expected="an image", found=e.strerror) from e
+    return _bounded(data, name)
+
+
+def _bounded(data: bytes, name: str) -> bytes:
     if len(data) > MAX_IMAGE_BYTES:
-        raise ImageReadError(f"{path} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
+        raise ImageReadError(f"{name} is too large", expected=f"at most {MAX_IMAGE_BYTES} bytes")
     return data
 
 
-def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """Decode the bytes of a JPEG, PNG, ... as `read_image` does; `name` is for the message.
+def check_pixels(size: tuple[int, int], name: str, most: int = MAX_IMAGE_PIXELS) -> None:
+    """Refuse an image of too many pixels, before it is decoded.
+
+    Args:
+        size: Width and height, pixels.
+        name: For the message.
+        most: Pixels.
 
     Raises:
-        ImageReadError: not an image that OpenCV can decode, or half a JPEG.
+        ImageReadError: more than `most`.
+    """
+    width, height = size
+    if width * height > most:
+        raise ImageReadError(
+            f"{name} is too large",
+            expected=f"at most {most // 10**6} megapixels",
+            found=f"{width} x {height} pixels",
+            fix="make it smaller",
+        )
+
+
+def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
+    """Decode the bytes of a JPEG, PNG, BMP, WebP, TIFF, GIF, AVIF or PNM as `read_image` does.
+
+    `name` is for the message. The head is asked for the size before anything is decoded.
+
+    Raises:
+        ImageReadError: not an image that OpenCV can decode, half a JPEG, or one of more than
+            `MAX_IMAGE_PIXELS`.
     """
     if is_cut_off(data):  # OpenCV before 4.12 would fill what is missing with grey
         raise ImageReadError(
@@ -58,7 +112,9 @@ def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
             found=f"the first {len(data)} bytes of one: its end is missing",
         )
     frame = None
-    if data:
+    size = image_size(data)
+    if size is not None:
+        check_pixels(size, name)
         try:
             frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as e:  # over a size that OpenCV refuses, for instance

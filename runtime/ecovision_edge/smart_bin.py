@@ -15,7 +15,7 @@ from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.decision.decider import BinDecider, BinStatus
 from ecovision_edge.decision.options import DeciderOptions
-from ecovision_edge.decision.verdict import Sorting
+from ecovision_edge.decision.verdict import EveryLabel, Sorting
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop.camera_loop import CameraLoop
@@ -24,6 +24,7 @@ from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import LoopSummary
 from ecovision_edge.profile.key import bundle_sha256
 from ecovision_edge.region import Region
+from ecovision_edge.sinks._checks import check_sinks
 from ecovision_edge.sinks.base import Sink
 
 if TYPE_CHECKING:
@@ -62,6 +63,9 @@ class SmartBin:
             the bin.
         on_result, on_health, on_wait: As of `CameraLoop`.
         device: What the device calls itself; None is its host name.
+
+    Raises:
+        OptionError: a sink can never carry one of the names, or two would use the same file, line or pin.
     """
 
     def __init__(
@@ -82,12 +86,19 @@ class SmartBin:
         self._sinks = tuple(sinks)
         self._on_event, self._on_result = on_event, on_result
         self._on_health, self._on_wait = on_health, on_wait
+        device = platform.node() if device is None else device
+        check_sinks(
+            self._sinks,
+            labels=classifier.labels,
+            bins=_bins(rules or EveryLabel(), classifier.labels),
+            device=device,
+        )
         self._decider = BinDecider(
             classifier.labels,
             rules,
             fit_options(options or DeciderOptions(), classifier),
             thresholds=classifier.contract.thresholds,
-            device=platform.node() if device is None else device,
+            device=device,
             bundle=_hash_of(classifier),
         )
         self._period = None if source.live else source.interval or 1 / getattr(source, "fps", FILES_FPS)
@@ -265,6 +276,12 @@ class SmartBin:
 def fit_options(options: DeciderOptions, classifier: Classifier) -> DeciderOptions:
     """The options for this model: what one gets that sees the middle square alone has to be square."""
     return replace(options, aspect=1.0) if classifier.contract.resize.mode == "shortest" else options
+
+
+def _bins(rules: Sorting, labels: Sequence[str]) -> list[str]:
+    """Each bin that an event may name."""
+    costs = rules.expected_costs([1 / len(labels)] * len(labels), labels)
+    return list(dict.fromkeys((*costs, rules.default)))
 
 
 def _hash_of(classifier: Classifier) -> str | None:

@@ -18,6 +18,7 @@ from ecovision_edge.contract import METADATA_KEY, Contract, InputSpec, WeightsSo
 from ecovision_edge.device import Cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
+from ecovision_edge.installation import extra_fix
 from ecovision_edge.labelled import LabelledImage, find_labelled, parse_map, spread
 from ecovision_edge_bench.evaluate import run
 
@@ -497,7 +498,7 @@ def test_without_rich_the_pip_line_is_given(cli, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
     status, out, err = cli("--data", photos)
     assert (status, out) == (1, "")
-    assert err == "ecovision-edge: rich is not installed; run: pip install 'ecovision-edge[bench]'\n"
+    assert err == f"ecovision-edge: rich is not installed; {extra_fix('bench')}\n"
 
 
 def test_evaluating_loads_no_torch(model, photos, tmp_path):

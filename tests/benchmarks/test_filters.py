@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, ModelError
+from ecovision_edge.installation import extra_fix
 from ecovision_edge_bench import filters
 
 NAMES = ["PIL", "pil", "fast", "INTER_LINEAR", "INTER_AREA"]
@@ -186,7 +187,7 @@ def test_without_pillow_the_pip_line_is_given(folder, capsys, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert filters.main(["--images", str(folder)]) == 1
-    expected = "error: Pillow is not installed; pip install 'ecovision-edge[bench]'\n"
+    expected = f"error: Pillow is not installed; {extra_fix('bench')}\n"
     assert capsys.readouterr().err == expected
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 
 import pytest
 
 from ecovision_edge.bundle import Bundle, embedded_bundle_path
 from ecovision_edge.errors import MissingDependencyError, OptionError
+from ecovision_edge.installation import extra_fix
 from ecovision_edge.manifest import ArtifactEntry, FileEntry
 from ecovision_edge_bench.agreement import Agreement, Images
 from ecovision_edge_bench.ratios import MIN_ROUNDS, Ratio
@@ -217,7 +219,7 @@ def test_an_engine_that_is_missing_is_named_with_its_pip_line(monkeypatch: pytes
     """Its artifacts are left out; without any engine there is nothing to tune."""
     installed(monkeypatch, "onnx")
     plan = make_plan(bundle_of(*ALL), (1,))
-    line = "run: pip install 'ecovision-edge[litert]'"
+    line = extra_fix("litert")
     assert plan.skipped == (("fp32-tflite", line), ("int8-tflite", line))
     assert {s.artifact for s in plan.specs} == {"fp32-onnx", "int8-onnx"}
     installed(monkeypatch, "tflite")
@@ -225,7 +227,7 @@ def test_an_engine_that_is_missing_is_named_with_its_pip_line(monkeypatch: pytes
     assert plan.default.artifact.endswith("-tflite")
     installed(monkeypatch)
     with pytest.raises(
-        MissingDependencyError, match=r"pip install onnxruntime.* or run: pip install 'ecovision-edge"
+        MissingDependencyError, match=rf"pip install onnxruntime.* or {re.escape(extra_fix('litert'))}"
     ):
         make_plan(bundle_of(*ALL), (1,))
 

@@ -16,6 +16,7 @@ from ecovision_edge.bundle import Bundle, embedded_bundle_path
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
 from ecovision_edge.images import read_image
+from ecovision_edge.installation import extra_fix
 from ecovision_edge.manifest import ArtifactEntry, FileEntry
 from ecovision_edge_bench.agreement import Images
 from ecovision_edge_bench.frames import FrameSource
@@ -349,10 +350,7 @@ def test_the_words_say_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> Non
     request = request_of()
     tuned = run(Device(), request)
     text = "\n".join(minds(request, tuned))
-    assert (
-        "int8-tflite is left out, its engine is not installed; run: pip install 'ecovision-edge[litert]'"
-        in text
-    )
+    assert f"int8-tflite is left out, its engine is not installed; {extra_fix('litert')}" in text
     assert "weak evidence" in text
     assert {c.spec.artifact for c in tuned.candidates} == {"int8-onnx", "fp32-onnx"}
 

@@ -414,7 +414,7 @@ def test_the_lines_of_the_card_work_in_its_folder(tmp_path):
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     (python,), (shell,) = blocks(card, "python"), blocks(card, "sh")
     install, *commands = shell.splitlines()
-    assert install.startswith("pip install ecovision-edge ")
+    assert install.startswith("pip install ./ecovision-edge ")
     scripts = Path(sys.executable).parent
     env = {**os.environ, "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(

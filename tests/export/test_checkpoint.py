@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ecovision_edge.errors import CheckpointError, MissingDependencyError, OptionError
+from ecovision_edge.installation import extra_fix
 from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.reference import LABELS, REFERENCE_WEIGHTS, main, write_reference_weights
@@ -510,7 +512,7 @@ def test_a_missing_library_gives_the_pip_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(
         MissingDependencyError,
-        match=r"^torchvision is not installed; run: pip install 'ecovision-edge\[export\]'$",
+        match=rf"^{re.escape('torchvision is not installed; ' + extra_fix('export'))}$",
     ):
         require("torchvision", "export")
 

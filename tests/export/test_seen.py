@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -11,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.errors import CheckpointError, DatasetError
+from ecovision_edge.errors import CheckpointError, DatasetError, ImageReadError
 from ecovision_edge_export.dataset import PhotographSet, list_photographs
+from ecovision_edge_export.decoding import decode_rgb
 from ecovision_edge_export.seen import Seen, Validation, read_validation
 from ecovision_edge_export.transcript import SilentReporter, Transcript
 
@@ -106,3 +109,20 @@ def test_what_one_side_cannot_decode_is_told_and_left_out(tmp_path: Path) -> Non
         DatasetError, match="--val: expected a photograph that can be read, found 2 that cannot"
     ):
         judged(list_photographs(tmp_path / "a", None, "--val"), None)
+
+
+def test_a_photograph_of_too_many_pixels_is_not_decoded_by_pil_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its head is read, and no more; nor is one of a kind that starts another program."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", 12_000, 12_000, 1, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+    png += struct.pack(">I4sI", 0, b"IDAT", zlib.crc32(b"IDAT"))
+    monkeypatch.setattr("PIL.Image.MAX_IMAGE_PIXELS", None)  # its own warning comes first
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", lambda self: pytest.fail("it was decoded"))
+    with pytest.raises(
+        ImageReadError, match="x is too large: expected at most 120 megapixels, found 12000 x 12000"
+    ):
+        decode_rgb(png, "x")
+    with pytest.raises(ImageReadError, match="cannot decode x: expected an image, found not an image"):
+        decode_rgb(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", "x")

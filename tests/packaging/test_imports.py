@@ -8,6 +8,8 @@ import textwrap
 
 import pytest
 
+from ecovision_edge.installation import extra_fix
+
 HEAVY = [
     *[
         "torch",
@@ -134,9 +136,7 @@ def test_a_command_whose_extra_is_missing_gives_the_pip_line(without_torch, argu
     ran = without_torch(*arguments)
     assert ran.returncode == 1
     assert ran.stdout == b""
-    assert ran.stderr.decode() == (
-        "ecovision-edge: torch is not installed; run: pip install 'ecovision-edge[export]'\n"
-    )
+    assert ran.stderr.decode() == (f"ecovision-edge: torch is not installed; {extra_fix('export')}\n")
     assert not (tmp_path / "x").exists()
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import venv
 import zipfile
@@ -133,10 +134,10 @@ def test_the_installed_wheel_verifies_itself(installed, elsewhere):
     assert out.splitlines()[-1].startswith("verified on ")
 
 
-def test_the_installed_wheel_gives_the_pip_line_for_the_exporter(installed, elsewhere):
-    """Where the extra is really not installed."""
+def advice(installed, elsewhere, *arguments):
+    """The command that an error advises, status 1."""
     ran = subprocess.run(
-        [installed / "ecovision-edge", "export", "--out", "x"],
+        [installed / "ecovision-edge", *arguments],
         cwd=elsewhere,
         env=ENVIRONMENT,
         capture_output=True,
@@ -144,5 +145,23 @@ def test_the_installed_wheel_gives_the_pip_line_for_the_exporter(installed, else
         timeout=120,
     )
     assert ran.returncode == 1
-    expected = "ecovision-edge: torch is not installed; run: pip install 'ecovision-edge[export]'\n"
-    assert ran.stderr.decode() == expected
+    problem, run_, command = ran.stderr.decode().rstrip().partition("; run: ")
+    assert problem.startswith("ecovision-edge: ")
+    assert problem.endswith(" is not installed")
+    assert run_
+    return command
+
+
+def test_the_installed_wheel_gives_the_pip_line_for_the_exporter(installed, elsewhere, wheel):
+    """Where the extra is really not installed: this interpreter's pip, and this wheel."""
+    command = advice(installed, elsewhere, "export", "--out", "x")
+    assert shlex.split(command) == [str(installed / "python"), "-m", "pip", "install", f"{wheel}[export]"]
+
+
+def test_the_pip_line_does_what_it_says(installed, elsewhere):
+    """As it stands, in a shell with another Python first on its path; then the extra is there."""
+    rules = REPOSITORY / "runtime" / "ecovision_edge" / "data" / "rules" / "de-household.toml"
+    arguments = ["--source", "demo:?frames=1", "--bin", rules, "--sink", "serial:///dev/no-such"]
+    command = advice(installed, elsewhere, "run", *arguments)
+    run("sh", "-ec", f"PIP_DISABLE_PIP_VERSION_CHECK=1 {command}", cwd=elsewhere)
+    run(installed / "python", "-c", "import serial", cwd=elsewhere)

@@ -1,5 +1,6 @@
 """Facts about the command line: what it prints where, and its exit status."""
 
+import io
 import json
 import os
 import re
@@ -10,7 +11,7 @@ import sys
 import cv2
 import pytest
 
-from ecovision_edge import __version__
+from ecovision_edge import __version__, images
 from ecovision_edge.cli.app import COMMANDS, main
 from ecovision_edge.drawn import draw_frame
 
@@ -178,6 +179,27 @@ def test_standard_input_is_an_image(command, photo, pristine):
     ran = command("classify", "-", "--bundle", pristine, input=b"")
     assert ran.returncode == 1
     assert b"standard input" in ran.stderr
+
+
+def test_standard_input_is_bounded_as_files_are(monkeypatch, cli, photo, pristine):
+    """Of an endless pipe no more is read than of a file, and a bomb is not decoded."""
+    monkeypatch.setattr(images, "MAX_IMAGE_BYTES", 1000)
+    endless = io.BufferedReader(Zeros())
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(endless))
+    status, out, err = cli("classify", "-", "--bundle", pristine)
+    assert (status, out) == (1, "")
+    assert err == "ecovision-edge: standard input is too large: expected at most 1000 bytes\n"
+
+
+class Zeros(io.RawIOBase):
+    """A pipe without an end."""
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        buffer[:] = bytes(len(buffer))
+        return len(buffer)
 
 
 def test_a_name_that_would_drive_the_terminal_is_escaped(cli, photo, pristine, tmp_path):

@@ -168,7 +168,7 @@ def test_without_windows_preview_says_what_to_install(capsys, pristine):
     """The headless OpenCV that this package depends on has none."""
     status, lines, err = run(capsys, "--source", "demo:", "--bundle", pristine, "--preview")
     assert status == 1
-    assert "pip install opencv-python" in err
+    assert "-m pip install opencv-python;" in err
     assert lines == []
 
 
@@ -288,6 +288,17 @@ def test_a_signal_ends_it_in_order_where_a_sink_failed_from_the_start(pristine, 
         _, err = process.communicate(timeout=PROMPT)
     assert process.returncode == 0, err.decode()
     assert b" classified" in err
+
+
+def test_a_dry_run_refuses_what_sinks_can_never_carry(capsys, pristine, rules):
+    """A name beyond a sink's limits, and two sinks of one file; before any frame."""
+    given = ("--source", "demo:?frames=1", "--bundle", pristine, "--bin", rules, "--dry-run")
+    status, _, err = run(capsys, *given, "--sink", "stdout:", "--device-id", "bin\udcff")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "name of a device: expected UTF-8" in err
+    status, _, err = run(capsys, *given, "--sink", "file:x", "--sink", "file:./x")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "expected one sink alone" in err
 
 
 def test_a_process_is_not_ended_while_its_sinks_still_have_time():

@@ -193,7 +193,7 @@ def test_revision_and_thresholds_may_be_null_or_missing():
 
 def test_a_newer_schema_is_its_own_error():
     """It says to upgrade, whatever else is in there."""
-    with pytest.raises(SchemaVersionError, match="pip install -U ecovision-edge") as caught:
+    with pytest.raises(SchemaVersionError, match="pip install --upgrade") as caught:
         Contract.loads(edited("schema_version", SCHEMA_VERSION + 1))
     assert isinstance(caught.value, ContractError)
     with pytest.raises(SchemaVersionError):

@@ -31,6 +31,7 @@ from ecovision_edge.demo.pictures import (
 )
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, InferenceError, IntegrityError
+from ecovision_edge.installation import extra_fix
 
 RED, BLUE = (np.full((40, 60, 3), c, np.uint8) for c in ((20, 30, 230), (230, 30, 20)))
 
@@ -72,10 +73,10 @@ def test_an_engine_that_is_not_installed_is_listed_with_the_pip_line(both, monke
     desk = Desk.load(both)
     reasons = {c.name: c.reason for c in desk.choices if c.classifier is None}
     assert set(reasons) == {"fp32-tflite", "int8-tflite"}
-    assert "pip install 'ecovision-edge[litert]'" in reasons["int8-tflite"]
+    assert extra_fix("litert") in reasons["int8-tflite"]
     page = answer.artifacts_html(desk.choices)
     assert "fp32-tflite" in page
-    assert "ecovision-edge[litert]" in page
+    assert "[litert]" in page
     with pytest.raises(ArtifactNotFoundError, match="fp32-tflite"):
         desk.look(RED, "fp32-tflite")
 

@@ -34,6 +34,7 @@ from ecovision_edge.demo import _gradio as gradio_door
 from ecovision_edge.demo.server import loopback_address
 from ecovision_edge.drawn import ITEM_KINDS
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.installation import extra_fix
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 pytest.importorskip("gradio", reason="needs Gradio: pip install 'ecovision-edge[demo]'")
@@ -606,7 +607,7 @@ def test_without_gradio_there_is_the_pip_line(capsys, pristine, monkeypatch):
     monkeypatch.setattr(gradio_door.importlib.util, "find_spec", lambda name: None)
     status, err = run(capsys, "--bundle", pristine, "--port", "0")
     assert status == 1
-    assert err == "ecovision-edge: gradio is not installed; run: pip install 'ecovision-edge[demo]'\n"
+    assert err == f"ecovision-edge: gradio is not installed; {extra_fix('demo')}\n"
 
 
 def test_an_old_gradio_is_refused(monkeypatch):

@@ -15,6 +15,7 @@ from ecovision_edge.cli.app import main
 from ecovision_edge.device import Cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ArtifactNotFoundError, ContractError, OptionError
+from ecovision_edge.installation import extra_fix, pip_fix
 from ecovision_edge.verify import SATURATING_FACTOR, golden_tolerance, verify_bundle
 
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install 'ecovision-edge[litert]'")
@@ -193,8 +194,8 @@ BLOCKED = """
     sys.exit(main(sys.argv[1:]))
 """
 PIP = {
-    "ai_edge_litert": "ai-edge-litert is not installed; run: pip install 'ecovision-edge[litert]'",
-    "onnxruntime": "onnxruntime is not installed; run: pip install onnxruntime",
+    "ai_edge_litert": f"ai-edge-litert is not installed; {extra_fix('litert')}",
+    "onnxruntime": f"onnxruntime is not installed; {pip_fix('onnxruntime')}",
 }
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecovision_edge import images
+from ecovision_edge._image_size import image_size
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.images import IMAGE_SUFFIXES, decode_image, find_images, read_image
@@ -80,12 +81,110 @@ def test_what_is_no_image_is_refused(tmp_path, data):
         read_image(path)
 
 
-def test_an_image_that_says_it_is_huge_is_refused():
-    """OpenCV's own refusal of 2^31 pixels is mapped."""
-    png = encoded(".png")
-    huge = png[:16] + struct.pack(">II", 2**30, 2**30) + png[24:]
-    with pytest.raises(ImageReadError):
-        decode_image(huge, "x")
+def claimed(suffix, width, height):
+    """A small image, in a file that says another size."""
+    data, size = bytearray(encoded(suffix)), struct.pack
+    if suffix == ".png":
+        data[16:24] = size(">II", width, height)
+    elif suffix == ".bmp":
+        data[18:26] = size("<ii", width, -height)
+    elif suffix == ".jpg":
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = size(">HH", height, width)
+    elif suffix == ".webp":
+        at = data.index(b"VP8L") + 9
+        data[at : at + 4] = size("<I", width - 1 | height - 1 << 14)
+    elif suffix == ".gif":
+        data[6:10] = size("<HH", width, height)
+    elif suffix == ".ppm":
+        data[:9] = b"P6 # it\n%d\t%d " % (width, height)
+    else:
+        data = bytearray(tiff([(256, 4, width), (257, 4, height)]))
+    return bytes(data)
+
+
+def tiff(entries, order="<", big=False):
+    """The head of a TIFF, of whole numbers alone."""
+    mark = {"<": b"II", ">": b"MM"}[order]
+    if big:
+        head = mark + struct.pack(f"{order}HHHQ", 43, 8, 0, 16)
+        return (
+            head
+            + struct.pack(f"{order}Q", len(entries))
+            + b"".join(struct.pack(f"{order}HHQQ", tag, 16, 1, value) for tag, _, value in entries)
+        )
+    body = struct.pack(f"{order}H", len(entries))
+    for tag, kind, value in entries:
+        form = {3: "HH", 4: "I"}[kind]
+        body += struct.pack(f"{order}HHI{form}", tag, kind, 1, *([value, 0][: len(form)]))
+    return mark + struct.pack(f"{order}HI", 42, 8) + body
+
+
+SIZED = (".png", ".bmp", ".jpg", ".webp", ".tif", ".gif", ".ppm")
+
+
+@pytest.mark.parametrize("suffix", SIZED)
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(suffix, monkeypatch):
+    """By what its own decoder would read: 100 kB of PNG took 5 GB."""
+    monkeypatch.setattr(images.cv2, "imdecode", lambda *_: pytest.fail("it was decoded"))
+    with pytest.raises(
+        ImageReadError, match="x is too large: expected at most 120 megapixels, found 16000 x 8000"
+    ):
+        decode_image(claimed(suffix, 16_000, 8_000), "x")
+
+
+@pytest.mark.parametrize("suffix", [*SIZED, ".avif"])
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (53, 37), (300, 2)])
+def test_the_size_of_an_image_is_that_of_its_pixels(suffix, width, height):
+    """As OpenCV decodes it, for each kind that this OpenCV writes."""
+    if not cv2.haveImageWriter(suffix):
+        pytest.skip(f"this OpenCV writes no {suffix}")
+    data = encoded(suffix, draw_frame(1, 300, 60)[:height, :width].copy())
+    assert image_size(data) == (width, height)
+    assert decode_image(data, "x").shape == (height, width, 3)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_the_larger_of_a_tiffs_picture_and_its_tile_counts(order, big):
+    """Its decoder makes room for a whole tile, however small the picture is."""
+    entries = [(256, 3, 8), (257, 3, 6), (322, 4, 32_768), (323, 4, 16_384)]
+    assert image_size(tiff(entries, order, big)) == (32_768, 16_384)
+    assert image_size(tiff(entries[:2], order, big)) == (8, 6)
+    assert image_size(tiff([*entries[:2], (256, 4, 70_000)], order, big)) == (70_000, 6)
+    assert image_size(tiff([(256, 3, 8)], order, big)) is None
+
+
+def test_a_jpegs_frame_is_found_behind_its_thumbnail_and_what_is_none():
+    """As libjpeg goes from marker to marker."""
+    jpeg, small = encoded(".jpg"), encoded(".jpg", FRAME[:8, :8].copy())
+    app = b"\xff\xe1" + struct.pack(">H", len(small) + 2) + small
+    for between in (app, app + b"\0 any \xff\x01", b"\xff" * 9 + b"\xd0" + app):
+        assert image_size(jpeg[:2] + app[:0] + between + jpeg[2:]) in {(40, 30), None}
+    assert image_size(jpeg[:2] + app + jpeg[2:]) == (40, 30)
+    assert image_size(jpeg[:2] + app + b"\xff\xff\xff" + jpeg[2:]) == (40, 30)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"BM", b"\xff\xd8\xff", b"\xff\xd8\xff\xda", b"RIFF    WEBPxxxx", b"P6 1"]
+)
+def test_a_head_that_ends_too_early_has_no_size(data):
+    """Nor is it decoded."""
+    assert image_size(data) is None
+
+
+def test_the_boxes_of_an_avif_have_an_end():
+    """However many there are, and however deep."""
+    box = b"\0\0\0\x08free"
+    ispe = b"\0\0\0\x14ispe" + struct.pack(">III", 0, 40, 30)
+    nested = ispe
+    for _ in range(2000):
+        nested = struct.pack(">I", len(nested) + 8) + b"trak" + nested
+    head = b"\0\0\0\x0cftypavif"
+    assert image_size(head + nested) == (40, 30)
+    assert image_size(head + b"\0\0\0\0ipco" + ispe) == (40, 30)
+    assert image_size(head + box * 50_000 + nested) is None
+    assert image_size(head + b"\0\0\0\x01free") is None
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path):
@@ -129,16 +228,19 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path):
     st.floats(0, 1),
 )
 def test_damaged_images_decode_or_are_refused(suffix, changes, kept):
-    """Truncated and altered files give a frame or an ImageReadError, nothing else."""
+    """Truncated and altered files give a frame of the size that was told, or an ImageReadError."""
     data = bytearray(encoded(suffix))
     for where, value in changes:
         data[int(where * len(data))] = value
     try:
-        frame = decode_image(bytes(data[: int(kept * len(data))]), "x")
+        data = bytes(data[: int(kept * len(data))])
+        frame = decode_image(data, "x")
     except ImageReadError:
         return
     assert frame.ndim == 3
     assert frame.shape[2] == 3
+    width, height = image_size(data)
+    assert width * height >= frame.shape[0] * frame.shape[1]
 
 
 def test_images_are_found_below_in_sorted_order(tmp_path):

@@ -177,6 +177,11 @@ def test_what_was_read_can_be_written_again(value):
     manifest.dumps()
 
 
+def test_a_byte_order_mark_is_passed_over():
+    """As some editors leave it in a file that they saved."""
+    assert Manifest.loads(b"\xef\xbb\xbf" + GOOD.dumps()) == GOOD
+
+
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", '{"a": 1, "a": 2}', "9" * 5000])
 def test_free_form_is_still_strict_json(value):
     """No NaN, no key twice, no number of thousands of digits; not even where anything else may stand."""

@@ -428,6 +428,22 @@ def test_a_folder_that_was_removed_is_made_anew(tmp_path):
     assert pictures(tmp_path / "a/b") == ["000000002.png"]
 
 
+def test_a_folder_that_was_replaced_is_counted_and_locked_anew(tmp_path):
+    """The bounds hold for what is there now, and no other recorder may begin there."""
+    path = tmp_path / "r"
+    folder = FrameFolder(path, options(max_frames=3))
+    folder.add(result(0))
+    folder.add(result(1))
+    path.rename(tmp_path / "old")
+    path.mkdir()
+    assert folder.add(result(2)) is Outcome.KEPT
+    assert (folder.frames, folder.size) == (1, sum(files(path).values()))
+    with pytest.raises(RecordError, match="another recorder"):
+        FrameFolder(path, options())
+    FrameFolder(tmp_path / "old", options()).close()
+    folder.close()
+
+
 def test_a_folder_that_became_something_else_is_an_error_each_time(tmp_path):
     """A file in its place, or other pictures; when that is over, it goes on."""
     path = tmp_path / "r"

@@ -2,24 +2,30 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ecovision_edge
 from ecovision_edge.cli.install_service import install_service
-from ecovision_edge.errors import OptionError
+from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.service import (
     UNIT_NAME,
     ServiceNeeds,
     ServiceOptions,
+    parse_environment,
     quote_argument,
+    refuse_credentials,
     sd_notify,
+    service_environment,
     service_needs,
     service_unit,
     watchdog_interval,
@@ -256,6 +262,92 @@ def test_the_unit_is_exposed_little(tmp_path):
     assert ran.returncode == 0, ran.stdout.decode()
 
 
+@pytest.mark.parametrize("user_unit", [False, True])
+def test_a_service_that_fails_is_started_again_for_as_long_as_it_takes(user_unit):
+    """A camera that comes an hour late finds its bin alive: no count of starts ends it."""
+    found = settings_of(unit("0", user_unit=user_unit))
+    assert found["StartLimitIntervalSec"] == ["0"]
+    assert "StartLimitBurst" not in found
+    assert found["Restart"] == ["on-failure"]
+    assert float(found["RestartSec"][0]) > 0
+
+
+# Secrets, and the environment that they come from.
+
+ENV = Path("/etc/eco.env")
+
+
+@pytest.mark.parametrize(
+    ("source", "sinks", "names"),
+    [
+        ("rtsp://admin:geheim@cam/s", (), ("CAM_USER=", "CAM_PASSWORD=", "${CAM_USER}:${CAM_PASSWORD}@")),
+        ("rtsp://admin:ge/h#ei?m@cam/s", (), ("CAM_PASSWORD=",)),
+        ("rtsp://${U}:geheim@cam/s", (), ("CAM_PASSWORD=",)),
+        ("http://cam:80/s?user=me&pwd=geheim", (), ("pwd=${CAM_PWD}", "CAM_PWD=...")),
+        ("rtsp://cam/user=me&password=geheim&channel=1", (), ("CAM_PASSWORD=...",)),
+        ("http://cam/geheim?access_token=geheim", (), ("CAM_ACCESS_TOKEN=...",)),
+        ("gst:rtspsrc location=rtsp://me:geheim@cam ! decodebin", (), ("as rtsp://", "CAM_PASSWORD=")),
+        ("gst:rtspsrc location=rtsp://cam user-pw=geheim ! decodebin", (), ("CAM_USER_PW=",)),
+        ("demo:", ("mqtt://me:geheim@host/x",), ("ECOVISION_EDGE_MQTT_PASSWORD=",)),
+        ("demo:", ("https://me:geheim@host/x",), ("ECOVISION_EDGE_WEBHOOK_SECRET=",)),
+        ("demo:", ("stdout:", "https://host/x?apikey=geheim"), ("HOOK_APIKEY=...",)),
+        ("demo:", ("https://host/services/T0/geheimgeheim-geheim23",), ("${HOOK_KEY}", "HOOK_KEY=...")),
+        ("demo:", ("https://host/bot12:geheimgeheimgeheim/x",), ("HOOK_KEY=...",)),
+    ],
+)
+def test_a_secret_in_an_address_does_not_come_into_a_unit(source, sinks, names):
+    """It is refused; variable and file are named, and nothing of the secret is shown."""
+    with pytest.raises(OptionError) as caught:
+        refuse_credentials(source, sinks, ENV)
+    assert all(name in caught.value.message for name in names)
+    assert "geheim" not in caught.value.message
+    assert "/etc/eco.env" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("source", "sinks"),
+    [
+        ("/dev/video0?width=640", ("stdout:", "file:/var/log/key=1/token", "gpio:?servo=18&angles=a:1,b:2")),
+        ("rtsp://${CAM_USER}:${CAM_PASSWORD}@cam:554/h264Preview_01_main", ()),
+        ("rtsp://admin@cam/Streaming/Channels/101?keyframe=1&monkey=2", ()),
+        ("http://[fe80::1]:80/video?token=${CAM_TOKEN}&ecovision.rotate=180", ()),
+        ("demo:", ("mqtt://me@host/x?keepalive=30&password_file=/etc/pw",)),
+        ("demo:", ("https://host/${HOOK_KEY}?sig=${HOOK_SIG}&ecovision.secret_file=/etc/s",)),
+    ],
+)
+def test_what_holds_no_secret_is_left_alone(source, sinks):
+    """Variables, files of secrets, ports, and names that only look a little like one."""
+    refuse_credentials(source, sinks, ENV)
+
+
+def test_an_environment_file_is_read_as_systemd_reads_it():
+    """By the words of systemd.exec(5): quotes, backslashes, comments, and lines that go on."""
+    text = "# A=0\n; B=0\n\nA=plain text\n B = \"two words\" \nC='a\\b$x'\n"
+    text += "D=a\\\\b\\\nc\nno assignment\n9=x\nE=\n"
+    assert parse_environment(text) == {
+        "A": "plain text",
+        "B": "two words",
+        "C": "a\\b$x",
+        "D": "a\\bc",
+        "E": "",
+    }
+
+
+def test_a_check_sees_the_environment_of_the_service(tmp_path, monkeypatch):
+    """Its file's variables and what the unit sets; what this shell has is put back afterwards."""
+    monkeypatch.setenv("ECOVISION_EDGE_HTTP_TOKEN", "of this shell")
+    file = tmp_path / "eco.env"
+    with service_environment(file, {"MORE": "1"}):
+        assert "ECOVISION_EDGE_HTTP_TOKEN" not in os.environ
+        assert os.environ["MORE"] == "1"
+    file.write_text("ECOVISION_EDGE_HTTP_TOKEN=of the file\n")
+    with service_environment(file, {}):
+        assert os.environ["ECOVISION_EDGE_HTTP_TOKEN"] == "of the file"
+    assert os.environ["ECOVISION_EDGE_HTTP_TOKEN"] == "of this shell"
+    with pytest.raises(OptionError, match="as root"), service_environment(tmp_path, {}):
+        pass
+
+
 # What is told to systemd.
 
 
@@ -299,12 +391,16 @@ def test_the_watchdog_is_told_twice_as_often_as_it_asks(environment, interval):
 
 
 @pytest.fixture
-def command(tmp_path, capsys, monkeypatch):
+def command(tmp_path, capsys, monkeypatch, request):
     """Runs `install-service` on units in a folder; the exit status and what was printed.
 
     It is as if it were installed in /opt: a checkout among temporary files is refused, as any such path.
     """
     monkeypatch.setattr("ecovision_edge.cli.install_service._own_folders", lambda: ("/opt/eco",))
+    monkeypatch.setattr("ecovision_edge.service.environment_path", lambda user: tmp_path / "env" / "eco.env")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    if not hasattr(request, "param"):  # the real check is for the tests of it: it loads a model
+        monkeypatch.setattr("ecovision_edge.cli.install_service._refusal", lambda *_: None)
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command("install-service")(install_service)
 
@@ -391,6 +487,70 @@ def test_a_password_in_an_address_does_not_come_into_a_unit(command):
         command("--", "--source", "demo:", "--bin", "/etc/rules.toml", "--sink", "mqtt://me:pw@host/x")
 
 
+checked = pytest.mark.parametrize("command", ["with the real check"], indirect=True)
+RULES = str(Path(ecovision_edge.__file__).parent / "data" / "rules" / "de-household.toml")
+
+
+@checked
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--http", "0.0.0.0:8080"], "token"),
+        (["--bin", "/no/such/rules.toml"], "rules.toml"),
+        (["--bin", RULES, "--sink", "gpio:?servo=18"], "angles"),
+        (["--bin", RULES, "--sink", "https://host/${HOOK}"], r"\$\{HOOK\}"),
+        (["--source", "rtsp://${CAM_USER}@cam/s"], r"\$\{CAM_USER\}"),
+        (["--bundle", "/no/such/bundle"], "/no/such/bundle"),
+        (["--record", "/srv/rec", "--record-bytes", "lots"], "--record-bytes"),
+    ],
+)
+def test_what_run_would_refuse_is_not_written(command, tmp_path, monkeypatch, arguments, message):
+    """Also where this shell has what the service will not have; shown, the status says so too."""
+    monkeypatch.setenv("ECOVISION_EDGE_HTTP_TOKEN", "0123456789abcdef")
+    monkeypatch.setenv("HOOK", "x")
+    monkeypatch.setenv("CAM_USER", "me")
+    with pytest.raises(EcovisionError, match=message):
+        command("--write", "--", "--source", "demo:", *arguments)
+    assert list(tmp_path.iterdir()) == []
+    status, out = command("--", "--source", "demo:", *arguments)
+    assert status in (1, 2)
+    assert re.search(f"with --write nothing would be: .*{message}", out)
+
+
+@checked
+def test_what_run_would_take_is_written(command, tmp_path):
+    """With the secrets of the service's own file; neither camera, port nor folder is opened for it."""
+    (tmp_path / "env").mkdir()
+    (tmp_path / "env" / "eco.env").write_text("ECOVISION_EDGE_HTTP_TOKEN='0123456789abcdef'\nHOOK=secret\n")
+    arguments = ["--source", "/dev/video99", "--http", "0.0.0.0:1", "--bin", RULES]
+    arguments += ["--record", "/no/such/recording", "--sink", "https://host/${HOOK}"]
+    assert command("--write", "--", *arguments)[0] == 0
+    text = (tmp_path / UNIT_NAME).read_text()
+    assert "secret" not in text.lower().replace("# secrets", "")
+    assert not Path("/no/such/recording").exists()
+
+
+def test_the_command_that_is_shown_works_from_a_venv(command, tmp_path, monkeypatch):
+    """sudo looks into no venv: the interpreter stands there with its whole path, all options with it."""
+    _, out = command("--run-as", "pi", "--", "--source", "/dev/video0?fps=5", folder=tmp_path)
+    line = re.search("run: (.*)", out)[1]
+    expected = [sys.executable, "-m", "ecovision_edge", "install-service", "--write", "--run-as", "pi"]
+    assert shlex.split(line) == [*expected, "--folder", str(tmp_path), "--", "--source", "/dev/video0?fps=5"]
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    _, out = command("--", "--source", "demo:")
+    assert f"run: sudo {shlex.quote(sys.executable)} -m" in out
+    assert "then: sudo systemctl daemon-reload && sudo systemctl enable --now" in out
+
+
+def test_a_file_that_the_services_user_cannot_read_is_told_of(command, tmp_path):
+    """A user that exists only while it runs is in no group of a file's."""
+    arguments = ["--", "--source", "demo:", "--bin", "/etc/shadow"]
+    if Path("/etc/shadow").stat().st_mode & 0o004:
+        pytest.skip("needs an /etc/shadow that not all may read, as systems have it")
+    assert "/etc/shadow cannot be read by the service" in command(*arguments)[1]
+    assert "cannot be read" not in command("--run-as", "root", *arguments)[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -417,6 +577,7 @@ def test_a_unit_of_ones_own_has_a_folder_of_its_own(command, tmp_path):
     folder = tmp_path / "systemd" / "user"
     _, out = command("--user", "--write", "--", "--source", "demo:", folder=folder)
     assert "systemctl --user enable" in out
+    assert "loginctl enable-linger" in out  # or it ends with the session
     found = settings_of((folder / UNIT_NAME).read_text())
     assert found["WantedBy"] == ["default.target"]
     assert not {"DynamicUser", "DevicePolicy", "ProtectSystem", "BindReadOnlyPaths"} & set(found)

@@ -3,7 +3,7 @@
 import pytest
 
 from ecovision_edge.errors import OptionError
-from ecovision_edge.sinks.addresses import open_sink
+from ecovision_edge.sinks.addresses import check_sinks, open_sink
 from ecovision_edge.sinks.gpio import GpioSink
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
 from ecovision_edge.sinks.mqtt import MqttSink, default_spool
@@ -20,7 +20,7 @@ def test_addresses_name_their_sinks(tmp_path):
     assert isinstance(sink_of("stdout:"), StdoutSink)
     sink = sink_of(f"file:{tmp_path}/x.jsonl?max_bytes=5MB&keep=0&fsync=1")
     assert isinstance(sink, FileSink)
-    assert (sink._max_bytes, sink._keep, sink._fsync) == (5_000_000, 0, True)
+    assert (sink._file._max_bytes, sink._file._keep, sink._file._fsync) == (5_000_000, 0, True)
     (tmp_path / "secret").write_text("s3cret\n")
     address = f"https://example.org/hook?a=b&ecovision.timeout=3&ecovision.secret_file={tmp_path}/secret"
     hook = sink_of(address)
@@ -83,6 +83,72 @@ def test_wrong_addresses_are_one_line(address, says):
     with pytest.raises(OptionError, match=says) as caught:
         sink_of(address)
     assert "pw" not in str(caught.value)
+
+
+CYRILLIC, CHINESE = "Биоразлагае", "可生物降解垃圾厨余类"  # 11 letters of 6 bytes each, 10 of 9
+
+
+@pytest.mark.parametrize(
+    ("address", "names", "says"),
+    [
+        ("serial:///dev/ttyACM0", {"bins": ("b", CYRILLIC)}, f"bin {CYRILLIC} .*63 bytes.*found 66"),
+        ("serial:///dev/ttyACM0", {"bins": (CHINESE, "b")}, f"bin {CHINESE} .*63 bytes.*found 90"),
+        ("gpio:?leds=b:4", {"bins": ("b", "c")}, "bin c"),
+        ("stdout:", {"device": "bin\udcff"}, r"name of a device: expected UTF-8, found 'bin.udcff'"),
+        ("file:x", {"bins": ("\ud800",)}, "name of a bin: expected UTF-8"),
+        ("https://example.org/", {"labels": ("\ud800",)}, "name of a label: expected UTF-8"),
+        ("mqtt://h/b?max_bytes=10KB&spool=x", {"device": "d" * 10_000}, "10000 bytes at most, found 10"),
+        ("mqtt://h/?spool=x", {"device": "d" * 61}, "60 characters at most, or a topic.*found 61"),
+        ("mqtt://h/b?spool=x&discovery=homeassistant", {"labels": ("l" * 256,)}, "label for Home.*255"),
+        ("mqtt://h/b?spool=x&discovery=homeassistant", {"bins": ("b" * 256,)}, "bin for Home.*255"),
+    ],
+)
+def test_a_name_that_a_sink_can_never_carry_is_refused(address, names, says):
+    """Before the start: each event that names it would be lost."""
+    given = {"labels": ("a",), "bins": ("b",), "device": "bin7", **names}
+    with pytest.raises(OptionError, match=says):
+        open_sink(address, environment={}, **given)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "serial:///dev/ttyACM0",
+        "stdout:",
+        "file:x",
+        "https://example.org/",
+        "mqtt://h/b?spool=x&discovery=homeassistant",
+    ],
+)
+def test_the_longest_names_of_rules_and_contracts_are_carried(address):
+    """Of a device too; but for a bin on a serial line."""
+    bins = ("b" * 63, CYRILLIC[:-1], CHINESE[:7]) if address.startswith("serial") else ("д" * 200,)
+    open_sink(address, labels=("л" * 200,), bins=bins, device="д" * 64, environment={})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "says"),
+    [
+        ("file:{0}/x", "file:{0}/./x", "file .*/x: expected one sink alone, found two"),
+        ("file:{0}/link", "file:{0}/x", "file .*/x"),
+        ("serial://{0}/tty", "serial://{0}/tty?baud=300", "serial line .*/tty"),
+        ("gpio:?leds=b:4", "gpio:?leds=b:5&fault_led=4", "pin 4"),
+        ("mqtt://h/b?spool={0}/s", "mqtt://other/b?spool={0}/s", "spool .*/s"),
+    ],
+)
+def test_two_sinks_that_would_write_to_the_same_are_refused(tmp_path, one, other, says):
+    """By whatever name; the second would wait for the first to end."""
+    (tmp_path / "link").symlink_to("x")
+    sinks = [sink_of(address.format(tmp_path)) for address in (one, other)]
+    for sink in sinks:
+        check_sinks([sink], labels=("a",), bins=("b",), device="bin7")
+    with pytest.raises(OptionError, match=says):
+        check_sinks(sinks, labels=("a",), bins=("b",), device="bin7")
+
+
+def test_a_device_file_is_anyone_s():
+    """Two sinks may write to it."""
+    check_sinks([sink_of("file:/dev/null")] * 2, labels=("a",), bins=("b",), device="bin7")
 
 
 def test_a_broker_has_its_options():

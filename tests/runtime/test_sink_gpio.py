@@ -1,5 +1,6 @@
 """Facts about the servo and the LEDs, on gpiozero's mock pins."""
 
+import re
 import sys
 import threading
 
@@ -7,6 +8,7 @@ import pytest
 
 from ecovision_edge.errors import MissingDependencyError, OptionError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.installation import extra_fix
 from ecovision_edge.sinks.gpio import GpioOptions, GpioSink, gpio_sink
 
 WAIT = 30.0  # a safety net
@@ -279,7 +281,7 @@ def test_options_given_in_code_are_checked_too():
 def test_without_gpiozero_the_message_says_what_to_install(monkeypatch):
     """Before anything runs."""
     monkeypatch.setitem(sys.modules, "gpiozero", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'ecovision-edge\[gpio\]'"):
+    with pytest.raises(MissingDependencyError, match=re.escape(extra_fix("gpio"))):
         gpio_sink(ADDRESS, BINS)
 
 

@@ -1,5 +1,6 @@
 """Facts about sinks of JSON lines: standard output, files that are put aside, and what survives a kill."""
 
+import io
 import json
 import os
 import random
@@ -7,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 from tests.runtime.test_sink_base import event, hurried
@@ -29,6 +32,14 @@ def write(path, numbers, **options):
 def numbers(path):
     """Of the events in a file, each line of which is whole."""
     return [json.loads(line)["sequence"] for line in path.read_bytes().splitlines(keepends=True)]
+
+
+def until(condition):
+    """Wait until something is so, as another thread makes it."""
+    end = time.monotonic() + PROMPT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def test_events_are_appended(tmp_path):
@@ -69,6 +80,135 @@ def test_a_line_that_a_power_cut_left_is_cut_off(tmp_path):
         assert numbers(path) == [0, 1, 2, 7]
 
 
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        b'{"a": 1}',
+        b"\x89PNG\r\n\x1a\n\0\1binary",
+        b"{",
+        b"one\n{",
+        b"\0" * 5000,
+        b"one\n\0\0",
+        b"x" * 2**20 + b"{",
+    ],
+    ids=["JSON", "PNG", "brace", "brace after text", "zeros", "zeros after text", "long"],
+)
+def test_what_others_left_stays(tmp_path, foreign):
+    """An end without a newline is cut off only if it begins as an event of ours; a line begins a line."""
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(foreign)
+    write(path, [7])
+    data = path.read_bytes()
+    assert data.startswith(foreign + b"\n")
+    assert json.loads(data[len(foreign) :])["sequence"] == 7
+
+
+def test_an_event_without_its_newline_stays(tmp_path):
+    """Some editors take the last one away."""
+    path = tmp_path / "events.jsonl"
+    write(path, range(2))
+    path.write_bytes(path.read_bytes()[:-1])
+    write(path, [2])
+    assert numbers(path) == [0, 1, 2]
+
+
+def test_a_check_cuts_nothing_off(tmp_path):
+    """It is for a dry run, too, while another process may write."""
+    path = tmp_path / "events.jsonl"
+    write(path, [0])
+    torn = path.read_bytes()[:50]
+    path.write_bytes(torn)
+    FileSink(path).check()
+    assert path.read_bytes() == torn
+
+
+@pytest.mark.parametrize("how", ["renamed", "removed", "replaced", "compressed", "folder removed", "emptied"])
+def test_a_file_that_others_take_away_is_begun_again(tmp_path, how):
+    """Before the next event, as logrotate and people do it; none is lost."""
+    path, old = tmp_path / "folder" / "events.jsonl", tmp_path / "old"
+    with FileSink(path) as sink:
+        for n in range(4):
+            if n == 2:
+                old.write_bytes(path.read_bytes())
+                if how == "renamed":
+                    path.rename(path.with_suffix(".1"))
+                elif how == "replaced":
+                    (tmp_path / "new").write_bytes(b"")
+                    (tmp_path / "new").replace(path)
+                elif how == "compressed":  # renamed, read, and removed
+                    path.rename(path.with_suffix(".1"))
+                    path.with_suffix(".1").unlink()
+                elif how == "emptied":  # copytruncate
+                    os.truncate(path, 0)
+                else:
+                    path.unlink()
+                    if how == "folder removed":
+                        path.parent.rmdir()
+            sink.put(event(n))
+            assert sink.flush(PROMPT)
+        assert sink.stats.retries == 0
+    assert numbers(old) == [0, 1]
+    assert numbers(path) == [2, 3]
+
+
+def test_a_file_that_is_removed_while_an_event_is_written_is_begun_again(tmp_path, monkeypatch):
+    """The event went where nobody can read it, so it is written once more."""
+    path, real = tmp_path / "events.jsonl", os.write
+
+    def unlucky(descriptor, data):
+        if b"run-1" in data and len(numbers(path)) == 1:
+            path.unlink()
+        return real(descriptor, data)
+
+    with hurried(FileSink(path)) as sink:
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+        monkeypatch.setattr("ecovision_edge.sinks._line_file.os.write", unlucky)
+        sink.put(event(1))
+        assert sink.flush(PROMPT)
+    assert numbers(path) == [1]
+    assert sink.stats.retries == 1
+
+
+def test_one_sink_at_a_time_writes_to_a_file(tmp_path):
+    """A second one says so, and goes on when the first has ended."""
+    path = tmp_path / "events.jsonl"
+    with hurried(FileSink(path)) as second:
+        with FileSink(path) as first:
+            first.put(event(0))
+            assert first.flush(PROMPT)
+            second.put(event(1))
+            until(lambda: "another sink, writes to it" in second.stats.error)
+            with pytest.raises(OptionError, match="another process, or another sink, writes to it"):
+                FileSink(path).check()
+            assert numbers(path) == [0]
+        assert second.flush(PROMPT)
+    assert numbers(path) == [0, 1]
+
+
+def test_the_file_behind_a_link_is_put_aside(tmp_path):
+    """And the link stays."""
+    (tmp_path / "disk").mkdir()
+    path = tmp_path / "events.jsonl"
+    path.symlink_to("disk/events")
+    write(path, range(20), max_bytes=1500, keep=1)
+    assert path.is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["disk", "events.jsonl"]
+    assert sorted(p.name for p in (tmp_path / "disk").iterdir()) == ["events", "events.1"]
+
+
+def test_a_pipe_is_appended_to(tmp_path):
+    """It has no size, no lock and no line to mend."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    write(path, range(3), max_bytes=1000)
+    lines = os.read(reader, 10_000).splitlines()
+    os.close(reader)
+    assert [json.loads(line)["sequence"] for line in lines] == [0, 1, 2]
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_disk_that_says_no_is_tried_again(tmp_path, monkeypatch):
     """No half line, and no event lost."""
     path, real, calls = tmp_path / "events.jsonl", os.write, []
@@ -79,7 +219,7 @@ def test_a_disk_that_says_no_is_tried_again(tmp_path, monkeypatch):
             return real(descriptor, data[:10])
         return real(descriptor, data)
 
-    monkeypatch.setattr("ecovision_edge.sinks.lines.os.write", full)
+    monkeypatch.setattr("ecovision_edge.sinks._line_file.os.write", full)
     with FileSink(path) as sink:
         hurried(sink)
         sink.put(event(0))
@@ -99,7 +239,7 @@ def test_a_disk_that_fails_to_sync_doubles_no_line(tmp_path, monkeypatch):
             raise OSError(5, "Input/output error")
         real(descriptor)
 
-    monkeypatch.setattr("ecovision_edge.sinks.lines.os.fsync", failing)
+    monkeypatch.setattr("ecovision_edge.sinks._line_file.os.fsync", failing)
     with FileSink(path, fsync=True) as sink:
         hurried(sink)
         sink.put(event(0))
@@ -169,6 +309,16 @@ def test_standard_output_has_a_line_an_event(capsys):
         sink.put(event(3))
         assert sink.flush(PROMPT)
     assert json.loads(capsys.readouterr().out)["sequence"] == 3
+
+
+def test_standard_output_without_a_letter_escapes_it(monkeypatch):
+    """Each event would be tried for ever where the locale is C."""
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr("sys.stdout", out)
+    with StdoutSink() as sink:
+        sink.put(replace(event(3), bin="Papier, Größe"))
+        assert sink.flush(PROMPT)
+    assert json.loads(out.buffer.getvalue())["bin"] == "Papier, Größe"
 
 
 @pytest.mark.parametrize("options", [{"max_bytes": 10}, {"keep": -1}, {"keep": 1000}], ids=str)

@@ -1,5 +1,6 @@
 """Facts about the serial line: its codec, its guarantee, and the sketch that keeps its other end."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.installation import extra_fix
 from ecovision_edge.sinks._line import (
     MAX_LINE,
     Line,
@@ -385,7 +387,7 @@ def test_options_out_of_range_are_refused(options):
 def test_without_pyserial_the_message_says_what_to_install(monkeypatch):
     """Before anything runs."""
     monkeypatch.setitem(sys.modules, "serial", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'ecovision-edge\[serial\]'"):
+    with pytest.raises(MissingDependencyError, match=re.escape(extra_fix("serial"))):
         serial_sink("serial:///dev/ttyACM0")
 
 

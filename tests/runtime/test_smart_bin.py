@@ -13,10 +13,12 @@ from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.scene import Scene
 from ecovision_edge.contract import ResizeSpec
 from ecovision_edge.decision import DeciderOptions
-from ecovision_edge.errors import CameraLostError, SinkError
+from ecovision_edge.errors import CameraLostError, OptionError, SinkError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopOptions
+from ecovision_edge.rules import Rules
 from ecovision_edge.sinks import Sink
+from ecovision_edge.sinks.serial import SerialSink
 from ecovision_edge.smart_bin import SmartBin
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
@@ -179,6 +181,14 @@ def test_sinks_are_shown_one_state_after_the_other(classifier):
     assert met == []
     assert {reason for reason, _ in order} == {"camera STALLED: 0", "camera STALLED: 1"}
     smart_bin.close()
+
+
+def test_a_sink_that_can_never_carry_a_bin_s_name_is_refused(classifier):
+    """Before anything starts, for whoever makes sinks without an address."""
+    bin_of = dict.fromkeys(classifier.labels, "я" * 11)
+    rules = Rules(name="r", default="я" * 11, bins=("я" * 11,), bin_of=bin_of)
+    with pytest.raises(OptionError, match=r"bin .* on a serial line"):
+        SmartBin(classifier, FakeCamera(), rules, sinks=[SerialSink("/dev/ttyACM0")])
 
 
 def test_a_sink_that_is_stuck_holds_up_nothing(classifier):

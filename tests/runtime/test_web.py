@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import logging
+import re
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.installation import extra_fix
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.web import Board, Limits, PageServer, _pictures
 
@@ -780,7 +782,7 @@ def test_without_its_libraries_it_says_what_to_install(board, monkeypatch, modul
     """At once, not when the first browser comes."""
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        MissingDependencyError, match=rf"{module} is not installed; run: pip install 'ecovision-edge\[web\]'"
+        MissingDependencyError, match=re.escape(f"{module} is not installed; {extra_fix('web')}")
     ):
         PageServer(board)
 

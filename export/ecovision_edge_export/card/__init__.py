@@ -81,15 +81,15 @@ def _int8_limits(manifest: Manifest) -> list[str]:
 
 
 def _use(manifest: Manifest) -> list[str]:
-    installed, source = "ecovision-edge", "."
+    source = "./ecovision-edge"
     if all(a.format == "tflite" for a in manifest.artifacts):
-        installed, source = "'ecovision-edge[litert]'", "'.[litert]'"
+        source = f"'{source}[litert]'"
     return [
         *section(FETCH, []),
         "In the folder of this card, with Python 3.10 or newer and some `photo.jpg`:",
         "",
         "```sh",
-        f"pip install {installed}  # in a copy of its source: pip install {source}",
+        f"pip install {source}  # a copy of its source",
         "ecovision-edge verify .",
         "ecovision-edge classify photo.jpg --bundle .",
         "```",

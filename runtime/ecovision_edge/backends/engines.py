@@ -12,20 +12,29 @@ __all__ = ["ENGINES", "Engine", "is_installed", "open_model", "preferred_formats
 
 
 class Engine(NamedTuple):
-    """The package of an engine, the module that it is imported as, and how it is installed."""
+    """The package of an engine, the module that it is imported as, and the extra that brings it.
+
+    Without an extra the package is installed by its own name.
+    """
 
     package: str
     module: str
-    fix: str
+    extra: str | None = None
+    note: str = ""
+
+    @property
+    def fix(self) -> str:
+        """What to do where it is missing."""
+        from ecovision_edge.installation import extra_fix, pip_fix
+
+        return (pip_fix(self.package) if self.extra is None else extra_fix(self.extra)) + self.note
 
 
 ENGINES: dict[Format, Engine] = {
     "onnx": Engine(
-        "onnxruntime",
-        "onnxruntime",
-        "run: pip install onnxruntime (on a Jetson: the onnxruntime-gpu wheel of its JetPack)",
+        "onnxruntime", "onnxruntime", note=" (on a Jetson: the onnxruntime-gpu wheel of its JetPack)"
     ),
-    "tflite": Engine("ai-edge-litert", "ai_edge_litert", "run: pip install 'ecovision-edge[litert]'"),
+    "tflite": Engine("ai-edge-litert", "ai_edge_litert", "litert"),
 }
 """The engine of each format."""
 

@@ -20,6 +20,7 @@ __all__ = [
     "NetworkAddress",
     "OptionProblem",
     "Options",
+    "expand_variables",
     "network_address",
     "split_foreign",
     "split_options",
@@ -214,8 +215,8 @@ def network_address(url: str, environment: Mapping[str, str]) -> NetworkAddress:
     end = re.search(r"[/?#]", rest)
     authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
     user, at, host = authority.rpartition("@")
-    user = _expanded(user, environment, scheme, encode=True)
-    host, tail = (_expanded(part, environment, scheme, encode=False) for part in (host, tail))
+    user = expand_variables(user, environment, scheme, encode=True)
+    host, tail = (expand_variables(part, environment, scheme, encode=False) for part in (host, tail))
     fix = "in user and password write %40 for @, %3A for :, %2F for /, %3F for ? and %23 for #"
     match = _HOST.fullmatch(host)
     port = int(match["port"]) if match and match["port"] else _PORTS[scheme]
@@ -231,11 +232,28 @@ def network_address(url: str, environment: Mapping[str, str]) -> NetworkAddress:
     )
 
 
-def _expanded(text: str, environment: Mapping[str, str], scheme: str, *, encode: bool) -> str:
+def expand_variables(
+    text: str,
+    environment: Mapping[str, str],
+    scheme: str,
+    *,
+    encode: bool,
+    problem: OptionProblem = SourceError,
+) -> str:
+    """The text with `${NAME}` replaced by that variable of the environment.
+
+    Args:
+        text: A part of an address.
+        environment: Usually `os.environ`.
+        scheme: Of the address, for messages.
+        encode: Whether a value is percent-encoded, whole.
+        problem: What is raised if there is no such variable, or no name.
+    """
+
     def value(match: re.Match[str]) -> str:
         found = environment.get(match[1])
         if found is None:
-            raise SourceError(
+            raise problem(
                 f"${{{match[1]}}} in a {scheme}:// address",
                 expected="a variable of the environment",
                 found="none of that name",
@@ -243,7 +261,7 @@ def _expanded(text: str, environment: Mapping[str, str], scheme: str, *, encode:
         return quote(found, safe="") if encode else found
 
     if "${" in _VARIABLE.sub("", text):
-        raise SourceError(
+        raise problem(
             f"${{ in a {scheme}:// address",
             expected="${NAME}, the name of letters, digits and _",
             fix="write %24 for a plain $",

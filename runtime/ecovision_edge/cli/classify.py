@@ -84,7 +84,7 @@ def classify(
 
 def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | ImageReadError]]:
     """Each image with its name; what cannot be read comes as its error."""
-    from ecovision_edge.images import decode_image, find_images, read_image
+    from ecovision_edge.images import decode_image, find_images, read_image, read_image_stream
 
     for text in images:
         if text == "demo:":
@@ -94,8 +94,9 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
                 yield f"demo:{seed}", draw_frame(seed)
         elif text == "-":
             try:
-                data = sys.stdin.buffer.read() if sys.stdin is not None else b""
-                yield "-", decode_image(data, "standard input")
+                name = "standard input"
+                data = read_image_stream(sys.stdin.buffer, name) if sys.stdin is not None else b""
+                yield "-", decode_image(data, name)
             except ImageReadError as e:
                 yield "-", e
         else:

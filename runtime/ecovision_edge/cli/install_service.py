@@ -5,15 +5,20 @@ from __future__ import annotations
 import difflib
 import glob
 import os
+import shlex
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ecovision_edge.cli.output import check_target, printable, write_file
-from ecovision_edge.errors import OptionError
+from ecovision_edge.errors import EcovisionError, OptionError
+
+if TYPE_CHECKING:
+    from ecovision_edge.service import ServiceOptions
 
 __all__ = ["install_service"]
 
@@ -37,27 +42,52 @@ def install_service(
 ) -> int:
     """Show, or write, a systemd unit that runs `ecovision-edge run` from the device's start, confined.
 
-    Only the devices that the arguments name are open to it. Paths have to be absolute.
+    Only the devices that the arguments name are open to it. Paths have to be absolute, and secrets stay out:
+    they belong into /etc/ecovision-edge.env. What `run --check` refuses, in the environment that the service
+    will have, is not written.
 
     Examples:
 
       ecovision-edge install-service -- --source /dev/video0 --http 127.0.0.1:8080 --output none
 
-      sudo ecovision-edge install-service --write -- --source rpicam:// --output none
+      sudo .venv/bin/ecovision-edge install-service --write -- --source rpicam:// --output none
     """
-    from ecovision_edge.service import (
-        STATE_FOLDER,
-        UNIT_NAME,
-        ServiceOptions,
-        foreign_folders,
-        service_needs,
-        service_unit,
-    )
+    from ecovision_edge.service import UNIT_NAME, environment_path, service_unit
 
-    given = list(arguments or [])
-    parameters = _parameters(given)
+    given, secrets = list(arguments or []), environment_path(user)
+    options = _options(given, secrets, user=user, run_as=run_as)
+    refusal = _refusal(given, secrets, options.profiles)
+    if refusal is not None and write:
+        raise refusal
+    unit = service_unit(options)
+    where = (folder or _folder(user)) / UNIT_NAME
+    _show(unit, where)
+    for note in _notes(options):
+        print(f"\n{note}")
+    control = "systemctl --user" if user else f"{_sudo()}systemctl"
+    steps = f"{control} daemon-reload && {control} enable --now {UNIT_NAME}"
+    if user:
+        steps += " && loginctl enable-linger"  # or it ends when its user logs out
+    if write:
+        _write(unit, where, control, make_folder=user)
+        print(f"\nwritten: {where}; now run: {steps}")
+        return 0
+    if refusal is not None:
+        print(f"\nNothing was written, and with --write nothing would be: {printable(refusal.message)}")
+        return refusal.exit_status
+    command = _write_command(given, user=user, run_as=run_as, folder=folder)
+    print(f"\nNothing was written. To write {where}, run: {command}\nthen: {steps}")
+    return 0
+
+
+def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None) -> ServiceOptions:
+    """What the unit is to hold; no secret is in it."""
+    from ecovision_edge.service import ServiceOptions, refuse_credentials, service_needs
+
+    parameters = _parameters(given, secrets)
     source, sinks = str(parameters["source"]), [str(s) for s in parameters.get("sink") or ()]
-    options = ServiceOptions(
+    refuse_credentials(source, sinks, secrets)
+    return ServiceOptions(
         command=(sys.executable, "-m", "ecovision_edge", "run", *given),
         needs=service_needs(
             source,
@@ -71,46 +101,86 @@ def install_service(
         writes=tuple(dict.fromkeys(_writes(parameters, sinks))),
         profiles=_profiles(),
     )
-    unit = service_unit(options)
-    where = (folder or _folder(user)) / UNIT_NAME
-    _show(unit, where)
+
+
+def _notes(options: ServiceOptions) -> Iterator[str]:
+    """What has to be done besides, so that the service can start."""
+    from ecovision_edge.service import STATE_FOLDER, foreign_folders
+
     for path in foreign_folders(options):
         if not os.path.isdir(path):  # noqa: PTH112 - raises over no name
-            print(
-                f"\n{path} is not there, and the service does not start without it: make it first, for its"
+            yield (
+                f"{path} is not there, and the service does not start without it: make it first, for its"
                 f" user, or choose one in {STATE_FOLDER}, which it has for itself"
             )
-    control = "systemctl --user" if user else "systemctl"
-    steps = f"{control} daemon-reload && {control} enable --now {UNIT_NAME}"
-    if not write:
-        print(f"\nNothing was written. With --write: {where}; then run: {steps}")
-        return 0
-    if user:
+    if options.user is not None or options.user_unit:
+        return
+    for path in options.reads:
+        if os.path.isfile(path) and not os.stat(path).st_mode & stat.S_IROTH:  # noqa: PTH113, PTH116
+            yield (
+                f"{path} cannot be read by the service, whose user is nobody of this machine: let all read"
+                " it (chmod o+r), give --run-as USER, or put a secret into the environment file"
+            )
+
+
+def _write(unit: str, where: Path, control: str, *, make_folder: bool) -> None:
+    if make_folder:
         where.parent.mkdir(parents=True, exist_ok=True)
     if where.exists() and not where.is_file():  # `systemctl mask` makes a link to /dev/null of it
-        fix = f"if it is masked: {control} unmask {UNIT_NAME}"
+        fix = f"if it is masked: {control} unmask {where.name}"
         raise OptionError(f"unit {where}", expected="a file to write to", found="no regular file", fix=fix)
     check_target(where, "unit")
     write_file([unit.encode()], where, "unit")
-    print(f"\nwritten: {where}; now run: {steps}")
-    return 0
 
 
-def _parameters(arguments: Sequence[str]) -> dict[str, Any]:
-    """What `run` makes of its arguments: a unit whose command is misuse would only fail later."""
+def _run_command() -> Any:
     from ecovision_edge.cli.run import run
 
     single = typer.Typer(add_completion=False, rich_markup_mode=None)
     single.command("run")(run)
-    context = typer.main.get_command(single).make_context("ecovision-edge run", list(arguments))
+    return typer.main.get_command(single)
+
+
+def _parameters(arguments: Sequence[str], secrets: Path) -> dict[str, Any]:
+    """What `run` makes of its arguments: a unit whose command is misuse would only fail later."""
+    context = _run_command().make_context("ecovision-edge run", list(arguments))
     source = context.get_parameter_source("http_token")
     if source is not None and source.name == "COMMANDLINE":
         raise OptionError(
             "--http-token in a unit",
             expected="none: every user can read a unit",
-            fix="write ECOVISION_EDGE_HTTP_TOKEN=... into /etc/ecovision-edge.env, of mode 0600",
+            fix=f"write ECOVISION_EDGE_HTTP_TOKEN=... into {secrets}, of mode 0600",
         )
-    return context.params
+    parameters: dict[str, Any] = context.params
+    return parameters
+
+
+def _refusal(arguments: Sequence[str], secrets: Path, profiles: str | None) -> EcovisionError | None:
+    """What `run --check` refuses in the environment that the service will have; None for nothing."""
+    from ecovision_edge.profile import PROFILE_DIR_VARIABLE
+    from ecovision_edge.service import service_environment
+
+    try:
+        with service_environment(secrets, {} if profiles is None else {PROFILE_DIR_VARIABLE: profiles}):
+            command = _run_command()
+            with command.make_context("ecovision-edge run", ["--check", *arguments]) as context:
+                command.invoke(context)
+    except EcovisionError as e:
+        return e
+    return None
+
+
+def _write_command(arguments: Sequence[str], *, user: bool, run_as: str | None, folder: Path | None) -> str:
+    """A shell's command that writes the unit: by its whole path, since sudo does not look into a venv."""
+    words = [sys.executable, "-m", "ecovision_edge", "install-service", "--write"]
+    words += ["--user"] * user + (["--run-as", run_as] if run_as else [])
+    words += ["--folder", str(folder)] if folder else []
+    return f"{'' if user else _sudo()}{shlex.join([*words, '--', *arguments])}"
+
+
+def _sudo() -> str:
+    """Before a command that root alone may run."""
+    return "" if os.geteuid() == 0 else "sudo "
 
 
 def _own_folders() -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -118,6 +118,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the sinks' addresses, and give them nothing.")
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="Check what can be checked without the camera, then end."),
+    ] = False,
     decide_within: Annotated[
         str, typer.Option(help="An item that is not sure after so long is unknown.")
     ] = "3s",
@@ -152,14 +156,12 @@ def run(
         raise OptionError("--below", expected="above 0, up to 1", found=below)
     if bin is None and (sink or dry_run):
         raise OptionError("--sink", expected="--bin RULES beside it: events are a bin's", found="no --bin")
-    events_alone = any(address.lower().startswith("stdout:") for address in sink or ())
-    if summary is not None:
-        _check_summary(summary, events_alone)
+    events_alone = _has_stdout(sink, summary)
     options = _options(every, max_frames, duration, max_age, max_reconnects, stall_after, frozen_after)
     frames = open_source(source)
     with contextlib.ExitStack() as stack:
         stack.enter_context(log_to_stderr())
-        consumers = Consumers(stack)
+        consumers = Consumers(stack, only_checked=check)
         # What may be refused comes first: a model takes its time to load.
         if record is not None:
             _record(consumers, record, record_frames, record_bytes, wait=not frames.live)
@@ -194,6 +196,9 @@ def run(
                 consumers, classifier, frames, options, rules, decider, device, sink or [], dry_run
             )
             loop = machine.loop
+        if check:
+            tell("ecovision-edge: nothing is wrong that could be told without the camera\n")
+            return 0
         if preview:
             consumers.add(Preview(loop))
         smart_bin = machine if isinstance(machine, SmartBin) else None
@@ -201,22 +206,21 @@ def run(
             make_screen(output, loop, frames.name, classifier.labels, smart_bin, events_alone=events_alone)
         )
         asked = stack.enter_context(stopped_by_signals(loop))
-        try:
-            with machine:
-                machine.run()
-        finally:
-            try:
-                stack.close()  # a live screen goes before the summary comes
-            finally:
-                _sum_up(loop, summary, quiet=output == "none")
+        # They end in reverse order: a live screen is gone before the summary comes.
+        with _summed_up(loop, summary, quiet=output == "none"), stack, machine:
+            machine.run()
     _check_end(loop.summary(), None if asked() else options.duration, smart_bin.sinks if smart_bin else ())
     return 0
 
 
-def _check_summary(target: Path, events_alone: bool) -> None:
-    if events_alone and str(target) == "-":
+def _has_stdout(addresses: Sequence[str] | None, summary: Path | None) -> bool:
+    """Whether standard output is a sink's, which has it alone; raises OptionError of the summary."""
+    has = any(address.lower().startswith("stdout:") for address in addresses or ())
+    if has and str(summary) == "-":
         raise OptionError("--summary -", expected="a file: standard output is the sink's", found="stdout:")
-    check_target(target, "--summary")
+    if summary is not None:
+        check_target(summary, "--summary")
+    return has
 
 
 def _check_end(summary: LoopSummary, duration: float | None, sinks: Sequence[Sink]) -> None:
@@ -255,10 +259,11 @@ def _bin(
     addresses: list[str],
     dry_run: bool,
 ) -> SmartBin:
-    from ecovision_edge.sinks.addresses import open_sink
+    from ecovision_edge.sinks.addresses import check_sinks, open_sink
 
     rules.check(classifier.labels)
     sinks = [open_sink(a, labels=classifier.labels, bins=rules.bins, device=device) for a in addresses]
+    check_sinks(sinks, labels=classifier.labels, bins=rules.bins, device=device)
     return SmartBin(
         classifier,
         frames,
@@ -306,6 +311,8 @@ def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait:
     from ecovision_edge.recording import Recorder, RecordOptions
 
     options = RecordOptions(max_frames=frames, max_bytes=parse_size(size, "--record-bytes"))
+    if consumers.only_checked:
+        return
     recorder = consumers.stack.enter_context(Recorder(folder, options))
     consumers.on_result.append(lambda result: recorder.put(result, wait=wait))
 
@@ -313,12 +320,22 @@ def _record(consumers: Consumers, folder: Path, frames: int, size: str, *, wait:
 def _capture_hard(consumers: Consumers, folder: Path, below: float) -> None:
     from ecovision_edge.recording import HardRecorder
 
+    if consumers.only_checked:
+        return
     recorder = consumers.stack.enter_context(HardRecorder(folder, below=below))
     consumers.on_result.append(recorder.put)
 
 
-def _sum_up(loop: CameraLoop, target: Path | None, *, quiet: bool) -> None:
-    summary = loop.summary()
+@contextlib.contextmanager
+def _summed_up(loop: CameraLoop, target: Path | None, *, quiet: bool) -> Iterator[None]:
+    """Sum up at the end, whatever it is."""
+    try:
+        yield
+    finally:
+        _sum_up(loop.summary(), target, quiet=quiet)
+
+
+def _sum_up(summary: LoopSummary, target: Path | None, *, quiet: bool) -> None:
     if target is not None:
         write_file([canonical_json(summary.to_json())], target, "--summary")
     if not quiet and (summary.frames or summary.health.state is not HealthState.FAILED):

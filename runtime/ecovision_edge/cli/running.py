@@ -54,9 +54,14 @@ class Stoppable(Protocol):
 class Consumers:
     """Everyone who gets each result, or each state of the source, in order."""
 
-    def __init__(self, stack: contextlib.ExitStack) -> None:
-        """Nobody yet; `stack` closes those that need it."""
-        self.stack = stack
+    def __init__(self, stack: contextlib.ExitStack, *, only_checked: bool = False) -> None:
+        """Nobody yet.
+
+        Args:
+            stack: Closes those that need it.
+            only_checked: Their options are checked, but none of them is opened.
+        """
+        self.stack, self.only_checked = stack, only_checked
         self.on_result: list[Callable[[LoopResult], object]] = []
         self.on_health: list[Callable[[Health], object]] = []
         self.on_event: list[Callable[[BinEvent], object]] = []
@@ -72,6 +77,8 @@ class Consumers:
 
     def add_page(self, board: Board, server: PageServer) -> None:
         """The live page, served from now on; its log says where."""
+        if self.only_checked:
+            return
         self.stack.enter_context(server)
         self.on_result.append(board.publish)
         self.on_health.append(board.set_health)

@@ -252,9 +252,13 @@ class Preview(_Silent):
 
         gui = next((line for line in cv2.getBuildInformation().splitlines() if "GUI:" in line), "")
         if "NONE" in gui or not gui:
+            from ecovision_edge.installation import Installation
+
+            here = Installation.here()
+            remove = here.pip_line("opencv-python-headless", command="uninstall")
             raise MissingDependencyError(
                 "this OpenCV has no windows",
-                fix="pip uninstall opencv-python-headless, then pip install opencv-python; or use --http",
+                fix=f"run: {remove}; then: {here.pip_line('opencv-python')}; or use --http",
             )
         if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
             raise OptionError("--preview", expected="a screen", found="no DISPLAY", fix="use --http")

@@ -10,13 +10,12 @@ import re
 import warnings
 
 from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.installation import extra_fix, pip_fix
 
 __all__ = ["LEAST", "check_gradio", "load_gradio"]
 
 LEAST = (6, 31)
 """The least version that was tried; those before 6 take theme and footer in other places."""
-
-_FIX = "run: pip install 'ecovision-edge[demo]'"
 
 
 def check_gradio() -> None:
@@ -31,7 +30,7 @@ def check_gradio() -> None:
     except (ValueError, importlib.metadata.PackageNotFoundError):  # ValueError: in sys.modules without a spec
         there = False
     if not there:
-        raise MissingDependencyError("gradio is not installed", fix=_FIX)
+        raise MissingDependencyError("gradio is not installed", fix=extra_fix("demo"))
     numbers = re.match(r"(\d+)\.(\d+)", found)
     if numbers is None or (int(numbers[1]), int(numbers[2])) < LEAST:
         least = ".".join(map(str, LEAST))
@@ -39,7 +38,7 @@ def check_gradio() -> None:
             "gradio is too old",
             expected=f"{least} or newer",
             found=found,
-            fix=f"run: pip install 'gradio>={least}'",
+            fix=pip_fix(f"gradio>={least}"),
         )
 
 
@@ -61,5 +60,5 @@ def load_gradio() -> None:
         except Exception as e:
             reason = f"{type(e).__name__}: {str(e)[:200]}"
             raise MissingDependencyError(
-                f"gradio is installed but cannot be imported ({reason})", fix=_FIX
+                f"gradio is installed but cannot be imported ({reason})", fix=extra_fix("demo")
             ) from e

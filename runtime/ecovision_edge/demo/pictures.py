@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import base64
 import functools
-import io
-import warnings
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge._image_size import image_kind, image_size
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.images import decode_image
+from ecovision_edge.images import check_pixels, decode_image
 
 __all__ = [
     "LEAST_SCALE",
@@ -37,7 +36,7 @@ LEAST_SCALE = 0.1
 """Of a map's colours, in log-odds: a fall of the odds by less than a tenth does not get the last one. The
 least differences are those of int8's rounding, and would otherwise be drawn as if they mattered."""
 
-# What Pillow calls it, and an ending: some builds of OpenCV and Pillow lack the last ones.
+# What it is called, and an ending: some builds of OpenCV lack the last ones.
 _KINDS = {
     "JPEG": ".jpg",
     "PNG": ".png",
@@ -53,14 +52,11 @@ _COLORS = cv2.COLORMAP_INFERNO  # its lightness grows from one end to the other,
 @functools.cache
 def upload_kinds() -> tuple[str, ...]:
     """The kinds of image that are taken here: `JPEG`, `PNG`, ..."""
-    from PIL import Image  # Gradio brings it
-
-    Image.init()
-    return tuple(k for k, suffix in _KINDS.items() if k.upper() in Image.OPEN and cv2.haveImageWriter(suffix))
+    return tuple(k for k, suffix in _KINDS.items() if cv2.haveImageWriter(suffix))
 
 
 def decode_upload(data: bytes, name: str) -> Picture:
-    """Decode an uploaded file as `decode_image`, but look at its size first, before any pixel is unpacked.
+    """Decode an uploaded file as `decode_image`, with tighter bounds.
 
     Args:
         data: The file's bytes.
@@ -77,37 +73,17 @@ def decode_upload(data: bytes, name: str) -> Picture:
         )
     *most, last = upload_kinds()
     kinds = f"{', '.join(most)} or {last} image"
-    size = _size(data)
-    if size is None:
+    size = image_size(data)
+    if size is None or image_kind(data) not in (*most, last):
         found = f"{len(data)} bytes that are none" if data else "an empty file"
         raise ImageReadError(f"cannot read {name}", expected=f"a {kinds}", found=found)
-    if size[0] * size[1] > MAX_PIXELS:
-        raise ImageReadError(
-            f"{name} is too large",
-            expected=f"at most {MAX_PIXELS // 10**6} megapixels",
-            found=f"{size[0]} x {size[1]} pixels",
-        )
+    check_pixels(size, name, MAX_PIXELS)
     try:
         return decode_image(data, name)
     except ImageReadError as e:
         raise ImageReadError(
             f"cannot decode {name}", expected=f"a whole {kinds}", found="a broken one"
         ) from e
-
-
-def _size(data: bytes) -> tuple[int, int] | None:
-    """Width and height as the file's head has them; None where it is no image. OpenCV cannot ask for it."""
-    from PIL import Image, UnidentifiedImageError  # Gradio brings it
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PIL's about large pictures: what is too large is said here
-        try:
-            with Image.open(io.BytesIO(data), formats=upload_kinds()) as image:
-                return image.size
-        except Image.DecompressionBombError:
-            return MAX_PIXELS, MAX_PIXELS
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError):
-            return None
 
 
 def seen(batch: npt.NDArray[np.uint8 | np.float32], contract: Contract) -> Picture:

@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import read_regular_file
+from ecovision_edge.files import is_open_file, read_regular_file
 from ecovision_edge.images import find_images
 from ecovision_edge.recording import disk
 from ecovision_edge.recording.options import RecordOptions
@@ -123,6 +123,8 @@ class FrameFolder:
             RecordError: the disk says no, or the frame cannot be encoded; the next one may fare better.
         """
         with self._typed():
+            if self._lock is not None and not is_open_file(self._path, self._lock):
+                self.close()  # somebody renamed or replaced the folder, and the lock went with it
             if not self._ready:
                 self._open()
             try:

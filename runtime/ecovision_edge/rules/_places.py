@@ -1,7 +1,11 @@
 """On which line of a TOML or JSON text each key and each element of a list stands.
 
-Neither `tomllib` nor `json` tells. These scanners read a text that one of them has accepted, and no more of
-it than is needed to find keys; the values come from the real parser alone.
+Neither `tomllib` nor `json` tells. These scanners read no more of a text than is needed to find keys; the
+values come from the real parser alone. In a text that the real parser accepts they find every key; in another
+they go at least as far as it does, or raise a ValueError.
+
+They also bound the depth: a key of ten thousand parts, `a.a.a...`, keeps `tomllib` busy for seconds, because
+the work grows with the square of the parts. So the scanner of TOML goes before the parser.
 """
 
 from __future__ import annotations
@@ -18,10 +22,13 @@ if sys.version_info >= (3, 11):
 else:  # pragma: no cover - the same library under its own name
     import tomli as tomllib
 
-__all__ = ["KeyPath", "json_lines", "line_of", "toml_lines"]
+__all__ = ["MAX_DEPTH", "KeyPath", "TooDeepError", "json_lines", "line_of", "toml_lines"]
 
 KeyPath: TypeAlias = "tuple[str | int, ...]"
 """Keys from the root down; an integer is a place in a list, from 0."""
+
+MAX_DEPTH = 16
+"""Parts of a key path at most; rules need three, `costs.battery.bio`."""
 
 _BLANK = re.compile(r"(?:[ \t\r\n]+|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -48,6 +55,14 @@ def line_of(lines: Mapping[KeyPath, int], path: KeyPath) -> int:
     return 1
 
 
+class TooDeepError(ValueError):
+    """A key path has more than `MAX_DEPTH` parts; `path` is its beginning, `line` where it stands."""
+
+    def __init__(self, path: KeyPath, line: int) -> None:
+        super().__init__(f"line {line}: more than {MAX_DEPTH} parts")
+        self.path, self.line = path, line
+
+
 class _Scanner:
     """A text, a place in it, and the lines found so far; a ValueError where the text is not as promised."""
 
@@ -62,7 +77,9 @@ class _Scanner:
         return bisect_right(self._newlines, self.at - 1) + 1
 
     def note(self, path: KeyPath) -> None:
-        """`path` stands here, unless it stood somewhere before."""
+        """`path` stands here, unless it stood somewhere before; raises TooDeepError."""
+        if len(path) > MAX_DEPTH:
+            raise TooDeepError(path[:MAX_DEPTH], self.line())
         self.lines.setdefault(path, self.line())
 
     def take(self, pattern: re.Pattern[str]) -> str:
@@ -104,11 +121,12 @@ class _Scanner:
 
 
 def toml_lines(text: str) -> dict[KeyPath, int]:
-    """The lines of a text that `tomllib` has accepted.
+    """The lines of a text of TOML.
 
     A table that several headers or dotted keys build up is where the first of them is.
 
     Raises:
+        TooDeepError: a key path has more than `MAX_DEPTH` parts.
         ValueError: it is no TOML.
     """
     scan = _Scanner(text)
@@ -154,6 +172,8 @@ def _names(scan: _Scanner) -> list[str]:
             names.append(str(tomllib.loads(f"k = {quoted}")["k"]))
         else:
             names.append(scan.take(_BARE_KEY))
+        if len(names) > MAX_DEPTH:
+            raise TooDeepError(tuple(names[:MAX_DEPTH]), scan.line())
         scan.take(_SPACE)
         if not scan.accept("."):
             return names
@@ -195,6 +215,7 @@ def json_lines(text: str, twice: Callable[[KeyPath, int], Exception]) -> dict[Ke
     """The lines of a text that `json` has accepted.
 
     Raises:
+        TooDeepError: a key path has more than `MAX_DEPTH` parts.
         ValueError: it is no JSON.
         What `twice` gives for the path and line of a key that stands in its object a second time.
     """

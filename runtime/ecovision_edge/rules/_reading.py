@@ -13,7 +13,7 @@ from typing import Literal
 
 from ecovision_edge._names import closest, short
 from ecovision_edge.errors import RulesError
-from ecovision_edge.rules._places import KeyPath, json_lines, line_of, toml_lines
+from ecovision_edge.rules._places import MAX_DEPTH, KeyPath, TooDeepError, json_lines, line_of, toml_lines
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -89,11 +89,12 @@ def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping
     """The values of a text, unchecked, and the lines of its keys.
 
     Raises:
-        RulesError: it is no TOML, or no JSON.
+        RulesError: it is no TOML, or no JSON, or nested deeper than `MAX_DEPTH`.
     """
+    text = text.removeprefix("\ufeff")  # some editors put a byte order mark first
     try:
         if kind == "toml":
-            return tomllib.loads(text), Source(where, toml_lines(text))
+            return _parse_toml(text, where)
         data: object = json.loads(text)
         lines = json_lines(
             text,
@@ -103,6 +104,12 @@ def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping
         )
     except RulesError:
         raise
+    except TooDeepError as e:
+        raise RulesError(
+            f"{where}:{e.line}: {dotted(e.path[:3])}...",
+            expected=f"a key of at most {MAX_DEPTH} parts",
+            found="a deeper one",
+        ) from e
     except json.JSONDecodeError as e:
         raise RulesError(f"{where}:{e.lineno}: not valid JSON", found=f"{e.msg}, column {e.colno}") from e
     except (ValueError, RecursionError) as e:  # also tomllib's, and integers of thousands of digits
@@ -117,6 +124,18 @@ def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping
     if not isinstance(data, dict):
         raise RulesError(f"{where}:1: the whole", expected="an object", found=_show(data))
     return data, Source(where, lines)
+
+
+def _parse_toml(text: str, where: str) -> tuple[Mapping[str, object], Source]:
+    """As `parse`; raises ValueError, RecursionError or TooDeepError."""
+    try:
+        lines = toml_lines(text)  # first: it bounds what the parser has to do
+    except TooDeepError:
+        raise
+    except ValueError:
+        tomllib.loads(text)  # says better what is wrong
+        raise
+    return tomllib.loads(text), Source(where, lines)
 
 
 def _parser_line(message: str, text: str) -> tuple[int, str]:
@@ -159,11 +178,10 @@ def _check_schema(data: Mapping[str, object], at: Source) -> None:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise at.error(("schema",), expected=RULES_SCHEMA_VERSION, found=_show(version))
     if version > RULES_SCHEMA_VERSION:
+        from ecovision_edge.installation import upgrade_fix
+
         raise at.error(
-            ("schema",),
-            expected=f"at most {RULES_SCHEMA_VERSION}",
-            found=_show(version),
-            fix="upgrade this runtime: pip install -U ecovision-edge",
+            ("schema",), expected=f"at most {RULES_SCHEMA_VERSION}", found=_show(version), fix=upgrade_fix()
         )
 
 

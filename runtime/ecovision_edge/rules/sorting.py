@@ -16,7 +16,7 @@ from ecovision_edge.rules._reading import RULES_SCHEMA_VERSION, Source, parse, r
 
 __all__ = ["RULES_SCHEMA_VERSION", "Rules", "RulesKind"]
 
-MAX_RULES_BYTES = 2**20
+MAX_RULES_BYTES = 2**18  # 1,000 labels with ten costs each take 220 kB
 
 RulesKind: TypeAlias = Literal["toml", "json"]
 _KINDS: dict[str, RulesKind] = {".toml": "toml", ".json": "json"}
@@ -83,7 +83,7 @@ class Rules:
         if len(data) > MAX_RULES_BYTES:
             raise RulesError(f"{file} is too large", expected=f"at most {MAX_RULES_BYTES} bytes")
         try:
-            text = data.decode("utf-8-sig")  # some editors put a byte order mark first
+            text = data.decode()
         except UnicodeDecodeError as e:
             line = data.count(b"\n", 0, e.start) + 1
             raise RulesError(f"{file}:{line}: not UTF-8", found=f"byte {data[e.start]:#04x}") from e

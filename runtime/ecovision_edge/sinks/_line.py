@@ -157,7 +157,10 @@ def event_words(event: BinEvent) -> tuple[str, str, str]:
     name, label = encode_word(event.bin), encode_word(event.label)
     if len(name) > _MOST_BIN:
         raise OptionError(
-            "name of a bin on a serial line", expected=f"{_MOST_BIN} bytes at most, encoded", found=name
+            f"bin {event.bin} on a serial line",
+            expected=f"a name of {_MOST_BIN} bytes at most, where a letter beyond ASCII takes 6 to 12",
+            found=len(name),
+            fix="give it a shorter name, or one in ASCII",
         )
     if len(label) > _MOST_LABEL:
         label = re.sub(r"%.?$", "", label[:_MOST_LABEL])  # no half of an encoded byte

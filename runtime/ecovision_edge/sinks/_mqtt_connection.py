@@ -91,7 +91,9 @@ def check_library() -> None:
         if hasattr(client, "CallbackAPIVersion"):
             return
         found = "an older one"
-    raise MissingDependencyError(problem, found=found, fix="run: pip install 'ecovision-edge[mqtt]'")
+    from ecovision_edge.installation import extra_fix
+
+    raise MissingDependencyError(problem, found=found, fix=extra_fix("mqtt"))
 
 
 class Connection:

@@ -103,6 +103,18 @@ class Spool:
         with self._memory:
             return self._waiting[0] if self._waiting else None
 
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
+
+    def check(self, event_id: str, payload: bytes) -> None:
+        """Refuse an event that alone is larger than `max_bytes`. Raises OptionError."""
+        if len(payload) > self._max_bytes:
+            raise OptionError(
+                f"event {event_id}", expected=f"{self._max_bytes} bytes at most", found=len(payload)
+            )
+
     def open(self) -> None:
         """Take the folder and read what waits; twice is once.
 
@@ -130,10 +142,7 @@ class Spool:
             SinkError: the disk says no; nothing was taken.
             OptionError: the event alone is larger than `max_bytes`.
         """
-        if len(payload) > self._max_bytes:
-            raise OptionError(
-                f"event {event_id}", expected=f"{self._max_bytes} bytes at most", found=len(payload)
-            )
+        self.check(event_id, payload)
         with self._disk:
             number = self._written + 1
             try:

@@ -7,13 +7,21 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
+from ecovision_edge.camera.uri import (
+    FOREIGN_PREFIX,
+    Options,
+    expand_variables,
+    split_foreign,
+    split_options,
+    split_pairs,
+)
 from ecovision_edge.errors import OptionError
+from ecovision_edge.sinks._checks import check_names, check_sinks
 from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
 from ecovision_edge.sizes import parse_size
 
-__all__ = ["SinkPaths", "open_sink", "sink_paths"]
+__all__ = ["SinkPaths", "check_sinks", "open_sink", "sink_paths"]
 
 SCHEMES = ("file", "gpio", "http", "https", "mqtt", "mqtts", "serial", "stdout")
 _KINDS = (
@@ -29,7 +37,7 @@ def open_sink(
     device: str,
     environment: Mapping[str, str] = os.environ,
 ) -> Sink:
-    """The sink that `address` names, with its options checked; nothing is opened before `start`.
+    """The sink that `address` names, with its options and names checked; nothing is opened before `start`.
 
     ===============================  ===================================================================
     `stdout:`                        JSON lines on standard output
@@ -43,16 +51,24 @@ def open_sink(
 
     Args:
         address: Options follow a `?`, as `name=value&name=value`; those of web addresses, whose `?` is the
-            server's, as `ecovision.name=value`.
+            server's, as `ecovision.name=value`, and in which `${NAME}` is that variable of the environment.
         labels: The classes that events may name.
         bins: The bins that events may name.
         device: What the device calls itself.
         environment: Where secrets are; they are never in an address, which other users can read.
 
     Raises:
-        OptionError: no such kind of sink, or an option is unknown or out of range.
+        OptionError: no such kind of sink, an option is unknown or out of range, or it can never carry a name.
         MissingDependencyError: its library is not installed.
     """
+    sink = _open(address, labels, bins, device, environment)
+    check_names(sink, labels=labels, bins=bins, device=device)
+    return sink
+
+
+def _open(
+    address: str, labels: Sequence[str], bins: Sequence[str], device: str, environment: Mapping[str, str]
+) -> Sink:
     scheme, colon, rest = address.partition(":")
     scheme = scheme.lower()
     if not colon or scheme not in SCHEMES:
@@ -143,6 +159,8 @@ def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
     from ecovision_edge.sinks.webhook import WebhookSink
 
     url, pairs = split_foreign(address, problem=OptionError)
+    scheme = url.partition(":")[0].lower()
+    url = expand_variables(url, environment, scheme, encode=False, problem=OptionError)
     place = split_place(
         url,
         "a webhook",

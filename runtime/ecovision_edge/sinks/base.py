@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ecovision_edge.camera.watch import Backoff
 from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks._queue import EventQueue
 from ecovision_edge.sinks._retries import Retries, UnforeseenError, typed
 
@@ -113,6 +114,17 @@ class Sink:
     def deliver(self, event: BinEvent) -> None:
         """Deliver one event, and return when it is delivered. Raises SinkError to have it tried again."""
         raise NotImplementedError
+
+    def check_event(self, event: BinEvent) -> None:
+        """Refuse an event that can never be delivered, whatever the other side does; connects to nothing.
+
+        Asked for each name before the start, on any thread. Raises OptionError.
+        """
+        event_bytes(event)
+
+    def claims(self) -> frozenset[str]:
+        """What no other sink may use beside it, in words that are the same for the same thing."""
+        return frozenset()
 
     def show_state(self, state: BinState, reason: str) -> None:
         """Show what the bin is doing; only the newest state counts. Raises SinkError as `deliver`."""

@@ -168,6 +168,17 @@ class GpioSink(Sink):
         self._state: BinState | None = None  # before anything was said
         self._end: float | None = None
 
+    def check_event(self, event: BinEvent) -> None:
+        """Refuse a bin for which nothing hangs at a pin."""
+        if event.bin not in self._options.angles and event.bin not in self._options.leds:
+            raise OptionError("bin", expected="one with an angle or a LED", found=event.bin)
+
+    def claims(self) -> frozenset[str]:
+        """The pins."""
+        o = self._options
+        pins = (o.servo, o.fault_led, *o.leds.values())
+        return frozenset(f"pin {pin}" for pin in pins if pin is not None)
+
     def connect(self) -> None:
         """Take the pins; the servo goes to its fail-safe angle. Raises SinkError."""
         o, library = self._options, _library()
@@ -196,9 +207,8 @@ class GpioSink(Sink):
         Raises:
             OptionError: nothing hangs at a pin for the event's bin, or the state is starting or fault.
         """
+        self.check_event(event)
         angle, led = self._options.angles.get(event.bin), self._leds.get(event.bin)
-        if angle is None and led is None:
-            raise OptionError("bin", expected="one with an angle or a LED", found=event.bin)
         if self._blind:
             raise OptionError(f"state at event {event.id}", expected="no fault", found=str(self._state))
         if led is not None:
@@ -279,8 +289,10 @@ def _library() -> ModuleType:
     try:
         import gpiozero  # type: ignore[import-untyped,unused-ignore]
     except ImportError as e:
+        from ecovision_edge.installation import extra_fix
+
         raise MissingDependencyError(
-            "gpio: needs gpiozero, which is not installed; run: pip install 'ecovision-edge[gpio]'"
+            "gpio: needs gpiozero, which is not installed", fix=extra_fix("gpio")
         ) from e
     module: ModuleType = gpiozero
     return module

@@ -50,6 +50,8 @@ __all__ = ["MqttOptions", "MqttSink", "MqttStats", "default_spool", "mqtt_sink"]
 
 _log = logging.getLogger("ecovision_edge")
 
+_MOST_STATE = 255  # Home Assistant: const.py, MAX_LENGTH_STATE_STATE
+_MOST_LEVEL = 60
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -103,6 +105,12 @@ class MqttOptions:
             raise OptionError("timeout", expected="seconds above 0, at most 600", found=self.timeout)
         if self.port is not None and not 1 <= self.port <= 65535:
             raise OptionError("port of a broker", expected="1 to 65535", found=self.port)
+        if not self.prefix and len(_level(self.device)) > _MOST_LEVEL:
+            raise OptionError(  # cut, it might be another device's
+                "device in a topic",
+                expected=f"a name of {_MOST_LEVEL} characters at most, or a topic: mqtt://HOST/TOPIC",
+                found=f"{len(self.device)}, {self.device[:30]}...",
+            )
         for name in ("topics", "discovery_prefix"):
             _check_topic(name, self.topics if name == "topics" else self.discovery_prefix)
         if len(self.client_id.encode("utf-8", "replace")) > 200 or not self.client_id.isprintable():
@@ -198,6 +206,7 @@ class MqttSink(Sink):
         self._spool = Spool(Path(spool), max_events=max_events, max_bytes=max_bytes)
         self._on_safe = on_safe
         self._opened = self._never_started = False
+        self._discovery = options.discovery
         retained = (
             discovery_messages(
                 device=options.device,
@@ -219,6 +228,22 @@ class MqttSink(Sink):
             heartbeat=options.expire_after / 3,
             backoff=Backoff(first_delay, most_delay),
         )
+
+    def check_event(self, event: BinEvent) -> None:
+        """Refuse an event that the spool, or Home Assistant, cannot hold."""
+        self._spool.check(event.id, event_bytes(event))
+        if self._discovery:
+            for what, name in (("bin", event.bin), ("label", event.label or "")):
+                if len(name) > _MOST_STATE:
+                    raise OptionError(
+                        f"{what} for Home Assistant",
+                        expected=f"a name of {_MOST_STATE} characters at most",
+                        found=f"{len(name)}, {name[:30]}...",
+                    )
+
+    def claims(self) -> frozenset[str]:
+        """The spool's folder."""
+        return frozenset((f"spool {self._spool.folder.resolve()}",))
 
     def connect(self) -> None:
         """Open the spool; the broker has a thread of its own, so that events are safe while it is away."""
@@ -356,7 +381,7 @@ def _options(place: Place, options: Options, device: str, environment: Mapping[s
 
 def _level(text: str) -> str:
     """Text as one level of a topic."""
-    return "".join(c if c.isprintable() and c not in "/+#$" else "_" for c in text)[:60]
+    return "".join(c if c.isprintable() and c not in "/+#$" else "_" for c in text)
 
 
 def _check_topic(name: str, topic: str) -> None:

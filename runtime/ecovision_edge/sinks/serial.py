@@ -24,6 +24,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
@@ -137,6 +138,14 @@ class SerialSink(Sink):
         self._acknowledged: int | None = None
         self._recorded: int | None = None  # by the receiver, as it said in its hello
         self._shown = "-"
+
+    def check_event(self, event: BinEvent) -> None:
+        """Refuse a bin whose name is too long for a line."""
+        event_words(event)
+
+    def claims(self) -> frozenset[str]:
+        """The device, by whatever link."""
+        return frozenset((f"serial line {Path(self._device).resolve()}",))
 
     def connect(self) -> None:
         """Open the device, say hello, and tell the state. Raises SinkError."""
@@ -268,8 +277,10 @@ def _library() -> ModuleType:
     try:
         import serial  # type: ignore[import-untyped,unused-ignore]
     except ImportError as e:
+        from ecovision_edge.installation import extra_fix
+
         raise MissingDependencyError(
-            "serial:// needs pyserial, which is not installed; run: pip install 'ecovision-edge[serial]'"
+            "serial:// needs pyserial, which is not installed", fix=extra_fix("serial")
         ) from e
     module: ModuleType = serial
     return module

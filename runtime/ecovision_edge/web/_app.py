@@ -26,9 +26,9 @@ try:
     from aiohttp import web
     from aiohttp.abc import AbstractStreamWriter
 except ImportError as e:
-    raise MissingDependencyError(
-        "aiohttp is not installed", fix="run: pip install 'ecovision-edge[web]'"
-    ) from e
+    from ecovision_edge.installation import extra_fix
+
+    raise MissingDependencyError("aiohttp is not installed", fix=extra_fix("web")) from e
 
 __all__ = ["App"]
 

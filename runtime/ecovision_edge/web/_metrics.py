@@ -23,9 +23,9 @@ try:
     )
     from prometheus_client.registry import Collector
 except ImportError as e:
-    raise MissingDependencyError(
-        "prometheus_client is not installed", fix="run: pip install 'ecovision-edge[web]'"
-    ) from e
+    from ecovision_edge.installation import extra_fix
+
+    raise MissingDependencyError("prometheus_client is not installed", fix=extra_fix("web")) from e
 
 if TYPE_CHECKING:
     from prometheus_client import Metric

@@ -27,7 +27,6 @@ __all__ = ["PageServer"]
 
 _log = logging.getLogger(__name__)
 _STOP_S = 2.0
-_FIX = "run: pip install 'ecovision-edge[web]'"
 
 
 class PageServer:
@@ -73,7 +72,9 @@ class PageServer:
             try:
                 importlib.import_module(module)
             except ImportError as e:
-                raise MissingDependencyError(f"{module} is not installed", fix=_FIX) from e
+                from ecovision_edge.installation import extra_fix
+
+                raise MissingDependencyError(f"{module} is not installed", fix=extra_fix("web")) from e
         self._board, self._token, self._title = board, token, title
         self._max_viewers, self._limits = max_viewers, limits or Limits()
         self._lock = threading.Lock()

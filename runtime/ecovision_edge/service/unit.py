@@ -1,31 +1,27 @@
-"""`ecovision-edge run` as a systemd service: the text of its unit, and what it tells systemd while it runs.
+"""The text of the unit.
 
-Sources: the manual pages systemd.service(5), systemd.exec(5), systemd.resource-control(5), systemd.syntax(5)
-and sd_notify(3).
+Sources: the manual pages systemd.service(5), systemd.exec(5), systemd.resource-control(5) and
+systemd.syntax(5).
 """
 
 from __future__ import annotations
 
-import os
 import re
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ecovision_edge.errors import OptionError
+from ecovision_edge.service.environment import environment_file
+from ecovision_edge.service.needs import ServiceNeeds
 
 __all__ = [
     "STATE_FOLDER",
     "UNIT_NAME",
-    "ServiceNeeds",
     "ServiceOptions",
     "foreign_folders",
     "quote_argument",
-    "sd_notify",
-    "service_needs",
     "service_unit",
-    "watchdog_interval",
 ]
 
 UNIT_NAME = "ecovision-edge.service"
@@ -43,29 +39,6 @@ _NEVER = re.compile(f"[\\x00\\ud800-\\udfff\\ufdd0-\\ufdef{_NONCHARACTERS}]")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _HIDDEN = ("/home", "/root", "/run/user")  # by ProtectHome
 _TEMPORARY = ("/tmp", "/var/tmp")  # noqa: S108 - by PrivateTmp the service has its own
-_V4L2 = re.compile(r"(?:[0-9]{1,3}|/dev/(?:video|v4l/).*)(?:\?.*)?", re.DOTALL)
-_NETWORK = ("http", "https", "rtsp", "rtsps", "mqtt", "mqtts")
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceNeeds:
-    """What a source and sinks need of the system.
-
-    Args:
-        devices: Groups of devices for `DeviceAllow`, `char-...`.
-        groups: Groups of users that may open them.
-        network: Whether anything speaks TCP.
-        udev: Whether the camera's library listens to udev, through a netlink socket.
-        any_device: It cannot be said which devices: none is closed.
-        own_code: A library makes machine code as it runs (GStreamer's orc, for instance).
-    """
-
-    devices: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    network: bool = False
-    udev: bool = False
-    any_device: bool = False
-    own_code: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,63 +92,6 @@ class ServiceOptions:
             raise OptionError(f"path {path}", expected="none in a folder of temporary files", found=path)
 
 
-def service_needs(
-    source: str, sinks: Sequence[str], *, serves: bool = False, delegate: bool = False
-) -> ServiceNeeds:
-    """What a service needs for these; nothing is opened.
-
-    Args:
-        source: As `open_source` takes it.
-        sinks: As `open_sink` takes them.
-        serves: Whether it serves the live page.
-        delegate: Whether an accelerator is used, at USB or PCIe.
-    """
-    devices: list[str] = []
-    groups: list[str] = []
-    kind = source.partition(":")[0].lower()
-    if _V4L2.fullmatch(source):
-        kind = "v4l2"
-    pi = kind in ("picamera2", "rpicam", "libcamera")
-    if kind == "v4l2" or pi:
-        devices.append("char-video4linux")
-        groups.append("video")
-    if pi:
-        devices += ["char-media", "char-dma_heap"]
-    for sink in sinks:
-        scheme, _, rest = sink.partition(":")
-        if scheme.lower() == "serial":
-            devices += _serial_devices(rest)
-            groups.append("dialout")
-        elif scheme.lower() == "gpio":
-            devices.append("char-gpiochip")
-            groups.append("gpio")
-    if delegate:
-        devices += ["char-apex", "char-usb_device"]
-        groups.append("plugdev")
-    schemes = {
-        address.partition(":")[0].lower() for address in (source, *sinks) if not _V4L2.fullmatch(address)
-    }
-    foreign = kind in ("gst", "csi")
-    return ServiceNeeds(
-        devices=tuple(dict.fromkeys(devices)),
-        groups=tuple(dict.fromkeys((*groups, *(("video",) if foreign else ())))),
-        network=serves or foreign or bool(schemes & set(_NETWORK)),
-        udev=pi or foreign,
-        any_device=foreign,
-        own_code=foreign or kind in ("libcamera", "picamera2") or delegate,
-    )
-
-
-def _serial_devices(rest: str) -> list[str]:
-    """Groups of a serial device, by its name; a link's may be any of those at USB."""
-    known = re.match(r"//(?:/dev/)(tty(?:ACM|USB|AMA|THS|S))[0-9]+", rest)
-    if known:
-        return [f"char-{known[1]}"]
-    if re.match(r"///dev/serial[01](?:\?|$)", rest):  # a Raspberry Pi's own
-        return ["char-ttyAMA", "char-ttyS"]
-    return ["char-ttyACM", "char-ttyUSB"]
-
-
 def quote_argument(text: str) -> str:
     """An argument of `ExecStart=`, so that systemd passes on just this text.
 
@@ -207,8 +123,7 @@ def service_unit(options: ServiceOptions) -> str:
             ["Wants=network-online.target", "After=network-online.target"]
             * (o.needs.network and not o.user_unit)
         ),
-        "StartLimitIntervalSec=300",
-        "StartLimitBurst=10",
+        "StartLimitIntervalSec=0",  # or a bin whose camera comes a minute late is given up for good
         "",
         "[Service]",
         "Type=notify",
@@ -217,13 +132,13 @@ def service_unit(options: ServiceOptions) -> str:
         "TimeoutStartSec=120",
         "TimeoutStopSec=20",
         "Restart=on-failure",
-        "RestartSec=5",
+        "RestartSec=10",
         "StateDirectory=ecovision-edge",
         "WorkingDirectory=%S/ecovision-edge",
         "Environment=PYTHONUNBUFFERED=1",
         *([f"Environment={_quoted('ECOVISION_EDGE_PROFILE_DIR=' + o.profiles)}"] if o.profiles else []),
         "# Secrets, for instance ECOVISION_EDGE_HTTP_TOKEN=...",
-        f"EnvironmentFile=-{'%E' if o.user_unit else '/etc'}/ecovision-edge.env",
+        f"EnvironmentFile=-{environment_file(o.user_unit)}",
         *([] if o.user_unit else [*_identity(o), *_devices(o.needs), *_files(o)]),
         *_confinement(o),
         "",
@@ -303,44 +218,3 @@ def _confinement(o: ServiceOptions) -> list[str]:
 def _within(path: str, folders: Sequence[str]) -> bool:
     parts = PurePosixPath(path)
     return any(parts == PurePosixPath(f) or PurePosixPath(f) in parts.parents for f in folders)
-
-
-def sd_notify(state: str, environment: Mapping[str, str] = os.environ) -> bool:
-    """Tell systemd `READY=1`, `WATCHDOG=1`, `STATUS=...` or `STOPPING=1`; several, a line each.
-
-    Never waits long and never raises: whoever is not a service goes on without.
-
-    Returns:
-        Whether it was told; False if the process is no service of `Type=notify`.
-    """
-    address = environment.get("NOTIFY_SOCKET", "")
-    if address[:1] not in ("/", "@") or len(address) < 2:
-        return False
-    if address.startswith("@"):
-        address = "\0" + address[1:]  # a name in the abstract namespace
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
-            sender.settimeout(1.0)
-            sender.sendto(state.encode("utf-8", "replace"), address)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def watchdog_interval(environment: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:
-    """Seconds between two `WATCHDOG=1`: half of what systemd waits, as sd_watchdog_enabled(3) advises.
-
-    Args:
-        environment: Where systemd says so.
-        pid: Of the process that is asked for; this one if not given.
-
-    Returns:
-        None if this process is not watched.
-    """
-    watched = environment.get("WATCHDOG_PID", "")
-    if watched and watched != str(os.getpid() if pid is None else pid):
-        return None
-    microseconds = environment.get("WATCHDOG_USEC", "")
-    if not re.fullmatch(r"[0-9]{1,20}", microseconds) or int(microseconds) == 0:
-        return None
-    return int(microseconds) / 2e6

@@ -1,0 +1,166 @@
+"""How this very installation gets what it lacks: pip lines that work as they stand.
+
+Not `pip install 'ecovision-edge[web]'`: the first pip of the path may be another Python's, and the name is
+not on the index. The line names the interpreter, and where this installation came from: pip wrote that down
+beside it (`direct_url.json`, PEP 610).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+__all__ = ["Installation", "extra_fix", "pip_fix", "upgrade_fix"]
+
+NAME = "ecovision-edge"
+
+_EXTRA = re.compile(r"""(?:^|\band\s+)extra\s*==\s*['"]([\w.-]+)['"]\s*$""")
+_ROOT = Path(__file__).resolve().parents[2]
+"""Of the sources, where this module runs from a copy of them."""
+
+
+class Installation:
+    """An installed ecovision-edge, as its metadata describes it.
+
+    Args:
+        distribution: Its metadata; None where there is none.
+        python: The interpreter that it runs in.
+        root: The folder that would hold `pyproject.toml`, if it runs from a copy of the sources.
+    """
+
+    def __init__(
+        self, distribution: metadata.Distribution | None, python: str = sys.executable, root: Path = _ROOT
+    ) -> None:
+        self._distribution, self._python, self._root = distribution, python, root
+
+    @classmethod
+    def here(cls) -> Installation:
+        """The one that this process runs."""
+        try:
+            return cls(metadata.distribution(NAME))
+        except metadata.PackageNotFoundError:
+            return cls(None)
+
+    def pip_line(self, *arguments: str, command: str = "install") -> str:
+        """A shell's command of pip, `install` or `uninstall`, for this interpreter."""
+        if importlib.util.find_spec("pip") is None and (self._made_by_uv() or shutil.which("uv")):
+            return shlex.join(["uv", "pip", command, "--python", self._python, *arguments])
+        return shlex.join([self._python, "-m", "pip", command, *arguments])
+
+    def extra_line(self, extra: str) -> str:
+        """A shell's command that installs what `extra` brings.
+
+        From where this installation came, if that is still there. Otherwise, and where the libraries that
+        everything needs were not installed by their names (a device's own OpenCV, with `--no-deps`), the
+        libraries of the extra alone, so that no second OpenCV comes along.
+        """
+        origin = self._origin(f"[{extra}]")
+        libraries = list(self._libraries(extra))
+        if libraries and (origin is None or not self._has_all_dependencies()):
+            return self.pip_line(*libraries)
+        return self.pip_line(*(origin or (f".[{extra}]",)))
+
+    def upgrade_words(self) -> str:
+        """How to get a newer one in its place."""
+        origin = self._origin("", newest=True)
+        if origin is None:
+            return f"in a newer copy of its source: {self.pip_line('--upgrade', '.')}"
+        return f"renew {origin[-1]}, then: {self.pip_line('--upgrade', *origin)}"
+
+    def _made_by_uv(self) -> bool:
+        return self._distribution is not None and _text(self._distribution, "INSTALLER").strip() == "uv"
+
+    def _origin(self, extra: str, *, newest: bool = False) -> tuple[str, ...] | None:
+        """What to give pip so that it installs the same once more; None if that cannot be said.
+
+        Args:
+            extra: Behind the name, in brackets.
+            newest: Of a repository, what its branch has now.
+        """
+        written = {} if self._distribution is None else _object(_text(self._distribution, "direct_url.json"))
+        url = written.get("url")
+        if not isinstance(url, str) or not url:
+            return (
+                ("--editable", f"{self._root}{extra}") if (self._root / "pyproject.toml").is_file() else None
+            )
+        vcs, folder = written.get("vcs_info"), written.get("dir_info")
+        below = written.get("subdirectory")
+        if isinstance(vcs, dict):
+            revision = vcs.get("requested_revision" if newest else "commit_id")
+            at = f"@{revision}" if isinstance(revision, str) else ""
+            part = f"#subdirectory={below}" if isinstance(below, str) else ""
+            return (f"{NAME}{extra} @ {vcs.get('vcs')}+{url}{at}{part}",)
+        parts = urlsplit(url)
+        if parts.scheme != "file":
+            return (f"{NAME}{extra} @ {url}",)
+        path = Path(unquote(parts.path), below if isinstance(below, str) else "")
+        if isinstance(folder, dict):
+            if not (path / "pyproject.toml").is_file():
+                return None
+            return ("--editable", f"{path}{extra}") if folder.get("editable") is True else (f"{path}{extra}",)
+        return (f"{path}{extra}",) if path.is_file() else None
+
+    def _libraries(self, extra: str) -> Iterator[str]:
+        """The requirements of an extra, each with its marker."""
+        for requirement, of in self._requirements():
+            if of == extra:
+                yield requirement
+
+    def _requirements(self) -> Iterator[tuple[str, str | None]]:
+        """Each requirement without the mark of its extra, and that extra."""
+        for line in (self._distribution.requires if self._distribution is not None else None) or ():
+            requirement, _, marker = line.partition(";")
+            marker = marker.strip()
+            match = _EXTRA.search(marker)
+            rest = marker[: match.start()].strip() if match else marker
+            yield f"{requirement.strip()}{f'; {rest}' if rest else ''}", match[1] if match else None
+
+    def _has_all_dependencies(self) -> bool:
+        """Whether what everything needs was installed under the names that pip would look for."""
+        plain = (line for line, extra in self._requirements() if extra is None and ";" not in line)
+        return all(_is_installed(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in plain)
+
+
+def extra_fix(extra: str) -> str:
+    """What an error advises where a library of this extra is missing."""
+    return f"run: {Installation.here().extra_line(extra)}"
+
+
+def pip_fix(*requirements: str) -> str:
+    """What an error advises where a library is missing, or another version of it is needed."""
+    return f"run: {Installation.here().pip_line(*requirements)}"
+
+
+def upgrade_fix() -> str:
+    """What an error advises where something was written by a newer ecovision-edge."""
+    return f"this ecovision-edge is too old for it; {Installation.here().upgrade_words()}"
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _text(distribution: metadata.Distribution, name: str) -> str:
+    """A file of the metadata; empty if there is none."""
+    return distribution.read_text(name) or ""
+
+
+def _object(text: str) -> dict[str, object]:
+    """A JSON object; empty for anything else."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,139 @@
+"""Facts about the pip lines of errors: each for this very installation."""
+
+import json
+import shlex
+import sys
+from importlib import metadata
+
+import pytest
+
+from ecovision_edge import installation
+from ecovision_edge.installation import Installation, extra_fix, pip_fix, upgrade_fix
+
+PYTHON = "/home/pi/my venv/bin/python"
+REQUIRES = [
+    "numpy>=1.23.5",
+    "tomli>=2; python_version < '3.11'",
+    "aiohttp>=3.10; extra == 'web'",
+    "lgpio>=0.2; (platform_machine == 'aarch64') and extra == 'gpio'",
+    'gpiozero>=2; extra == "gpio"',
+]
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """An installation with this `direct_url.json`, these requirements, and no sources around it."""
+
+    def make(url=None, requires=REQUIRES, installer="pip", root=None):
+        folder = tmp_path / "ecovision_edge-0.1.0.dist-info"
+        folder.mkdir(exist_ok=True)
+        lines = ["Metadata-Version: 2.4", "Name: ecovision-edge", *(f"Requires-Dist: {r}" for r in requires)]
+        (folder / "METADATA").write_text("\n".join(lines) + "\n")
+        (folder / "INSTALLER").write_text(f"{installer}\n")
+        (folder / "direct_url.json").unlink(missing_ok=True)
+        if url is not None:
+            (folder / "direct_url.json").write_text(url if isinstance(url, str) else json.dumps(url))
+        return Installation(metadata.PathDistribution(folder), PYTHON, root or tmp_path / "site-packages")
+
+    return make
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A copy of the sources, and one built wheel of them."""
+    folder = tmp_path / "a copy"
+    folder.mkdir()
+    (folder / "pyproject.toml").touch()
+    (folder / "x-0.1.0-py3-none-any.whl").touch()
+    return folder
+
+
+def words(line):
+    """What a shell makes of the line, after the interpreter's own `pip install`."""
+    python, *rest = shlex.split(line)
+    assert (python, *rest[:3]) == (PYTHON, "-m", "pip", "install")
+    return rest[3:]
+
+
+def test_an_extra_comes_from_where_the_installation_came(installed, source):
+    """Editable, a folder, a wheel, a server, a repository: as PEP 610 has them."""
+    url = source.as_uri()
+    assert "%20" in url
+    editable = installed({"url": url, "dir_info": {"editable": True}})
+    assert words(editable.extra_line("web")) == ["--editable", f"{source}[web]"]
+    assert words(installed({"url": url, "dir_info": {}}).extra_line("web")) == [f"{source}[web]"]
+    wheel = source / "x-0.1.0-py3-none-any.whl"
+    assert words(installed({"url": wheel.as_uri(), "archive_info": {}}).extra_line("web")) == [
+        f"{wheel}[web]"
+    ]
+    far = installed({"url": "https://host/x.whl", "archive_info": {}})
+    assert words(far.extra_line("web")) == ["ecovision-edge[web] @ https://host/x.whl"]
+    vcs = {"vcs": "git", "requested_revision": "main", "commit_id": "ab12"}
+    cloned = installed({"url": "https://host/eco.git", "vcs_info": vcs, "subdirectory": "edge"})
+    assert words(cloned.extra_line("web")) == [
+        "ecovision-edge[web] @ git+https://host/eco.git@ab12#subdirectory=edge"
+    ]
+
+
+def test_what_it_came_from_may_be_gone(installed, source):
+    """Then the extra's libraries are installed by their own names, which the index has."""
+    gone = (source / "gone").as_uri()
+    for url in (
+        {"url": gone, "dir_info": {}},
+        {"url": gone, "archive_info": {}},
+        None,
+        "{",
+        "[]",
+        '{"url": 7}',
+    ):
+        lost = installed(url)
+        assert words(lost.extra_line("web")) == ["aiohttp>=3.10"]
+        assert words(lost.extra_line("gpio")) == [
+            "lgpio>=0.2; (platform_machine == 'aarch64')",
+            "gpiozero>=2",
+        ]
+
+
+def test_a_device_with_its_own_opencv_gets_no_second_one(installed, source):
+    """Installed with --no-deps: the origin's base requirements would bring what was left out on purpose."""
+    alone = installed({"url": source.as_uri(), "dir_info": {}}, requires=["no-such-opencv>=4", *REQUIRES])
+    assert words(alone.extra_line("web")) == ["aiohttp>=3.10"]
+
+
+def test_a_copy_of_the_sources_that_was_never_installed_names_itself(source, tmp_path):
+    """And what is neither installed nor in such a copy says where the line is for."""
+    assert words(Installation(None, PYTHON, source).extra_line("web")) == ["--editable", f"{source}[web]"]
+    assert words(Installation(None, PYTHON, tmp_path).extra_line("web")) == [".[web]"]
+
+
+def test_without_pip_it_is_uv_if_that_is_there(installed, monkeypatch):
+    """Environments of uv have no pip."""
+    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation.shutil, "which", lambda name: None)
+    line = shlex.split(installed(installer="uv").pip_line("x"))
+    assert line == ["uv", "pip", "install", "--python", PYTHON, "x"]
+    assert words(installed().pip_line("x")) == ["x"]
+
+
+def test_an_upgrade_comes_from_there_too(installed, source):
+    """The name is not on the index."""
+    said = installed({"url": source.as_uri(), "dir_info": {}}).upgrade_words()
+    line = f"{shlex.quote(PYTHON)} -m pip install --upgrade '{source}'"
+    assert said == f"renew {source}, then: {line}"
+    vcs = {"vcs": "git", "requested_revision": "main", "commit_id": "ab12"}
+    cloned = installed({"url": "https://host/eco.git", "vcs_info": vcs})
+    assert "git+https://host/eco.git@main'" in cloned.upgrade_words()
+    assert "in a newer copy of its source" in installed().upgrade_words()
+
+
+def test_advice_names_this_interpreter():
+    """Whatever `pip` the path has first."""
+    for fix in (extra_fix("web"), pip_fix("onnxruntime")):
+        assert fix.startswith(f"run: {shlex.quote(sys.executable)} -m pip install ")
+    assert shlex.quote(sys.executable) in upgrade_fix()
+
+
+def test_every_extra_that_is_advised_exists():
+    """A line with a slip in it would install nothing, with a warning that scrolls by."""
+    extras = {e.replace("_", "-") for e in metadata.metadata("ecovision-edge").get_all("Provides-Extra")}
+    assert {"bench", "demo", "export", "gpio", "litert", "mqtt", "serial", "web"} <= extras
