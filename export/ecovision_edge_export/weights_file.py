@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import os
-import pickletools
 import re
 import stat
 import warnings
@@ -16,6 +15,14 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import CheckpointError
 from ecovision_edge_export.extras import require
+from ecovision_edge_export.harmless import SAFE_GLOBALS
+from ecovision_edge_export.pickles import (
+    find_weights,
+    first_foreign,
+    pickle_protocol,
+    read_steps,
+    runs_commands,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ACCEPTED",
+    "EMA_KEYS",
+    "RAW_KEYS",
+    "WEIGHT_KEYS",
     "WeightsFile",
     "decode",
     "read_weights_file",
@@ -32,10 +42,19 @@ __all__ = [
     "safetensors_metadata",
 ]
 
+# Where training scripts put the weights inside a checkpoint, best first. EMA weights come first: they are
+# the ones that a training script evaluates and reports.
+EMA_KEYS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema")
+RAW_KEYS = (
+    *("state_dict", "model_state_dict", "model", "net", "model_state", "network", "weights", "params"),
+    *("best_model_state_dict", "best_model_wts", "best_model", "best_state"),
+)
+WEIGHT_KEYS = (*EMA_KEYS, *RAW_KEYS)
 MAX_BYTES = (
     2 * 1024**3
 )  # a mobilenet_v3_large is 17 MB; this leaves room for checkpoints with optimizer state
-SAVE_WEIGHTS_ALONE = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
+TORCH_PROTOCOL = 2  # of the pickles that torch.save writes
+_LOAD_ALL = "torch.load(FILE, map_location='cpu', weights_only=False)"
 ACCEPTED = (
     "`reference`, a .pth or .pt file of torch.save, a .safetensors file, a folder of `ecovision-edge train`, "
     "or hf://OWNER/REPO[@REVISION]/FILE"
@@ -175,7 +194,8 @@ def _load_torch(file: WeightsFile) -> object:
         with warnings.catch_warnings():
             # Torch warns about foreign pickle protocols; whether it loads is what counts.
             warnings.simplefilter("ignore")
-            loaded: object = torch.load(io.BytesIO(file.data), weights_only=True, map_location="cpu")
+            with torch.serialization.safe_globals(list(SAFE_GLOBALS)):
+                loaded: object = torch.load(io.BytesIO(file.data), weights_only=True, map_location="cpu")
     except Exception as e:
         # Damaged pickles raise anything: KeyError, EOFError, RuntimeError, UnpicklingError, struct.error, ...
         raise _refusal(file, e) from e
@@ -199,7 +219,8 @@ def _check_archive(file: WeightsFile) -> None:
     inner = {entry.filename.partition("/")[2] for entry in entries}
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
         raise CheckpointError(
-            f"{file.name} is a TorchScript archive (torch.jit.save), which holds code", fix=SAVE_WEIGHTS_ALONE
+            f"{file.name} is a TorchScript archive (torch.jit.save), which holds code",
+            fix=_one_line(file, "torch.jit.load(FILE, map_location='cpu').state_dict()"),
         )
     if "data.pkl" not in inner:
         raise CheckpointError(
@@ -212,14 +233,26 @@ def _check_archive(file: WeightsFile) -> None:
 
 def _refusal(file: WeightsFile, error: Exception) -> CheckpointError:
     """The error for what `torch.load` raised."""
+    steps, protocol = read_steps(file.data), pickle_protocol(file.data)
     match = re.search(r"(?:GLOBAL|Unsupported class|Trying to instantiate) ([\w.]+)", str(error))
-    wanted = match[1].rstrip(".") if match else _first_global(file.data)
+    wanted = match[1].rstrip(".") if match else None
+    if wanted is None and protocol > TORCH_PROTOCOL:
+        wanted = first_foreign(steps, (name for _, name in SAFE_GLOBALS))
+    fix = _one_line(file, _LOAD_ALL + find_weights(steps, WEIGHT_KEYS))
+    if runs_commands(steps):  # no line that would run them
+        fix = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
     if wanted:
         whole = wanted.startswith(("torchvision.", "torch.nn.", "timm."))
         what = "is a whole pickled model" if whole else "is a pickle that wants code to be run"
         return CheckpointError(
             f"{file.name} {what}: it asks for `{wanted}`, and was not loaded, because it could run anything",
-            fix=SAVE_WEIGHTS_ALONE,
+            fix=fix,
+        )
+    if steps and protocol > TORCH_PROTOCOL and "Unsupported operand" in str(error):
+        return CheckpointError(
+            f"{file.name} is a pickle of protocol {protocol}, which torch reads only by running it",
+            expected=f"protocol {TORCH_PROTOCOL}, the default of torch.save",
+            fix=fix,
         )
     return CheckpointError(
         f"{file.name} is damaged or not a file of torch.save ({type(error).__name__}: {_short(error)})",
@@ -227,25 +260,13 @@ def _refusal(file: WeightsFile, error: Exception) -> CheckpointError:
     )
 
 
-def _first_global(data: bytes) -> str | None:
-    """The first global of a pickle of protocol 3 or newer, read without running it; None where there is none.
-
-    torch.save writes protocol 2; torch refuses what `pickle.dump` writes today before it comes to a global.
-    """
-    if data[:1] != b"\x80" or data[1:2] <= b"\x02":
-        return None
-    texts: list[str] = []
-    try:
-        for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name == "GLOBAL":
-                return str(argument).replace(" ", ".")
-            if opcode.name == "STACK_GLOBAL":
-                return ".".join(texts[-2:])
-            if "UNICODE" in opcode.name:
-                texts.append(str(argument)[:100])
-    except Exception:  # noqa: BLE001 - a damaged pickle raises anything; the caller has an error to raise
-        return None
-    return None
+def _one_line(file: WeightsFile, weights: str) -> str:
+    """The line of Python that makes a good file of a refused one."""
+    path = ascii(file.name.rpartition("/")[2])
+    return (
+        "if you made it or trust it (this runs what is in it), save the weights alone: "
+        f"import torch; torch.save({weights.replace('FILE', path)}, 'weights.pth')"
+    )
 
 
 def _hint(data: bytes) -> str:
