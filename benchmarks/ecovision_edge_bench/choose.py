@@ -221,7 +221,7 @@ def _checkpoint(contract: Contract, weights: str | None, *, required: bool) -> t
     from ecovision_edge_export.checkpoint import load_checkpoint
 
     try:
-        checkpoint = load_checkpoint(weights or _weights_of(contract))
+        checkpoint = load_checkpoint(weights or _weights_of(contract), labels=contract.labels)
         if checkpoint.source.sha256 != contract.weights.sha256:
             raise CheckpointError(
                 "not the checkpoint that was exported",

@@ -12,14 +12,21 @@ from ecovision_edge.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export import hub
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.preprocessing import Preprocessing, find_preprocessing, find_training
+from ecovision_edge_export.held_labels import HeldLabels, find_labels
+from ecovision_edge_export.layout import meta_model
+from ecovision_edge_export.preprocessing import (
+    Preprocessing,
+    find_in_arguments,
+    find_preprocessing,
+    find_training,
+)
 from ecovision_edge_export.reference import REFERENCE_WEIGHTS
 from ecovision_edge_export.seen import METADATA_KEY, Seen
-from ecovision_edge_export.state_dicts import check_fits, find_labels, meta_model, select_state, to_fp32
+from ecovision_edge_export.state_dicts import Held, check_fits, select_state, to_fp32
 from ecovision_edge_export.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
 
@@ -61,7 +68,9 @@ class Checkpoint:
     seen: Seen | None = None
 
 
-def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
+def load_checkpoint(
+    spec: str, *, num_classes: int | None = None, labels: Sequence[str] | None = None
+) -> Checkpoint:
     """Load and check weights; code in the file is never run.
 
     Args:
@@ -70,11 +79,13 @@ def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
             `hf://AmadFR/ecovision_mobilenetv3` alone is the published EcoVision model. A file that is called
             `reference` is `./reference`.
         num_classes: Classes that the weights must have, 2 to 1000; None takes what is there.
+        labels: Those that the caller will give to the classes: labels in the file that cannot be right are
+            then a note, no error.
 
     A file may hold a state dict, or a checkpoint dict with one under `state_dict`, `model_state_dict`,
-    `model` or `net`, or under `ema_state_dict`, `state_dict_ema`, `model_ema` or `ema`. Where both are there
-    the EMA weights are taken, since those are the ones that trainings evaluate, and a note says so. The
-    prefixes `module.`, `_orig_mod.` and `model.` are taken off.
+    `model` or `net`, or under `ema_state_dict`, `state_dict_ema`, `model_ema` or `ema`, or just one under any
+    other name. Where both are there the EMA weights are taken, since those are the ones that trainings
+    evaluate, and a note says so. The network is found under any prefix, and beside keys that compute nothing.
 
     Raises:
         CheckpointError: no such file, not weights, damaged, wants code to be run, another architecture or
@@ -87,11 +98,10 @@ def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
         raise OptionError("num_classes", expected="2 to 1000", found=num_classes)
     require("torch", "export", "2.7")
     if spec == REFERENCE:
-        return _from_file(
-            read_weights_file(REFERENCE_WEIGHTS, REFERENCE_WEIGHTS.name), REFERENCE, num_classes
-        )
+        embedded = read_weights_file(REFERENCE_WEIGHTS, REFERENCE_WEIGHTS.name)
+        return _from_file(embedded, REFERENCE, num_classes, labels)
     if spec.startswith("hf:"):
-        return _from_hub(hub.parse(spec), num_classes)
+        return _from_hub(hub.parse(spec), num_classes, labels)
     if "://" in spec or not spec.strip():
         raise CheckpointError(f"{spec or 'an empty text'} is not a checkpoint", expected=ACCEPTED)
     try:
@@ -102,7 +112,7 @@ def load_checkpoint(spec: str, *, num_classes: int | None = None) -> Checkpoint:
     if os.path.isfile(path / _TRAINED):  # noqa: PTH113 - Path.is_file raises over names that are too long
         source = _printable(path.resolve().name or spec)
         path, name = path / _TRAINED, f"{source}/{_TRAINED}"
-    return _from_file(read_weights_file(path, name), source, num_classes)
+    return _from_file(read_weights_file(path, name), source, num_classes, labels)
 
 
 def build_model(checkpoint: Checkpoint) -> torch.nn.Module:
@@ -119,44 +129,53 @@ def build_model(checkpoint: Checkpoint) -> torch.nn.Module:
     return model.requires_grad_(False).eval()
 
 
-def _from_hub(wanted: hub.HubFile, num_classes: int | None) -> Checkpoint:
+def _from_hub(wanted: hub.HubFile, num_classes: int | None, given: Sequence[str] | None) -> Checkpoint:
     fetched = hub.fetch(wanted)
     file = read_weights_file(fetched.path, fetched.uri)
     hub.check_sha256(fetched, file.sha256)
-    return _from_file(
-        file,
-        fetched.uri,
-        num_classes,
-        revision=fetched.revision,
-        known_labels=fetched.known.labels if fetched.known is not None else None,
-    )
+    return _from_file(file, fetched.uri, num_classes, given, revision=fetched.revision)
 
 
 def _from_file(
     file: WeightsFile,
     source: str,
     num_classes: int | None,
+    given: Sequence[str] | None,
     *,
     revision: str | None = None,
-    known_labels: tuple[str, ...] | None = None,
 ) -> Checkpoint:
     loaded, metadata = decode(file)
     held = select_state(loaded, file.name)
     classes = check_fits(held.state, num_classes, file.name)
     seen = metadata.pop(METADATA_KEY, None)
     values = _json_values(metadata)
-    labels = find_labels(held, values, classes, file.name)
+    # Published weights are known by their bytes, wherever they lie.
+    known = hub.ECOVISION if file.sha256 == hub.ECOVISION.sha256 else None
+    labels = HeldLabels(known.labels) if known else _labels(held, values, classes, file.name, given)
+    prepared = find_preprocessing(values, file.name) or find_in_arguments(held.around)
     return Checkpoint(
         state=to_fp32(held.state, file.name),
         num_classes=classes,
         source=WeightsSource(architecture=ARCHITECTURE, source=source, sha256=file.sha256, revision=revision),
-        labels=labels or known_labels,
-        notes=held.notes,
-        preprocessing=find_preprocessing(values, file.name),
+        labels=labels.labels,
+        notes=(*held.notes, *labels.notes),
+        preprocessing=known.preprocessing if known else prepared,
         training=find_training(values),
         quantization=metadata.get("quantization"),
         seen=Seen.loads(seen, f"{file.name}: {METADATA_KEY}") if seen is not None else None,
     )
+
+
+def _labels(
+    held: Held, values: Mapping[object, object], classes: int, name: str, given: Sequence[str] | None
+) -> HeldLabels:
+    """The labels that the file says; where the caller has others, those that cannot be right are a note."""
+    try:
+        return find_labels(held.around, values, classes, name)
+    except CheckpointError as e:
+        if given is None:
+            raise
+        return HeldLabels(None, (f"labels that are not used: {e.message}",))
 
 
 def _json_values(metadata: Mapping[str, str]) -> dict[object, object]:

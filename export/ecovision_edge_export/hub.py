@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ecovision_edge.errors import CheckpointError, DownloadError
 from ecovision_edge_export.extras import require
+from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.reference import LABELS
 
 __all__ = [
@@ -46,13 +47,14 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class KnownModel:
-    """A published file whose bytes and labels are known, `revision` being the whole commit hash."""
+    """A published file that is known, with its labels and preprocessing; `revision` is the commit's hash."""
 
     repo: str
     file: str
     revision: str
     sha256: str
     labels: tuple[str, ...]
+    preprocessing: Preprocessing
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ ECOVISION = KnownModel(
     revision="7c2daeea3f684058ae8a1c9656c50fc7309fc36c",
     sha256="0d60ec3944396b9e989a5e082ad848d6820a92e461230d620d7a53e39ccd52a1",
     labels=LABELS,
+    preprocessing=Preprocessing(),
 )
 
 

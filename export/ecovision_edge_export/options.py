@@ -23,7 +23,6 @@ from ecovision_edge.contract import (
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.preprocessing import Preprocessing
-from ecovision_edge_export.reference import LABELS as ECOVISION_LABELS
 from ecovision_edge_export.targets import TARGETS
 
 __all__ = [
@@ -52,7 +51,7 @@ class ExportOptions:
 
     Args:
         weights: As `load_checkpoint` takes it.
-        labels: In the order of the output; None takes the checkpoint's own, or EcoVision's for ten classes.
+        labels: In the order of the output; None takes the checkpoint's own.
         mean: Of the channels R, G, B, for pixels in [0, 1]; None takes the checkpoint's own, or ImageNet's.
         std: Likewise.
         resize: `squash`, or `shortest:N` for the shorter edge to N pixels and a centre crop; None takes the
@@ -273,14 +272,13 @@ def read_labels(path: Path) -> tuple[str, ...]:
 def _labels(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
     classes = checkpoint.num_classes
     labels = options.labels or checkpoint.labels
-    if labels is None and classes == len(ECOVISION_LABELS):
-        labels = ECOVISION_LABELS
     if labels is None or len(labels) != classes:
         raise OptionError(
             "labels",
             expected=f"{classes}, one for each class of {checkpoint.source.source}",
             found="none" if labels is None else f"{len(labels)} ({short(labels)})",
-            fix="give --labels FILE, one label a line, in the order the model was trained on",
+            fix="give --labels FILE, one label a line, in the order the model was trained on (torchvision's "
+            "ImageFolder takes the folders' names sorted: LC_ALL=C ls photos/train > labels.txt)",
         )
     return labels
 

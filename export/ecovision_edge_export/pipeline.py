@@ -86,11 +86,11 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     check_target(out)
     script = Transcript(reporter or SilentReporter())
     with script.stage("load"):
-        checkpoint = load_checkpoint(options.weights, num_classes=options.num_classes)
-        contract = make_contract(options, checkpoint)
-        script.figure(f"{checkpoint.source.source}, {checkpoint.num_classes} classes")
+        checkpoint = load_checkpoint(options.weights, num_classes=options.num_classes, labels=options.labels)
         for note in checkpoint.notes:
             script.warn(note)
+        contract = make_contract(options, checkpoint)
+        script.figure(f"{checkpoint.source.source}, {checkpoint.num_classes} classes")
     listed, calib = _list(options, contract)
     for warning in _doubts(options, checkpoint, contract, listed):
         script.warn(warning)
@@ -256,8 +256,6 @@ def _doubts(
     if checkpoint.labels is not None and contract.labels != checkpoint.labels:
         yield f"--labels are not those in the checkpoint ({short(checkpoint.labels)}): they win"
     yield from overruled(options, checkpoint)
-    if checkpoint.labels is None and options.labels is None:
-        yield "the checkpoint says no labels; those of EcoVision are taken for its ten classes"
     if val is not None and not val.labelled:
         yield "--val has no folder a class: agreement is judged, accuracy is not"
     if val is None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import CheckpointError, ContractError
+from ecovision_edge_export.harmless import plain
 
-__all__ = ["Preprocessing", "find_preprocessing", "find_training"]
+__all__ = ["Preprocessing", "find_in_arguments", "find_preprocessing", "find_training"]
 
 MAX_SIDE = 4096  # pixels, as in a contract
 
@@ -67,6 +68,25 @@ def find_preprocessing(metadata: Mapping[object, object], name: str) -> Preproce
     except ContractError as e:
         raise CheckpointError(e.message, fix="train again, or write the metadata anew") from e
     return prepared
+
+
+def find_in_arguments(around: Sequence[Mapping[object, object]]) -> Preprocessing | None:
+    """How torchvision's reference script says that it evaluated, in the `args` that it saves; None elsewhere.
+
+    Its `val_resize_size` is the shorter edge, its `val_crop_size` the centre crop; mean and standard
+    deviation are always ImageNet's. Only its bilinear filter is the runtime's.
+
+    Args:
+        around: The dicts around the weights.
+    """
+    for holder in around:
+        arguments = plain(holder.get("args"))
+        if not isinstance(arguments, Mapping) or arguments.get("interpolation", "bilinear") != "bilinear":
+            continue
+        crop, edge = plain(arguments.get("val_crop_size")), plain(arguments.get("val_resize_size"))
+        if isinstance(crop, int) and isinstance(edge, int) and 1 < crop <= edge <= MAX_SIDE:
+            return Preprocessing(size=(crop, crop), resize=f"shortest:{edge}")
+    return None
 
 
 def find_training(metadata: Mapping[object, object]) -> Mapping[str, JsonValue] | None:

@@ -51,7 +51,7 @@ def recheck_parity(
         bundle = Bundle.open(path)
         source = bundle.contract.weights
         try:
-            checkpoint = load_checkpoint(weights or weights_spec(source))
+            checkpoint = load_checkpoint(weights or weights_spec(source), labels=bundle.contract.labels)
         except CheckpointError as e:
             raise CheckpointError(
                 e.message, fix="give the checkpoint that the bundle was exported from with --weights"

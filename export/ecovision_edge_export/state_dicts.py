@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ecovision_edge.errors import CheckpointError, ContractError
-from ecovision_edge_export.extras import require
+from ecovision_edge.errors import CheckpointError
+from ecovision_edge_export.harmless import plain
+from ecovision_edge_export.layout import COUNTER, layout
+from ecovision_edge_export.tails import match_keys
+from ecovision_edge_export.weights_file import EMA_KEYS, RAW_KEYS, WEIGHT_KEYS
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Held", "check_fits", "find_labels", "meta_model", "select_state", "to_fp32"]
+__all__ = ["Held", "check_fits", "select_state", "to_fp32"]
 
-# Where training scripts put the weights inside a checkpoint, best first. EMA weights come first: they are
-# the ones that a training script evaluates and reports.
-EMA_KEYS = ("ema_state_dict", "state_dict_ema", "model_ema", "ema")
-RAW_KEYS = ("state_dict", "model_state_dict", "model", "net")
 INNER_KEYS = ("module",)  # ultralytics and torch.optim.swa_utils wrap once more
-PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel and AveragedModel, torch.compile, Lightning
-LIST_KEYS = ("labels", "classes", "class_names")
+MAX_DEPTH = 3  # of dicts within dicts
 SHOWN = 8  # keys of each kind in an error
-COUNTER = ".num_batches_tracked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +32,24 @@ class Held:
 
 
 def select_state(loaded: object, name: str) -> Held:
-    """Find the state dict in what was loaded, and take the wrappers' prefixes off its keys.
+    """Find the state dict in what was loaded, and the network in it, under torchvision's names.
 
     Where both raw and EMA weights are there the EMA weights are taken, and a note says so.
 
     Raises:
-        CheckpointError: there is none, or what is there is not one.
+        CheckpointError: there is none, what is there is not one, or it holds several networks.
     """
     import torch
 
     around: list[Mapping[object, object]] = []
     notes: list[str] = []
-    while isinstance(loaded, Mapping) and not _is_state(loaded) and len(around) < 3:
-        found = [k for k in (*EMA_KEYS, *RAW_KEYS, *INNER_KEYS) if isinstance(loaded.get(k), Mapping)]
+    while isinstance(loaded, Mapping) and not _is_state(loaded) and len(around) < MAX_DEPTH:
+        found = _inner(loaded)
         if not found:
             break
-        if len(found) > 1:
-            notes.append(
-                f"weights taken from `{found[0]}`; not used: {', '.join(f'`{k}`' for k in found[1:])}"
-            )
+        if len(found) > 1 or found[0] not in (*WEIGHT_KEYS, *INNER_KEYS):
+            others = f"; not used: {', '.join(f'`{_key(k)}`' for k in found[1:])}" if found[1:] else ""
+            notes.append(f"weights taken from `{_key(found[0])}`{others}")
         around.append(loaded)
         loaded = loaded[found[0]]
     if not isinstance(loaded, Mapping):
@@ -62,68 +57,38 @@ def select_state(loaded: object, name: str) -> Held:
     if not _is_state(loaded):
         keys = ", ".join(_key(k) for k in list(loaded)[:SHOWN]) or "nothing"
         raise CheckpointError(
-            name, expected=f"a state dict, or one under {', '.join((*RAW_KEYS, *EMA_KEYS))}", found=keys
+            name, expected=f"a state dict, or one under {', '.join((*RAW_KEYS[:4], *EMA_KEYS))}", found=keys
         )
-    odd = [k for k, v in loaded.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
-    if odd:
-        raise CheckpointError(f"{name}: not every entry of its state dict is a tensor", found=_some(odd))
-    return Held(_strip(dict(loaded)), tuple(around), tuple(notes))
+    odd = {k: v for k, v in loaded.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))}
+    if odd:  # as `state["classes"] = names` makes
+        notes.append(f"not weights, and not used as such: {_some(list(odd))}")
+        around.append(odd)
+    said = [*_architectures(around), name]
+    matched = match_keys({k: v for k, v in loaded.items() if k not in odd}, said, name)
+    return Held(matched.state, tuple(around), (*notes, *matched.notes))
 
 
-def find_labels(
-    held: Held, metadata: Mapping[object, object], num_classes: int, name: str
-) -> tuple[str, ...] | None:
-    """Labels that travel with the weights: in the dicts around them, or in `metadata`.
-
-    Raises:
-        CheckpointError: two places disagree, or there are not as many labels as classes.
-    """
-    from ecovision_edge.contract import check_labels
-
-    places = {}
-    for holder in (*held.around, metadata):
-        for key in (*LIST_KEYS, "class_to_idx", "idx_to_class"):
-            labels = _labels(key, holder.get(key))
-            if labels is not None:
-                places[key] = labels
-    if not places:
-        return None
-    key, labels = next(iter(places.items()))
-    for other, those in places.items():
-        if those != labels:
-            raise CheckpointError(f"{name}: its `{key}` and its `{other}` name different labels")
-    try:
-        check_labels(labels, f"{name}: {key}")
-    except ContractError as e:
-        raise CheckpointError(str(e)) from e
-    if len(labels) != num_classes:
-        raise CheckpointError(
-            f"{name}: {key}", expected=f"{num_classes} labels, one a class", found=len(labels)
-        )
-    return labels
+def _inner(loaded: Mapping[object, object]) -> list[object]:
+    """The keys under which a state dict lies, best first; under other names only where there is just one."""
+    holding = [k for k, v in loaded.items() if isinstance(v, Mapping) and _holds_state(v, MAX_DEPTH)]
+    known: list[object] = [k for k in (*WEIGHT_KEYS, *INNER_KEYS) if k in holding]
+    return known or (holding if len(holding) == 1 else [])
 
 
-def meta_model(num_classes: int) -> torch.nn.Module:
-    """Torchvision's mobilenet_v3_large without storage: no time, no memory, no random numbers drawn.
-
-    Raises:
-        MissingDependencyError: torch or torchvision is not installed.
-    """
-    require("torch", "export", "2.7")
-    require("torchvision", "export")
-    import torch
-    import torchvision
-
-    with torch.device("meta"):
-        model = torchvision.models.mobilenet_v3_large(weights=None, num_classes=num_classes)
-    assert isinstance(model, torch.nn.Module)
-    return model
+def _holds_state(value: Mapping[object, object], depth: int) -> bool:
+    if _is_state(value):
+        return True
+    return depth > 0 and any(_holds_state(v, depth - 1) for v in value.values() if isinstance(v, Mapping))
 
 
-@functools.lru_cache(maxsize=8)
-def _layout(num_classes: int) -> Mapping[str, torch.Size]:
-    """Keys and shapes of the model's state dict, in its order; kept, since building the model is slow."""
-    return {key: tensor.shape for key, tensor in meta_model(num_classes).state_dict().items()}
+def _architectures(around: Sequence[Mapping[object, object]]) -> list[str]:
+    """What the dicts around the weights, and the arguments of the training in them, call the network."""
+    holders = [*around]
+    for holder in around:
+        inner = [plain(holder.get(key)) for key in ("args", "hyper_parameters", "config")]
+        holders += [value for value in inner if isinstance(value, Mapping)]
+    said = [holder.get(key) for holder in holders for key in ("arch", "architecture", "model_name", "model")]
+    return [value for value in said if isinstance(value, str)]
 
 
 def check_fits(state: Mapping[str, torch.Tensor], num_classes: int | None, name: str) -> int:
@@ -140,7 +105,7 @@ def check_fits(state: Mapping[str, torch.Tensor], num_classes: int | None, name:
     elif classes is not None and num_classes not in {None, classes}:
         problems.append(f"{classes} classes, not {num_classes}")
     # A wrong count is said once, not again as wrong shapes: compare with the count that is there.
-    wanted = _layout(classes if classes is not None and classes > 0 else num_classes or 2)
+    wanted = layout(classes if classes is not None and classes > 0 else num_classes or 2)
     missing = [k for k in wanted if k not in state and not k.endswith(COUNTER)]
     extra = [k for k in state if k not in wanted]
     common = [k for k in wanted if k in state]
@@ -179,7 +144,7 @@ def to_fp32(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
 
     plain: dict[str, torch.Tensor] = {}
     bad = []
-    for key in _layout(2):  # the keys are the same for every number of classes
+    for key in layout(2):  # the keys are the same for every number of classes
         tensor = state[key].detach() if key in state else torch.zeros((), dtype=torch.int64)
         if key.endswith(COUNTER) and not tensor.is_floating_point():
             plain[key] = tensor.to(torch.int64, copy=True)
@@ -206,35 +171,6 @@ def _is_state(value: Mapping[object, object]) -> bool:
     return any(isinstance(k, str) and "." in k and isinstance(v, torch.Tensor) for k, v in value.items())
 
 
-def _strip(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Without the prefixes that every key has, and without AveragedModel's own counter."""
-    while True:
-        if any("." in key for key in state) and "n_averaged" in state:
-            state = {k: v for k, v in state.items() if k != "n_averaged"}
-        prefix = next((p for p in PREFIXES if all(k.startswith(p) for k in state)), None)
-        if prefix is None:
-            return state
-        state = {k[len(prefix) :]: v for k, v in state.items()}
-
-
-def _labels(key: str, value: object) -> tuple[str, ...] | None:
-    """Labels in order, or None where the value is something else of that name."""
-    if key in LIST_KEYS:
-        if isinstance(value, (list, tuple)) and value and all(isinstance(v, str) for v in value):
-            return tuple(value)
-        return None
-    if not isinstance(value, Mapping) or not value:
-        return None
-    pairs = (
-        {str(v): k for k, v in value.items()}
-        if key == "class_to_idx"
-        else {str(k): v for k, v in value.items()}
-    )
-    ordered = [pairs.get(str(i)) for i in range(len(value))]
-    labels = tuple(label for label in ordered if isinstance(label, str))
-    return labels if len(labels) == len(value) else None
-
-
 def _usable(key: str, tensor: torch.Tensor) -> bool:
     import torch
 
@@ -254,7 +190,7 @@ def _guess(state: Mapping[str, torch.Tensor], missing: list[str], extra: list[st
         "features.18.0.weight": "mobilenet_v2",
         "features.1.0.block.0.0.weight": "efficientnet",
         "features.0.weight": "vgg or alexnet",
-        "conv_stem.weight": "timm (not torchvision)",
+        "conv_stem.weight": "timm (not torchvision, and not mobilenetv3_large_100)",
         "conv_proj.weight": "vision transformer",
         "cls_token": "vision transformer",
     }
@@ -262,7 +198,10 @@ def _guess(state: Mapping[str, torch.Tensor], missing: list[str], extra: list[st
         if key in state:
             return f"these look like {family} weights"
     if missing and extra and all(k.startswith("classifier.") for k in (*missing, *extra)):
-        return "these look like mobilenet_v3_large with another classifier"
+        return (
+            "these look like mobilenet_v3_large with another classifier (torchvision's is linear 960 to "
+            "1280, hard-swish, linear 1280 to the classes)"
+        )
     return None
 
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
+import collections
+import dataclasses
+import datetime
+import decimal
+import fractions
 import hashlib
 import io
 import json
@@ -11,11 +17,14 @@ import re
 import struct
 import subprocess
 import sys
+import types
+import uuid
 import warnings
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -24,7 +33,10 @@ from ecovision_edge.errors import CheckpointError, MissingDependencyError, Optio
 from ecovision_edge.installation import extra_fix
 from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.extras import require
+from ecovision_edge_export.harmless import SAFE_GLOBALS
+from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.reference import LABELS, REFERENCE_WEIGHTS, main, write_reference_weights
+from ecovision_edge_export.timm import timm_keys
 
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 torchvision = pytest.importorskip("torchvision", reason="needs the extra `export`")
@@ -247,6 +259,129 @@ def test_labels_that_travel_in_the_checkpoint_are_picked_up(load, weights, extra
 
 
 @pytest.mark.parametrize(
+    "extra",
+    [
+        {"names": list(LABELS)},
+        {"names": dict(enumerate(LABELS))},
+        {"class_names": dict(enumerate(LABELS))},
+        {
+            "id2label": {str(i): n for i, n in enumerate(LABELS)},
+            "label2id": {n: i for i, n in enumerate(LABELS)},
+        },
+        {"classes": {n: i for i, n in enumerate(LABELS)}},
+        {"classes": np.array(LABELS)},
+        {"classes": np.array(LABELS, object)},
+        {"class_to_idx": {n: np.int64(i) for i, n in enumerate(LABELS)}},
+        {"class_to_idx": {n: torch.tensor(i) for i, n in enumerate(LABELS)}},
+        {"args": argparse.Namespace(class_names=list(LABELS), lr=0.1)},
+        {"hyper_parameters": {"class_names": LABELS}},
+        {"names": ["loss", "accuracy"], "labels": LABELS},
+    ],
+)
+def test_labels_are_read_in_every_form(load, weights, extra):
+    c = load({"model": weights, **extra})
+    assert c.labels == LABELS
+    assert c.notes == ()
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"class_to_idx": {n: i + 1 for i, n in enumerate(LABELS)}},
+        {"id2label": {i + 1: n for i, n in enumerate(LABELS)}},
+    ],
+)
+def test_labels_that_are_counted_from_1_are_read_with_a_note(load, weights, extra):
+    c = load({"model": weights, **extra})
+    assert c.labels == LABELS
+    assert c.notes == (f"`{next(iter(extra))}` counts from 1: the first output is taken as {LABELS[0]}",)
+
+
+def test_what_is_called_labels_and_is_none_is_told(load, weights):
+    c = load({"model": weights, "class_names": [1, 2]})
+    assert c.labels is None
+    assert c.notes == ("`class_names` in w.pth is not read as labels",)
+
+
+def test_wrong_labels_are_no_hindrance_for_who_gives_others(load, weights, tmp_path):
+    torch.save({"model": weights, "class_names": ["background", *LABELS]}, tmp_path / "w.pth")
+    assert "expected 10 labels, one a class, found 11; give --labels FILE" in refusal(str(tmp_path / "w.pth"))
+    c = load_checkpoint(str(tmp_path / "w.pth"), labels=LABELS)
+    assert c.labels is None
+    assert "labels that are not used: " in c.notes[0]
+
+
+# -- data beside the weights ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_harmless_data_beside_the_weights_do_not_matter(load, weights, zipped):
+    beside = [
+        argparse.Namespace(lr=np.float32(0.1), folder=Path("photos"), nested=argparse.Namespace(a=1)),
+        types.SimpleNamespace(a=1),
+        [np.float64(0.5), np.int64(3), np.bool_(True), np.str_("x"), np.datetime64("2020-01-01")],
+        [
+            np.zeros(3),
+            np.zeros((2, 2)),
+            np.array(["a"], object),
+            np.dtype("f4"),
+            np.float32,
+            np.random.get_state(),
+        ],
+        [Path("photos"), PurePosixPath("/a"), PureWindowsPath("C:/photos")],
+        [datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc), datetime.date(2020, 1, 1)],
+        [datetime.timedelta(1), datetime.time(3)],
+        [
+            collections.defaultdict(list, {"loss": [1.0]}),
+            collections.defaultdict(dict),
+            collections.deque([1], 3),
+        ],
+        [torch.device("cuda:0"), torch.__version__, torch.float16, torch.Size([1])],
+        [
+            decimal.Decimal("1.5"),
+            fractions.Fraction(1, 2),
+            uuid.UUID(int=1),
+            range(3),
+            slice(1),
+            {1},
+            frozenset([1]),
+        ],
+        [float, int, 1j, b"ab", bytearray(b"x"), 10**30],
+    ]
+    c = load({"model": weights, "beside": beside}, _use_new_zipfile_serialization=zipped)
+    assert same(c.state, weights)
+
+
+@pytest.mark.parametrize("name", ["numpy.core.multiarray", "pathlib._local"])
+def test_modules_of_other_versions_are_known_too(name):
+    assert any(known.startswith(f"{name}.") for _, known in SAFE_GLOBALS)
+
+
+def test_a_stand_in_never_runs_the_type(tmp_path, weights):
+    """Arguments that would allocate a terabyte, were an array made of them."""
+
+    class Hostile:
+        def __reduce__(self):
+            return np.ndarray, ((1 << 40,), "u1")
+
+    torch.save({"model": weights, "x": Hostile()}, tmp_path / "w.pth")
+    assert same(load_checkpoint(str(tmp_path / "w.pth")).state, weights)
+
+
+def test_the_allow_list_ends_with_the_loading(load, weights):
+    before = torch.serialization.get_safe_globals()
+    load(weights)
+    assert torch.serialization.get_safe_globals() == before
+
+
+def test_preprocessing_is_read_from_the_arguments_of_torchvisions_own_script(load, weights):
+    arguments = argparse.Namespace(val_resize_size=232, val_crop_size=224, interpolation="bilinear")
+    assert load({"model": weights, "args": arguments}).preprocessing == Preprocessing(resize="shortest:232")
+    arguments.interpolation = "bicubic"
+    assert load({"model": weights, "args": arguments}).preprocessing is None
+
+
+@pytest.mark.parametrize(
     ("extra", "says"),
     [
         ({"labels": ["a", "b"]}, "10 labels, one a class, found 2"),
@@ -300,7 +435,35 @@ def test_a_whole_pickled_model_is_refused_by_name(tmp_path, reference):
     message = refusal(str(tmp_path / "whole.pth"))
     assert "whole pickled model" in message
     assert "MobileNetV3" in message
-    assert "state_dict()" in message
+    line = "torch.save(torch.load('whole.pth', map_location='cpu', weights_only=False).state_dict(), "
+    assert line in message
+
+
+@pytest.mark.parametrize(
+    ("wrap", "protocol", "zipped", "weights_at"),
+    [
+        (lambda state, _: {"state_dict": state, "config": Foreign()}, 2, True, "['state_dict']"),
+        (lambda state, _: {"state_dict": state, "config": Foreign()}, 2, False, "['state_dict']"),
+        (lambda _, net: {"epoch": 3, "model": net}, 2, True, "['model'].state_dict()"),
+        (lambda _, net: {"epoch": 3, "model": net}, 2, False, "['model'].state_dict()"),
+        (lambda state, _: state, 4, True, ""),
+    ],
+)
+def test_what_stays_refused_says_the_line_that_makes_a_good_file_of_it(
+    tmp_path, monkeypatch, reference, wrap, protocol, zipped, weights_at
+):
+    path = tmp_path / "his.pth"
+    obj = wrap(dict(reference.state), build_model(reference))
+    torch.save(obj, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    line = refusal(str(path)).partition("save the weights alone: ")[2]
+    assert f"weights_only=False){weights_at}, 'weights.pth')" in line
+    monkeypatch.chdir(tmp_path)
+    exec(line, {})
+    assert same(load_checkpoint("weights.pth").state, reference.state)
+
+
+class Foreign:
+    """A class of somebody's training."""
 
 
 def test_a_torchscript_archive_is_refused(tmp_path):
@@ -455,11 +618,223 @@ def test_one_error_lists_the_whole_difference(load, weights):
         assert part in str(e.value)
 
 
-def test_a_different_classifier_is_recognised(load, weights):
-    weights["classifier.3.1.weight"] = weights.pop("classifier.3.weight")
-    weights["classifier.3.1.bias"] = weights.pop("classifier.3.bias")
-    with pytest.raises(CheckpointError, match="mobilenet_v3_large with another classifier"):
-        load(weights)
+def head(*layers) -> dict:
+    """The state of a network with this classifier."""
+    with torch.device("meta"):
+        model = torchvision.models.mobilenet_v3_large(weights=None)
+        model.classifier = layers[0] if len(layers) == 1 else torch.nn.Sequential(*layers)
+    return {k: torch.zeros(v.shape, dtype=v.dtype) for k, v in model.state_dict().items()}
+
+
+def linear(before: int, after: int) -> torch.nn.Module:
+    return torch.nn.Linear(before, after, device="meta")
+
+
+@pytest.mark.parametrize(
+    ("layers", "paths"),
+    [
+        ([linear(960, 1280), torch.nn.Hardswish(), linear(1280, 10)], ("0", "2")),
+        (
+            [
+                torch.nn.Dropout(),
+                linear(960, 1280),
+                torch.nn.Hardswish(),
+                torch.nn.Dropout(),
+                linear(1280, 10),
+            ],
+            ("1", "4"),
+        ),
+        (
+            [
+                linear(960, 1280),
+                torch.nn.Hardswish(),
+                torch.nn.Dropout(),
+                torch.nn.Sequential(torch.nn.Dropout(), linear(1280, 10)),
+            ],
+            ("0", "3.1"),
+        ),
+    ],
+)
+def test_a_classifier_of_the_same_function_is_taken_from_other_indices(load, weights, layers, paths):
+    theirs = head(*layers)
+    for index, path in zip(("0", "3"), paths, strict=True):
+        for what in ("weight", "bias"):
+            theirs[f"classifier.{path}.{what}"] = weights[f"classifier.{index}.{what}"]
+    theirs |= {k: v for k, v in weights.items() if k.startswith("features.")}
+    c = load(theirs)
+    assert same(c.state, weights)
+    first, last = (f"`classifier.{path}`" for path in paths)
+    assert c.notes == (f"assumed: {first}, hard-swish, then {last}, as torchvision's classifier",)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [linear(960, 10)],
+        [linear(960, 512), torch.nn.Hardswish(), linear(512, 10)],
+        [linear(960, 1280), linear(1280, 10)],
+        [linear(960, 1280), torch.nn.Hardswish(), linear(1280, 256), torch.nn.ReLU(), linear(256, 10)],
+        [
+            linear(960, 1280),
+            torch.nn.BatchNorm1d(1280, device="meta"),
+            torch.nn.Hardswish(),
+            linear(1280, 10),
+        ],
+    ],
+)
+def test_a_classifier_of_another_function_is_refused(load, layers):
+    with pytest.raises(CheckpointError, match="classifier"):
+        load(head(*layers))
+
+
+# -- the network among other keys -----------------------------------------------------------------------
+
+
+def under(prefix: str, state: dict) -> dict:
+    return {prefix + k: v for k, v in state.items()}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["backbone.", "net.", "base_model.", "module.model.backbone.", "student.net."]
+)
+def test_the_network_is_found_under_any_prefix(load, weights, prefix):
+    c = load({"state_dict": under(prefix, weights)})
+    assert same(c.state, weights)
+    assert c.notes == (f"weights taken from `{prefix.removeprefix('module.')}`",)
+
+
+def test_keys_that_compute_nothing_of_the_answer_are_left_away_with_a_note(load, weights):
+    beside = {
+        "criterion.weight": torch.ones(10),
+        "center_loss.centers": torch.ones(10, 1280),
+        "val_cm.confmat": torch.zeros(10, 10, dtype=torch.int64),
+        "temperature": torch.ones(1),
+    }
+    c = load({"state_dict": under("model.", weights) | beside})
+    assert same(c.state, weights)
+    assert c.notes == (f"weights taken from `model.`; not used: {', '.join(f'`{k}`' for k in beside)}",)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"fc.weight": torch.ones(5, 10), "fc.bias": torch.ones(5)},
+        {"model.attention.weight": torch.ones(960, 960)},
+        {"model.norm.weight": torch.ones(960), "model.norm.bias": torch.ones(960)},
+        {"model.features.17.0.weight": torch.ones(960, 960, 1, 1)},
+        {"norm.running_mean": torch.ones(3)},
+    ],
+)
+def test_layers_that_may_belong_to_the_answer_are_no_network_of_torchvision(load, weights, beside):
+    with pytest.raises(CheckpointError, match="not known: " + next(iter(beside)).removeprefix("model.")):
+        load(under("model.", weights) | beside)
+
+
+def test_what_a_profiler_counted_is_left_away(load, weights):
+    counted = {k.rpartition(".")[0] + ".total_ops": torch.zeros(1) for k in weights} | {
+        "total_params": torch.ones(1)
+    }
+    c = load(weights | counted)
+    assert same(c.state, weights)
+    assert "`features.0.0.total_ops`" in c.notes[0]
+    assert "which a profiler left" in c.notes[0]
+
+
+def test_a_body_apart_from_its_head_is_put_together(load, weights):
+    parts = {"features.": "backbone.", "classifier.": "head."}
+    theirs = {
+        new + k.removeprefix(old): v
+        for old, new in parts.items()
+        for k, v in weights.items()
+        if k.startswith(old)
+    }
+    c = load(theirs)
+    assert same(c.state, weights)
+    assert "assumed: `head.0`, hard-swish, then `head.3`" in c.notes[1]
+
+
+def test_of_two_networks_the_averaged_one_is_taken_and_two_others_are_refused(load, weights):
+    other = {k: v + 1 if v.is_floating_point() else v for k, v in weights.items()}
+    c = load(under("model.", other) | under("ema_model.module.", weights))
+    assert same(c.state, weights)
+    assert c.notes == (
+        "weights taken from the average `ema_model.`; not used: `model.`",
+        "weights taken from `ema_model.`",
+    )
+    with pytest.raises(CheckpointError, match=r"holds 2 networks.*`student\.`, `teacher\.`"):
+        load(under("student.", other) | under("teacher.", weights))
+
+
+def test_the_same_network_twice_is_one(load, weights):
+    body = {
+        f"backbone.{k.removeprefix('features.')}": v for k, v in weights.items() if k.startswith("features.")
+    }
+    assert same(load(under("model.", weights) | body).state, weights)
+
+
+def test_a_single_state_dict_under_any_name_is_found(load, weights):
+    c = load({"epoch": 3, "mobilenet": weights, "optimizer": {"state": {0: {"exp_avg": torch.zeros(1)}}}})
+    assert same(c.state, weights)
+    assert c.notes == ("weights taken from `mobilenet`",)
+
+
+def test_the_difference_is_told_without_the_prefix(load, weights):
+    del weights["features.0.0.weight"]
+    with pytest.raises(CheckpointError, match=r"found 1 key missing: features\.0\.0\.weight"):
+        load(under("backbone.", weights))
+
+
+# -- timm's names for the same network ------------------------------------------------------------------
+
+
+def as_timm(state: dict) -> dict:
+    """The state under timm's names, with the shape that its head has; the numbers stay."""
+    theirs = {timm_keys()[k]: v for k, v in state.items()}
+    return theirs | {"conv_head.weight": theirs["conv_head.weight"][..., None, None]}
+
+
+def test_timms_names_are_those_of_its_mobilenetv3_large_100():
+    names = timm_keys()
+    assert names["features.0.1.running_var"] == "bn1.running_var"
+    assert names["features.1.block.0.0.weight"] == "blocks.0.0.conv_dw.weight"
+    assert names["features.1.block.1.1.bias"] == "blocks.0.0.bn2.bias"
+    assert names["features.4.block.2.fc1.bias"] == "blocks.2.0.se.conv_reduce.bias"
+    assert names["features.4.block.3.0.weight"] == "blocks.2.0.conv_pwl.weight"
+    assert names["features.15.block.3.1.weight"] == "blocks.5.2.bn3.weight"
+    assert names["features.16.0.weight"] == "blocks.6.0.conv.weight"
+    assert names["classifier.3.weight"] == "classifier.weight"
+    assert len(set(names.values())) == len(names) == 312
+
+
+@pytest.mark.parametrize("how", ["arch", "args", "file"])
+def test_timms_network_answers_as_in_timm(load, weights, how):
+    said = {
+        "arch": {"arch": "mobilenetv3_large_100"},
+        "args": {"args": argparse.Namespace(model="mobilenetv3_large_100")},
+    }
+    name = "mobilenetv3_large_100_ra-f55367f5.pth" if how == "file" else "w.pth"
+    c = load({"state_dict": under("module.", as_timm(weights)), **said.get(how, {})}, name=name)
+    theirs = build_model(dataclasses.replace(c, state=weights))
+    for module in theirs.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eps = 1e-5  # of timm
+    x = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = theirs.eval()(x)
+    assert torch.allclose(build_model(c)(x), expected, rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+    assert "scaled to its BatchNorm epsilon" in c.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ({}, "holds a MobileNetV3 of timm, and does not say which"),
+        ({"arch": "tf_mobilenetv3_large_100"}, "a network that pads as TensorFlow does"),
+        ({"arch": "mobilenetv3_large_075"}, "holds timm's mobilenetv3_large_075"),
+    ],
+)
+def test_timms_other_networks_are_refused_by_name(load, weights, said, found):
+    with pytest.raises(CheckpointError, match=found):
+        load({"state_dict": as_timm(weights), **said})
 
 
 @pytest.mark.parametrize("classes", [0, 1, 1001])
@@ -500,9 +875,11 @@ def test_tensors_that_are_not_dense_floats_are_refused(load, weights, kind):
         load({**weights, "classifier.0.weight": odd(weights["classifier.0.weight"])})
 
 
-def test_entries_that_are_no_tensors_are_refused(load, weights):
-    with pytest.raises(CheckpointError, match=r"not every entry .* 7, note"):
-        load({**weights, 7: torch.zeros(1), "note": "hi"})
+def test_entries_that_are_no_tensors_are_told_and_may_be_labels(load, weights):
+    c = load({**weights, 7: torch.zeros(1), "note": "hi", "classes": list(LABELS)})
+    assert same(c.state, weights)
+    assert c.labels == LABELS
+    assert c.notes == ("not weights, and not used as such: 7, note, classes",)
 
 
 # -- optional libraries ---------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Budget
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.quantize import Quantized
+from ecovision_edge_export.reference import LABELS
 from ecovision_edge_export.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -245,7 +246,9 @@ def test_weights_from_a_hub_are_exported(
     torch.save(dict(reference.state), tmp_path / "w.pth")
     here.add("someone/sorter", "deep/best.pth", (tmp_path / "w.pth").read_bytes(), commit="d" * 40)
     spec = "hf://someone/sorter@main/deep/best.pth"
-    result = export_bundle(ExportOptions(weights=spec, precisions=("fp32",)), tmp_path / "bundle")
+    result = export_bundle(
+        ExportOptions(weights=spec, labels=LABELS, precisions=("fp32",)), tmp_path / "bundle"
+    )
     weights = Bundle.open(tmp_path / "bundle").contract.weights
     assert weights.source == "hf://someone/sorter/deep/best.pth"
     assert weights.revision == "d" * 40

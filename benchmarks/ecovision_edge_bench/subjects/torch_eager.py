@@ -95,7 +95,7 @@ def load(spec: Spec) -> _TorchSubject:
     from ecovision_edge_export.checkpoint import load_checkpoint
 
     contract = Contract.loads(spec.contract)
-    checkpoint = load_checkpoint(spec.source, num_classes=len(contract.labels))
+    checkpoint = load_checkpoint(spec.source, num_classes=len(contract.labels), labels=contract.labels)
     baseline = TorchBaseline(checkpoint, contract)
     torch.set_num_threads(spec.threads)
     compiled = spec.name == COMPILED

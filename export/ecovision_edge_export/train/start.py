@@ -72,7 +72,7 @@ def start_model(init: str, labels: Sequence[str], seed: int) -> Start:
         torch.manual_seed(seed)
         if init == NO_WEIGHTS:
             return Start(_random_model(len(labels)), NO_WEIGHTS, None, "new")
-        checkpoint = load_checkpoint(_imagenet_file() if init == IMAGENET else init)
+        checkpoint = load_checkpoint(_imagenet_file() if init == IMAGENET else init, labels=labels)
         checkpoint, head = _fit_head(checkpoint, tuple(labels))
     prepared = checkpoint.preprocessing
     source = checkpoint.source.source
