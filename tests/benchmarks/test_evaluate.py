@@ -120,8 +120,8 @@ def test_json_holds_every_figure_and_every_answer(cli, photos, tmp_path):
         *["schema", "schema_version", "ecovision_edge", "bundle", "artifact", "precision", "model_sha256"],
         *["engine", "threads", "temperature", "machine", "data", "labels", "photographs", "correct"],
         *["incorrect", "accuracy", "accuracy_wilson_95", "macro_f1", "without_photographs"],
-        *["mean_confidence", "nll", "ece", "ece_source", "classes", "confusion", "reliability", "failed"],
-        "images",
+        *["mean_confidence", "nll", "ece", "ece_source", "classes", "confusion", "reliability", "turns"],
+        *["failed", "images"],
     ]
     assert (value["schema"], value["schema_version"]) == ("ecovision-edge/eval", 1)
     assert (value["bundle"], value["artifact"], value["precision"]) == (None, "colours.onnx", None)
@@ -403,6 +403,57 @@ def test_any_map_is_read_or_refused(text):
     except OptionError:
         return
     assert mapping
+
+
+@pytest.fixture
+def sided(photos):
+    """The photographs, and one with grey bars above and below."""
+    picture = np.full((40, 40, 3), 114, np.uint8)
+    picture[10:30] = (140, 120, 100)
+    cv2.imwrite(str(photos / "blue" / "boxed.png"), picture)
+    return photos
+
+
+def test_turns_give_accuracy_by_turn_mean_and_worst(cli, sided, tmp_path):
+    """In the terminal, the JSON and the page, with grey bars and without."""
+    target, html = tmp_path / "e.json", tmp_path / "e.html"
+    status, out, _ = cli("--data", sided, "--turns", 4, "--json", target, "--html", html)
+    assert status == 0
+    lines = out.splitlines()
+    at = lines.index("turn   as published  bars stripped")
+    assert lines[at + 1 : at + 7] == [
+        "0\N{DEGREE SIGN}          88.89 %        88.89 %",
+        "90\N{DEGREE SIGN}         88.89 %        88.89 %",
+        "180\N{DEGREE SIGN}        88.89 %        88.89 %",
+        "270\N{DEGREE SIGN}        88.89 %        88.89 %",
+        "mean        88.89 %        88.89 %",
+        "worst       88.89 %        88.89 %",
+    ]
+    assert any(line.startswith("1 of 9 photographs have grey letterbox bars") for line in lines)
+    turns = read(target)["turns"]
+    assert (turns["turns"], turns["photographs"], turns["with_grey_bars"]) == (4, 9, 1)
+    assert [t["degrees"] for t in turns["bars_stripped"]["by_turn"]] == [0, 90, 180, 270]
+    page = html.read_text()
+    assert "Accuracy by turn" in page
+    assert "bars stripped" in page
+
+
+def test_without_turns_and_bars_nothing_is_added(cli, photos, tmp_path):
+    """One turn is the photograph itself; the page and the lines are as they were."""
+    target, html = tmp_path / "e.json", tmp_path / "e.html"
+    _, out, _ = cli("--data", photos, "--json", target, "--html", html)
+    assert "worst" not in out
+    assert "by turn" not in html.read_text()
+    assert "grey" not in out
+    assert read(target)["turns"]["turns"] == 1
+
+
+@pytest.mark.parametrize("turns", ["0", "361", "x"])
+def test_a_number_of_turns_that_is_none_is_misuse(cli, photos, turns):
+    """Before anything is classified."""
+    status, _, err = cli("--data", photos, "--turns", turns)
+    assert status == 2
+    assert "--turns" in err
 
 
 def test_one_photograph_is_held_at_a_time(model, photos, monkeypatch):

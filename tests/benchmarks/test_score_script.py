@@ -19,7 +19,6 @@ from ecovision_edge.tray.pictures import (
     choose_photographs,
     drawn_sprite,
     photograph_sprite,
-    strip_bars,
 )
 from ecovision_edge.tray.script import Camera, Empty, Hand, Item, Light, Meanwhile, Script
 from ecovision_edge.tray.script_file import dump_script, load_script
@@ -273,19 +272,6 @@ def letterboxed(width, height, size=256):
     top, left = (size - height) // 2, (size - width) // 2
     boxed[top : top + height, left : left + width] = photo
     return cv2.imdecode(cv2.imencode(".jpg", boxed, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_COLOR)
-
-
-@pytest.mark.parametrize(("width", "height"), [(256, 190), (150, 256), (256, 40), (256, 256), (255, 201)])
-def test_letterbox_bars_are_cut_off(width, height):
-    """All but a line at most, and at most two lines more; nothing of a photograph without."""
-    stripped = strip_bars(letterboxed(width, height))
-    assert height - 4 <= stripped.shape[0] <= height
-    assert width - 4 <= stripped.shape[1] <= width + 1
-
-
-def test_a_photograph_that_is_grey_all_over_stays_whole():
-    grey = np.full((256, 256, 3), 114, np.uint8)
-    assert strip_bars(grey).shape == grey.shape
 
 
 def test_a_photograph_becomes_a_card_of_the_asked_area(tmp_path):

@@ -26,7 +26,7 @@ from ecovision_edge_export.options import ExportOptions, make_contract, overrule
 from ecovision_edge_export.pipeline import export_bundle
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.reference import LABELS
-from ecovision_edge_export.train.augment import Augmentation, augment, bars
+from ecovision_edge_export.train.augment import Augmentation, augment
 from ecovision_edge_export.train.devices import choose_device
 from ecovision_edge_export.train.fit import InterruptedTrainingError
 from ecovision_edge_export.train.listing import list_training
@@ -550,23 +550,6 @@ def test_the_size_grows_to_the_whole_one() -> None:
     assert ten[-1] == (192, 256)
     assert all(side % 32 == 0 for size in ten for side in size)
     assert [train_size(RECIPES["card"], (225, 31 + 1), e, 10) for e in (1, 10)] == [(225, 32)] * 2
-
-
-def test_letterbox_bars_are_found_and_plain_pictures_left_alone() -> None:
-    rng = np.random.default_rng(0)
-    picture = rng.integers(0, 256, (100, 80, 3)).astype(np.uint8)
-    assert bars(picture) == (0, 100, 0, 80)
-    boxed = np.full((140, 80, 3), 114, np.uint8)
-    boxed[20:120] = picture
-    _, data = cv2.imencode(".jpg", boxed, [cv2.IMWRITE_JPEG_QUALITY, 95])
-    top, bottom, left, right = bars(cv2.imdecode(data, cv2.IMREAD_COLOR))
-    assert (left, right) == (0, 80)
-    assert abs(top - 20) <= 4
-    assert abs(bottom - 120) <= 4
-    assert bars(np.full((50, 60, 3), 114, np.uint8)) == (0, 50, 0, 60)
-    sliver = np.full((100, 80, 3), 114, np.uint8)
-    sliver[50:60] = 255
-    assert bars(sliver) == (0, 100, 0, 80)
 
 
 def test_an_augmented_picture_depends_on_its_generator_alone() -> None:

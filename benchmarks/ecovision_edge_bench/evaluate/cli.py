@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from ecovision_edge.cli.options import (
 )
 from ecovision_edge.cli.output import check_target, progress_bar, text_console, write_file
 from ecovision_edge.errors import OptionError
+from ecovision_edge.turns import MOST_TURNS
 from ecovision_edge_bench.extras import require
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(help="Only so many photographs, evenly spread; default: all.")
     ] = None,
+    turns: Annotated[
+        int,
+        typer.Option(help="Also turned: at so many even turns; 4 are quarter turns.", min=1, max=MOST_TURNS),
+    ] = 1,
     json: Annotated[
         Path | None, typer.Option(help="Write all figures and answers here; - is stdout.")
     ] = None,
@@ -45,13 +51,15 @@ def evaluate(
 ) -> int:
     """Measure accuracy on labelled photographs: by class, confusions, calibration.
 
-    A file that cannot be decoded is reported and left out; the exit status is then 1.
+    A file that cannot be decoded is reported and left out; the exit status is then 1. Accuracy by turn says
+    how well it does in a bin, where things lie as they fall; where photographs have grey letterbox bars, it
+    is measured with and without.
 
     Examples:
 
       ecovision-edge eval --data photos/val
 
-      ecovision-edge eval --data val -b build/mine --json e.json --html e.html
+      ecovision-edge eval --data val -b build/mine --turns 4 --json e.json --html e.html
 
       ecovision-edge eval --data photos --map green-glass=glass,cans=metal
     """
@@ -86,6 +94,7 @@ def evaluate(
             Model.of(classifier, bundle),
             what,
             images,
+            turns=turns,
             progressed=lambda done: step(),
             failed=lambda failure: errors.print(f"ecovision-edge: {failure.reason}"),
         )
@@ -112,24 +121,34 @@ def _check_targets(json: Path | None, html: Path | None) -> None:
 
 def _show(console: Console, evaluation: Evaluation) -> None:
     """Title, table, figures, notes: a drawn table on a terminal, else the same plain text every time."""
-    from ecovision_edge_bench.evaluate.text import class_rows, figure_lines, note_lines, plain_table, title
+    from ecovision_edge_bench.evaluate.text import class_rows, figure_lines, note_lines, title, turn_rows
 
-    rows = class_rows(evaluation.metrics)
     console.print(title(evaluation))
-    if console.is_terminal:
-        from rich.table import Table
+    _show_table(console, class_rows(evaluation.metrics), totals=1)
+    for line in figure_lines(evaluation.metrics):
+        console.print(line)
+    if evaluation.turns is not None and len(evaluation.turns.stripped.by_turn) > 1:
+        _show_table(console, turn_rows(evaluation.turns), totals=2)
+    for line in note_lines(evaluation):
+        console.print(line)
 
-        head, *body, total = rows
-        table = Table()
-        for i, name in enumerate(head):
-            table.add_column(name, justify="left" if i == 0 else "right")
-        for row in body:
-            table.add_row(*row)
-        table.add_section()
-        table.add_row(*total, style="bold")
-        console.print(table, soft_wrap=False)
-    else:
+
+def _show_table(console: Console, rows: Sequence[Sequence[str]], totals: int) -> None:
+    """Drawn on a terminal, the last `totals` rows apart; else aligned lines with an empty one around."""
+    from ecovision_edge_bench.evaluate.text import plain_table
+
+    if not console.is_terminal:
         for line in ("", *plain_table(rows), ""):
             console.print(line)
-    for line in (*figure_lines(evaluation.metrics), *note_lines(evaluation)):
-        console.print(line)
+        return
+    from rich.table import Table
+
+    table = Table()
+    for i, name in enumerate(rows[0]):
+        table.add_column(name, justify="left" if i == 0 else "right")
+    for row in rows[1:-totals]:
+        table.add_row(*row)
+    table.add_section()
+    for row in rows[-totals:]:
+        table.add_row(*row, style="bold")
+    console.print(table, soft_wrap=False)

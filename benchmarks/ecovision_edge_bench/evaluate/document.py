@@ -82,6 +82,7 @@ def _head(evaluation: Evaluation) -> dict[str, JsonValue]:
         "classes": _classes(metrics),
         "confusion": [*metrics.confusion.tolist()],
         "reliability": _reliability(metrics),
+        "turns": None if evaluation.turns is None else evaluation.turns.to_json(),
         "failed": [{"image": _text(f.name), "reason": f.reason} for f in answers.failures],
     }
 

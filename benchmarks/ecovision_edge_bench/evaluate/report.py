@@ -15,11 +15,12 @@ from ecovision_edge.errors import ImageReadError
 from ecovision_edge.images import read_image
 from ecovision_edge_bench.evaluate.metrics import CALIBRATION_SOURCE, ClassFigures, Metrics, most_confused
 from ecovision_edge_bench.evaluate.plots import add, heat_map, reliability_diagram
-from ecovision_edge_bench.evaluate.text import note_lines, percent
+from ecovision_edge_bench.evaluate.text import note_lines, percent, turn_rows
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from ecovision_edge.turns import TurnReport
     from ecovision_edge_bench.evaluate.run import Evaluation
 
 __all__ = ["MAX_CLASSES_SHOWN", "THUMBNAIL", "page"]
@@ -98,6 +99,7 @@ def page(evaluation: Evaluation) -> str:
     main = add(add(html, "body"), "main")
     _header(main, evaluation)
     _class_section(main, metrics)
+    _turn_section(main, evaluation.turns)
     _confusion_section(main, metrics, shown)
     _calibration_section(main, metrics)
     _gallery_section(main, evaluation, shown)
@@ -189,6 +191,27 @@ def _class_cells(
         add(bar, "i", None, {"style": f"width:{100 * accuracy:.1f}%"})
     for text in extra:
         add(row, "td", text, {"class": "extra"})
+
+
+def _turn_section(main: ET.Element, report: TurnReport | None) -> None:
+    if report is None or len(report.stripped.by_turn) == 1:
+        return
+    add(main, "h2", "Accuracy by turn")
+    text = (
+        f"The same {report.photographs} photographs, turned counter-clockwise: in a bin things lie as they "
+        "fall. Quarter turns move pixels alone; at others the edges are filled with the picture mirrored."
+    )
+    add(main, "p", text, {"class": "soft"})
+    head, *rows = turn_rows(report)
+    table = add(add(main, "div", None, {"class": "scroll"}), "table")
+    row = add(add(table, "thead"), "tr")
+    for name in head:
+        add(row, "th", name)
+    body = add(table, "tbody")
+    for i, cells in enumerate(rows):
+        row = add(body, "tr", None, {"class": "all"} if i >= len(rows) - 2 else {})
+        for cell in cells:
+            add(row, "td", cell)
 
 
 def _confusion_section(main: ET.Element, metrics: Metrics, shown: Sequence[int]) -> None:

@@ -16,6 +16,7 @@ from ecovision_edge.device import Cpu, read_cpu
 from ecovision_edge.errors import DatasetError, FrameError, ImageReadError
 from ecovision_edge.images import read_image
 from ecovision_edge.labelled import LabelledImage
+from ecovision_edge.turns import TurnCounter, TurnReport
 from ecovision_edge_bench.evaluate.metrics import Metrics, measure
 
 __all__ = ["Answers", "Data", "Evaluation", "Failure", "Model", "answer", "evaluate_images"]
@@ -137,18 +138,29 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """Everything that is reported."""
+    """Everything that is reported.
+
+    Args:
+        model: What was evaluated.
+        data: On which photographs.
+        answers: To these as they are.
+        metrics: Of the answers.
+        turns: The same photographs turned, with their letterbox bars and without; of one turn, only whether
+            bars matter.
+    """
 
     model: Model
     data: Data
     answers: Answers
     metrics: Metrics
+    turns: TurnReport | None = None
 
 
 def answer(
     classifier: Classifier,
     images: Sequence[LabelledImage],
     *,
+    counter: TurnCounter | None = None,
     progressed: Callable[[int], None] = lambda done: None,
     failed: Callable[[Failure], None] = lambda failure: None,
 ) -> Answers:
@@ -157,6 +169,7 @@ def answer(
     Args:
         classifier: Any artifact.
         images: With labels of this classifier.
+        counter: Gets each photograph that was classified, and the answer.
         progressed: Called after each image with the count so far.
         failed: Called for each image that could not be classified.
 
@@ -169,7 +182,8 @@ def answer(
     failures: list[Failure] = []
     for done, image in enumerate(images, 1):
         try:
-            prediction = classifier.classify(read_image(image.path))
+            frame = read_image(image.path)
+            prediction = classifier.classify(frame)
         except (ImageReadError, FrameError) as e:  # FrameError: too large a side, for instance
             named = "" if isinstance(e, ImageReadError) else f"{printable(str(image.path))}: "
             failures.append(Failure(image.name, f"{named}{e.message}"))
@@ -178,6 +192,8 @@ def answer(
             rows[len(good)] = prediction.probabilities
             predicted.append(prediction.index)
             good.append(image)
+            if counter is not None:
+                counter.add(frame, image.label, prediction.index)
         progressed(done)
     truth = np.array([image.label for image in good], np.intp)
     return Answers(tuple(good), truth, np.array(predicted, np.intp), rows[: len(good)], tuple(failures))
@@ -189,19 +205,31 @@ def evaluate_images(
     data: Data,
     images: Sequence[LabelledImage],
     *,
+    turns: int = 1,
     progressed: Callable[[int], None] = lambda done: None,
     failed: Callable[[Failure], None] = lambda failure: None,
 ) -> Evaluation:
     """Classify images and compute the figures; otherwise as `answer`.
 
+    Args:
+        classifier: Any artifact.
+        model: What it is.
+        data: What the images are.
+        images: With labels of this classifier.
+        turns: At how many even turns; all figures but those of `Evaluation.turns` are of upright ones.
+        progressed: As of `answer`.
+        failed: As of `answer`.
+
     Raises:
+        OptionError: no such number of turns.
         DatasetError: not one image could be classified.
         InferenceError: the engine failed.
     """
-    answers = answer(classifier, images, progressed=progressed, failed=failed)
+    counter = TurnCounter(turns, lambda frames: [classifier.classify(frame).index for frame in frames])
+    answers = answer(classifier, images, counter=counter, progressed=progressed, failed=failed)
     if not answers.images:
         raise DatasetError(
             f"--data {data.folder}", expected="images that can be decoded", found=f"{len(images)} that cannot"
         )
     metrics = measure(model.labels, answers.truth, answers.predicted, answers.probabilities)
-    return Evaluation(model, data, answers, metrics)
+    return Evaluation(model, data, answers, metrics, counter.report())

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.cli.output import printable
+from ecovision_edge.turns import TurnReport
 from ecovision_edge_bench.evaluate.metrics import CALIBRATION_BINS, Metrics
 from ecovision_edge_bench.evaluate.run import Evaluation
 
-__all__ = ["accuracy_line", "class_rows", "figure_lines", "note_lines", "percent", "plain_table", "title"]
+__all__ = [
+    "accuracy_line",
+    "class_rows",
+    "figure_lines",
+    "note_lines",
+    "percent",
+    "plain_table",
+    "title",
+    "turn_rows",
+]
 
 MAX_CONFUSIONS = 10  # that are printed; --json has the whole matrix
 _SHOWN = 10  # names in a note
@@ -71,11 +81,42 @@ def figure_lines(metrics: Metrics) -> list[str]:
     return lines
 
 
+def turn_rows(report: TurnReport) -> list[tuple[str, ...]]:
+    """Accuracy by turn: a head, a row a turn, mean and worst; with and without bars if some have them."""
+    sides = [("as published", report.published), ("bars stripped", report.stripped)]
+    if not report.barred:
+        sides = [("accuracy", report.stripped)]
+    return [
+        ("turn", *(name for name, _ in sides)),
+        *(
+            (f"{figures[0].degrees:g}\N{DEGREE SIGN}", *(percent(figure.accuracy) for figure in figures))
+            for figures in zip(*(side.by_turn for _, side in sides), strict=True)
+        ),
+        ("mean", *(percent(side.mean) for _, side in sides)),
+        ("worst", *(percent(side.worst.accuracy) for _, side in sides)),
+    ]
+
+
+def _bar_lines(report: TurnReport | None) -> list[str]:
+    """With and without letterbox bars, upright, where photographs have any."""
+    if report is None or not report.barred:
+        return []
+    published, stripped = report.published.upright, report.stripped.upright
+    return [
+        f"{report.barred} of {report.photographs} photographs have grey letterbox bars, which a camera's "
+        f"frame has not: accuracy {percent(published.accuracy)} with them, "
+        f"{percent(stripped.accuracy)} without"
+    ]
+
+
 def note_lines(evaluation: Evaluation) -> list[str]:
-    """What a reader has to know besides: what was left out."""
+    """What a reader has to know besides: what was left out, and what bars do."""
     lines = [
-        f"skipped, as --map says: {folder}, {images} {'image' if images == 1 else 'images'}"
-        for folder, images in evaluation.data.skipped
+        *_bar_lines(evaluation.turns),
+        *(
+            f"skipped, as --map says: {folder}, {images} {'image' if images == 1 else 'images'}"
+            for folder, images in evaluation.data.skipped
+        ),
     ]
     absent = evaluation.metrics.absent
     if absent:

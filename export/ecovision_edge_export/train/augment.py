@@ -10,15 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge._fields import JsonValue
+from ecovision_edge.letterbox import bars
 
-__all__ = ["Augmentation", "augment", "bars"]
+__all__ = ["Augmentation", "augment"]
 
 Picture = npt.NDArray[np.uint8]
-
-# Photographs that were letterboxed have bars of this grey, as YOLO's tools draw them; JPEG moves it a little.
-BAR_LEVEL = 114
-BAR_TOLERANCE = 10  # levels
-LEAST_LEFT = 0.25  # of a side: a picture that is grey all over has no bars
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +95,6 @@ def augment(picture: Picture, size: tuple[int, int], how: Augmentation, rng: np.
     if rng.random() < how.jpeg_p:
         picture = _jpeg(picture, how, rng)
     return picture
-
-
-def bars(picture: Picture) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right (half-open) of what is no grey letterbox bar; all where there is none."""
-    distance: npt.NDArray[np.int16] = np.abs(picture.astype(np.int16) - BAR_LEVEL)
-    grey = distance.max(axis=2) <= BAR_TOLERANCE
-    rows, columns = np.flatnonzero(~grey.all(axis=1)), np.flatnonzero(~grey.all(axis=0))
-    height, width = grey.shape
-    if len(rows) == 0 or len(columns) == 0:
-        return 0, height, 0, width
-    top, bottom, left, right = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
-    if bottom - top < LEAST_LEFT * height or right - left < LEAST_LEFT * width:
-        return 0, height, 0, width
-    return top, bottom, left, right
 
 
 def _crop(picture: Picture, size: tuple[int, int], how: Augmentation, rng: np.random.Generator) -> Picture:

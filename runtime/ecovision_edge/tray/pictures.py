@@ -13,45 +13,17 @@ from ecovision_edge.drawn import ITEM_KINDS, draw_item
 from ecovision_edge.errors import OptionError
 from ecovision_edge.images import read_image
 from ecovision_edge.labelled import LabelledImage, find_labelled
+from ecovision_edge.letterbox import strip_bars
 
-__all__ = ["Image", "Sprite", "choose_photographs", "drawn_sprite", "photograph_sprite", "strip_bars"]
+__all__ = ["Image", "Sprite", "choose_photographs", "drawn_sprite", "photograph_sprite"]
 
 Image = npt.NDArray[np.uint8]
 Sprite = npt.NDArray[np.float32]
 """`(height, width, 4) float32`: BGR, 0 to 255, already multiplied by its share, and that share, 0 to 1."""
 
-BAR = (114, 114, 114)
-TOLERANCE = 10  # levels: what JPEG makes of a bar
 MOST_SIDES = 0.92, 1.2  # height and width of a photograph at most, in heights of the frame
 _FEATHER = 1.2  # pixels
 _KINDS = {kind: kind for kind in ITEM_KINDS} | {"plastic": "glass", "trash": "paper"}
-
-
-def strip_bars(image: Image) -> Image:
-    """A photograph without the grey bars that made it square; a view of it.
-
-    Args:
-        image: `(height, width, 3) uint8 BGR`.
-
-    Returns:
-        At least an eighth of it in each direction: a photograph that is grey all over stays whole.
-    """
-    grey = (np.abs(image.astype(np.int16) - BAR) <= TOLERANCE).all(axis=2)
-    height, width = grey.shape
-    rows, columns = grey.mean(axis=1) >= 0.95, grey.mean(axis=0) >= 0.95
-    top, bottom = _bar(rows), height - _bar(rows[::-1])
-    left, right = _bar(columns), width - _bar(columns[::-1])
-    if bottom - top < height / 8 or right - left < width / 8:
-        return image
-    # Two more lines beside a bar: JPEG mixes both.
-    top, bottom = top + 2 * (top > 0), bottom - 2 * (bottom < height)
-    left, right = left + 2 * (left > 0), right - 2 * (right < width)
-    return image[top:bottom, left:right]
-
-
-def _bar(grey: npt.NDArray[np.bool_]) -> int:
-    """How many lines from the first on are grey."""
-    return int(np.argmin(grey)) if not grey.all() else len(grey)
 
 
 def photograph_sprite(path: Path, side_px: float, height: int) -> Sprite:
