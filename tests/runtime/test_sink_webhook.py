@@ -3,9 +3,11 @@
 import hmac
 import http.server
 import json
+import socket
 import ssl
 import threading
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from email.utils import formatdate
 
@@ -137,6 +139,7 @@ def test_a_server_may_name_a_date(monkeypatch):
     assert _asked_wait(formatdate(now - 20, usegmt=True)) == 0
     assert _asked_wait(formatdate(now + 1e6, usegmt=True)) == _asked_wait("9" * 400) == 300
     assert [_asked_wait(nonsense) for nonsense in ("", "-3", "soon", "\u0663", "1e9")] == [0] * 5
+    assert _asked_wait("Mon, 01 Jan 2029 00:00:00 +9999999999") == 0
 
 
 def test_a_server_that_says_nothing_is_not_waited_for_long():
@@ -145,6 +148,65 @@ def test_a_server_that_says_nothing_is_not_waited_for_long():
         sink = deliver(url, timeout=0.05)
     assert len(got) == 2
     assert sink.stats.retries == 1
+
+
+@contextmanager
+def speaker(first, again=b""):
+    """Sends `first` to whoever asks, and `again` for ever, whatever it was asked."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def accept():
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                with connection, suppress(OSError):
+                    connection.recv(65536)
+                    connection.sendall(first)
+                    while again:
+                        connection.sendall(again)
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(PROMPT)
+
+
+def failing(url, **options):
+    """What the sink says of a server that takes no event."""
+    with WebhookSink(url, **options) as sink:
+        hurried(sink)
+        sink.put(event(0))
+        until = time.monotonic() + PROMPT
+        while not sink.stats.error and sink.stats.waiting:
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        error = sink.stats.error
+        sink.close(timeout=0.01)
+    return error
+
+
+def test_a_server_that_never_comes_to_an_end_is_not_waited_for_long():
+    """One deadline for all of an exchange: each byte comes in time, and the answer never ends."""
+    with speaker(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000) as url:
+        assert "timed out" in failing(url, timeout=0.1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"\x1b[31mno" * 5000 + b"\r\n\r\n", b"HTTP/1.1 500 " + b"\x1b[31mno" * 5000 + b"\r\n\r\n"],
+    ids=["no HTTP", "reason"],
+)
+def test_a_server_s_own_words_are_cut(answer):
+    """And printable, in the log and in the figures."""
+    with speaker(answer) as url:
+        error = failing(url)
+    assert "no" in error
+    assert len(error) < 600
+    assert error.isprintable()
 
 
 def test_a_connection_that_died_meanwhile_is_no_failure(caplog):

@@ -15,6 +15,7 @@ from ecovision_edge._version import __version__
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent
 from ecovision_edge.hosts import is_loopback
+from ecovision_edge.sinks._http import HttpClient
 from ecovision_edge.sinks._network import split_place
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
@@ -24,7 +25,7 @@ __all__ = ["WebhookSink", "sign"]
 _AGAIN = frozenset({408, 425, 429})  # may pass, as 500 and more do (RFC 9110; 425 RFC 8470, 429 RFC 6585)
 _PLAIN = " !#$&'()*+,/:;<=>?@[]^`{|}"  # beside letters and digits, as they are in a header
 _MOST_WAIT = 300.0  # seconds that a server may ask us to wait
-_MOST_ANSWER = 2**20  # bytes of an answer, which nobody reads
+_MOST_WORDS = 100  # characters of a server's own that a message repeats
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
@@ -48,7 +49,7 @@ class WebhookSink(Sink):
     Args:
         url: `https://host/path`; `http://` of other hosts than this one wants `insecure`.
         secret: Signs; None does not.
-        timeout: For connecting, and for the answer, seconds above 0.
+        timeout: For one event, from connecting to the answer's end, seconds above 0.
         insecure: Allow `http://` beyond this machine, where everyone on the way can read and change it.
         ca: A file of certificates to trust in place of the system's.
     """
@@ -78,10 +79,9 @@ class WebhookSink(Sink):
                 "address of a webhook", expected="a path of ASCII, all else as %XX", found=ascii(target[:60])
             )
         super().__init__(place.shown)  # a path may be a secret: many services have it so
-        self._host, self._port, self._target = place.host, place.port, target
-        self._secret, self._timeout = secret, timeout
-        self._tls = self._context(ca) if place.scheme == "https" else None
-        self._connection: http.client.HTTPConnection | None = None
+        self._target, self._secret, self._timeout = target, secret, timeout
+        tls = self._context(ca) if place.scheme == "https" else None
+        self._client = HttpClient(place.host, place.port, tls)
         self._not_before = 0.0
 
     def deliver(self, event: BinEvent) -> None:
@@ -98,10 +98,13 @@ class WebhookSink(Sink):
         }
         if self._secret is not None:
             headers["X-Ecovision-Signature"] = sign(self._secret, timestamp, body)
-        answer = self._exchange(body, headers)
+        try:
+            answer = self._client.post(self._target, body, headers, self._timeout)
+        except (OSError, http.client.HTTPException, ValueError) as e:
+            raise SinkError(f"{self.name} cannot be reached", found=_words(e)) from e
         if 200 <= answer.status < 300:
             return
-        found = f"{answer.status} {answer.reason}"
+        found = f"{answer.status} {answer.reason[:_MOST_WORDS]}"
         if answer.status in _AGAIN or answer.status >= 500:
             self._not_before = time.monotonic() + _asked_wait(answer.getheader("Retry-After", ""))
             raise SinkError(f"{self.name} did not take an event", found=found)
@@ -109,35 +112,9 @@ class WebhookSink(Sink):
             f"{self.name} refuses an event", expected="2xx", found=found, fix="check its address"
         )
 
-    def _exchange(self, body: bytes, headers: dict[str, str]) -> http.client.HTTPResponse:
-        """The answer; a kept connection that has died meanwhile is no failure. Raises SinkError."""
-        while True:
-            kept = self._connection is not None
-            connection = self._connection = self._connection or self._connect()
-            try:
-                connection.request("POST", self._target, body, headers)
-                answer = connection.getresponse()
-                answer.read(_MOST_ANSWER)
-            except (OSError, http.client.HTTPException, ValueError) as e:
-                self.disconnect()
-                # Servers end a connection on which nothing comes; the key makes a second request harmless.
-                if kept and isinstance(e, (ConnectionError, http.client.RemoteDisconnected)):
-                    continue
-                raise SinkError(f"{self.name} cannot be reached", found=_words(e)) from e
-            if not answer.isclosed():  # there is more of it, and the next answer would begin with that
-                self.disconnect()
-            return answer
-
     def disconnect(self) -> None:
         """Close the connection."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _connect(self) -> http.client.HTTPConnection:
-        if self._tls is None:
-            return http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        return http.client.HTTPSConnection(self._host, self._port, timeout=self._timeout, context=self._tls)
+        self._client.close()
 
     @staticmethod
     def _context(ca: str | None) -> ssl.SSLContext:
@@ -152,14 +129,14 @@ def _asked_wait(value: str) -> float:
     if value.isascii() and value.isdecimal():
         return min(float(value[:9]), _MOST_WAIT)
     try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
+        when = parsedate_to_datetime(value[:_MOST_WORDS])
+        when = when if when.tzinfo is not None else when.replace(tzinfo=timezone.utc)
+        return min(max(0.0, when.timestamp() - time.time()), _MOST_WAIT)
+    except (ValueError, OverflowError):  # a time zone beyond all bounds
         return 0.0
-    when = when if when.tzinfo is not None else when.replace(tzinfo=timezone.utc)
-    return min(max(0.0, when.timestamp() - time.time()), _MOST_WAIT)
 
 
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is refused: {error.verify_message}"
-    return str(error) or type(error).__name__
+    return str(error)[:_MOST_WORDS] or type(error).__name__
