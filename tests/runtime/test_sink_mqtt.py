@@ -12,6 +12,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.runtime.home_assistant import SCHEMAS, TOPIC, UNKNOWN
 from tests.runtime.sink_servers import (
     PROMPT,
@@ -26,6 +28,7 @@ from tests.runtime.test_sink_base import event
 
 from ecovision_edge.errors import MissingDependencyError, OptionError
 from ecovision_edge.events import BinState, event_schema
+from ecovision_edge.sinks._mqtt_client import PacketGuard, UnaskedError
 from ecovision_edge.sinks._mqtt_sender import state_payload
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.homeassistant import MOST_OPTIONS, discovery_messages
@@ -418,6 +421,55 @@ def test_a_broker_that_says_nothing_or_nonsense_is_tried_again(tmp_path):
         until(lambda: "no answer to CONNECT" in sink.stats.error)
 
 
+PUBLISH = b"\x30\x05\0\1tme"
+UNASKED = {
+    "message": (V5_ACCEPTS + PUBLISH, "PUBLISH of 5 bytes"),
+    "huge message": (V5_ACCEPTS + b"\x30\xff\xff\xff\x7f", "PUBLISH of 268435455 bytes"),
+    "length without end": (V5_ACCEPTS + b"\x40\xff\xff\xff\xff", "a length of more than four bytes"),
+    "acknowledgement of nothing": (V5_ACCEPTS + b"\x40\x02\0\1" * 50, "PUBACK of 2 bytes"),
+    "QoS 2": (V5_ACCEPTS + b"\x62\x02\0\1", "PUBREL of 2 bytes"),
+    "subscription": (V5_ACCEPTS + b"\x90\x04\0\1\0\0", "SUBACK of 4 bytes"),
+    "CONNACK twice": (V5_ACCEPTS * 2, "CONNACK of 3 bytes"),
+    "huge goodbye": (V5_ACCEPTS + b"\xe0\x80\x80\x80\x01", "packet 14 of 2097152 bytes"),
+}
+
+
+@pytest.mark.parametrize("name", UNASKED)
+def test_a_broker_that_sends_what_was_never_asked_for_is_hung_up_on(tmp_path, name):
+    """At the head of the packet: what it holds is not read, and not kept."""
+    answer, says = UNASKED[name]
+    with scripted([answer], deaf=True) as (port, got), sink_at(port, tmp_path / "spool") as sink:
+        until(lambda: len(got) > 2)
+        until(lambda: f"sends what was never asked for: {says}" in sink.stats.error)
+
+
+def test_a_broker_that_begins_with_something_else_speaks_no_mqtt(tmp_path):
+    """As a web server would; the other version is tried."""
+    web = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    with scripted([web]) as (port, got), sink_at(port, tmp_path / "spool") as sink:
+        until(lambda: len(got) > 2)
+        until(lambda: "cannot be reached: PUBACK of 84 bytes" in sink.stats.error)
+
+
+@given(st.lists(st.sampled_from([0, 1, 127, 128, 300, 2**16]), max_size=4), st.integers(1, 7))
+def test_packets_may_be_cut_anywhere(lengths, step):
+    """Each head is found, and no byte of a body is taken for one."""
+    guard, data = PacketGuard(), b"\x20\x02\0\0"
+    for length in lengths:
+        guard.published()
+        head = bytes([length & 127]) if length < 128 else b""
+        if length >= 128:
+            head, rest = bytes([length & 127 | 128]), length >> 7
+            while rest >= 128:
+                head, rest = head + bytes([rest & 127 | 128]), rest >> 7
+            head += bytes([rest])
+        data += b"\x40" + head + b"\x30" * length
+    for at in range(0, len(data), step):
+        guard.feed(data[at : at + step])
+    with pytest.raises(UnaskedError, match="PUBACK of 2 bytes"):
+        guard.feed(b"\x40\x02")
+
+
 # The spool alone.
 
 
@@ -692,5 +744,5 @@ def test_each_bin_has_its_own_topics_and_client_id():
 def test_a_missing_library_is_named(tmp_path, monkeypatch):
     """With what installs it."""
     monkeypatch.setitem(sys.modules, "paho.mqtt", None)
-    with pytest.raises(MissingDependencyError, match=r"ecovision-edge\[mqtt\]"):
+    with pytest.raises(MissingDependencyError, match=r"\[mqtt\]"):
         MqttSink(MqttOptions(host="h"), tmp_path)

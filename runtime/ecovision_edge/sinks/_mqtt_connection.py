@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
+    from ecovision_edge.sinks._mqtt_client import GuardedClient
+
 __all__ = ["Ack", "Broker", "Connection", "NoProtocolError", "Will", "check_library", "tls_context"]
 
 _VERSION_REFUSED = 0x84  # a reason code of MQTT 5; the library turns MQTT 3.1.1's into it
@@ -29,6 +31,14 @@ class NoProtocolError(SinkError):
     def __init__(self, message: str, *, certain: bool, found: str | None = None) -> None:
         super().__init__(message, found=found)
         self.certain = certain
+
+
+class _NonsenseError(SinkError):
+    """What came is not for us, or not MQTT."""
+
+    def __init__(self, problem: str, what: str) -> None:
+        super().__init__(problem, found=what)
+        self.what = what
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,18 +122,21 @@ class Connection:
         self._lost: ReasonCode | None = None
         self._client = self._make(will)
 
-    def _make(self, will: Will) -> Client:
-        from paho.mqtt.client import Client
+    def _make(self, will: Will) -> GuardedClient:
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+        from ecovision_edge.sinks._mqtt_client import GuardedClient, PacketGuard
+
         b = self._broker
-        client = Client(
+        client = GuardedClient(
             CallbackAPIVersion.VERSION2,
             client_id=b.client_id,
             clean_session=None if self._v5 else True,
             protocol=MQTTProtocolVersion.MQTTv5 if self._v5 else MQTTProtocolVersion.MQTTv311,
             reconnect_on_failure=False,
         )
+        self._guard = PacketGuard()
+        client.guard(self._guard)
         client.connect_timeout = b.timeout
         client.username_pw_set(b.username, b.password)
         if b.tls is not None:
@@ -158,6 +171,8 @@ class Connection:
                 raise SinkError(problem, found=f"no answer to CONNECT within {b.timeout:g} s")
             try:
                 self.pump(left, wake)
+            except _NonsenseError as e:
+                raise NoProtocolError(problem, certain=False, found=e.what) from e
             except SinkError as e:
                 if self._answer is None:
                     raise NoProtocolError(problem, certain=False, found="it hung up") from e
@@ -169,6 +184,7 @@ class Connection:
         from paho.mqtt.packettypes import PacketTypes
         from paho.mqtt.properties import Properties
 
+        self._guard.published()
         properties = None
         if self._v5 and event_id is not None:
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -190,8 +206,10 @@ class Connection:
             What was acknowledged meanwhile; also by a broker that then hung up.
 
         Raises:
-            SinkError: the connection is lost.
+            SinkError: the connection is lost, or worth nothing.
         """
+        from ecovision_edge.sinks._mqtt_client import UnaskedError
+
         connected = self._client.socket()
         if connected is None:
             raise self._gone()
@@ -210,8 +228,10 @@ class Connection:
             if mask & selectors.EVENT_WRITE:
                 self._client.loop_write()
             self._client.loop_misc()
+        except UnaskedError as e:
+            raise _NonsenseError(f"{self._broker.shown} sends what was never asked for", str(e)) from e
         except Exception as e:  # the library's parser raises all kinds over a broker's bytes
-            raise SinkError(f"{self._broker.shown} does not speak MQTT", found=repr(e)[:100]) from e
+            raise _NonsenseError(f"{self._broker.shown} does not speak MQTT", repr(e)[:100]) from e
         if self._client.socket() is None and not self._acks:
             raise self._gone()
         acks, self._acks = self._acks, []
