@@ -1,6 +1,6 @@
-"""What a bin says: one event an item, in a versioned JSON form.
+"""What a bin says: one event an item, and on request each state, in a versioned JSON form.
 
-The JSON Schema of the form is `event_schema()`, in the package as `data/bin-event.schema.json`.
+The JSON Schema of both is `event_schema()`, in the package as `data/bin-event.schema.json`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib import resources
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.region import Region
 
-__all__ = ["EVENT_SCHEMA_VERSION", "BinEvent", "BinState", "event_schema"]
+__all__ = ["EVENT_SCHEMA_VERSION", "BinEvent", "BinState", "StateMessage", "event_schema", "utc"]
 
 EVENT_SCHEMA_VERSION = 1
 
@@ -94,12 +94,11 @@ class BinEvent:
         time = self.time
         return {
             "schema_version": EVENT_SCHEMA_VERSION,
+            "type": "event",
             "id": self.id,
             "sequence": self.sequence,
             "item": self.item,
-            "time": None
-            if time is None
-            else datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="milliseconds"),
+            "time": None if time is None else utc(time),
             "monotonic": self.monotonic,
             "label": self.label,
             "bin": self.bin,
@@ -118,11 +117,58 @@ class BinEvent:
 
     def dumps(self) -> str:
         """One line of JSON."""
-        return json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return _line(self.to_json())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateMessage:
+    """What a bin is doing from a time on, for whoever is told of more than events.
+
+    Args:
+        id: Unlike that of any other message.
+        state: What it is doing.
+        reason: Why, in one line; in `STARTING` and `FAULT` each new reason is a new message.
+        time: When that was so, seconds since 1970.
+        since: When the state began, with another reason perhaps, seconds since 1970.
+        device: What the device calls itself.
+    """
+
+    id: str
+    state: BinState
+    reason: str
+    time: float
+    since: float
+    device: str = ""
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As a JSON object that `event_schema()` describes."""
+        return {
+            "schema_version": EVENT_SCHEMA_VERSION,
+            "type": "state",
+            "id": self.id,
+            "state": self.state.value,
+            "reason": self.reason,
+            "time": utc(self.time),
+            "since": utc(self.since),
+            "device": self.device,
+        }
+
+    def dumps(self) -> str:
+        """One line of JSON."""
+        return _line(self.to_json())
+
+
+def utc(time: float) -> str:
+    """A time in seconds since 1970 as ISO 8601 has it, to the millisecond, in UTC."""
+    return datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _line(value: dict[str, JsonValue]) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def event_schema() -> dict[str, JsonValue]:
-    """The JSON Schema (draft 2020-12) of `BinEvent.to_json`."""
+    """The JSON Schema (draft 2020-12) of `BinEvent.to_json` and `StateMessage.to_json`."""
     text = (resources.files("ecovision_edge") / "data" / "bin-event.schema.json").read_text("utf-8")
     schema: dict[str, JsonValue] = json.loads(text)
     return schema

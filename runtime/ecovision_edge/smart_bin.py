@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ecovision_edge.bin_report import BinReport, sink_reports
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.decision.decider import BinDecider, BinStatus
@@ -26,6 +27,7 @@ from ecovision_edge.profile.key import bundle_sha256
 from ecovision_edge.region import Region
 from ecovision_edge.sinks._checks import check_sinks
 from ecovision_edge.sinks.base import Sink
+from ecovision_edge.sinks.telling import STOPPED, StateTeller
 
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["SmartBin", "fit_options"]
 
 FILES_FPS = 15.0
+_LAST = 10  # events of a report
 
 
 class SmartBin:
@@ -103,8 +106,10 @@ class SmartBin:
         )
         self._period = None if source.live else source.interval or 1 / getattr(source, "fps", FILES_FPS)
         self._lock = threading.RLock()  # a sink that is shown a state may ask for the status
-        self._shown: tuple[BinState, str] | None = None
+        self._teller = StateTeller(self._sinks)
+        self._blind: BinStatus | None = None  # while the camera gives nothing
         self._events: deque[BinEvent] = deque(maxlen=1000)
+        self._decided = self._unknowns = 0
         self._loop = CameraLoop(
             classifier,
             source,
@@ -116,7 +121,7 @@ class SmartBin:
         )
 
     def __repr__(self) -> str:
-        return f"<SmartBin {self._decider.status.state}: {self._loop.health.state}>"
+        return f"<SmartBin {self.status.state}: {self._loop.health.state}>"
 
     def __enter__(self) -> SmartBin:
         return self
@@ -142,9 +147,29 @@ class SmartBin:
 
     @property
     def status(self) -> BinStatus:
-        """What the decider is doing, and why nothing is decided."""
+        """What the bin is doing, and why nothing is decided; a fault while the camera gives nothing."""
         with self._lock:
-            return self._decider.status
+            status = self._decider.status
+            return status if self._blind is None else replace(self._blind, item=status.item)
+
+    @property
+    def report(self) -> BinReport:
+        """What there is to say of it and its sinks now; from any thread."""
+        with self._lock:
+            status = self.status
+            state, reason = self._teller.told or (status.state, status.reason)
+            report = BinReport(
+                state=state,
+                reason=status.reason if status.state is state else reason,
+                since=self._teller.since,
+                item=status.item,
+                last=tuple(self._events)[-_LAST:],
+                events=self._decided,
+                unknowns=self._unknowns,
+                faults=self._teller.faults,
+                sinks=(),
+            )
+        return replace(report, sinks=sink_reports(self._sinks))
 
     @property
     def events(self) -> tuple[BinEvent, ...]:
@@ -158,7 +183,7 @@ class SmartBin:
         try:
             return self._loop.run()
         finally:
-            self._show(BinState.FAULT, "stopped")
+            self._show(BinState.FAULT, STOPPED)
 
     def start(self) -> None:
         """Run in a thread of its own; returns at once."""
@@ -191,7 +216,7 @@ class SmartBin:
         try:
             self._loop.close(timeout)
         finally:
-            self._show(BinState.FAULT, "stopped")
+            self._show(BinState.FAULT, STOPPED)
             closers = [threading.Thread(target=sink.close, args=(timeout,)) for sink in self._sinks]
             for closer in closers:  # together: one that is stuck must not take the others' time
                 closer.start()
@@ -210,6 +235,8 @@ class SmartBin:
 
     def _result(self, result: LoopResult) -> None:
         with self._lock:
+            if self._blind is not None and result.frame.captured_at > self._blind.since:
+                self._blind = None
             event = self._decider.step(result, self._time_of(result.frame))
             self._show_status()
         self._emit(event)
@@ -233,12 +260,17 @@ class SmartBin:
             return
         with self._lock:
             event = self._decider.step(None, time.monotonic())
+            self._show_status()
         self._emit(event)
 
     def _health(self, health: Health) -> None:
-        if health.state not in (HealthState.RUNNING, HealthState.ENDED):
-            state = BinState.STARTING if health.state is HealthState.STARTING else BinState.FAULT
-            self._show(state, f"camera {health.state}: {health.reason}".rstrip(": "))
+        with self._lock:
+            self._blind = None
+            if health.state not in (HealthState.RUNNING, HealthState.ENDED):
+                state = BinState.STARTING if health.state is HealthState.STARTING else BinState.FAULT
+                reason = f"camera {health.state}: {health.reason}".rstrip(": ")
+                self._blind = BinStatus(state, health.since, reason)
+                self._show_status()
         if self._on_health is not None:
             self._on_health(health)
 
@@ -248,6 +280,8 @@ class SmartBin:
         event = replace(event, health=str(self._loop.health.state))
         with self._lock:
             self._events.append(event)
+            self._decided += 1
+            self._unknowns += event.label is None
         for sink in self._sinks:
             sink.put(event)
         if self._on_event is not None:
@@ -259,18 +293,14 @@ class SmartBin:
         Where nothing is seen the reason is told too whenever it is another one: it says what is to be done.
         """
         with self._lock:
-            status = self._decider.status
-            if self._shown is None or self._shown[0] is not status.state or not status.state.ready:
+            status = self.status
+            if self._teller.state is not status.state or not status.state.ready:
                 self._show(status.state, status.reason)
 
     def _show(self, state: BinState, reason: str) -> None:
         """From any thread: sinks are told in the order in which it is kept here."""
         with self._lock:
-            if (state, reason) == self._shown:
-                return
-            self._shown = state, reason
-            for sink in self._sinks:
-                sink.show(state, reason)
+            self._teller.tell(state, reason)
 
 
 def fit_options(options: DeciderOptions, classifier: Classifier) -> DeciderOptions:

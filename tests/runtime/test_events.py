@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.events import BinEvent, BinState, event_schema
+from ecovision_edge.events import BinEvent, BinState, StateMessage, event_schema
 from ecovision_edge.region import Region
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install jsonschema")
 
 
-ADDED = {"box"}
+ADDED = {"box", "type"}
 """Fields that came within the version."""
 
 
@@ -59,7 +59,7 @@ def test_what_is_not_known_is_null(check):
 
 def test_the_schema_has_every_field_and_no_other():
     """As `BinEvent.to_json` writes them; one that was added within the version may be missing."""
-    schema = event_schema()
+    schema = event_schema()["$defs"]["event"]
     assert set(schema["properties"]) == set(event().to_json())
     assert set(schema["required"]) == set(schema["properties"]) - ADDED
 
@@ -111,4 +111,33 @@ def test_any_names_and_times_make_a_valid_event(bin, reason, probability, time):
 
 def test_states_are_words():
     """As the JSON has them."""
-    assert [str(s) for s in BinState] == ["empty", "settling", "deciding", "decided", "fault"]
+    words = ["starting", "empty", "settling", "deciding", "decided", "fault"]
+    assert [str(s) for s in BinState] == words
+    assert event_schema()["$defs"]["state"]["properties"]["state"]["enum"] == words
+    assert [s for s in BinState if not s.ready] == [BinState.STARTING, BinState.FAULT]
+
+
+def state(**changes):
+    """A whole message of a fault."""
+    given = {"id": "ab12", "state": BinState.FAULT, "reason": "camera STALLED", "time": 1.7e9, "since": 1.6e9}
+    return StateMessage(**{**given, "device": "bin7", **changes})
+
+
+def test_a_state_is_one_line_that_the_schema_describes(check):
+    """In every field, and in no other; told from an event by its type."""
+    data = json.loads(state().dumps())
+    check(data)
+    schema = event_schema()["$defs"]["state"]
+    assert set(schema["properties"]) == set(schema["required"]) == set(data)
+    assert (data["type"], data["state"], data["reason"]) == ("state", "fault", "camera STALLED")
+    assert (data["time"], data["since"]) == ("2023-11-14T22:13:20.000+00:00", "2020-09-13T12:26:40.000+00:00")
+    assert event().to_json()["type"] == "event"
+
+
+@pytest.mark.parametrize(
+    "change", [{"state": "broken"}, {"type": "event"}, {"reason": None}, {"id": ""}], ids=str
+)
+def test_the_schema_refuses_what_is_no_state(check, change):
+    """Else it would describe nothing."""
+    with pytest.raises(jsonschema.ValidationError):
+        check({**state().to_json(), **change})

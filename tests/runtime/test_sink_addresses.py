@@ -3,6 +3,7 @@
 import pytest
 
 from ecovision_edge.errors import OptionError
+from ecovision_edge.events import BinState
 from ecovision_edge.sinks.addresses import check_sinks, open_sink
 from ecovision_edge.sinks.gpio import GpioSink
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
@@ -26,6 +27,25 @@ def test_addresses_name_their_sinks(tmp_path):
     hook = sink_of(address)
     assert isinstance(hook, WebhookSink)
     assert (hook._timeout, hook._secret, hook._target) == (3, "s3cret", "/hook?a=b")
+
+
+@pytest.mark.parametrize(
+    ("address", "states"),
+    [
+        ("stdout:", False),
+        ("stdout:?states=1", True),
+        ("file:x", False),
+        ("file:x?states=1&keep=0", True),
+        ("https://example.org/hook", False),
+        ("https://example.org/hook?states=0&ecovision.states=1", True),
+    ],
+)
+def test_states_are_asked_for(address, states):
+    """By default they are not told: whoever takes each line for an event goes on to be right."""
+    sink = sink_of(address)
+    assert sink._states is states
+    sink.show(BinState.FAULT, "why")
+    assert sink._Sink__state.device == "bin7"
 
 
 def test_a_secret_comes_from_the_environment_and_is_never_shown():

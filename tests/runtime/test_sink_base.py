@@ -6,7 +6,7 @@ import time
 import pytest
 
 from ecovision_edge.errors import OptionError, SinkError
-from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks import Sink
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
@@ -87,7 +87,52 @@ def test_what_can_never_be_delivered_is_dropped_and_told(caplog):
         assert sink.flush(PROMPT)
     assert sink.done == [1]
     assert sink.stats.dropped == 1
+    assert sink.stats.error == ""
     assert "run-0 can never be delivered" in caplog.text
+
+
+def test_a_sink_that_loses_events_fails_until_one_is_delivered():
+    """Whether they are refused or find no place: that nothing has to be tried again does not make it well."""
+    with Scripted([OptionError("404")]) as sink:
+        sink.put(event(0))
+        assert sink.flush(PROMPT)
+        assert sink.stats.error == "run-0 can never be delivered, and is lost: 404"
+        sink.put(event(1))
+        assert sink.flush(PROMPT)
+        assert sink.stats.error == ""
+    full = Scripted(capacity=2)
+    for n in range(3):
+        full.put(event(n))
+    assert full.stats.error == "2 events wait, and the oldest ones are lost"
+    with full:
+        assert full.flush(PROMPT)
+        assert full.stats.error == ""
+
+
+def test_a_state_is_told_with_its_time_and_the_device(monkeypatch):
+    """`since` is that of the state, `time` that of its newest reason; each has an id of its own."""
+
+    class Whole(Sink):
+        def tell_state(self, message):
+            told.append(message)
+
+    told, clock = [], iter([100.0, 101.0, 102.0])
+    monkeypatch.setattr("ecovision_edge.sinks.base.time.time", lambda: next(clock))
+    with Whole("whole", device="bin7") as sink:
+        for state, reason in [(BinState.FAULT, "a"), (BinState.FAULT, "b"), (BinState.EMPTY, "c")]:
+            before = len(told)
+            sink.show(state, reason)
+            until = time.monotonic() + PROMPT
+            while len(told) == before:
+                assert time.monotonic() < until
+    assert [(m.state, m.reason, m.time, m.since) for m in told] == [
+        (BinState.FAULT, "a", 100.0, 100.0),
+        (BinState.FAULT, "b", 101.0, 100.0),
+        (BinState.EMPTY, "c", 102.0, 102.0),
+    ]
+    assert {m.device for m in told} == {"bin7"}
+    assert len({m.id for m in told}) == 3
+    assert all(isinstance(m, StateMessage) for m in told)
 
 
 def test_a_sink_that_cannot_connect_does_not_end(caplog):

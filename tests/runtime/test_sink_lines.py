@@ -15,6 +15,7 @@ import pytest
 from tests.runtime.test_sink_base import event, hurried
 
 from ecovision_edge.errors import OptionError
+from ecovision_edge.events import BinState
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
@@ -48,6 +49,24 @@ def test_events_are_appended(tmp_path):
     write(path, range(3))
     write(path, range(3, 5), fsync=True)
     assert numbers(path) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("states", [True, False])
+def test_states_are_lines_if_that_was_asked_for(tmp_path, capsys, states):
+    """On standard output and in a file, before the event that follows; by default each line is an event."""
+    path = tmp_path / "events.jsonl"
+    for sink in FileSink(path, states=states, device="bin7"), StdoutSink(states=states, device="bin7"):
+        sink.show(BinState.FAULT, "camera STALLED")
+        sink.put(event(3))
+        with sink:
+            assert sink.flush(PROMPT)
+    out = capsys.readouterr().out
+    for text in out, path.read_text():
+        lines = [json.loads(line) for line in text.splitlines()]
+        assert [line["type"] for line in lines] == ["state", "event"][not states :]
+        if states:
+            found = {key: lines[0][key] for key in ("state", "reason", "device")}
+            assert found == {"state": "fault", "reason": "camera STALLED", "device": "bin7"}
 
 
 def test_a_full_file_is_put_aside(tmp_path):

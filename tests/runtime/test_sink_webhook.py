@@ -15,6 +15,7 @@ import pytest
 from tests.runtime.sink_servers import authority, free_port
 from tests.runtime.test_sink_base import event, hurried
 
+from ecovision_edge.events import BinState
 from ecovision_edge.sinks.webhook import WebhookSink, sign
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
@@ -87,6 +88,26 @@ def test_an_event_is_posted_and_signed():
     assert json.loads(body)["id"] == headers["Idempotency-Key"] == "run-0"
     assert headers["Content-Type"] == "application/json"
     assert headers["X-Ecovision-Signature"] == sign("s3cret", headers["X-Ecovision-Timestamp"], body)
+
+
+@pytest.mark.parametrize("states", [True, False])
+def test_a_state_is_posted_and_signed_if_that_was_asked_for(states):
+    """Again if the server does not take it, of one id; by default each POST is an event."""
+    with server([(503, {}), (204, {})]) as (url, got):
+        sink = WebhookSink(f"{url}/hook", secret="s3cret", states=states, device="bin7")
+        hurried(sink).show(BinState.FAULT, "camera STALLED")
+        sink.put(event(0))
+        with sink:
+            assert sink.flush(PROMPT)
+    said = [json.loads(body) for _, _, body in got]
+    assert [one["type"] for one in said] == (["state", "state", "event"] if states else ["event", "event"])
+    for path, headers, body in got:
+        assert path == "/hook"
+        assert json.loads(body)["id"] == headers["Idempotency-Key"]
+        assert headers["X-Ecovision-Signature"] == sign("s3cret", headers["X-Ecovision-Timestamp"], body)
+    if states:
+        assert said[0] == said[1]
+        assert (said[0]["state"], said[0]["device"]) == ("fault", "bin7")
 
 
 def test_the_signature_is_the_standard_one():

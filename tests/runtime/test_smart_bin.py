@@ -157,6 +157,64 @@ def test_a_start_is_no_fault_and_each_of_its_reasons_is_shown(classifier):
     ]
 
 
+def lost(reason="the cable is out", state=HealthState.STALLED):
+    return Health(state, time.monotonic(), reason)
+
+
+def test_a_lost_camera_is_a_fault_of_the_bin(classifier, caplog):
+    """In its status, its report and the log: one line into it, one out of it, whatever its reasons."""
+    caplog.set_level("INFO", "ecovision_edge")
+    smart_bin = SmartBin(classifier, FakeCamera(Frames(1)), sinks=[Kept()], options=TRIGGER)
+    smart_bin._health(lost("", HealthState.STARTING))
+    assert smart_bin.status.state is BinState.STARTING
+    assert caplog.messages == []
+    smart_bin._health(lost())
+    smart_bin._health(lost("no route", HealthState.RECONNECTING))
+    assert (smart_bin.status.state, smart_bin.status.reason) == (
+        BinState.FAULT,
+        "camera RECONNECTING: no route",
+    )
+    assert smart_bin.trigger()  # the sensor says so, but nothing is seen
+    assert (smart_bin.status.state, smart_bin.status.item) == (BinState.FAULT, 0)
+    report = smart_bin.report
+    assert (report.state, report.faults) == (BinState.FAULT, 1)
+    assert report.problem == "fault: camera RECONNECTING: no route"
+    smart_bin._health(lost("", HealthState.RUNNING))
+    smart_bin.clear()
+    assert (smart_bin.status.state, smart_bin.report.problem) == (BinState.EMPTY, "")
+    smart_bin.close()
+    report = smart_bin.report
+    assert (report.state, report.reason, report.faults) == (BinState.FAULT, "stopped", 1)
+    said = [m for m in caplog.messages if "the bin" in m]
+    assert said[0] == "the bin is in fault: camera STALLED: the cable is out"
+    assert said[1].startswith("the bin is out of its fault after 0 s: ")
+    assert len(said) == 2
+
+
+def test_frames_that_stop_are_told_though_the_camera_says_nothing(classifier):
+    """The decider counts the time without a frame; sinks hear of it at once."""
+    options = DeciderOptions(tell_after=1e-9)
+    smart_bin = SmartBin(classifier, FakeCamera(Frames(1)), sinks=[Kept()], options=options)
+    smart_bin._wait()
+    smart_bin._wait()
+    assert smart_bin.report.state is BinState.FAULT
+    assert smart_bin.report.reason.startswith("no frame came")
+    smart_bin.close()
+
+
+def test_the_report_counts_events_and_tells_of_each_sink(classifier):
+    """With the last ten events; two sinks of one name are told apart."""
+    sinks = Kept(), Kept()
+    with SmartBin(classifier, Tray(15 * 14), sinks=sinks) as smart_bin:
+        smart_bin.run()
+        assert all(sink.flush(PROMPT) for sink in sinks)
+        report = smart_bin.report
+    assert (report.events, report.last, report.faults) == (2, smart_bin.events, 0)
+    assert report.unknowns == sum(event.label is None for event in smart_bin.events)
+    sinks = [(s.name, s.stats.delivered, s.problem) for s in report.sinks]
+    assert sinks == [("kept", 2, ""), ("kept (2)", 2, "")]
+
+
 def test_sinks_are_shown_one_state_after_the_other(classifier):
     """The watchdog's thread and the loop's tell them at once; and a sink may ask for the status."""
     together = threading.Barrier(2)

@@ -13,11 +13,13 @@ import sys
 import threading
 import time
 import urllib.parse
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from tests.runtime.bin_reports import COVERED, bin_report, sink_report
 
 from ecovision_edge._version import __version__
 from ecovision_edge.camera.health import Health, HealthState
@@ -25,6 +27,7 @@ from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.events import BinState
 from ecovision_edge.installation import extra_fix
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.web import Board, Limits, PageServer, _pictures
@@ -258,6 +261,86 @@ def test_healthz_is_503_else(page, board):
     said = json.loads(body)
     assert (status, said["ok"], said["state"]) == (503, False, "RECONNECTING")
     assert said["reason"] == "the cable is out"
+
+
+def health_of(page, report, board):
+    board.set_bin(lambda: report)
+    status, _, body = get(page, "/healthz")
+    return status, json.loads(body)
+
+
+@pytest.mark.parametrize("state", [s for s in BinState if s is not BinState.FAULT])
+def test_healthz_is_200_for_a_bin_that_is_well(page, board, state):
+    """One that starts, too; it says what it is doing and how each sink does."""
+    status, said = health_of(page, bin_report(state, "why"), board)
+    assert (status, said["ok"], said["reason"]) == (200, True, "")
+    assert (said["bin"]["state"], said["bin"]["reason"], said["bin"]["events"]) == (str(state), "why", 2)
+    assert said["bin"]["since_s"] >= 95
+    [sink] = said["bin"]["sinks"]
+    assert (sink["name"], sink["waiting"], sink["delivered"], sink["problem"]) == ("stdout", 1, 2, "")
+
+
+@pytest.mark.parametrize(
+    ("report", "why"),
+    [
+        (bin_report(BinState.FAULT, COVERED), f"fault: {COVERED}"),
+        (bin_report(sinks=(sink_report("hook", "hook is gone"),)), "sink hook is gone"),
+        (bin_report(sinks=(sink_report("x"), sink_report("pins", "busy"))), "sink pins: busy"),
+        (
+            bin_report(sinks=(replace(sink_report("x"), ended=True),)),
+            "sink x: its thread has ended",
+        ),
+        (
+            bin_report(BinState.FAULT, "a", sinks=(sink_report("x", "b"),)),
+            "fault: a; sink x: b",
+        ),
+    ],
+    ids=["a fault", "a sink", "one of two", "a sink that ended", "both"],
+)
+def test_healthz_is_503_in_a_fault_and_with_a_sink_that_fails(page, board, report, why):
+    """Though the camera runs; with the reason."""
+    status, said = health_of(page, report, board)
+    assert (status, said["ok"], said["live"], said["reason"]) == (503, False, True, why)
+    assert said["bin"]["problem"] == why
+
+
+def test_metrics_count_events_faults_and_what_each_sink_did(page, board):
+    """A bin's alone: without one there are no such metrics."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    def found():
+        families = text_string_to_metric_families(get(page, "/metrics")[2].decode())
+        return {m.name: {tuple(s.labels.values()): s.value for s in m.samples} for m in families}
+
+    assert not {name for name in found() if "bin" in name or "sink" in name}
+    sinks = (sink_report("a", dropped=4), sink_report("b", "gone", waiting=7, retries=5))
+    report = bin_report(BinState.FAULT, COVERED, events=12, unknowns=3, faults=2, sinks=sinks)
+    board.set_bin(lambda: report)
+    metrics = found()
+    counters = [metrics[f"ecovision_bin_{name}"] for name in ("events", "unknowns", "faults")]
+    assert counters == [{(): 12}, {(): 3}, {(): 2}]
+    assert {state for (state,), on in metrics["ecovision_bin_state"].items() if on} == {"fault"}
+    assert metrics["ecovision_sink_queued"] == {("a",): 1, ("b",): 7}
+    assert metrics["ecovision_sink_dropped"] == {("a",): 4, ("b",): 0}
+    assert metrics["ecovision_sink_delivered"] == {("a",): 2, ("b",): 2}
+    assert metrics["ecovision_sink_retries"] == {("a",): 0, ("b",): 5}
+    assert metrics["ecovision_sink_failing"] == {("a",): 0, ("b",): 1}
+
+
+def test_events_tell_what_the_bin_does(page, board):
+    """State, reason, since when, the last events and the sinks' queues; again when something is new."""
+    reports = [bin_report()]
+    board.set_bin(lambda: reports[-1])
+    with asked(page, "/events") as response:
+        said = told(response, "bin")
+        assert (said["state"], said["problem"], said["sinks"][0]["waiting"]) == ("empty", "", 1)
+        assert said["since_s"] >= 95
+        assert [(e["item"], e["label"], e["bin"]) for e in said["last"]] == [
+            (0, "paper", "recycling"),
+            (1, None, "recycling"),
+        ]
+        reports.append(bin_report(BinState.FAULT, COVERED))
+        assert told(response, "bin")["reason"] == COVERED
 
 
 def test_metrics_are_prometheus_text(page, board):

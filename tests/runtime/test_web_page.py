@@ -11,11 +11,13 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from tests.runtime.bin_reports import COVERED, bin_report, sink_report
 
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.drawn import draw_frame
+from ecovision_edge.events import BinState
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.web import Board, Limits, PageServer
 
@@ -327,6 +329,82 @@ def test_a_nan_is_no_reason_to_stop(server, board, open_page):
     assert complaints == []
 
 
+# A bin.
+
+
+def test_a_bin_in_fault_is_nowhere_shown_as_well(server, board, open_page):
+    """Not in the pill, the title, or the answer; the reason stands at the top, and since when."""
+    board.set_bin(lambda: bin_report(BinState.FAULT, COVERED))
+    page, complaints, _ = open_page(server.url)
+    live(page)  # who looks may see what covers the lens
+    shows(page, "#pill-text", "Fault")
+    shows(page, "#alarm", f"Fault: {COVERED}")
+    assert page.get_by_role("alert").is_visible()
+    assert page.title() == "Fault - Bin 3"
+    shows(page, "#bin-state", "Fault")
+    shows(page, "#bin-since", re.compile("^for 9[5-9] s|for 1.. s$"))
+    shows(page, "#bin-reason", COVERED)
+    shows(page, "#caption", "Not used: the bin is in fault")
+    shows(page, "#spoken", "Fault")
+    assert "past" in page.locator("#answer").get_attribute("class")
+    assert complaints == []
+
+
+def test_a_bin_shows_its_last_events_and_each_sinks_queue(server, board, open_page):
+    """Newest first; what fails is named, and says why."""
+    sinks = (sink_report(), sink_report("hook", "hook is gone", waiting=7, dropped=2))
+    board.set_bin(lambda: bin_report(BinState.DECIDED, "paper to recycling", sinks=sinks))
+    page, *_ = open_page(server.url)
+    shows(page, "#pill-text", "Sink fails")
+    shows(page, "#alarm", "Sink fails: hook")
+    shows(page, "#bin-state", "Decided")
+    shows(page, "#caption", "The network sees")
+    shows(page, "#bin-counts", "2 events, 1 unknown, 0 faults")
+    events = page.locator("#bin-events li")
+    assert events.locator("b").all_text_contents() == ["unknown", "paper"]
+    assert events.locator(".where").all_text_contents() == ["to recycling"] * 2
+    rows = page.locator("#bin-sinks li").all_text_contents()
+    assert rows == [
+        "stdout1 queued, 2 delivered, 0 dropped",
+        "hook7 queued, 2 delivered, 2 droppedhook is gone",
+    ]
+
+
+def test_a_bin_that_starts_is_no_alarm(server, board, open_page):
+    """And once it is well, nothing is left of that."""
+    reports = [bin_report(BinState.STARTING, "the empty tray is being learnt", last=(), events=0, sinks=())]
+    board.set_bin(lambda: reports[-1])
+    page, *_ = open_page(server.url)
+    shows(page, "#pill-text", "Starting")
+    shows(page, "#caption", "Not used yet: the bin is starting")
+    assert page.locator("#alarm").is_hidden()
+    assert page.locator("#bin-no-events").is_visible()
+    assert page.locator("#bin-no-sinks").is_visible()
+    reports.append(bin_report(BinState.DECIDING, "1 of 3 frames"))
+    shows(page, "#pill-text", "Running")
+    shows(page, "#bin-state", "Deciding")
+    assert page.locator("#bin-no-events").is_hidden()
+
+
+def test_without_a_bin_there_is_nothing_of_one(server, open_page):
+    """A camera loop alone."""
+    page, *_ = open_page(server.url)
+    live(page)
+    for part in ("#bin", "#bin-log", "#alarm"):
+        assert page.locator(part).is_hidden()
+
+
+@pytest.mark.parametrize("viewport", [PHONE, {"width": 320, "height": 568}, DESKTOP])
+def test_a_bin_is_not_wider_than_the_screen(server, board, open_page, viewport):
+    """Whatever the names."""
+    name = "mqtt://broker.example.org:1883/" + "a" * 80
+    sinks = (sink_report(name, f"{name} cannot be reached"),)
+    board.set_bin(lambda: bin_report(BinState.FAULT, "x" * 120, sinks=sinks))
+    page, *_ = open_page(server.url, viewport=viewport)
+    shows(page, "#pill-text", "Fault")
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
 def test_the_token_is_asked_for_and_kept_out_of_the_address(board, open_page):
     """By form, or once in the address; pictures and events then come with the cookie."""
     with PageServer(board, "127.0.0.1:0", token=TOKEN, limits=PATIENT) as server:
@@ -428,7 +506,17 @@ COLOURS = """() => {
     "dt", "dd", "#history-title", "#history-counts", "#strip-from"].map((s) => [s, of(s, "color"), paper]);
   const pill = document.getElementById("pill");
   const state = pill.dataset.state;
-  for (const s of ["RUNNING", "STALLED", "RECONNECTING", "FAILED", "LOST", "STARTING", "ENDED"]) {
+  texts.push(["alarm", of("#alarm", "color"), of("#alarm", "backgroundColor")]);
+  const ofBin = ["#bin-since", "#bin-reason", "#bin-counts", "#bin-log h3", "#bin-events .when"];
+  for (const s of [...ofBin, ".failing .problem"]) {
+    texts.push([s, of(s, "color"), paper]);
+  }
+  for (const s of ["fault", "starting", "empty", "past"]) {
+    document.getElementById("bin").dataset.state = s;
+    texts.push([`bin ${s}`, of(".bin-state", "color"), paper]);
+  }
+  const lost = ["STALLED", "RECONNECTING", "FAILED", "LOST"];
+  for (const s of ["RUNNING", ...lost, "STARTING", "ENDED", "FAULT", "SINK"]) {
     pill.dataset.state = s;
     texts.push([`pill ${s}`, of("#pill", "color"), of("#pill", "backgroundColor")]);
   }
@@ -463,8 +551,10 @@ def contrast(one, other):
 def test_colours_can_be_told_from_their_ground(server, board, open_page, scheme, state):
     """WCAG 2.1 AA: text 4.5 : 1, the colours of classes 3 : 1 and all different."""
     board.set_health(health(state, "why"))
+    board.set_bin(lambda: bin_report(BinState.FAULT, COVERED, sinks=(sink_report(error="gone"),)))
     page, *_ = open_page(server.url, scheme=scheme)
     shows(page, "#label", "glass")
+    shows(page, "#bin-state", "Fault")
     found = page.evaluate(COLOURS)
     assert {name: c for name, ink, paper in found["texts"] if (c := contrast(ink, paper)) < 4.5} == {}
     assert {name: c for name, ink, paper in found["blocks"] if (c := contrast(ink, paper)) < 3} == {}

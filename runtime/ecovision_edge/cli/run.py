@@ -264,7 +264,7 @@ def _bin(
     rules.check(classifier.labels)
     sinks = [open_sink(a, labels=classifier.labels, bins=rules.bins, device=device) for a in addresses]
     check_sinks(sinks, labels=classifier.labels, bins=rules.bins, device=device)
-    return SmartBin(
+    smart_bin = SmartBin(
         classifier,
         frames,
         rules,
@@ -277,6 +277,8 @@ def _bin(
         on_wait=consumers.wait,
         device=device,
     )
+    consumers.show_bin(smart_bin)
+    return smart_bin
 
 
 def _serve(

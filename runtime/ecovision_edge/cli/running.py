@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ecovision_edge.cli.screens import Screen
     from ecovision_edge.events import BinEvent
     from ecovision_edge.loop import LoopResult
+    from ecovision_edge.smart_bin import SmartBin
     from ecovision_edge.web import Board, PageServer
 
 __all__ = ["Consumers", "Stoppable", "log_to_stderr", "stopped_by_signals"]
@@ -65,6 +66,7 @@ class Consumers:
         self.on_result: list[Callable[[LoopResult], object]] = []
         self.on_health: list[Callable[[Health], object]] = []
         self.on_event: list[Callable[[BinEvent], object]] = []
+        self._boards: list[Board] = []
         self._alive = _Alive()
         stack.enter_context(self._alive)
 
@@ -82,6 +84,12 @@ class Consumers:
         self.stack.enter_context(server)
         self.on_result.append(board.publish)
         self.on_health.append(board.set_health)
+        self._boards.append(board)
+
+    def show_bin(self, smart_bin: SmartBin) -> None:
+        """Have the pages show the bin too."""
+        for board in self._boards:
+            board.set_bin(lambda: smart_bin.report)
 
     def result(self, result: LoopResult) -> None:
         """Hand on a result."""

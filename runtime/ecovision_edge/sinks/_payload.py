@@ -1,15 +1,15 @@
-"""Events as bytes."""
+"""Events and states as bytes."""
 
 from __future__ import annotations
 
 from ecovision_edge.errors import OptionError
-from ecovision_edge.events import BinEvent
+from ecovision_edge.events import BinEvent, StateMessage
 
 __all__ = ["event_bytes"]
 
 
-def event_bytes(event: BinEvent) -> bytes:
-    """The event's JSON on one line, in UTF-8, without a newline.
+def event_bytes(event: BinEvent | StateMessage) -> bytes:
+    """The JSON of an event, or of a state, on one line, in UTF-8, without a newline.
 
     Raises:
         OptionError: it has a number that is none, or a lone surrogate: it can never be delivered.
@@ -17,4 +17,4 @@ def event_bytes(event: BinEvent) -> bytes:
     try:
         return event.dumps().encode()
     except ValueError as e:  # UnicodeEncodeError too
-        raise OptionError(f"event {event.id}", expected="what JSON can say", found=str(e)) from e
+        raise OptionError(f"message {event.id}", expected="what JSON can say", found=str(e)) from e

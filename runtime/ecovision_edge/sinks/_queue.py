@@ -33,6 +33,8 @@ class EventQueue:
         self._events: deque[tuple[BinEvent, float]] = deque()  # with the time of `put`
         self._in_hand: tuple[BinEvent, float] | None = None
         self.taken = self.delivered = self.dropped = self.expired = 0
+        self.trouble = ""
+        """Why the last event was lost, by a full queue or a refusal; empty once one is delivered."""
 
     def __len__(self) -> int:
         """Events that wait, with the one in hand."""
@@ -52,6 +54,7 @@ class EventQueue:
         if len(self._events) >= self._capacity:
             lost, _ = self._events.popleft()
             self.dropped += 1
+            self.trouble = f"{self._capacity} events wait, and the oldest ones are lost"
             _log.warning(
                 "%s: %d events wait; the oldest one, %s, is lost", self._name, self._capacity, lost.id
             )
@@ -66,7 +69,7 @@ class EventQueue:
 
     def done(self, lost: str) -> None:
         """The event in hand is delivered; or lost, for this reason."""
-        self._in_hand = None
+        self._in_hand, self.trouble = None, lost
         if lost:
             self.dropped += 1
             _log.error("%s: %s", self._name, lost)

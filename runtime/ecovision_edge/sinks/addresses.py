@@ -40,14 +40,18 @@ def open_sink(
     """The sink that `address` names, with its options and names checked; nothing is opened before `start`.
 
     ===============================  ===================================================================
-    `stdout:`                        JSON lines on standard output
-    `file:PATH`                      JSON lines in a file: max_bytes=10MB, keep=5, fsync=1
-    `https://HOST/PATH`              each event POSTed: timeout=5, secret_file=PATH, ca=PATH, insecure=1
+    `stdout:`                        JSON lines on standard output: states=1
+    `file:PATH`                      JSON lines in a file: max_bytes=10MB, keep=5, fsync=1, states=1
+    `https://HOST/PATH`              each event POSTed: timeout=5, secret_file=PATH, ca=PATH, insecure=1,
+                                     states=1
     `mqtt://HOST/TOPIC`              each event kept on disk until the broker has it; `mqtts://` for TLS:
                                      ca=PATH, password_file=PATH, spool=PATH, discovery=homeassistant, ...
     `serial:///dev/ttyACM0`          a line protocol for a microcontroller: baud=115200, max_age=10s
     `gpio:`                          a servo and LEDs at a Raspberry Pi's pins: servo, angles, leds, ...
     ===============================  ===================================================================
+
+    With `states=1` each state of the bin is a message too, told from an event by its `type`; without it each
+    line, and each POST, is an event. The other sinks show the state in a way of their own.
 
     Args:
         address: Options follow a `?`, as `name=value&name=value`; those of web addresses, whose `?` is the
@@ -85,14 +89,14 @@ def _open(
 
         return gpio_sink(address, bins)
     if scheme in ("http", "https"):
-        return _webhook(address, environment)
+        return _webhook(address, device, environment)
     if scheme in ("mqtt", "mqtts"):
         from ecovision_edge.sinks.mqtt import mqtt_sink
 
         return mqtt_sink(address, labels=labels, bins=bins, device=device, environment=environment)
     place, pairs = split_options(rest, problem=OptionError)
     options = Options(f"{scheme}:", pairs, problem=OptionError)
-    return _stdout(place, options) if scheme == "stdout" else _file(place, options)
+    return (_stdout if scheme == "stdout" else _file)(place, options, device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +137,17 @@ def sink_paths(address: str) -> SinkPaths:
     )
 
 
-def _stdout(place: str, options: Options) -> StdoutSink:
+def _stdout(place: str, options: Options, device: str) -> StdoutSink:
+    states = options.flag("states")
     options.done()
     if place:
         raise OptionError("stdout:", expected="nothing after it", found=place)
-    return StdoutSink()
+    return StdoutSink(states=states, device=device)
 
 
-def _file(place: str, options: Options) -> FileSink:
+def _file(place: str, options: Options, device: str) -> FileSink:
     size, keep = options.text("max_bytes"), options.integer("keep", 0, 999)
-    fsync = options.flag("fsync")
+    fsync, states = options.flag("fsync"), options.flag("states")
     options.done()
     if not place:
         raise OptionError("file:", expected="a path after it", found="nothing")
@@ -151,10 +156,12 @@ def _file(place: str, options: Options) -> FileSink:
         max_bytes=parse_size(size, "max_bytes of file:") if size else 10_000_000,
         keep=5 if keep is None else keep,
         fsync=fsync,
+        states=states,
+        device=device,
     )
 
 
-def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
+def _webhook(address: str, device: str, environment: Mapping[str, str]) -> Sink:
     from ecovision_edge.sinks._network import read_secret, split_place
     from ecovision_edge.sinks.webhook import WebhookSink
 
@@ -176,7 +183,7 @@ def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
     options = Options(place.shown, pairs, FOREIGN_PREFIX, problem=OptionError)
     timeout = options.number("timeout", 0, 600)
     file, insecure = options.text("secret_file"), options.flag("insecure")
-    ca = options.text("ca")
+    ca, states = options.text("ca"), options.flag("states")
     options.done()
     return WebhookSink(
         url,
@@ -184,4 +191,6 @@ def _webhook(address: str, environment: Mapping[str, str]) -> Sink:
         timeout=timeout or 5.0,
         insecure=insecure,
         ca=ca,
+        states=states,
+        device=device,
     )

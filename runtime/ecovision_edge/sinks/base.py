@@ -9,6 +9,7 @@ import logging
 import math
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.camera.watch import Backoff
 from ecovision_edge.errors import EcovisionError, SinkError
-from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks._queue import EventQueue
 from ecovision_edge.sinks._retries import Retries, UnforeseenError, typed
@@ -41,7 +42,8 @@ class SinkStats:
         expired: Of the dropped ones, those that were too old.
         waiting: Of those taken, neither delivered nor dropped yet.
         retries: Tries that failed.
-        error: The last failure since the last success; empty if all is well.
+        error: The last failure since the last success: of a try, or an event that was refused or had no place
+            in the queue; empty if all is well.
     """
 
     taken: int
@@ -71,6 +73,7 @@ class Sink:
         capacity: Events that wait at most; of more the oldest is dropped, counted and logged. At least 1.
         max_age: Seconds above 0: an event that `put` took so long ago is dropped, counted and logged. For a
             sink that acts, which must not act on an item long gone. None never.
+        device: What the device calls itself, for `StateMessage`.
         first_delay, most_delay: Of the backoff, seconds.
     """
 
@@ -80,6 +83,7 @@ class Sink:
         *,
         capacity: int = 1000,
         max_age: float | None = None,
+        device: str = "",
         first_delay: float = 0.5,
         most_delay: float = 30.0,
     ) -> None:
@@ -88,7 +92,9 @@ class Sink:
         # Of two underscores, so that no subclass takes a name of its base's by accident.
         self._changed = threading.Condition(threading.RLock())
         self.__tries = Retries(name, self._changed, Backoff(first_delay, most_delay))
-        self.__state: tuple[BinState, str] | None = None
+        self.__device = device
+        self.__state: StateMessage | None = None  # to be shown
+        self.__since: tuple[BinState, float] | None = None  # the state last taken, and when it began
         self.__parting = ""  # what `disconnect` raised last
         self.__closing = False
         self.__deadline: float | None = None
@@ -128,6 +134,10 @@ class Sink:
 
     def show_state(self, state: BinState, reason: str) -> None:
         """Show what the bin is doing; only the newest state counts. Raises SinkError as `deliver`."""
+
+    def tell_state(self, message: StateMessage) -> None:
+        """As `show_state`, which it calls, for a sink that carries whole messages."""
+        self.show_state(message.state, message.reason)
 
     def disconnect(self) -> None:
         """Give back what `connect` took; never raises, and is called once more at the end."""
@@ -187,7 +197,7 @@ class Sink:
                 expired=queue.expired,
                 waiting=len(queue),
                 retries=self.__tries.count,
-                error=self.__tries.error,
+                error=self.__tries.error or queue.trouble,
             )
 
     def start(self) -> None:
@@ -207,8 +217,18 @@ class Sink:
 
     def show(self, state: BinState, reason: str = "") -> None:
         """Take what the bin is doing, to be shown; never waits. A newer state takes an older one's place."""
+        now = time.time()
         with self._changed:
-            self.__state = state, reason
+            if self.__since is None or self.__since[0] is not state:
+                self.__since = state, now
+            self.__state = StateMessage(
+                id=uuid.uuid4().hex,
+                state=state,
+                reason=reason,
+                time=now,
+                since=self.__since[1],
+                device=self.__device,
+            )
             self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
@@ -302,16 +322,16 @@ class Sink:
         self.__tries.well()
         self.__tries.begin_anew()
 
-    def __show_one(self, state: tuple[BinState, str]) -> None:
+    def __show_one(self, state: StateMessage) -> None:
         try:
-            self.__call("show_state", lambda: self.show_state(*state))
+            self.__call("show_state", lambda: self.tell_state(state))
         except EcovisionError as e:
             if not isinstance(e, SinkError) or isinstance(e, UnforeseenError):
                 self.__shown_one(state)  # it would fail again
             raise
         self.__shown_one(state)
 
-    def __shown_one(self, state: tuple[BinState, str]) -> None:
+    def __shown_one(self, state: StateMessage) -> None:
         with self._changed:
             if self.__state is state:
                 self.__state = None

@@ -1,4 +1,4 @@
-"""Events as JSON lines, on standard output or in a file that does not grow without end."""
+"""Events, and states, as JSON lines, on standard output or in a file that does not grow without end."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
-from ecovision_edge.events import BinEvent
+from ecovision_edge.events import BinEvent, StateMessage
 from ecovision_edge.sinks._line_file import LineFile
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
@@ -19,15 +19,28 @@ __all__ = ["FileSink", "StdoutSink"]
 
 
 class StdoutSink(Sink):
-    """One JSON line an event, on standard output."""
+    """One JSON line an event, on standard output.
 
-    def __init__(self) -> None:
-        """Takes no options."""
-        super().__init__("stdout")
+    Args:
+        states: One for each state too (`StateMessage`).
+        device: What the device calls itself, for states.
+    """
+
+    def __init__(self, *, states: bool = False, device: str = "") -> None:
+        super().__init__("stdout", device=device)
+        self._states = states
 
     def deliver(self, event: BinEvent) -> None:
         """Write and flush the line."""
-        line = event_bytes(event).decode()
+        self._write(event)
+
+    def tell_state(self, message: StateMessage) -> None:
+        """Likewise, if that was asked for."""
+        if self._states:
+            self._write(message)
+
+    def _write(self, message: BinEvent | StateMessage) -> None:
+        line = event_bytes(message).decode()
         try:
             try:
                 sys.stdout.write(line + "\n")
@@ -51,6 +64,8 @@ class FileSink(Sink):
         max_bytes: A file that would become larger is put aside first; at least 1,000.
         keep: Files put aside, from 0 to 999; older ones are removed.
         fsync: Wait for the disk with each event.
+        states: A line for each state too (`StateMessage`).
+        device: What the device calls itself, for states.
     """
 
     def __init__(
@@ -60,13 +75,15 @@ class FileSink(Sink):
         max_bytes: int = 10_000_000,
         keep: int = 5,
         fsync: bool = False,
+        states: bool = False,
+        device: str = "",
     ) -> None:
         if max_bytes < 1000:
             raise OptionError("max_bytes of a file of events", expected="1,000 or more", found=max_bytes)
         if not 0 <= keep <= 999:
             raise OptionError("keep of a file of events", expected="0 to 999", found=keep)
-        super().__init__(f"file {os.fspath(path)}")
-        self._path = Path(path)
+        super().__init__(f"file {os.fspath(path)}", device=device)
+        self._states, self._path = states, Path(path)
         self._file = LineFile(self._path, max_bytes=max_bytes, keep=keep, fsync=fsync)
 
     def check(self) -> None:
@@ -95,7 +112,15 @@ class FileSink(Sink):
 
     def deliver(self, event: BinEvent) -> None:
         """Append the line, in a new file if it would not fit."""
-        line = event_bytes(event) + b"\n"
+        self._write(event)
+
+    def tell_state(self, message: StateMessage) -> None:
+        """Likewise, if that was asked for."""
+        if self._states:
+            self._write(message)
+
+    def _write(self, message: BinEvent | StateMessage) -> None:
+        line = event_bytes(message) + b"\n"
         with self._failures():
             self._file.append(line)
 

@@ -1,4 +1,4 @@
-"""Events to a web address, signed."""
+"""Events, and states, to a web address, signed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from ecovision_edge._version import __version__
 from ecovision_edge.errors import OptionError, SinkError
-from ecovision_edge.events import BinEvent
+from ecovision_edge.events import BinEvent, StateMessage
 from ecovision_edge.hosts import is_loopback
 from ecovision_edge.sinks._http import HttpClient
 from ecovision_edge.sinks._network import split_place
@@ -52,6 +52,8 @@ class WebhookSink(Sink):
         timeout: For one event, from connecting to the answer's end, seconds above 0.
         insecure: Allow `http://` beyond this machine, where everyone on the way can read and change it.
         ca: A file of certificates to trust in place of the system's.
+        states: POST each state too (`StateMessage`); of those that come while the server is away, the newest.
+        device: What the device calls itself, for states.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class WebhookSink(Sink):
         timeout: float = 5.0,
         insecure: bool = False,
         ca: str | None = None,
+        states: bool = False,
+        device: str = "",
     ) -> None:
         place = split_place(url, "a webhook", "sign with a secret instead")
         if place.scheme not in ("http", "https"):
@@ -78,22 +82,30 @@ class WebhookSink(Sink):
             raise OptionError(
                 "address of a webhook", expected="a path of ASCII, all else as %XX", found=ascii(target[:60])
             )
-        super().__init__(place.shown)  # a path may be a secret: many services have it so
-        self._target, self._secret, self._timeout = target, secret, timeout
+        super().__init__(place.shown, device=device)  # a path may be a secret: many services have it so
+        self._target, self._secret, self._timeout, self._states = target, secret, timeout, states
         tls = self._context(ca) if place.scheme == "https" else None
         self._client = HttpClient(place.host, place.port, tls)
         self._not_before = 0.0
 
     def deliver(self, event: BinEvent) -> None:
         """POST the event; raises as `Sink.deliver`."""
+        self._send(event)
+
+    def tell_state(self, message: StateMessage) -> None:
+        """POST the state, if that was asked for; raises as `deliver`."""
+        if self._states:
+            self._send(message)
+
+    def _send(self, message: BinEvent | StateMessage) -> None:
         while (left := self._not_before - time.monotonic()) > 0 and not self.stopping:
             time.sleep(min(left, 0.2))
-        body = event_bytes(event)
+        body = event_bytes(message)
         timestamp = str(int(time.time()))
         headers = {
             "Content-Type": "application/json",
             "User-Agent": f"ecovision-edge/{__version__}",
-            "Idempotency-Key": quote(event.id, safe=_PLAIN, errors="replace"),
+            "Idempotency-Key": quote(message.id, safe=_PLAIN, errors="replace"),
             "X-Ecovision-Timestamp": timestamp,
         }
         if self._secret is not None:

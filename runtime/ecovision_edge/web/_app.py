@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _STATIC = {
     "app.js": "text/javascript",
     "bars.js": "text/javascript",
+    "bin.js": "text/javascript",
     "history.js": "text/javascript",
     "stream.js": "text/javascript",
     "style.css": "text/css",
@@ -227,10 +228,14 @@ class App:
     async def _healthz(self, request: web.Request) -> web.StreamResponse:
         now = time.monotonic()
         status = self._board.view().status(now, self._limits.stale_s)
-        text = json.dumps({"ok": status.live, **status.to_json(now), "version": __version__})
-        return web.Response(
-            status=200 if status.live else 503, text=f"{text}\n", content_type="application/json"
-        )
+        found = {**status.to_json(now), "version": __version__}
+        report = self._board.bin()
+        if report is not None:
+            found["bin"] = report.to_json(now)
+            found["reason"] = status.reason or report.problem
+        ok = status.live and not (report and report.problem)
+        text = json.dumps({"ok": ok, **found})
+        return web.Response(status=200 if ok else 503, text=f"{text}\n", content_type="application/json")
 
     async def _metrics_text(self, request: web.Request) -> web.StreamResponse:
         self._metrics.viewers = self.pictures.viewers

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge._version import __version__
 from ecovision_edge.web.board import Board, Status, View
 from ecovision_edge.web.limits import Limits
+
+if TYPE_CHECKING:
+    from ecovision_edge.bin_report import BinReport
+    from ecovision_edge.events import BinEvent
 
 __all__ = ["Events", "event"]
 
@@ -37,7 +42,8 @@ class Events:
         self._told: tuple[object, ...] | None = None
         self._index = -1
         self._held_back = False
-        self._next_result = self._next_beat = -math.inf
+        self._bin: BinReport | None = None
+        self._next_result = self._next_bin = self._next_beat = -math.inf
         self.version = -1
         """Of the board, as last looked at; for `Pulse.newer`."""
 
@@ -70,6 +76,10 @@ class Events:
         if key != self._told:
             self._told = key
             yield event("health", status.to_json(now))
+        report = self._board.bin()
+        if report is not None and self._is_news(report, now):
+            self._bin, self._next_bin = report, now + 1 / self._limits.events_per_s
+            yield event("bin", {**report.to_json(now), "last": [_short(e) for e in report.last]})
         if view.result is None or view.result.index == self._index:
             return
         if now < self._next_result:
@@ -79,6 +89,12 @@ class Events:
         self._next_result = now + 1 / self._limits.events_per_s
         yield event("result", self._result(view, status, now))
         self._index = view.result.index
+
+    def _is_news(self, report: BinReport, now: float) -> bool:
+        """Whether to tell it: at once of a new state, else as often as results."""
+        if self._bin is None or report.state is not self._bin.state:
+            return True
+        return now >= self._next_bin and report != self._bin
 
     def _hello(self, view: View) -> dict[str, JsonValue]:
         return {
@@ -106,6 +122,12 @@ class Events:
             "fps": self._board.rate(),
             "past": past,
         }
+
+
+def _short(event: BinEvent) -> JsonValue:
+    """What the page shows of an event."""
+    whole = event.to_json()
+    return {key: whole[key] for key in ("item", "time", "label", "bin", "probability", "seconds", "reason")}
 
 
 def _finite(value: JsonValue) -> JsonValue:

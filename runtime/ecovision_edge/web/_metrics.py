@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ecovision_edge._version import __version__
 from ecovision_edge.camera.health import HealthState
 from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.events import BinState
 from ecovision_edge.web.board import Board, Distribution
 
 try:
@@ -29,6 +30,8 @@ except ImportError as e:
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
+
+    from ecovision_edge.bin_report import BinReport
 
 __all__ = ["Metrics"]
 
@@ -99,6 +102,38 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily("ecovision_viewers", "Open picture streams.", value=self.viewers)
         yield InfoMetricFamily("ecovision_build", "What runs here.", {"version": __version__})
+        report = self._board.bin()
+        if report is not None:
+            yield from _of_bin(report)
+
+
+def _of_bin(report: BinReport) -> Iterator[Metric]:
+    for name, text, value in (
+        ("ecovision_bin_events", "Events: items that were decided, as unknown too.", report.events),
+        ("ecovision_bin_unknowns", "Of the events, those without a label.", report.unknowns),
+        ("ecovision_bin_faults", "Times that the bin went into a fault.", report.faults),
+    ):
+        yield CounterMetricFamily(name, text, value=value)
+    yield StateSetMetricFamily(
+        "ecovision_bin_state", "What the bin is doing.", {s.value: s is report.state for s in BinState}
+    )
+    delivered, dropped, retries = (
+        CounterMetricFamily(name, text, labels=["sink"])
+        for name, text in (
+            ("ecovision_sink_delivered", "Events that a sink delivered."),
+            ("ecovision_sink_dropped", "Events that a sink lost."),
+            ("ecovision_sink_retries", "Tries of a sink that failed."),
+        )
+    )
+    queued = GaugeMetricFamily("ecovision_sink_queued", "Events that wait in a sink.", labels=["sink"])
+    failing = GaugeMetricFamily("ecovision_sink_failing", "1 while a sink fails, else 0.", labels=["sink"])
+    for sink in report.sinks:
+        delivered.add_metric([sink.name], sink.stats.delivered)
+        dropped.add_metric([sink.name], sink.stats.dropped)
+        retries.add_metric([sink.name], sink.stats.retries)
+        queued.add_metric([sink.name], sink.stats.waiting)
+        failing.add_metric([sink.name], float(bool(sink.problem)))
+    yield from (queued, delivered, dropped, retries, failing)
 
 
 def _buckets(distribution: Distribution) -> list[tuple[str, float]]:

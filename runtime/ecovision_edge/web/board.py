@@ -6,13 +6,17 @@ import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.errors import OptionError
 from ecovision_edge.loop.result import LoopResult
+
+if TYPE_CHECKING:
+    from ecovision_edge.bin_report import BinReport
 
 __all__ = ["AGE_BOUNDS", "STAGE_BOUNDS", "Board", "Counters", "Distribution", "Past", "Status", "View"]
 
@@ -196,6 +200,7 @@ class Board:
         self._result: LoopResult | None = None
         self._labels = tuple(labels)
         self._health = Health(HealthState.STARTING, time.monotonic())
+        self._bin: Callable[[], BinReport] | None = None
         self._history: deque[tuple[int, str, float, float, float]] = deque(maxlen=history)
         self._classified: dict[str, int] = dict.fromkeys(self._labels, 0)
         self._prepare, self._infer, self._post = (_Histogram(STAGE_BOUNDS) for _ in range(3))
@@ -230,6 +235,17 @@ class Board:
         with self._lock:
             self._health = health
             self._version += 1
+
+    def set_bin(self, report: Callable[[], BinReport]) -> None:
+        """Have the bin shown whose loop puts up the results; `report` is called by whoever shows it."""
+        with self._lock:
+            self._bin = report
+            self._version += 1
+
+    def bin(self) -> BinReport | None:
+        """How the bin is doing now; None if there is none."""
+        report = self._bin
+        return None if report is None else report()  # without the lock: it may wait for the bin's own
 
     def view(self) -> View:
         """What is on the board now."""

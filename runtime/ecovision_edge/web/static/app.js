@@ -1,6 +1,7 @@
 // The live page. Everything it shows is either of the present, or says that it is not.
 
 import { Bars, colourOf, percent } from "./bars.js";
+import { Bin } from "./bin.js";
 import { History } from "./history.js";
 import { Stream } from "./stream.js";
 
@@ -16,12 +17,15 @@ const WORDS = {
   RECONNECTING: ["Reconnecting", "Reconnecting"],
   FAILED: ["Failed", "Camera lost"],
   ENDED: ["Ended", "Ended"],
+  FAULT: ["Fault", "Fault"],
+  SINK: ["Sink fails", "Sink fails"],
 };
 const SPOKEN_EVERY_MS = 4000;
 const FIGURES_EVERY_MS = 500;
 
 const bars = new Bars(at("bars"));
 const history = new History(at("strip"), at("history-counts"), at("strip-from"), at("strip-to"));
+const bin = new Bin(at);
 const canvas = at("picture");
 const stream = new Stream(onPicture, (text) => (streamProblem = text));
 
@@ -55,6 +59,7 @@ function connect() {
     connected = everConnected = true;
     history.most = hello.history;
     history.clear();
+    bin.forget();
     health = result = null;
     if (hello.labels.length) bars.setLabels(hello.labels);
     stream.restart();
@@ -64,6 +69,7 @@ function connect() {
     health = h;
     if (h.last_age_s !== null) capturedAt = Math.max(capturedAt ?? -Infinity, now() - h.last_age_s * 1000);
   });
+  on("bin", (told) => bin.take(told));
   on("result", (r) => {
     result = r;
     capturedAt = now() - r.frame_age_ms;
@@ -114,9 +120,12 @@ function draw() {
   const pictured = live && fresh(pictureAt);
   const age = capturedAt === null ? "" : `${seconds(now() - capturedAt)} ago`;
 
-  at("pill").dataset.state = s;
-  text("pill-text", WORDS[s][0]);
-  document.title = live ? title : `${WORDS[s][0]} - ${title}`;
+  // A camera that runs is not all: the bin may be blind all the same.
+  const whole = s === "RUNNING" ? (bin.pill ?? s) : s;
+  at("pill").dataset.state = whole;
+  text("pill-text", WORDS[whole][0]);
+  document.title = live && whole === s ? title : `${WORDS[whole][0]} - ${title}`;
+  bin.draw(connected, seconds);
 
   at("veil").hidden = pictured;
   at("frame").classList.toggle("dark", !pictured);
@@ -127,25 +136,25 @@ function draw() {
   }
   attribute(canvas, "aria-label", pictured ? "Live picture of the camera" : `No live picture: ${WORDS[s][1]}`);
 
-  document.body.classList.toggle("past-page", !live);
+  document.body.classList.toggle("past-page", !live || bin.unused !== "");
   drawAnswer(live, age);
   if (live !== figures.live || now() - figures.at > FIGURES_EVERY_MS) {
     figures = { live, at: now() };
     drawFigures(live);
     history.summary(live);
   }
-  speak(s, live);
+  speak(whole, live);
 }
 
 function drawAnswer(live, age) {
-  at("answer").classList.toggle("past", !live);
+  at("answer").classList.toggle("past", !live || bin.unused !== "");
   at("answer").classList.toggle("unsure", result !== null && result.score < 0.5);
   if (!result) return;
   text("label", result.label);
   text("score", percent(result.score));
   at("label-swatch").className = `swatch ${colourOf(Object.keys(result.probabilities).indexOf(result.label))}`;
   const unsure = result.score < 0.5 ? "Unsure: more likely something else" : "The network sees";
-  text("caption", live ? unsure : `Last answer, ${age}`);
+  text("caption", live ? bin.unused || unsure : `Last answer, ${age}`);
 }
 
 function drawFigures(live) {
@@ -162,7 +171,7 @@ function drawFigures(live) {
 
 // A screen reader hears of a new state at once, of new labels now and then.
 function speak(s, live) {
-  const label = live && result ? result.label : "";
+  const label = live && result && !bin.unused ? result.label : "";
   const news = s !== spoken.state || (label !== spoken.label && now() - spoken.at > SPOKEN_EVERY_MS);
   if (!news) return;
   spoken = { state: s, label, at: now() };
