@@ -32,12 +32,14 @@ class Classifies(Protocol):
 class Images:
     """What subjects are compared on: image files, with the index of their label if known; or drawn frames.
 
-    Every subject gets the same decoded frame, and prepares it in its own way.
+    Every subject gets the same decoded frame, and prepares it in its own way. `notes` is what is to be told
+    of other files that are there.
     """
 
     files: tuple[str, ...] = ()
     labels: tuple[int | None, ...] = ()
     seeds: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def evidence(self) -> str:

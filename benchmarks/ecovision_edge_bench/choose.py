@@ -145,10 +145,11 @@ def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images
         return Images(seeds=tuple(range(limit)))
     from ecovision_edge_export.dataset import list_photographs
 
-    found = list_photographs(folder, contract.labels, "--images").photographs
+    listed = list_photographs(folder, contract.labels, "--images")
+    found = listed.photographs
     count = min(limit, len(found))
     chosen = [found[i * len(found) // count] for i in range(count)]
-    return Images(tuple(str(p.path) for p in chosen), tuple(p.label for p in chosen))
+    return Images(tuple(str(p.path) for p in chosen), tuple(p.label for p in chosen), notes=listed.notes)
 
 
 def _own(

@@ -150,6 +150,8 @@ def _run(
             listener.note(note)
         count = parity_images if parity_images is not None else 32 if quick else 256
         judged = choose_images(images, chosen.contract, count)
+        for note in judged.notes:
+            listener.note(note)
         request = Request(
             bundle=chosen.bundle,
             specs=chosen.specs,

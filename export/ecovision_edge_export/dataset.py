@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge._names import short
 from ecovision_edge.errors import DatasetError
-from ecovision_edge.images import find_images
-from ecovision_edge.labelled import check_known
+from ecovision_edge.images import IMAGE_KINDS, passed_over
+from ecovision_edge.labelled import match_classes, read_folder
 
 __all__ = ["Photograph", "PhotographSet", "choose", "list_photographs"]
 
@@ -26,17 +24,13 @@ class Photograph:
     name: str
     label: int | None = None
 
-    @property
-    def top(self) -> str:
-        """The first folder of the name; empty for an image that lies in the folder itself."""
-        return self.name.partition("/")[0] if "/" in self.name else ""
-
 
 @dataclass(frozen=True, slots=True)
 class PhotographSet:
-    """The photographs of a folder, in sorted order."""
+    """The photographs of a folder, in sorted order; `notes` is what is to be told of other files."""
 
     photographs: tuple[Photograph, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def labelled(self) -> bool:
@@ -63,9 +57,9 @@ def list_photographs(
 ) -> PhotographSet:
     """List the images below `folder`.
 
-    With `labels`, images in subfolders are labelled by the subfolder's name, which has to be one of them
-    (case does not matter) or stand in `mapping`, which comes first; images that lie in `folder` itself have
-    no label. Without, none has. Folders that `mapping` gives None are passed over.
+    With `labels`, images in subfolders are labelled by the subfolder's name, which has to be one of them, as
+    `match_classes` compares them, or stand in `mapping`, which comes first; images that lie in `folder`
+    itself have no label. Without, none has. Folders that `mapping` gives None are passed over.
 
     Args:
         folder: To look in.
@@ -76,33 +70,31 @@ def list_photographs(
     Raises:
         DatasetError: no such folder, no image in it, a subfolder that is no label, or a mixture of both.
     """
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
-        found = "a file" if os.path.lexists(folder) else "no such folder"
-        raise DatasetError(f"{option} {folder}", expected="a folder of photographs", found=found)
+    there = read_folder(folder, option)
     mapping = mapping or {}
-    every = [Photograph(path, path.relative_to(folder).as_posix()) for path in find_images(folder)]
-    photographs = [p for p in every if mapping.get(p.top, 0) is not None]
-    if not photographs:
-        raise DatasetError(f"{option} {folder}", expected="JPEG, PNG, BMP, WebP or TIFF images", found="none")
-    nested = [p for p in photographs if p.top]
-    if labels is None or not nested:
-        return PhotographSet(tuple(photographs))
-    if len(nested) != len(photographs):
-        raise DatasetError(
-            f"{option} {folder}",
-            expected="a folder a class, or images alone",
-            found=f"{len(photographs) - len(nested)} images beside {len(nested)} in subfolders",
-            fix="put each image into the folder of its class, and others elsewhere",
-        )
-    index = {label.casefold(): i for i, label in enumerate(labels)}
-    if len(index) != len(labels):
-        raise DatasetError(
-            f"{option} {folder}", expected="labels that differ in more than case", found=short(labels)
-        )
-    tops = sorted({p.top for p in nested})
-    check_known(folder, option, [t for t in tops if t not in mapping and t.casefold() not in index], labels)
-    classes = {top: index.get(top.casefold()) for top in tops} | dict(mapping)
-    return PhotographSet(tuple(Photograph(p.path, p.name, classes[p.top]) for p in nested))
+    wanted = {
+        name: paths for name, paths in there.classes.items() if paths and mapping.get(name, 0) is not None
+    }
+    loose = [Photograph(path, path.name) for path in there.loose]
+    if not loose and not wanted:
+        raise DatasetError(f"{option} {folder}", expected=IMAGE_KINDS, found=there.found)
+    notes = passed_over(f"{option} {folder}", there.passed)
+    classes: Mapping[str, int | None] = dict.fromkeys(wanted)
+    if labels is not None and wanted:
+        if loose:
+            raise DatasetError(
+                f"{option} {folder}",
+                expected="a folder a class, or images alone",
+                found=f"{len(loose)} images beside {sum(map(len, wanted.values()))} in subfolders",
+                fix="put each image into the folder of its class, and others elsewhere",
+            )
+        classes = match_classes(folder, option, list(wanted), labels, mapping)
+    nested = [
+        Photograph(path, path.relative_to(folder).as_posix(), classes[name])
+        for name, paths in wanted.items()
+        for path in paths
+    ]
+    return PhotographSet((*loose, *nested), notes)
 
 
 def choose(

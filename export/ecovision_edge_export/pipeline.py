@@ -92,6 +92,9 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         contract = make_contract(options, checkpoint)
         script.figure(f"{checkpoint.source.source}, {checkpoint.num_classes} classes")
     listed, calib = _list(options, contract)
+    for photographs in (listed, calib):
+        for note in photographs.notes if photographs is not None else ():
+            script.warn(note)
     for warning in _doubts(options, checkpoint, contract, listed):
         script.warn(warning)
     val = read_validation(listed, checkpoint.seen, "--val", script) if listed is not None else None

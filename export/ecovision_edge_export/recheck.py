@@ -82,6 +82,8 @@ def recheck_parity(
         mapping = parse_map(map_text, labels) if map_text is not None else {}
         check_mapped(mapping, {images: class_folders(images)})
         listed = list_photographs(images, labels, "--images", mapping)
+        for note in listed.notes:
+            script.warn(note)
         photographs = read_validation(listed, checkpoint.seen, "--images", script).photographs
     with script.stage("parity"):
         result = measure_parity(

@@ -36,6 +36,8 @@ def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationT
     contract = make_contract(options, checkpoint)
     script = Transcript(reporter or SilentReporter())
     photographs = list_photographs(calib, None, "--calib")
+    for note in photographs.notes:
+        script.warn(note)
     graph = prepare_graph(checkpoint, contract, script)
     target = resolve_target(options.target)
     return find_recipes(options, contract, graph, photographs, target, script)[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,19 +19,26 @@ from ecovision_edge.files import read_regular_file
 from ecovision_edge.jpeg import is_cut_off
 
 __all__ = [
+    "IMAGE_KINDS",
     "IMAGE_SUFFIXES",
     "MAX_IMAGE_BYTES",
     "MAX_IMAGE_PIXELS",
     "check_pixels",
     "decode_image",
     "find_images",
+    "found_instead",
+    "passed_over",
     "read_image",
     "read_image_bytes",
     "read_image_stream",
 ]
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".bmp", ".webp", ".tif", ".tiff"}
+)
+IMAGE_KINDS = "JPEG, PNG, BMP, WebP or TIFF images"
 MAX_IMAGE_BYTES = 256 * 2**20
+_KINDS_SHOWN = 12  # of files that were passed over
 
 
 def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
@@ -128,10 +137,85 @@ def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
     return np.asarray(frame, np.uint8)
 
 
-def find_images(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """The image files below `folder`, in sorted order; hidden ones are passed over."""
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+def find_images(
+    folder: str | os.PathLike[str], passed: Counter[str] | None = None, *, deep: bool = True
+) -> Iterator[Path]:
+    """The image files below `folder`, in sorted order; hidden files and folders are passed over.
+
+    Links are followed, each folder once, and none to what `folder` is in.
+
+    Args:
+        folder: To look in.
+        passed: Counts what else is there, for `passed_over`; complete when the last image has come.
+        deep: Also in the folders below.
+    """
+    passed = Counter() if passed is None else passed
+    seen = _ancestors(folder)
+
+    def unreadable(_: OSError) -> None:
+        passed["folder that cannot be read"] += 1
+
+    for root, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        if (identity := _identity(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(identity)
+        folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            if name.startswith("."):
+                continue
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
                 yield Path(root) / name
+            else:
+                passed[_kind(Path(root) / name)] += 1
+
+
+def passed_over(where: str, passed: Mapping[str, int]) -> tuple[str, ...]:
+    """What is to be said of files that `find_images` passed over: a message, or none.
+
+    Args:
+        where: What was looked in, for example `--data photos`.
+        passed: As `find_images` counted them.
+    """
+    if not passed:
+        return ()
+    return (f"{where}: passed over {_counted(passed)}: no {IMAGE_KINDS} by their names",)
+
+
+def found_instead(passed: Mapping[str, int]) -> str:
+    """What a message says was found where there is no image: `none`, or `none, but 12 .heic, 3 .gif`."""
+    return f"none, but {_counted(passed)}" if passed else "none"
+
+
+def _counted(passed: Mapping[str, int]) -> str:
+    """`12 .heic, 3 .gif`, the most first."""
+    every = sorted(passed.items(), key=lambda item: (-item[1], item[0]))
+    most, others = every[:_KINDS_SHOWN], sum(count for _, count in every[_KINDS_SHOWN:])
+    return ", ".join([f"{count} {kind}" for kind, count in most] + [f"{others} more"] * (others > 0))
+
+
+def _kind(path: Path) -> str:
+    """What a message calls a file that is no image: its suffix, where it has one that can be shown."""
+    suffix = path.suffix.lower()
+    if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
+        return suffix
+    # os.path, since the methods of Path raise over names that are too long.
+    return "other" if os.path.exists(path) else "broken link"  # noqa: PTH110
+
+
+def _ancestors(folder: str | os.PathLike[str]) -> set[tuple[int, int] | None]:
+    """The folders that `folder` is in, as they are named and as they are."""
+    try:
+        named, real = Path(os.path.abspath(folder)), Path(os.path.realpath(folder))  # noqa: PTH100
+    except (OSError, ValueError):
+        return set()
+    return {_identity(parent) for parent in {*named.parents, *real.parents}}
+
+
+def _identity(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """Device and inode of a folder, by whatever name; None if it is gone."""
+    try:
+        status = os.stat(folder)  # noqa: PTH116 - of a text
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino

@@ -1,18 +1,21 @@
-"""Photographs with their truth: a folder a class, matched by name."""
+"""Photographs with their truth: one folder per class, matched by name. Every command reads them here."""
 
 from __future__ import annotations
 
 import os
 import shlex
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecovision_edge._names import SHOWN, closest, hinted, short
 from ecovision_edge.errors import DatasetError, OptionError
-from ecovision_edge.images import find_images
+from ecovision_edge.images import IMAGE_KINDS, find_images, found_instead, passed_over
 
 __all__ = [
+    "FolderImages",
     "LabelledImage",
     "LabelledImages",
     "check_known",
@@ -20,7 +23,9 @@ __all__ = [
     "check_no_splits",
     "class_folders",
     "find_labelled",
+    "match_classes",
     "parse_map",
+    "read_folder",
     "spread",
 ]
 
@@ -39,10 +44,93 @@ class LabelledImage:
 
 @dataclass(frozen=True, slots=True)
 class LabelledImages:
-    """The images of a folder, in sorted order, and the skipped folders, each with its count of images."""
+    """The images of a folder, in sorted order.
+
+    Args:
+        images: Of all classes.
+        skipped: The folders that were to be skipped, each with its count of images.
+        notes: What is to be told: the files that were passed over, by suffix and count.
+    """
 
     images: tuple[LabelledImage, ...]
     skipped: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FolderImages:
+    """The image files of a folder, each list sorted.
+
+    Args:
+        loose: Those that lie in it.
+        classes: Those of each direct subfolder, at any depth, by its name; also of one without any.
+        passed: What else is there, as `find_images` counts it.
+    """
+
+    loose: tuple[Path, ...]
+    classes: Mapping[str, tuple[Path, ...]]
+    passed: Mapping[str, int]
+
+    @property
+    def found(self) -> str:
+        """What is there instead of images, for messages."""
+        return found_instead(self.passed)
+
+
+def read_folder(folder: Path, option: str) -> FolderImages:
+    """List the images of `folder` and of its subfolders, which may be links.
+
+    Hidden files and folders are passed over. `option` is the one that named the folder, for messages.
+
+    Raises:
+        DatasetError: no such folder, or one that cannot be read.
+    """
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
+        found = "a file" if os.path.lexists(folder) else "no such folder"
+        raise DatasetError(f"{option} {folder}", expected="a folder of photographs", found=found)
+    try:
+        names = _listed(folder)
+    except OSError as e:
+        raise DatasetError(f"{option} {folder}", expected="a folder to read", found=e.strerror) from e
+    passed: Counter[str] = Counter()
+    loose = tuple(find_images(folder, passed, deep=False))
+    return FolderImages(loose, {name: tuple(find_images(folder / name, passed)) for name in names}, passed)
+
+
+def match_classes(
+    folder: Path,
+    option: str,
+    names: Sequence[str],
+    labels: Sequence[str],
+    mapping: Mapping[str, int | None],
+) -> dict[str, int | None]:
+    """The class of each subfolder: an index of `labels`, or None if it is to be skipped.
+
+    `mapping` comes first, then the label of that very name, then the only one that differs from it in case or
+    in how its accents are encoded.
+
+    Raises:
+        DatasetError: a name that is no class.
+    """
+    exact = {label: i for i, label in enumerate(labels)}
+    alike = Counter(map(_folded, labels))
+    folded = {_folded(label): i for i, label in enumerate(labels) if alike[_folded(label)] == 1}
+    classes: dict[str, int | None] = {}
+    unknown: list[str] = []
+    for name in names:
+        if name in mapping:
+            classes[name] = mapping[name]
+        elif name in exact or _folded(name) in folded:
+            classes[name] = exact[name] if name in exact else folded[_folded(name)]
+        else:
+            unknown.append(name)
+    check_known(folder, option, unknown, labels)
+    return classes
+
+
+def _folded(name: str) -> str:
+    """A name as it is compared: file systems and people differ in case, and in how accents are encoded."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def parse_map(text: str, labels: Sequence[str]) -> dict[str, int | None]:
@@ -83,35 +171,39 @@ def find_labelled(
 ) -> LabelledImages:
     """List the images of the direct subfolders of `folder`, each of which is a class.
 
-    A subfolder has the name of a label, letter for letter, or stands in `mapping`, which comes first. Images
-    are found at any depth below it. Hidden files and folders are passed over. `option` is the one that named
-    the folder, for messages.
+    A subfolder has the name of a label, as `match_classes` compares them, or stands in `mapping`, which comes
+    first. Images are found at any depth below it. Hidden files and folders are passed over. `option` is the
+    one that named the folder, for messages.
 
     Raises:
         DatasetError: no such folder, images beside the subfolders, subfolders that are no class, no image.
         OptionError: a folder of `mapping` that is not there.
     """
     mapping = mapping or {}
-    subfolders = _subfolders(folder, option)
-    check_mapped(mapping, {folder: subfolders})
-    classes = {label: i for i, label in enumerate(labels)} | dict(mapping)
-    check_known(folder, option, [name for name in subfolders if name not in classes], labels)
-    images: list[LabelledImage] = []
-    skipped: list[tuple[str, int]] = []
-    for name in subfolders:
-        label = classes[name]
-        found = find_images(folder / name)
-        if label is None:
-            skipped.append((name, sum(1 for _ in found)))
-        else:
-            images += [LabelledImage(path, path.relative_to(folder).as_posix(), label) for path in found]
-    if not images:
+    there = read_folder(folder, option)
+    if there.loose:
+        first = there.loose[0].name
         raise DatasetError(
             f"{option} {folder}",
-            expected="a folder a class of JPEG, PNG, BMP, WebP or TIFF images",
-            found="none",
+            expected="images in a folder a class only",
+            found=f"{first} beside the folders" if there.classes else f"{first} and no folder",
+            fix="put each image into the folder of its class, and others elsewhere",
         )
-    return LabelledImages(tuple(images), tuple(skipped))
+    check_mapped(mapping, {folder: list(there.classes)})
+    with_images = [name for name, paths in there.classes.items() if paths]
+    classes = match_classes(folder, option, with_images or list(there.classes), labels, mapping)
+    images: list[LabelledImage] = []
+    skipped: list[tuple[str, int]] = []
+    for name, paths in there.classes.items():
+        if (label := classes.get(name)) is not None:
+            images += [LabelledImage(path, path.relative_to(folder).as_posix(), label) for path in paths]
+        elif name in mapping:
+            skipped.append((name, len(paths)))
+    if not images:
+        raise DatasetError(
+            f"{option} {folder}", expected=f"a folder a class of {IMAGE_KINDS}", found=there.found
+        )
+    return LabelledImages(tuple(images), tuple(skipped), passed_over(f"{option} {folder}", there.passed))
 
 
 def class_folders(folder: Path) -> list[str]:
@@ -172,26 +264,6 @@ def spread(images: Sequence[LabelledImage], count: int) -> tuple[LabelledImage, 
     """`count` of the images, evenly spread over them, so over the classes too; all where there are fewer."""
     total = len(images)
     return tuple(images) if count >= total else tuple(images[i * total // count] for i in range(count))
-
-
-def _subfolders(folder: Path, option: str) -> list[str]:
-    """Names of the direct subfolders, sorted; images beside them would have no class."""
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
-        found = "a file" if os.path.lexists(folder) else "no such folder"
-        raise DatasetError(f"{option} {folder}", expected="a folder with a folder a class", found=found)
-    try:
-        names = _listed(folder)
-    except OSError as e:
-        raise DatasetError(f"{option} {folder}", expected="a folder to read", found=e.strerror) from e
-    first = next(find_images(folder), None)  # those of the folder itself come before those of its subfolders
-    if first is not None and first.parent == Path(folder):
-        raise DatasetError(
-            f"{option} {folder}",
-            expected="images in a folder a class only",
-            found=f"{first.name} beside the folders" if names else f"{first.name} and no folder",
-            fix="put each image into the folder of its class, and others elsewhere",
-        )
-    return names
 
 
 def _listed(folder: Path) -> list[str]:

@@ -239,14 +239,14 @@ def test_nothing_but_broken_files_is_an_error(cli, tmp_path):
 def test_an_unknown_folder_is_told_with_labels_and_close_matches(cli, photos):
     """And with the --map to give, ready to copy."""
     paint(photos / "dark-blue" / "0.png", "blue")
-    paint(photos / "Red" / "0.png", "red")
+    paint(photos / "Reds" / "0.png", "red")
     paint(photos / "violet" / "0.png", "red")
     status, out, err = cli("--data", photos)
     assert (status, out) == (2, "")
     assert one_line(err)
     assert "labels: blue, green, red" in err
-    assert "found Red (close to red), dark-blue (close to blue), violet" in err
-    assert "--map Red=red,dark-blue=blue,violet=LABEL" in err
+    assert "found Reds (close to red), dark-blue (close to blue), violet" in err
+    assert "--map Reds=red,dark-blue=blue,violet=LABEL" in err
 
 
 def test_map_names_the_label_of_a_folder(cli, photos, tmp_path):
@@ -329,6 +329,19 @@ def test_no_photograph_at_all_is_misuse(cli, tmp_path, make):
     status, out, err = cli("--data", tmp_path / "x")
     assert (status, out) == (2, "")
     assert one_line(err)
+
+
+def test_other_files_are_told_by_suffix_and_count(cli, photos):
+    """And the exit status stays: nothing that was asked for failed."""
+    for name in ("blue/a.heic", "blue/b.HEIC", "red/c.gif"):
+        (photos / name).touch()
+    status, out, err = cli("--data", photos)
+    assert status == 0
+    assert "8 photographs" in out
+    assert err == (
+        f"ecovision-edge: --data {photos}: passed over 2 .heic, 1 .gif: "
+        "no JPEG, PNG, BMP, WebP or TIFF images by their names\n"
+    )
 
 
 def test_hidden_folders_and_files_are_passed_over(cli, photos):

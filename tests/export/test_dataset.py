@@ -10,6 +10,7 @@ import pytest
 
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, OptionError
+from ecovision_edge.labelled import find_labelled
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.dataset import choose, list_photographs
 from ecovision_edge_export.options import (
@@ -46,6 +47,46 @@ def test_a_folder_a_class_is_labelled_by_name(tmp_path: Path) -> None:
         ("glass/a.jpg", 0),
     ]
     assert found.labelled
+
+
+def test_export_and_eval_read_the_same_folders(tmp_path: Path) -> None:
+    """Links to class folders, names in any case or encoding, what was passed over: one reader."""
+    labels = ("glass", "m\u00e9tal", "Paper", "paper")
+    draw(
+        tmp_path, "elsewhere/a.jpg", "elsewhere/deep/b.jpe", "photos/ME\u0301TAL/c.png", "photos/Paper/d.png"
+    )
+    draw(tmp_path, "photos/paper/e.png")
+    photos = tmp_path / "photos"
+    (photos / "Glass").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (photos / "empty").mkdir()
+    (photos / "paper" / "x.heic").touch()
+    ours, theirs = list_photographs(photos, labels, "--val"), find_labelled(photos, labels, option="--val")
+    expected = [
+        ("Glass/a.jpg", 0),
+        ("Glass/deep/b.jpe", 0),
+        ("ME\u0301TAL/c.png", 1),
+        ("Paper/d.png", 2),
+        ("paper/e.png", 3),
+    ]
+    assert [(p.name, p.label) for p in ours.photographs] == expected
+    assert [(p.name, p.label) for p in theirs.images] == expected
+    assert ours.notes == theirs.notes
+    assert len(ours.notes) == 1
+    assert "passed over 1 .heic: " in ours.notes[0]
+    draw(photos, "PAPER/f.png")
+    for read in (list_photographs, lambda *a: find_labelled(*a[:2], option=a[2])):
+        with pytest.raises(DatasetError, match="found PAPER"):
+            read(photos, labels, "--val")
+
+
+def test_only_images_of_other_kinds_are_named(tmp_path: Path) -> None:
+    """In place of `none`."""
+    (tmp_path / "glass").mkdir()
+    (tmp_path / "glass" / "a.heic").touch()
+    with pytest.raises(DatasetError, match=r"expected JPEG, .*, found none, but 1 \.heic"):
+        list_photographs(tmp_path, LABELS, "--val")
+    with pytest.raises(DatasetError, match=r"a folder a class of JPEG, .*, found none, but 1 \.heic"):
+        find_labelled(tmp_path, LABELS)
 
 
 def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:

@@ -119,6 +119,18 @@ def test_a_recordings_folder_is_a_folder(tmp_path):
     assert [f.tobytes() for f in frames] == [draw_frame(i, 32, 24).tobytes() for i in (0, 2, 11)]
 
 
+def test_what_is_passed_over_in_a_folder_is_logged_once(photos, caplog):
+    """Not in each round of a loop."""
+    (photos / "x.heic").touch()
+    stream = open_source(f"{photos}?loop=1").connect()
+    for _ in range(20):
+        stream.read()
+    stream.close()
+    assert [r.message for r in caplog.records if "passed over" in r.message] == [
+        f"{photos}: passed over 1 .heic: no JPEG, PNG, BMP, WebP or TIFF images by their names"
+    ]
+
+
 def test_a_glob_is_read_in_sorted_order(photos, monkeypatch):
     """Images only; `**` is any folders."""
     (photos / "notes.txt").write_text("no image")

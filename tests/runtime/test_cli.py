@@ -169,6 +169,17 @@ def test_a_folder_without_images_is_told(cli, pristine, tmp_path):
     status, out, err = cli("classify", tmp_path, "--bundle", pristine)
     assert (status, out) == (1, "")
     assert "no image in" in err
+    (tmp_path / "a.heic").touch()
+    assert "found none, but 1 .heic" in cli("classify", tmp_path, "--bundle", pristine)[2]
+
+
+def test_what_is_passed_over_in_a_folder_is_told(cli, photo, pristine, tmp_path):
+    """On standard error; what was asked for went well."""
+    (tmp_path / "a.heic").touch()
+    status, out, err = cli("classify", tmp_path, "--bundle", pristine)
+    assert (status, len(out.splitlines())) == (0, 1)
+    assert one_line(err)
+    assert "passed over 1 .heic" in err
 
 
 def test_standard_input_is_an_image(command, photo, pristine):

@@ -3,6 +3,7 @@
 import os
 import struct
 import threading
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -14,13 +15,21 @@ from ecovision_edge import images
 from ecovision_edge._image_size import image_size
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.images import IMAGE_SUFFIXES, decode_image, find_images, read_image
+from ecovision_edge.images import (
+    IMAGE_SUFFIXES,
+    decode_image,
+    find_images,
+    found_instead,
+    passed_over,
+    read_image,
+)
 
 FRAME = draw_frame(1, 40, 30)
+JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp")
 
 
 def encoded(suffix, frame=FRAME):
-    ok, data = cv2.imencode(suffix, frame)
+    ok, data = cv2.imencode(".jpg" if suffix in JPEG_SUFFIXES else suffix, frame)
     assert ok
     return data.tobytes()
 
@@ -244,7 +253,7 @@ def test_damaged_images_decode_or_are_refused(suffix, changes, kept):
 
 
 def test_images_are_found_below_in_sorted_order(tmp_path):
-    """By suffix in any case; hidden files and folders are passed over, links to folders not followed."""
+    """By suffix in any case; hidden files and folders are passed over, links to where they are too."""
     for name in ("b.png", "a.JPG", "sub/c.webp", ".hidden.png", ".git/d.png", "notes.txt", "png", "a/z.bmp"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
@@ -252,6 +261,60 @@ def test_images_are_found_below_in_sorted_order(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
     found = [str(p.relative_to(tmp_path)) for p in find_images(tmp_path)]
     assert found == ["a.JPG", "b.png", "a/z.bmp", "sub/c.webp"]
+
+
+def test_links_to_folders_are_followed_each_folder_once(tmp_path):
+    """However they lead round and round; and files that are no images are counted."""
+    for name in ("all/x/1.jpg", "all/x/deep/2.jfif", "other/3.JPE"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    top = tmp_path / "all"
+    (top / "x" / "up").symlink_to(top, target_is_directory=True)
+    (top / "x" / "self").symlink_to(".", target_is_directory=True)
+    (top / "x" / "root").symlink_to("/", target_is_directory=True)
+    (top / "y").symlink_to(tmp_path / "other", target_is_directory=True)
+    (top / "z").symlink_to(tmp_path / "other", target_is_directory=True)
+    (tmp_path / "other" / "back").symlink_to(top / "x", target_is_directory=True)
+    (tmp_path / "link").symlink_to(top, target_is_directory=True)
+    for start in (top, tmp_path / "link"):
+        found = [str(p.relative_to(start)) for p in find_images(start)]
+        assert found == ["x/1.jpg", "x/deep/2.jfif", "y/3.JPE"]
+    # A folder in which all these meet: as many links as folders.
+    for i in range(40):
+        (tmp_path / "many" / str(i)).mkdir(parents=True)
+        for j in range(40):
+            (tmp_path / "many" / str(i) / f"to{j}").symlink_to(f"../{j}", target_is_directory=True)
+    (tmp_path / "many" / "7" / "a.png").touch()
+    assert len(list(find_images(tmp_path / "many"))) == 1
+
+
+def test_what_is_passed_over_is_counted(tmp_path, monkeypatch):
+    """By suffix, if one can be shown; a link that leads nowhere and a folder that cannot be read, too."""
+    for name in ("a.jpg", "b.HEIC", "c.heic", "d.gif", "noext", "e.\x1b[2J", "f.averylongsuffix", ".h.heic"):
+        (tmp_path / name).touch()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "closed").mkdir()
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed"):
+            raise PermissionError
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    passed = Counter()
+    assert [p.name for p in find_images(tmp_path, passed)] == ["a.jpg"]
+    assert passed == {
+        ".heic": 2, ".gif": 1, "other": 3, "broken link": 1, "folder that cannot be read": 1
+    }  # fmt: skip
+    assert passed_over("x", passed) == (
+        "x: passed over 3 other, 2 .heic, 1 .gif, 1 broken link, 1 folder that cannot be read: no JPEG, PNG, "
+        "BMP, WebP or TIFF images by their names",
+    )
+    assert passed_over("x", {}) == ()
+    assert found_instead({f".{i}": 1 for i in range(20)}).endswith(", 8 more")
+    assert found_instead({}) == "none"
 
 
 def test_an_empty_folder_has_no_images(tmp_path):

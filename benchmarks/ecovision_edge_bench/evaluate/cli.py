@@ -16,7 +16,7 @@ from ecovision_edge.cli.options import (
     NoProfile,
     Threads,
 )
-from ecovision_edge.cli.output import check_target, progress_bar, text_console, write_file
+from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_file
 from ecovision_edge.errors import OptionError
 from ecovision_edge.turns import MOST_TURNS
 from ecovision_edge_bench.extras import require
@@ -88,6 +88,8 @@ def evaluate(
         found.skipped,
     )
     errors = text_console(stderr=True, soft_wrap=True)
+    for note in found.notes:
+        errors.print(f"ecovision-edge: {printable(note)}")
     with progress_bar(errors, "classifying", len(images)) as step:
         evaluation = evaluate_images(
             classifier,

@@ -83,6 +83,8 @@ def tune(
     plan = make_plan(opened, counts)
     most = (48 if images is None else 128) if parity_images is None else parity_images
     judged = choose_images(images, opened.contract, most)
+    for note in judged.notes:
+        typer.echo(printable(note), err=True)
     if not dry_run:
         check_profile_folder()
     with tempfile.TemporaryDirectory(prefix="ecovision-edge-") as name:

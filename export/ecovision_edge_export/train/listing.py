@@ -32,12 +32,14 @@ class Listing:
         train: Never empty in a class.
         val: Likewise where it was split off; a folder of its own may lack classes.
         split: How `val` came about, in words.
+        notes: What is to be told of other files.
     """
 
     labels: tuple[str, ...]
     train: tuple[LabelledImage, ...]
     val: tuple[LabelledImage, ...]
     split: str
+    notes: tuple[str, ...] = ()
 
     def counts(self, images: Sequence[LabelledImage]) -> list[int]:
         """Images of each class."""
@@ -68,13 +70,15 @@ def list_training(data: Path, val: Path | None, map_text: str | None, seed: int)
     if all(there.values()):
         check_mapped(mapping, there)
     of = {at: {name: i for name, i in mapping.items() if name in names} for at, names in there.items()}
-    found = find_labelled(data, labels, of[data]).images
+    listed = find_labelled(data, labels, of[data])
+    found = listed.images
     _check(data, labels, found, least=1 if val is not None else 2)
     if val is None:
         train, held = _split(labels, found, seed)
-        return Listing(labels, train, held, f"{100 * VAL_SHARE:.0f} % of each class, drawn with seed {seed}")
-    held = find_labelled(val, labels, of[val], "--val").images
-    return Listing(labels, found, held, "a folder of its own")
+        split = f"{100 * VAL_SHARE:.0f} % of each class, drawn with seed {seed}"
+        return Listing(labels, train, held, split, listed.notes)
+    apart = find_labelled(val, labels, of[val], "--val")
+    return Listing(labels, found, apart.images, "a folder of its own", listed.notes + apart.notes)
 
 
 def _classes(

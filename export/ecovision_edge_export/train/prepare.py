@@ -33,6 +33,8 @@ def prepare(
         InterruptedTrainingError: `stop` said so.
     """
     listing = list_training(options.data, options.val, settings.map, settings.seed)
+    for note in listing.notes:
+        reporter.warned(note)
     start = start_model(settings.init, listing.labels, settings.seed)
     for note in start.notes:
         reporter.warned(note)

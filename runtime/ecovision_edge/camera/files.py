@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
-from ecovision_edge.images import IMAGE_SUFFIXES, find_images, read_image
+from ecovision_edge.images import IMAGE_SUFFIXES, find_images, found_instead, passed_over, read_image
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -187,12 +188,17 @@ class ImagesSource:
         Raises:
             SourceOpenError: there are none.
         """
-        return FileStream(self.name, self._images(), self.transform, self._images if self.loop else None)
+        passed: Counter[str] = Counter()
+        images = self._images(passed)
+        for note in passed_over(self.name, passed):
+            _log.warning("%s", note)
+        return FileStream(self.name, images, self.transform, self._images if self.loop else None)
 
-    def _images(self) -> Iterator[Image | ImageReadError]:
+    def _images(self, passed: Counter[str] | None = None) -> Iterator[Image | ImageReadError]:
         path = self.path
+        passed = Counter() if passed is None else passed
         if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names too long
-            found = list(find_images(path))
+            found = list(find_images(path, passed))
         elif os.path.exists(path):  # noqa: PTH110 - likewise
             found = [Path(path)]
         else:
@@ -201,7 +207,9 @@ class ImagesSource:
         if not found:
             suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
             raise SourceOpenError(
-                f"{self.name} cannot be opened", expected=f"images ({suffixes})", found="none"
+                f"{self.name} cannot be opened",
+                expected=f"images ({suffixes})",
+                found=found_instead(passed),
             )
         return self._read(found)
 

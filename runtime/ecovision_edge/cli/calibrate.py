@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -69,7 +70,7 @@ def calibrate(
     from ecovision_edge.calibration import calibrate as fit
     from ecovision_edge.calibration.rewrite import check_place
     from ecovision_edge.classifier import Classifier
-    from ecovision_edge.images import find_images
+    from ecovision_edge.images import IMAGE_KINDS, find_images, found_instead, passed_over
     from ecovision_edge.labelled import find_labelled, parse_map
 
     options = CalibrationOptions(max_error, confidence, folds, tuple(coverage_risk or (0.05,)))
@@ -81,17 +82,23 @@ def calibrate(
         check_place(opened, target)
     classifier = Classifier.load(opened.path, artifact=artifact, threads=threads, profile=not no_profile)
     labels = classifier.labels
-    images = find_labelled(data, labels, None if map is None else parse_map(map, labels)).images
-    strange = [] if unknown is None else list(find_images(unknown))
-    if unknown is not None and not strange:
-        raise DatasetError(
-            f"--unknown {unknown}", expected="a folder of JPEG, PNG, BMP, WebP or TIFF images", found="none"
-        )
+    listed = find_labelled(data, labels, None if map is None else parse_map(map, labels))
+    images, notes = listed.images, listed.notes
+    strange: list[Path] = []
+    if unknown is not None:
+        passed: Counter[str] = Counter()
+        strange = list(find_images(unknown, passed))
+        if not strange:
+            there = found_instead(passed)
+            raise DatasetError(f"--unknown {unknown}", expected=f"a folder of {IMAGE_KINDS}", found=there)
+        notes += passed_over(f"--unknown {unknown}", passed)
     console = text_console(stderr=True, soft_wrap=True)
 
     def failed(reason: str) -> None:
         console.print(f"ecovision-edge: {printable(reason)}")
 
+    for note in notes:
+        failed(note)
     with progress_bar(console, "classifying", len(images) + len(strange)) as step:
         known = classify_photographs(classifier, [i.path for i in images], progressed=step, failed=failed)
         other = classify_photographs(classifier, strange, progressed=step, failed=failed)

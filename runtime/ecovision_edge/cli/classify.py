@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,7 +85,15 @@ def classify(
 
 def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | ImageReadError]]:
     """Each image with its name; what cannot be read comes as its error."""
-    from ecovision_edge.images import decode_image, find_images, read_image, read_image_stream
+    from ecovision_edge.images import (
+        IMAGE_KINDS,
+        decode_image,
+        find_images,
+        found_instead,
+        passed_over,
+        read_image,
+        read_image_stream,
+    )
 
     for text in images:
         if text == "demo:":
@@ -102,7 +111,8 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
         else:
             path = Path(text)
             # Path.is_dir raises over names that are too long.
-            found = find_images(path) if os.path.isdir(path) else iter([path])  # noqa: PTH112
+            passed: Counter[str] = Counter()
+            found = find_images(path, passed) if os.path.isdir(path) else iter([path])  # noqa: PTH112
             count = 0
             for file in found:
                 count += 1
@@ -111,10 +121,11 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
                 except ImageReadError as e:
                     yield str(file), e
             if count == 0:
-                yield (
-                    text,
-                    ImageReadError(f"no image in {text}", expected="JPEG, PNG, BMP, WebP or TIFF files"),
-                )
+                there = found_instead(passed)
+                yield text, ImageReadError(f"no image in {text}", expected=IMAGE_KINDS, found=there)
+            else:
+                for note in passed_over(text, passed):
+                    print(f"ecovision-edge: {printable(note)}", file=sys.stderr)
 
 
 def _line(name: str, prediction: Prediction, classifier: Classifier, top: int) -> str:

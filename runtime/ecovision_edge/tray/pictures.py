@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 
@@ -20,6 +21,8 @@ __all__ = ["Image", "Sprite", "choose_photographs", "drawn_sprite", "photograph_
 Image = npt.NDArray[np.uint8]
 Sprite = npt.NDArray[np.float32]
 """`(height, width, 4) float32`: BGR, 0 to 255, already multiplied by its share, and that share, 0 to 1."""
+
+_log = logging.getLogger("ecovision_edge")
 
 MOST_SIDES = 0.92, 1.2  # height and width of a photograph at most, in heights of the frame
 _FEATHER = 1.2  # pixels
@@ -96,7 +99,10 @@ def choose_photographs(
         DatasetError: not a folder a class.
     """
     by_label: dict[int, list[LabelledImage]] = {}
-    for image in find_labelled(folder, labels).images:
+    listed = find_labelled(folder, labels, option="--photographs")
+    for note in listed.notes:
+        _log.warning("%s", note)
+    for image in listed.images:
         by_label.setdefault(image.label, []).append(image)
     rng = np.random.default_rng([20261126, seed, 2])
     piles = {
