@@ -1,5 +1,6 @@
 """Facts about V4L2 cameras and pipelines, with a `cv2.VideoCapture` that does what a test wants."""
 
+import functools
 import logging
 import os
 import shutil
@@ -10,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ecovision_edge.camera import here, opencv
 from ecovision_edge.camera.network import Backlog, open_ffmpeg
 from ecovision_edge.camera.open import open_source
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
@@ -142,14 +144,58 @@ def test_a_closed_stream_has_released_its_device(capture):
         stream.read()
 
 
-def test_a_device_that_is_not_there_is_told_with_those_that_are(monkeypatch):
-    """Or that there are none."""
-    monkeypatch.setattr(Path, "glob", lambda *_: iter([Path("/dev/video11"), Path("/dev/video10")]))
-    with pytest.raises(SourceOpenError, match="expected /dev/video99, found /dev/video10, /dev/video11"):
+@pytest.fixture
+def machine(tmp_path, monkeypatch):
+    """The files of a machine's kernel, made as a test likes them."""
+
+    def write(path, text=""):
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    for name in ("own_camera", "video_devices"):
+        monkeypatch.setattr(opencv, name, functools.partial(getattr(here, name), tmp_path))
+    return write
+
+
+def missing():
+    """What is said of a camera that is not there."""
+    with pytest.raises(SourceOpenError) as caught:
         open_source("99").connect()
-    monkeypatch.setattr(Path, "glob", lambda *_: iter([]))
-    with pytest.raises(SourceOpenError, match=r"found no /dev/video\* at all"):
-        open_source("99").connect()
+    return str(caught.value).removeprefix("camera 99 cannot be opened: expected /dev/video99, found ")
+
+
+def test_a_device_that_is_not_there_is_told_with_those_that_are(machine):
+    """By name, without those that are for a camera's metadata; or that there are none."""
+    assert missing() == "no /dev/video* at all; plug one in; demo: needs none"
+    machine("dev/video11")
+    machine("dev/video2")
+    machine("sys/class/video4linux/video2/index", "0\n")
+    machine("sys/class/video4linux/video2/name", "HD Webcam\n")
+    machine("dev/video3")
+    machine("sys/class/video4linux/video3/index", "1\n")
+    assert missing() == "/dev/video2 (HD Webcam), /dev/video11; give one of those; demo: needs none"
+
+
+@pytest.mark.parametrize(
+    ("board", "says"),
+    [
+        ("Raspberry Pi 5 Model B Rev 1.0\0", "a Raspberry Pi's own camera is rpicam://"),
+        ("NVIDIA Jetson Orin Nano Developer Kit\0", "a Jetson's own camera is csi://0"),
+    ],
+)
+def test_the_source_that_fits_the_board_is_named(machine, board, says):
+    """Where no device is there, or codecs alone."""
+    machine("proc/device-tree/model", board)
+    assert missing() == f"no /dev/video* at all; {says}; demo: needs none"
+
+
+def test_it_is_named_where_a_device_gives_no_video_too(machine, capture):
+    """As the codecs and the sensor of a Raspberry Pi do."""
+    machine("proc/device-tree/model", "Raspberry Pi 4 Model B Rev 1.5\0")
+    capture.opened = False
+    with pytest.raises(SourceOpenError, match=r"gives no video; .* is rpicam://; or another program uses it"):
+        open_source("0").connect()
 
 
 def test_a_device_that_may_not_be_opened_is_told_with_the_group(capture, monkeypatch):
@@ -162,7 +208,9 @@ def test_a_device_that_may_not_be_opened_is_told_with_the_group(capture, monkeyp
 def test_a_device_that_gives_no_video_is_told_with_what_to_try(capture):
     """Busy, or a camera's metadata."""
     capture.opened = False
-    with pytest.raises(SourceOpenError, match="gives no video; another program may use it"):
+    with pytest.raises(
+        SourceOpenError, match="gives no video; it may be no camera but its metadata; or another"
+    ):
         open_source("0").connect()
     assert capture.last.released == 1
 

@@ -372,7 +372,7 @@ def test_health_is_logged(classifier, caplog):
     said = [(r.levelname, r.message.partition(";")[0]) for r in caplog.records]
     assert said[:2] == [
         ("INFO", "fake camera: RUNNING"),
-        ("WARNING", "fake camera: RECONNECTING: fake camera gave no frame: (False, None)"),
+        ("WARNING", "fake camera: RECONNECTING: gave no frame: (False, None)"),
     ]
 
 

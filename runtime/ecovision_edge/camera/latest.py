@@ -12,6 +12,7 @@ from types import TracebackType
 
 from ecovision_edge.camera.connection import Connection
 from ecovision_edge.camera.health import Health, HealthState
+from ecovision_edge.camera.health_log import HealthLog
 from ecovision_edge.camera.source import CapturedFrame, FrameSource, Image
 from ecovision_edge.camera.watch import Watchdog, WatchOptions
 from ecovision_edge.errors import (
@@ -61,6 +62,7 @@ class LatestFrame:
     ) -> None:
         self._source = source
         self._on_health = on_health
+        self._log = HealthLog(source.name)
         self._lock = threading.RLock()
         self._fresh = threading.Condition(self._lock)  # for the consumer: a frame, or the end
         self._taken = threading.Condition(self._lock)  # for the connection: the frame was taken, or give up
@@ -342,7 +344,7 @@ class LatestFrame:
                 if delay is None:
                     self._failure = CameraLostError(
                         f"{self._source.name}: given up after {self._watch.tries} reconnects",
-                        found=error.message,
+                        found=error.message.removeprefix(f"{self._source.name} "),
                     )
                     self._failure.__cause__ = error
                     self._set(HealthState.FAILED, self._failure.message)
@@ -381,21 +383,9 @@ class LatestFrame:
                 if not self._untold:
                     return
                 health = self._untold.popleft()
-            level = _LEVELS.get(health.state, logging.WARNING)
-            _log.log(level, "%s: %s%s", self._source.name, health.state, _because(health.reason))
+            self._log.tell(health)
             if self._on_health is not None:
                 self._on_health(health)
 
 
-def _because(reason: str) -> str:
-    return f": {reason}" if reason else ""
-
-
 _LOGGED = frozenset(10**power for power in range(12))
-
-_LEVELS = {
-    HealthState.STARTING: logging.DEBUG,
-    HealthState.RUNNING: logging.INFO,
-    HealthState.ENDED: logging.INFO,
-    HealthState.FAILED: logging.DEBUG,  # it is raised too
-}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import cv2
 
+from ecovision_edge.camera.here import own_camera, video_devices
 from ecovision_edge.camera.pipelines import elements
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
@@ -134,8 +135,7 @@ class V4L2Source:
             raise SourceOpenError(
                 f"{self.name} cannot be opened",
                 found=f"{self.device} is there, but gives no video",
-                fix="another program may use it, or it is no camera but its metadata; on a Raspberry Pi the "
-                "CSI camera is picamera2:// or libcamera://",
+                fix=f"{own_camera() or 'it may be no camera but its metadata'}; or another program uses it",
             )
         # The format first: it decides which sizes and rates there are.
         if self.fourcc is not None:
@@ -153,12 +153,12 @@ class V4L2Source:
     def _check(self) -> None:
         problem = f"{self.name} cannot be opened"
         if not Path(self.device).exists():
-            there = ", ".join(sorted(map(str, Path("/dev").glob("video*"))))
+            there = video_devices()
             raise SourceOpenError(
                 problem,
                 expected=self.device,
-                found=there or "no /dev/video* at all",
-                fix="plug one in; demo: needs none",
+                found=", ".join(there) or "no /dev/video* at all",
+                fix=f"{own_camera() or ('give one of those' if there else 'plug one in')}; demo: needs none",
             )
         if not os.access(self.device, os.R_OK | os.W_OK):
             raise SourceOpenError(

@@ -71,7 +71,7 @@ class Retries:
         """
         with self._changed:
             if str(error) != self._error:
-                _log.warning("%s: %s", self._name, error)
+                _log.warning("%s: %s", self._name, str(error).removeprefix(f"{self._name} "))
             self._error = str(error)
             self._count += 1
             until = time.monotonic() + self._backoff.next()
