@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from ecovision_edge.errors import MissingDependencyError, OptionError
+from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.installation import extra_fix
 from ecovision_edge.sinks.gpio import GpioOptions, GpioSink, gpio_sink
@@ -202,10 +202,75 @@ def test_a_pin_in_use_is_tried_again(bench):
     with sink:
         while not sink.stats.retries:
             pass
-        assert "gpio: " in sink.stats.error
+        assert "the pins cannot be used: pin GPIO18 is already in use" in sink.stats.error
         other.close()
         sink.put(event())
         assert sink.flush(WAIT)
+
+
+class Faults:
+    """A library that raises where a pin's `state` or `frequency` is set: so many times, from now on."""
+
+    def __init__(self, monkeypatch, attribute, pin):
+        from gpiozero.pins.mock import MockPWMPin
+
+        plain = getattr(MockPWMPin, attribute)
+        self.left = 0
+
+        def failing(its_pin, value):
+            if its_pin.info.name == f"GPIO{pin}" and self.left:
+                self.left -= 1
+                raise OSError("the library failed")
+            plain.fset(its_pin, value)
+
+        monkeypatch.setattr(MockPWMPin, attribute, property(plain.fget, failing))
+
+
+def test_a_servo_that_cannot_be_turned_back_is_opened_again_at_its_place(bench, monkeypatch):
+    """And every pin was given back, so that all can be taken again."""
+    faults, sink = Faults(monkeypatch, "state", 18), bench.sink()
+    sink.connect()
+    sink._servo.angle = -60
+    faults.left = 1
+    with pytest.raises(SinkError, match="did not do as they were told: the library failed"):
+        sink.disconnect()
+    assert bench.log[-1] == (0.6, 60, False)
+    sink.connect()
+    sink.disconnect()
+
+
+def test_a_servo_that_cannot_be_opened_again_holds_no_pin(bench, monkeypatch):
+    """However often the library raises: once it works, the servo goes to its place."""
+    faults, sink = Faults(monkeypatch, "state", 18), bench.sink()
+    sink.connect()
+    sink._servo.angle = -60
+    faults.left = 3
+    with pytest.raises(SinkError, match="the library failed"):
+        sink.disconnect()
+    with pytest.raises(SinkError, match="cannot be used: the library failed"):
+        sink.connect()
+    sink.disconnect()
+    sink.connect()
+    assert bench.log[-1] == (0.6, 60, False)
+    sink.disconnect()
+
+
+def test_a_pin_that_cannot_be_closed_is_closed_the_next_time(bench, monkeypatch):
+    """The others are closed at once."""
+    from gpiozero import LED
+
+    faults, sink = Faults(monkeypatch, "frequency", 18), bench.sink()
+    sink.connect()
+    faults.left = 1
+    with pytest.raises(SinkError, match="the library failed"):
+        sink.disconnect()
+    for pin in (5, 13):
+        LED(pin).close()
+    with pytest.raises(SinkError, match="already in use"):
+        sink.connect()
+    sink.disconnect()
+    sink.connect()
+    sink.disconnect()
 
 
 def test_names_and_numbers_come_from_the_address(bench):

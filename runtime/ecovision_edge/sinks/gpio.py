@@ -7,6 +7,7 @@ without force.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -164,6 +165,7 @@ class GpioSink(Sink):
         self._servo: Servo | None = None
         self._leds: dict[str, Led] = {}
         self._fault_led: Led | None = None
+        self._taken: list[Led | Servo] = []  # every device that is not closed yet
         self._connected = False
         self._state: BinState | None = None  # before anything was said
         self._end: float | None = None
@@ -180,24 +182,20 @@ class GpioSink(Sink):
         return frozenset(f"pin {pin}" for pin in pins if pin is not None)
 
     def connect(self) -> None:
-        """Take the pins; the servo goes to its fail-safe angle. Raises SinkError."""
+        """Take the pins; the servo goes to its fail-safe angle, before anything else. Raises SinkError."""
         o, library = self._options, _library()
         try:
+            if o.servo is not None:
+                self._servo = self._take_servo()
             for name, pin in o.leds.items():
-                self._leds[name] = library.LED(pin)
+                self._taken.append(led := library.LED(pin))
+                self._leds[name] = led
             if o.fault_led is not None:
                 self._fault_led = library.LED(o.fault_led, initial_value=self._state is BinState.FAULT)
-            if o.servo is not None:
-                self._servo = library.AngularServo(
-                    o.servo,
-                    initial_angle=self._safe_angle,
-                    min_angle=o.min_angle,
-                    max_angle=o.max_angle,
-                    min_pulse_width=o.min_pulse / 1000,
-                    max_pulse_width=o.max_pulse / 1000,
-                )
+                self._taken.append(self._fault_led)
         except Exception as e:  # gpiozero and the library under it have errors of their own
-            raise SinkError(f"gpio: {e}", fix="is this a Raspberry Pi, and no pin in use?") from e
+            fix = "is this a Raspberry Pi, and no pin in use?"
+            raise SinkError("the pins cannot be used", found=e, fix=fix) from e
         self._connected = True
         self._settle()
 
@@ -235,17 +233,24 @@ class GpioSink(Sink):
         return None if self._connected else 0.0
 
     def disconnect(self) -> None:
-        """Go to the fail-safe angle, wait for the turn, and give the pins back."""
+        """Go to the fail-safe angle, wait for the turn, and give the pins back.
+
+        Each device is closed, whatever the others raise; what cannot be closed now is the next time. A servo
+        that cannot be turned back is opened again at its fail-safe angle.
+
+        Raises:
+            SinkError: what went wrong first.
+        """
         servo, self._servo = self._servo, None
-        if servo is not None:
-            if servo.angle != self._safe_angle or not self._connected:
-                servo.angle = self._safe_angle
-                self._wait(self._options.travel, lambda: False)
-            servo.close()
-        for led in (*self._leds.values(), self._fault_led):
-            if led is not None:
-                led.close()
+        problems = [] if servo is None else _raised(functools.partial(self._turn_back, servo))
+        lost = bool(problems)
         self._leds, self._fault_led, self._connected = {}, None, False
+        problems += self._give_back()
+        if lost:
+            problems += _raised(self._open_at_home)
+            problems += self._give_back()
+        if problems:
+            raise SinkError("the pins did not do as they were told", found=problems[0]) from problems[0]
 
     def close(self, timeout: float = 5.0) -> None:
         """As of every sink; what is being served ends in time for the servo to go back."""
@@ -262,6 +267,39 @@ class GpioSink(Sink):
     def _safe_angle(self) -> float:
         assert self._options.failsafe is not None or self._options.servo is None
         return self._options.angles.get(self._options.failsafe or "", 0.0)
+
+    def _take_servo(self) -> Servo:
+        """The servo, which goes to its fail-safe angle."""
+        o = self._options
+        servo: Servo = _library().AngularServo(
+            o.servo,
+            initial_angle=self._safe_angle,
+            min_angle=o.min_angle,
+            max_angle=o.max_angle,
+            min_pulse_width=o.min_pulse / 1000,
+            max_pulse_width=o.max_pulse / 1000,
+        )
+        self._taken.append(servo)
+        return servo
+
+    def _turn_back(self, servo: Servo) -> None:
+        if servo.angle != self._safe_angle or not self._connected:
+            servo.angle = self._safe_angle
+            self._wait(self._options.travel, lambda: False)
+
+    def _open_at_home(self) -> None:
+        self._take_servo()
+        self._wait(self._options.travel, lambda: False)
+
+    def _give_back(self) -> list[Exception]:
+        """Close every device on its own; those that raise are kept. What they raised."""
+        left, problems = [], []
+        for device in self._taken:
+            if raised := _raised(device.close):
+                left.append(device)
+                problems += raised
+        self._taken = left
+        return problems
 
     def _turn(self, angle: float) -> None:
         if self._servo is not None and self._servo.angle != angle:
@@ -283,6 +321,15 @@ class GpioSink(Sink):
         with self._changed:
             while (left := until - self._clock()) > 0 and not condition():
                 self._changed.wait(min(left, 0.1))  # the end of time is no event
+
+
+def _raised(function: Callable[[], object]) -> list[Exception]:
+    """What a function raises, or nothing."""
+    try:
+        function()
+    except Exception as e:  # noqa: BLE001 - gpiozero and the library under it have errors of their own
+        return [e]
+    return []
 
 
 def _library() -> ModuleType:
