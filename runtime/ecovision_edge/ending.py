@@ -26,6 +26,8 @@ class Ending:
 def end_though_a_thread_hangs() -> Ending:
     """Let this process end with the status that is set in what is returned, whatever its threads are doing.
 
+    Call it first of all in a program that reads a camera, as `ecovision_edge.examples.smart_bin` does.
+
     Python up to 3.13 unwinds a daemon thread that returns from foreign code while the interpreter is taken
     apart. If C++ is on its stack, as in a read of OpenCV's, the whole process aborts: status 134 of a run in
     which all went well. So if such a thread is left once all exit handlers have run, what was written is

@@ -45,7 +45,8 @@ def test_a_thread_that_hangs_does_not_spoil_the_end(python, argument, status, sa
 
 STUCK = """
 import sys, threading
-from ecovision_edge.cli import app, ending
+from ecovision_edge import ending
+from ecovision_edge.cli import app
 
 def write():
     print("x" * 2**20, flush=True)  # more than a pipe holds, and nobody reads it

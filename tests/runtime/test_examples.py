@@ -17,6 +17,7 @@ from ecovision_edge.examples.smart_bin import Flap, Motor
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 SMALL = "width=160&height=120"
+SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 
 def started(*arguments):
@@ -39,7 +40,7 @@ def test_it_runs_to_the_end_of_what_there_is_to_see(tmp_path):
     assert lines[0].endswith(f"flap at {turns[0]} degrees")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_in_order(number):
     """The flap goes to its fail-safe position, and the status is 0."""
     with started("--source", f"demo:?fps=30&{SMALL}") as process:
@@ -69,12 +70,13 @@ def test_its_duration_is_bounded():
         (["--rules", "/no/such/rules.toml"], 2),
         (["--source", "demo:", "--duration", "1s", "--events", os.devnull + "/events.jsonl"], 2),
         (["--source", "/no/such/clip.mp4"], 1),
+        (["--source", "/dev/video97", "--duration", "50ms"], 1),
     ],
 )
 def test_its_exit_status_says_what_was_wrong(arguments, status, caplog, monkeypatch):
     """In one line of the log."""
     monkeypatch.setattr("logging.basicConfig", lambda **given: None)
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         assert smart_bin.main(arguments) == status
     finally:
@@ -139,6 +141,17 @@ def test_a_motor_that_fails_is_opened_anew_and_goes_home_first(motor):
         assert (flap.stats.delivered, flap.stats.retries) == (1, 1)
     assert motor.did[:5] == ["open", 60.0, 60.0, "close", "open"]
     assert motor.did[5:8] == [60.0, -60.0, 60.0]
+
+
+def test_a_motor_that_fails_twice_in_a_row_is_closed_all_the_same(motor):
+    """A device that is held for ever could not be opened again."""
+    with flap_of(motor) as flap:
+        flap.show(BinState.EMPTY)
+        motor.failures = [None, OSError("no power"), OSError("no power")]
+        flap.put(event())
+        assert flap.flush(PROMPT)
+        assert flap.stats.delivered == 1
+    assert motor.did[:5] == ["open", 60.0, "close", "open", 60.0]
 
 
 def test_in_a_fault_nothing_falls(motor):

@@ -16,8 +16,8 @@ import typer
 from typer.core import TyperGroup
 
 from ecovision_edge._version import __version__
-from ecovision_edge.cli.ending import end_though_a_thread_hangs
 from ecovision_edge.cli.output import silence, tell
+from ecovision_edge.ending import end_though_a_thread_hangs
 from ecovision_edge.errors import EcovisionError, OptionError
 
 __all__ = ["COMMANDS", "main"]

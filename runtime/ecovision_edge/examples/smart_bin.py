@@ -3,7 +3,8 @@
     python -m ecovision_edge.examples.smart_bin --source demo: --duration 30s --events events.jsonl
 
 Copy it, and put your hardware in the place of `Motor`. Exit status: 0 when it was told to end (Ctrl-C,
-SIGTERM, `--duration`, the end of the files), 1 when the camera was lost for good, 2 for misuse.
+SIGTERM, SIGHUP, `--duration`, the end of the files), 1 when the camera was lost for good or gave nothing
+within `--duration`, 2 for misuse.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from pathlib import Path
 from ecovision_edge import Classifier, EcovisionError
 from ecovision_edge.camera import Health, HealthState, open_source
 from ecovision_edge.durations import parse_duration
-from ecovision_edge.errors import OptionError
+from ecovision_edge.ending import end_though_a_thread_hangs
+from ecovision_edge.errors import CaptureError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop import LoopOptions
 from ecovision_edge.rules import Rules
@@ -92,8 +94,10 @@ class Flap(Sink):
         """At the end, and after each failure."""
         if self._open:
             self._open = False
-            self._motor.turn(self._home)
-            self._motor.close()
+            try:
+                self._motor.turn(self._home)
+            finally:  # or it could not be opened again
+                self._motor.close()
 
 
 def _tell(health: Health) -> None:
@@ -115,7 +119,7 @@ def _run(options: argparse.Namespace) -> None:
     duration = parse_duration(options.duration, "--duration") if options.duration else None
 
     asked: list[int] = []  # a handler does nothing else: it may interrupt whoever holds a lock
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: asked.append(number))
     with SmartBin(
         classifier,
@@ -131,6 +135,9 @@ def _run(options: argparse.Namespace) -> None:
             pass
         if asked:
             log.info("ending: %s", signal.Signals(asked[0]).name)
+    summary = smart_bin.loop.summary()
+    if duration is not None and not asked and not summary.classified:
+        raise CaptureError(f"{summary.source} gave no frame within {options.duration}")
     for sink in sinks:
         log.info("%s: %d delivered, %d dropped", sink.name, sink.stats.delivered, sink.stats.dropped)
 
@@ -154,4 +161,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    ending = end_though_a_thread_hangs()  # in the camera's driver, for instance
+    ending.status = main()
+    sys.exit(ending.status)
