@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
+from tests.runtime.bin_reports import COVERED, bin_report, sink_report
 
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.cli.output import progress_bar, silence, tell, text_console
 from ecovision_edge.cli.screens import LiveScreen
+from ecovision_edge.events import BinState
 
 NAME = "[red]cam[/red] :smile: [/]"
 """Of a file or a label, and no markup: the last tag closes nothing, which rich would raise over."""
@@ -40,6 +42,23 @@ def test_a_source_s_name_is_text_on_the_live_screen(state):
     stream = io.StringIO()
     Console(file=stream, width=200).print(screen._render())
     assert stream.getvalue().count(NAME) == (4 if state is HealthState.RUNNING else 2)
+
+
+@pytest.mark.parametrize("state", [HealthState.RUNNING, HealthState.STALLED])
+def test_a_bin_in_fault_is_red_on_the_live_screen(state):
+    """With a camera that runs and without; the answer, which counts for nothing, is dim."""
+    report = bin_report(BinState.FAULT, COVERED, sinks=(sink_report("hook", "it is gone"),))
+    loop = SimpleNamespace(health=Health(state, 0.0, ""))
+    screen = LiveScreen(loop, "cam", ("glass",), SimpleNamespace(report=report))
+    timings = SimpleNamespace(prepare_ms=1.0, infer_ms=1.0)
+    prediction = SimpleNamespace(label="glass", score=0.5, probabilities=[0.5], timings=timings)
+    screen.result(SimpleNamespace(prediction=prediction, age_ms=1.0, dropped=0))
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system="standard")
+    console.print(screen._render())
+    text = console.file.getvalue()
+    assert f"\x1b[1;31mfault: {COVERED}" in text
+    assert "\x1b[31msink hook: it is gone" in text
+    assert ("\x1b[2mglass" in text) is (state is HealthState.RUNNING)
 
 
 def test_what_a_bar_is_for_is_text():

@@ -109,6 +109,20 @@ def test_a_sink_that_loses_events_fails_until_one_is_delivered():
         assert full.stats.error == ""
 
 
+def test_a_sink_whose_other_side_does_not_return_fails(monkeypatch):
+    """Nothing was raised, and nothing is delivered: a pipe that nobody reads."""
+    inside, go = threading.Event(), threading.Event()
+    with Scripted([lambda: inside.set() or go.wait(PROMPT)]) as sink:
+        sink.put(event(0))
+        assert inside.wait(PROMPT)
+        assert sink.stats.error == ""
+        monkeypatch.setattr("ecovision_edge.sinks.base._STUCK", 0.0)
+        assert sink.stats.error == "a call has not returned for 0 s"
+        go.set()
+        assert sink.flush(PROMPT)
+        assert sink.stats.delivered == 1
+
+
 def test_a_state_is_told_with_its_time_and_the_device(monkeypatch):
     """`since` is that of the state, `time` that of its newest reason; each has an id of its own."""
 

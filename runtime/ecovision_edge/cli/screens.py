@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from ecovision_edge.cli.output import printable, tell, text_console
 from ecovision_edge.errors import MissingDependencyError, OptionError
+from ecovision_edge.events import BinState
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
     from rich.text import Text
 
+    from ecovision_edge.bin_report import BinReport
     from ecovision_edge.camera import Health
     from ecovision_edge.events import BinEvent
     from ecovision_edge.loop import CameraLoop, LoopResult
@@ -28,6 +30,7 @@ __all__ = ["SCREENS", "JsonLines", "Lines", "LiveScreen", "Preview", "Screen", "
 SCREENS = ("auto", "live", "lines", "jsonl", "none")
 _WINDOW = "ecovision-edge"
 _RATE_SECONDS = 3.0
+_UNUSED = (BinState.STARTING, BinState.EMPTY, BinState.FAULT)  # what the network says counts for nothing
 
 
 class Screen(Protocol):
@@ -199,14 +202,17 @@ class LiveScreen(_Silent):
         from rich.text import Text
 
         health, result = self._loop.health, self._result
+        report = None if self._bin is None else self._bin.report
+        bin_lines = [] if report is None else _lines_of(report)
         state = Text(str(health.state), style="bold green" if health.ok else "bold yellow")
         if health.reason:
             state.append(f"  {health.reason}", style="dim")
         if result is None or not health.ok:  # never an old answer as if it were a new one
-            return Panel(state, title=self._title(), title_align="left")
+            return Panel(Group(state, *bin_lines), title=self._title(), title_align="left")
         prediction = result.prediction
-        head = Text(prediction.label, style="bold")
-        head.append(f"  {prediction.score:.0%}", style="bold cyan")
+        unused = report is not None and report.state in _UNUSED
+        head = Text(prediction.label, style="dim" if unused else "bold")
+        head.append(f"  {prediction.score:.0%}", style="dim" if unused else "bold cyan")
         bars = Table.grid(padding=(0, 1))
         for label, p in zip(self._labels, prediction.probabilities, strict=True):
             style = "cyan" if label == prediction.label else "dim"
@@ -217,7 +223,7 @@ class LiveScreen(_Silent):
             f"  {self._rate():.1f} a second  dropped {result.dropped}  reconnects {health.reconnects}",
             style="dim",
         )
-        lines = Group(state, *self._of_bin(), head, bars, foot)
+        lines = Group(state, *bin_lines, head, bars, foot)
         return Panel(lines, title=self._title(), title_align="left")
 
     def _title(self) -> Text:
@@ -225,17 +231,18 @@ class LiveScreen(_Silent):
 
         return Text(printable(self._source))  # a plain string would be read as markup
 
-    def _of_bin(self) -> list[Text]:
-        from rich.text import Text
 
-        if self._bin is None:
-            return []
-        status, events = self._bin.status, self._bin.events
-        lines = [Text(f"{status.state}: {status.reason}", style="bold magenta")]
-        if events:
-            last = events[-1]
-            lines.append(Text(f"item {last.item}: {last.label or 'unknown'} to {last.bin}", style="magenta"))
-        return lines
+def _lines_of(report: BinReport) -> list[Text]:
+    """What a bin does, its last event, and which sinks fail."""
+    from rich.text import Text
+
+    style = "bold red" if report.state is BinState.FAULT else "bold magenta"
+    lines = [Text(f"{report.state}: {report.reason}", style=style)]
+    if report.last:
+        last = report.last[-1]
+        lines.append(Text(f"item {last.item}: {last.label or 'unknown'} to {last.bin}", style="magenta"))
+    lines += [Text(f"sink {s.name}: {s.problem}", style="red") for s in report.sinks if s.problem]
+    return lines
 
 
 class Preview(_Silent):

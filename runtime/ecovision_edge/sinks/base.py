@@ -29,6 +29,8 @@ __all__ = ["Sink", "SinkStats"]
 
 _log = logging.getLogger("ecovision_edge")
 
+_STUCK = 90.0  # seconds: a servo holds for 60 at most, and a busy receiver is believed for 60
+
 
 @dataclass(frozen=True, slots=True)
 class SinkStats:
@@ -43,7 +45,7 @@ class SinkStats:
         waiting: Of those taken, neither delivered nor dropped yet.
         retries: Tries that failed.
         error: The last failure since the last success: of a try, or an event that was refused or had no place
-            in the queue; empty if all is well.
+            in the queue; or that a call does not return. Empty if all is well.
     """
 
     taken: int
@@ -95,6 +97,7 @@ class Sink:
         self.__device = device
         self.__state: StateMessage | None = None  # to be shown
         self.__since: tuple[BinState, float] | None = None  # the state last taken, and when it began
+        self.__called: float | None = None  # when the subclass was, if it did not return yet
         self.__parting = ""  # what `disconnect` raised last
         self.__closing = False
         self.__deadline: float | None = None
@@ -197,7 +200,7 @@ class Sink:
                 expired=queue.expired,
                 waiting=len(queue),
                 retries=self.__tries.count,
-                error=self.__tries.error or queue.trouble,
+                error=self.__tries.error or queue.trouble or self.__stuck(),
             )
 
     def start(self) -> None:
@@ -280,8 +283,19 @@ class Sink:
                 self._changed.notify_all()
 
     def __call(self, name: str, function: Callable[[], None]) -> None:
-        with typed(f"{type(self).__name__}.{name}"):
-            function()
+        self.__called = time.monotonic()
+        try:
+            with typed(f"{type(self).__name__}.{name}"):
+                function()
+        finally:
+            self.__called = None
+
+    def __stuck(self) -> str:
+        """That the other side does not return: a full pipe that nobody reads, or a disk that hangs."""
+        called = self.__called
+        if called is None or time.monotonic() - called < _STUCK:
+            return ""
+        return f"a call has not returned for {_STUCK:g} s"
 
     def __part(self) -> None:
         try:
