@@ -1,6 +1,7 @@
 """Facts about what `open_source` takes, and about what it refuses."""
 
 import re
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -172,7 +173,6 @@ def test_only_options_with_our_prefix_are_taken_out_of_an_address(text, rest, pa
     "address",
     [
         "rtsp://user:s3cret@host:554/cam?x=1",
-        "rtsp://user:s3@cret@host/cam",
         "rtsp://s3cret@host/",
         "http://user:s3cret@host",
         "http://host/user=admin&password=s3cret&channel=1",
@@ -191,9 +191,13 @@ def test_credentials_are_in_the_address_alone(address):
 @pytest.mark.parametrize(
     "address",
     [
-        "rtsp://user:s3cret/hunter2@host/cam",
         "rtsp://user:123/hunter2@host/cam",
-        "rtsp://user:s3cret#hunter2@host/cam",
+        "rtsp://user:123?hunter2@host/cam",
+        "http://user:123#hunter2@host/cam",
+        "http://user:s3cret@hunter2/s3cret@host/cam",
+        "http://user:s3cret@hunter2?s3cret@host",
+        "rtsp://s3cret/hunter2@host/cam",
+        "rtsp://user:s3cret/hunter2@",
         "rtsp://user:s3cret@host:hunter2/",
         "rtsp://user:s3cret@host/?ecovision.x=1",
         "rtsp://user:s3cret@host/?ecovision.rotate=1",
@@ -227,6 +231,36 @@ def test_credentials_can_come_from_the_environment(monkeypatch):
     assert source.name == "rtsp://10.0.0.9:8554/cam"
     with pytest.raises(SourceError, match=r"\$\{NOT_THERE\} in a rtsp:// address: expected a variable"):
         open_source("rtsp://${NOT_THERE}@host/")
+
+
+@pytest.mark.parametrize(
+    "password", ["p@ss", "a/b", "a#b", "a?b", "a:b", "@", "/@/", "50%", "50%zz", "#é ?", "[x]"]
+)
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_password_may_be_written_as_it_is(scheme, password):
+    """What it holds is percent-encoded for whoever reads the address next; nothing of it is shown."""
+    address = network_address(f"{scheme}://me:{password}@10.0.0.9:8554/cam?x=1", {})
+    assert (address.host, address.port, address.target()) == ("10.0.0.9", 8554, "/cam?x=1")
+    assert address.credentials() == ("me", password)
+    assert address.shown == f"{scheme}://10.0.0.9:8554/cam"
+    encoded = quote(password, safe=":")
+    assert address.url() == f"{scheme}://me:{encoded}@10.0.0.9:8554/cam?x=1"
+    assert address.page() == f"{scheme}://10.0.0.9:8554/cam?x=1"
+
+
+def test_a_password_that_is_encoded_already_stays_so():
+    """Both ways of writing mean the same."""
+    address = network_address("rtsp://me:p%40s%25s@h/", {})
+    assert address.url() == "rtsp://me:p%40s%25s@h/"
+    assert address.credentials() == ("me", "p@s%s")
+
+
+@pytest.mark.parametrize(
+    "address", ["http://h/a?mail=me@there", "http://h?@", "rtsp://u:p@h/a?mail=me%40there"]
+)
+def test_an_at_sign_that_can_only_be_the_servers_is_the_servers(address):
+    """Where nothing before it looks like user and password, or it is encoded."""
+    assert open_source(address).address.host == "h"
 
 
 def test_only_addresses_are_expanded(monkeypatch):

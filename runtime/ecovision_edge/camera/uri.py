@@ -38,6 +38,7 @@ _Number = TypeVar("_Number", int, float)
 _PAIRS = re.compile(r"(?:[A-Za-z][\w.-]*=[^&?/]*)(?:&[A-Za-z][\w.-]*=[^&?/]*)*")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:@\s]+)(?::(?P<port>\d{1,5}))?")
+_ENCODE = "in user and password write %40 for @, %3A for :, %2F for /, %3F for ? and %23 for #"
 # Cheap cameras take user and password in the path: rtsp://host/user=admin&password=1234&channel=1
 _SECRET = re.compile(r"pass|pwd|user|token|secret|key|auth|=", re.IGNORECASE)
 
@@ -180,56 +181,99 @@ class NetworkAddress:
     port: int
     shown: str
     has_password: bool
-    _url: tuple[str, str]
+    _user: str
+    _place: str
+    _tail: str
 
     def url(self) -> str:
         """The whole address, credentials included: for opening it, not for showing it."""
-        return "".join(self._url)
+        return f"{self.scheme}://{self._user}{'@' if self.has_password else ''}{self._place}{self._tail}"
+
+    def page(self) -> str:
+        """The address without credentials and fragment, in ASCII; the path may hold a secret too."""
+        return f"{self.scheme}://{self._place}{quote(self.target(), safe=_IN_TARGET)}"
+
+    def credentials(self) -> tuple[str, str] | None:
+        """User and password, decoded; None if the address has none."""
+        user, _, password = self._user.partition(":")
+        return (unquote(user), unquote(password)) if self.has_password else None
 
     def target(self) -> str:
         """Path and query, which may hold a secret too."""
-        rest = self._url[1]
+        rest = self._tail.partition("#")[0]
         return rest if rest.startswith("/") else f"/{rest}"
 
     def __repr__(self) -> str:
         return f"<NetworkAddress {self.shown}>"
 
 
+_IN_TARGET = "%/:?@!$&'()*+,;=-._~[]"
 _PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
 
 def network_address(url: str, environment: Mapping[str, str]) -> NetworkAddress:
     """Take an address apart, with `${NAME}` replaced by that variable of the environment.
 
-    In user and password a variable's value is percent-encoded; elsewhere it is put in as it is.
+    In user and password a variable's value is percent-encoded, and so is what was written there without:
+    the credentials end at the last `@`. Elsewhere a variable is put in as it is.
 
     Args:
         url: Without our own options.
         environment: Usually `os.environ`.
 
     Raises:
-        SourceError: no such variable, or no host; no message shows what may be a password.
+        SourceError: no such variable, or no host; or it can be read in two ways, of which one has a
+            password. No message shows what may be one.
     """
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
-    end = re.search(r"[/?#]", rest)
-    authority, tail = (rest[: end.start()], rest[end.start() :]) if end else (rest, "")
-    user, at, host = authority.rpartition("@")
-    user = expand_variables(user, environment, scheme, encode=True)
-    host, tail = (expand_variables(part, environment, scheme, encode=False) for part in (host, tail))
-    fix = "in user and password write %40 for @, %3A for :, %2F for /, %3F for ? and %23 for #"
+    user, host, tail = _parted(rest, scheme, environment)
     match = _HOST.fullmatch(host)
-    port = int(match["port"]) if match and match["port"] else _PORTS[scheme]
-    # With an unencoded / in the password, its end and the host are in what looks like the path.
-    if not match or not 0 < port < 65536 or ("@" in tail.partition("?")[0] and not at):
-        raise SourceError(
-            f"host of a {scheme}:// address", expected="host or host:port, port 1 to 65535", fix=fix
-        )
+    assert match is not None
+    port = int(match["port"] or _PORTS[scheme])
     path = tail.partition("?")[0].partition("#")[0]
     shown = f"{scheme}://{host}{'/...' if _SECRET.search(path) or '@' in path else path}"
     return NetworkAddress(
-        scheme, match["host"].strip("[]"), port, shown, bool(at), (f"{scheme}://{user}{at}{host}", tail)
+        scheme, match["host"].strip("[]"), port, shown, user is not None, user or "", host, tail
     )
+
+
+def _parted(rest: str, scheme: str, environment: Mapping[str, str]) -> tuple[str | None, str, str]:
+    """User and password percent-encoded or None, `host:port`, and what follows; raises SourceError."""
+
+    def split(at: int) -> tuple[str | None, str, str] | None:
+        """With the credentials before `at`, of which -1 is none; None if no host would follow."""
+        end = re.compile(r"[/?#]").search(rest, at + 1)
+        stop = end.start() if end else len(rest)
+        host = expand_variables(rest[at + 1 : stop], environment, scheme, encode=False)
+        match = _HOST.fullmatch(host)
+        if not match or not 0 < int(match["port"] or 1) < 65536:
+            return None
+        user = None if at < 0 else _encoded(expand_variables(rest[:at], environment, scheme, encode=True))
+        return user, host, expand_variables(rest[stop:], environment, scheme, encode=False)
+
+    end = re.search(r"[/?#]", rest)
+    at, last = rest.rfind("@", 0, end.start() if end else None), rest.rfind("@")
+    found = split(at)  # RFC 3986, 3.2: before the first / ? or #
+    # As people write: a password may hold any of those, so what is before the last @ may be user:password.
+    if last > at and (":" in rest[:last] or "@" in rest[at + 1 :].partition("?")[0]):
+        written = split(last) if ":" in rest[:last] else None
+        if found is not None or written is None:
+            raise SourceError(
+                f"a {scheme}:// address with an @ after its first /, ? or # can be read in two ways",
+                fix=f"{_ENCODE}; in path and query write %40 for @",
+            )
+        found = written
+    if found is None:
+        raise SourceError(
+            f"host of a {scheme}:// address", expected="host or host:port, port 1 to 65535", fix=_ENCODE
+        )
+    return found
+
+
+def _encoded(credentials: str) -> str:
+    """With what is not percent-encoded yet, so that what reads it next finds the end."""
+    return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", credentials), safe="%:!$&'()*+,;=-._~")
 
 
 def expand_variables(
