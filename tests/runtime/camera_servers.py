@@ -20,6 +20,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ecovision_edge.errors import CaptureError
+
 PROMPT = 30.0  # seconds: a safety net, nowhere expected to pass
 
 BARS = 16
@@ -168,11 +170,16 @@ class HttpServer:
     With `pause` set `/cam` sends nothing more, though the connection stays.
 
     `/cam`: MJPEG of frames that count from 0, until `stop`. `/short`: three of them, then the end in the
-    middle of the fourth. `/text`: a page. `/private`: 401. `/silent`: never an answer. Anything else: 404.
+    middle of the fourth. `/damaged`: of four the second is empty, the third half, the last no picture.
+    `/still`: one frame for each request, the next number each time. `/basic`, `/digest`: the same as `/still`
+    for `user` and `password`. `/moved`: to `/still`, then `/away`: to another port, `/round`: to itself.
+    `/text`: a page. `/private`: 401. `/silent`: never an answer. Anything else: 404.
     """
 
     port: int
     requests: list[str] = field(default_factory=list)
+    authorizations: list[str] = field(default_factory=list)
+    stills: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
     pause: threading.Event = field(default_factory=threading.Event)
     sent: int = 0
@@ -201,7 +208,19 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
         def do_GET(self):
             state.requests.append(self.path)
             path = self.path.partition("?")[0]
-            answer = {"/cam": self.stream, "/short": self.stream, "/text": self.page}.get(path)
+            state.authorizations.append(self.headers.get("Authorization", ""))
+            answer = {
+                "/cam": self.stream,
+                "/short": self.stream,
+                "/damaged": self.stream,
+                "/text": self.page,
+                "/still": self.still,
+                "/basic": self.locked,
+                "/digest": self.locked,
+                "/moved": self.moved,
+                "/away": self.moved,
+                "/round": self.moved,
+            }.get(path)
             if path == "/silent":
                 state.stop.wait(PROMPT)
             elif answer is None:
@@ -216,6 +235,32 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
             self.end_headers()
             self.wfile.write(b"<p>A camera's menu.</p>")
 
+        def still(self, _):
+            data = jpeg(bars(state.stills))
+            state.stills += 1
+            self.send_response(200)
+            self.send_header("Content-Type", "image/jpeg")
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def locked(self, path):
+            given = self.headers.get("Authorization", "")
+            if given.lower().startswith(path[1:]):
+                self.still(path)
+                return
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="cam"')
+            if path == "/digest":
+                self.send_header("WWW-Authenticate", 'Digest realm="cam", nonce="n0nce", qop="auth"')
+            self.end_headers()
+
+        def moved(self, path):
+            to = {"/moved": "still", "/away": f"http://127.0.0.1:{free_port()}/still", "/round": "/round"}
+            self.send_response(302)
+            self.send_header("Location", to[path])
+            self.end_headers()
+
         def stream(self, path):
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
@@ -226,6 +271,8 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
                     state.stop.wait(PROMPT)
                     return
                 data = jpeg(bars(count))
+                if path == "/damaged":
+                    data = (data, b"", data[: len(data) // 2], b"no picture")[count % 4]
                 part = boundary % len(data) + data + b"\r\n"
                 if path == "/short" and count == 3:
                     self.wfile.write(part[: len(part) // 2])
@@ -270,6 +317,18 @@ def silent_server(port: int = 0) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
     for connection in held:
         connection.close()
+
+
+def read_until_error(stream):
+    """The frames up to the error, and its text; the stream is closed."""
+    frames = []
+    for _ in range(1000):
+        try:
+            frames.append(stream.read())
+        except CaptureError as e:
+            stream.close()
+            return frames, str(e)
+    raise AssertionError("there was no error")
 
 
 def make_video(path: Path, frames: int = 20, fps: float = 25.0) -> Path:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from ecovision_edge.camera import here, opencv
-from ecovision_edge.camera.network import Backlog, open_ffmpeg
+from ecovision_edge.camera.network import Backlog, NetworkSource, open_ffmpeg
 from ecovision_edge.camera.open import open_source
+from ecovision_edge.camera.uri import network_address
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 
 UNDECODABLE = ()
@@ -236,7 +237,7 @@ def test_ffmpegs_options_are_in_the_environment_while_it_opens(capture, monkeypa
     assert capture.last.environment[name] == "rtsp_transport;tcp"
     open_source("rtsp://h/c?ecovision.transport=udp").connect()
     assert capture.last.environment[name] == "rtsp_transport;udp"
-    open_source("http://h/c").connect()
+    NetworkSource(network_address("http://h/c", {})).connect()
     assert name not in capture.last.environment
     assert dict(os.environ) == before
     monkeypatch.setenv(name, "reorder_queue_size;0")
@@ -273,10 +274,35 @@ def test_ffmpeg_and_opencv_are_silent_while_an_address_is_opened(capture, monkey
 def test_timeouts_are_given_to_ffmpeg_in_milliseconds(capture):
     """10 s and 5 s unless told otherwise."""
     keys = cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, cv2.CAP_PROP_READ_TIMEOUT_MSEC
-    open_source("http://h/c").connect()
+    open_source("rtsp://h/c").connect()
     assert capture.last.arguments[1:] == (cv2.CAP_FFMPEG, [keys[0], 10000, keys[1], 5000])
-    open_source("http://h/c?ecovision.open_timeout=0.5&ecovision.read_timeout=2").connect()
+    open_source("rtsp://h/c?ecovision.open_timeout=0.5&ecovision.read_timeout=2").connect()
     assert capture.last.arguments[2] == [keys[0], 500, keys[1], 2000]
+
+
+def test_a_packet_that_ffmpeg_cannot_read_is_passed_over(capture):
+    """Another grab may get the next one; after three in a row the stream has ended."""
+    capture.script = [FRAME, None, FRAME, None, None, FRAME]
+    source = NetworkSource(network_address("rtsp://h/c", {}))
+    stream = source.connect()
+    stream._backlog.waiting = lambda now: 0
+    for good in (True, False, True, False, False, True):
+        if good:
+            assert stream.read().shape == (48, 64, 3)
+        else:
+            with pytest.raises(BadFrameError, match="a packet that FFmpeg cannot read"):
+                stream.read()
+    for kind in (BadFrameError, BadFrameError, CaptureError):
+        with pytest.raises(kind, match="rtsp://h/c gave no frame") as caught:
+            stream.read()
+    assert not isinstance(caught.value, BadFrameError)
+
+
+def test_a_stream_that_is_too_slow_says_which_options_to_raise(capture):
+    """After the read timeout, here 1 ns."""
+    stream = open_source("rtsp://h/c?ecovision.read_timeout=0.000000001").connect()
+    with pytest.raises(CaptureError, match=r"silent too long.*ecovision\.read_timeout=.*--stall-after"):
+        stream.read()
 
 
 def test_after_a_pause_as_many_frames_are_passed_over_as_came_meanwhile():

@@ -17,6 +17,7 @@ from tests.runtime.camera_servers import (
     free_port,
     make_video,
     mjpeg_server,
+    read_until_error,
     rtsp_server,
     silent_server,
 )
@@ -66,18 +67,6 @@ def source(request):
     if request.param in names:
         return open_source(f"{request.getfixturevalue('files')}/{names[request.param]}")
     return open_source(request.getfixturevalue(request.param).url(user=USER))
-
-
-def read_until_error(stream):
-    """The frames up to the error, and its text; the stream is closed."""
-    frames = []
-    for _ in range(1000):
-        try:
-            frames.append(stream.read())
-        except CaptureError as e:
-            stream.close()
-            return frames, str(e)
-    raise AssertionError("there was no error")
 
 
 def test_every_source_keeps_the_contract(source):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.camera.files import ImagesSource, VideoSource
+from ecovision_edge.camera.http import HttpSource
 from ecovision_edge.camera.network import NetworkSource
 from ecovision_edge.camera.open import open_source
 from ecovision_edge.camera.opencv import V4L2Source
@@ -31,8 +32,8 @@ SECRETS = ("s3cret", "hunter2")
         ("rtsp://host:8554/cam", NetworkSource, "rtsp://host:8554/cam"),
         ("RTSP://host/cam", NetworkSource, "rtsp://host/cam"),
         ("rtsps://host/", NetworkSource, "rtsps://host/"),
-        ("http://[::1]:8080", NetworkSource, "http://[::1]:8080"),
-        ("https://host/cam?a=1#b", NetworkSource, "https://host/cam"),
+        ("http://[::1]:8080", HttpSource, "http://[::1]:8080"),
+        ("https://host/cam?a=1#b", HttpSource, "https://host/cam"),
         ("clip.mp4?loop=1", VideoSource, "clip.mp4"),
         ("file:clip.MKV", VideoSource, "clip.MKV"),
         ("file:///no/such%20clip.avi?fps=5", VideoSource, "/no/such clip.avi"),
@@ -333,6 +334,14 @@ def test_frames_are_turned_then_mirrored_then_cut(transform, expected):
     assert np.array_equal(image, expected)
     assert image.flags.c_contiguous
     assert np.array_equal(before, FRAME)
+
+
+def test_an_address_of_http_has_a_pace_if_it_is_asked_for():
+    """Else each frame of a stream; of a still see `STILL_FPS`."""
+    assert open_source("http://h/c?fps=5").interval is None  # the server's own
+    assert open_source("http://h/c?fps=5&ecovision.fps=4").interval == 0.25
+    with pytest.raises(SourceError, match=r"option ecovision\.fps of http://h/c"):
+        open_source("http://h/c?ecovision.fps=0")
 
 
 def test_transforms_are_options_of_every_source():

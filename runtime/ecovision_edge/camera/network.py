@@ -1,4 +1,4 @@
-"""Cameras on the network, RTSP and MJPEG over HTTP, through OpenCV's FFmpeg.
+"""Cameras on the network through OpenCV's FFmpeg: RTSP, and what `http` hands on to it.
 
 Stale frames: FFmpeg hands frames over in order, and while nobody reads they wait in the socket. So after a
 pause the stream throws away as many frames as came meanwhile (`Backlog`). A stream that takes longer to
@@ -17,7 +17,6 @@ from __future__ import annotations
 import http.client
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -30,14 +29,24 @@ from ecovision_edge.camera.opencv import CaptureStream
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import FOREIGN_PREFIX, NetworkAddress, Options, network_address, split_foreign
-from ecovision_edge.errors import SourceOpenError
+from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 
-__all__ = ["Backlog", "NetworkSource", "network_source", "open_ffmpeg"]
+__all__ = [
+    "OPEN_TIMEOUT",
+    "READ_TIMEOUT",
+    "Backlog",
+    "NetworkSource",
+    "network_source",
+    "no_answer",
+    "open_ffmpeg",
+    "status_advice",
+]
 
 OPEN_TIMEOUT = 10.0
 READ_TIMEOUT = 5.0
 PROBE_TIMEOUT = 2.0
 
+_TRIES = 3  # grabs that may fail in no time before the stream counts as ended
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _FFMPEG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 _SILENT = 0  # LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
@@ -121,9 +130,12 @@ class Backlog:
 class _NetworkStream(CaptureStream):
     """A capture whose frames wait in a socket."""
 
-    def __init__(self, capture: cv2.VideoCapture, name: str, transform: Transform, began: float) -> None:
+    def __init__(
+        self, capture: cv2.VideoCapture, name: str, transform: Transform, began: float, timeout: float
+    ) -> None:
         super().__init__(capture, name, transform)
-        self._backlog = Backlog(began)
+        self._backlog, self._timeout = Backlog(began), timeout
+        self._failed = 0  # grabs, one after the other
 
     def _next(self, capture: cv2.VideoCapture) -> Image | None:
         asked = time.monotonic()
@@ -131,7 +143,8 @@ class _NetworkStream(CaptureStream):
         for _ in range(self._backlog.waiting(asked) + 1):
             began = time.monotonic()
             if not capture.grab():
-                return None
+                raise self._no_frame(time.monotonic() - began)
+            self._failed = 0
             # One may have been slow by chance, on a busy machine.
             waits += self._backlog.is_new(time.monotonic() - began)
             if waits == 2:
@@ -139,6 +152,19 @@ class _NetworkStream(CaptureStream):
         frame = self._decoded(capture)
         self._backlog.read(asked, time.monotonic())
         return frame
+
+    def _no_frame(self, took: float) -> CaptureError:
+        """Why there is none: silence, a packet FFmpeg stumbles over, or the end, where each try fails."""
+        problem = f"{self._name} gave no frame"
+        if took >= 0.9 * self._timeout:
+            fix = (
+                f"a slower camera needs a longer {FOREIGN_PREFIX}read_timeout= (and, of `run`, --stall-after)"
+            )
+            return CaptureError(problem, found=f"it was silent too long: {self._timeout:g} s", fix=fix)
+        self._failed += 1
+        if self._failed < _TRIES:
+            return BadFrameError(problem, found="a packet that FFmpeg cannot read")
+        return CaptureError(problem, found="it ended, or FFmpeg can read no more of it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +197,10 @@ class NetworkSource:
         Raises:
             SourceOpenError: no answer, a refusal, or no video; says which.
         """
+        return self.open(lambda: _reason(self.address, min(self.open_timeout, PROBE_TIMEOUT)))
+
+    def open(self, reason: Callable[[], tuple[str, str | None]]) -> CaptureStream:
+        """As `connect`; `reason` says why it did not open, and what to do, where that was not the time."""
         params = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             max(1, round(self.open_timeout * 1000)),
@@ -185,11 +215,13 @@ class NetworkSource:
         except cv2.error as e:  # its text has the address
             raise SourceOpenError(f"{self.name} cannot be opened", found=f"OpenCV error {e.code}") from None
         if capture.isOpened():
-            return _NetworkStream(capture, self.name, self.transform, time.monotonic() - took)
+            began = time.monotonic() - took
+            return _NetworkStream(capture, self.name, self.transform, began, self.read_timeout)
         capture.release()
-        found, fix = f"no video within {self.open_timeout:g} s", None
+        found = f"no video within {self.open_timeout:g} s"
+        fix: str | None = f"a slower camera needs a longer {FOREIGN_PREFIX}open_timeout="
         if took < self.open_timeout:
-            found, fix = _reason(self.address, min(self.open_timeout, PROBE_TIMEOUT))
+            found, fix = reason()
         raise SourceOpenError(f"{self.name} cannot be opened", found=found, fix=fix)
 
 
@@ -210,55 +242,34 @@ def network_source(uri: str) -> NetworkSource:
 
 def _reason(address: NetworkAddress, timeout: float) -> tuple[str, str | None]:
     """Why it did not open, which OpenCV keeps to itself: one request, without credentials; and what to do."""
-    ask: dict[str, Callable[[NetworkAddress, float], tuple[int, str]]] = {
-        "rtsp": _ask_rtsp,
-        "http": _ask_http,
-        "https": _ask_http,
-    }
     try:
-        if address.scheme not in ask:
+        if address.scheme != "rtsp":
             socket.create_connection((address.host, address.port), timeout).close()
             return "it answers, but gave no video", None
-        status, words = ask[address.scheme](address, timeout)
-    except socket.gaierror:
+        status, words = _ask_rtsp(address, timeout)
+    except (OSError, ValueError) as e:
+        return no_answer(e)
+    return f"{words}, but no video" if status == 200 else words, status_advice(status, address)
+
+
+def no_answer(error: Exception) -> tuple[str, str | None]:
+    """Why a request failed, and what to do; an error's own text may hold the address."""
+    if isinstance(error, socket.gaierror):
         return "no host of that name", None
-    except TimeoutError:
+    if isinstance(error, TimeoutError):
         return "no answer", None
-    except ConnectionRefusedError:
+    if isinstance(error, ConnectionRefusedError):
         return "connection refused", "nothing listens at that port: is the camera's server on?"
-    except (OSError, ValueError, http.client.HTTPException) as e:
-        # The text of the others may hold the address.
-        return (
-            e.strerror if isinstance(e, OSError) and e.strerror else f"no sound answer ({type(e).__name__})"
-        ), None
-    if status == 401:
-        return (
-            words,
-            "check user and password" if address.has_password else "give user:password@ before the host",
-        )
-    if status == 404:
-        return words, "check the path: the camera's manual has it"
-    return f"{words}, but no video" if status == 200 else words, None
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror, None
+    return f"no sound answer ({type(error).__name__})", None
 
 
-def _ask_http(address: NetworkAddress, timeout: float) -> tuple[int, str]:
-    """The status of a GET, and it in words; the content's type too."""
-    connection: http.client.HTTPConnection
-    if address.scheme == "https":
-        # FFmpeg does not check certificates either, cameras sign their own; nothing secret is sent.
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        connection = http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=context)
-    else:
-        connection = http.client.HTTPConnection(address.host, address.port, timeout=timeout)
-    try:
-        connection.request("GET", address.target())
-        answer = connection.getresponse()
-        kind = (answer.getheader("Content-Type") or "no content type").partition(";")[0]
-        words = f"HTTP {answer.status} {answer.reason}"
-        return answer.status, f"{words} with {kind}" if answer.status == 200 else words
-    finally:
-        connection.close()
+def status_advice(status: int, address: NetworkAddress) -> str | None:
+    """What to do about a status of HTTP or RTSP."""
+    if status == http.client.UNAUTHORIZED:
+        return "check user and password" if address.has_password else "give user:password@ before the host"
+    return "check the path: the camera's manual has it" if status == http.client.NOT_FOUND else None
 
 
 def _ask_rtsp(address: NetworkAddress, timeout: float) -> tuple[int, str]:

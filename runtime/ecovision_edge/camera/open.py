@@ -10,6 +10,7 @@ from urllib.parse import unquote
 
 from ecovision_edge.camera import pipelines
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, images_source, is_glob, video_source
+from ecovision_edge.camera.http import http_source
 from ecovision_edge.camera.network import network_source
 from ecovision_edge.camera.opencv import GStreamerSource, require_gstreamer, take_size, v4l2_source
 from ecovision_edge.camera.picamera import picamera_source
@@ -44,7 +45,7 @@ def open_source(uri: str) -> FrameSource:
     `csi://0`                               a Jetson's camera: width, height, fps, flip-method=0 to 7
     `gst:PIPELINE`                          any GStreamer pipeline; an appsink is added if it has none
     `rtsp://`, `rtsps://`                   transport=tcp|udp (not rtsps), open_timeout, read_timeout
-    `http://`, `https://`                   MJPEG: open_timeout, read_timeout, both in seconds
+    `http://`, `https://`                   MJPEG, or a still: fps, open_timeout, read_timeout in seconds
     `clip.mp4`, `file:...`                  a video: fps, loop=1
     `photos`, `photos/*.jpg`                images in sorted order: fps, loop=1
     `demo:`                                 a drawn tray: fps, width, height, seed, frames
@@ -67,7 +68,7 @@ def open_source(uri: str) -> FrameSource:
         return _local(uri)
     scheme, rest = match[1].lower(), uri[match.end() :]
     if scheme in _NETWORK and match[2]:
-        return network_source(uri)
+        return http_source(uri) if scheme.startswith("http") else network_source(uri)
     if scheme == "gst":
         return _pipeline(uri[len("gst:") :])
     if scheme == "file":

@@ -1,0 +1,176 @@
+"""One GET of a camera's address, with the authentication and the redirects that FFmpeg does too.
+
+The certificate of https is not checked, nor does FFmpeg: cameras sign their own. So whoever can come between
+can read what goes over it; a camera that offers Digest gets no password.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import select
+import socket
+import ssl
+import time
+from dataclasses import dataclass
+from email.message import Message
+from urllib.parse import urljoin, urlsplit
+from urllib.request import (
+    HTTPDigestAuthHandler,
+    HTTPPasswordMgrWithDefaultRealm,
+    Request,
+    parse_http_list,
+    parse_keqv_list,
+)
+
+from ecovision_edge._version import __version__
+from ecovision_edge.camera.uri import NetworkAddress
+
+__all__ = ["Answer", "get"]
+
+_MOST_REQUESTS = 8  # of one GET: redirects, and each again with credentials
+_MOVED = frozenset({301, 302, 303, 307, 308})
+_CHUNK = 2**16
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer whose body was not read yet.
+
+    Args:
+        status: Of HTTP.
+        reason: In the server's words.
+        headers: Of the answer.
+    """
+
+    status: int
+    reason: str
+    headers: Message
+    _connection: http.client.HTTPConnection
+    _socket: socket.socket
+    _body: http.client.HTTPResponse
+
+    @property
+    def kind(self) -> str:
+        """Type of the content, such as `image/jpeg`; empty if it is not told."""
+        return self.headers.get_content_type() if "Content-Type" in self.headers else ""
+
+    @property
+    def boundary(self) -> str | None:
+        """Of a multipart answer, as declared."""
+        found = self.headers.get_param("boundary")
+        return found.strip() if isinstance(found, str) else None
+
+    @property
+    def words(self) -> str:
+        """Status and type of the content, for a message."""
+        words = f"HTTP {self.status} {self.reason}".rstrip()
+        return f"{words} with {self.kind or 'no content type'}" if self.status == http.client.OK else words
+
+    def read_some(self, deadline: float) -> bytes:
+        """The bytes that come next, at most 64 KiB; empty at the end.
+
+        Raises:
+            TimeoutError: none came before `deadline`, seconds of `time.monotonic()`.
+            OSError, http.client.HTTPException: the connection failed.
+        """
+        self._socket.settimeout(_left(deadline))
+        return self._body.read1(_CHUNK)
+
+    def more_waits(self) -> bool:
+        """Whether bytes have come already that nobody has read."""
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def close(self) -> None:
+        """Close the connection; twice is once."""
+        self._body.close()
+        self._connection.close()
+
+
+def get(address: NetworkAddress, timeout: float) -> Answer:
+    """Ask for an address; credentials go only to its own host, and only when they are asked for.
+
+    Raises:
+        TimeoutError: no whole answer within `timeout` seconds.
+        OSError, ValueError, http.client.HTTPException: no connection, or no sound answer.
+    """
+    deadline, home = time.monotonic() + timeout, address.page()
+    url, authorization = home, None
+    for _ in range(_MOST_REQUESTS):
+        answer = _ask(url, authorization, deadline)
+        place = answer.headers.get("Location")
+        if answer.status in _MOVED and place is not None:
+            url, authorization = urljoin(url, place), None
+        elif answer.status == http.client.UNAUTHORIZED and authorization is None and _same(url, home):
+            authorization = _authorization(answer.headers, url, address.credentials())
+            if authorization is None:
+                return answer
+        else:
+            return answer
+        answer.close()
+    raise ValueError("too many redirects")
+
+
+def _same(url: str, home: str) -> bool:
+    """Whether both are of one server: scheme, host and port."""
+    return urlsplit(url)[:2] == urlsplit(home)[:2]
+
+
+def _ask(url: str, authorization: str | None, deadline: float) -> Answer:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("a redirect to something else than http:// and https://")
+    connection: http.client.HTTPConnection
+    if parts.scheme == "https":
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection(
+            parts.hostname, parts.port, timeout=_left(deadline), context=context
+        )
+    else:
+        connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=_left(deadline))
+    headers = {"User-Agent": f"ecovision-edge/{__version__}", "Accept": "*/*"}
+    if authorization is not None:
+        headers["Authorization"] = authorization
+    try:
+        connection.connect()
+        opened = connection.sock
+        opened.settimeout(_left(deadline))
+        connection.request(
+            "GET", f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}", headers=headers
+        )
+        answer = connection.getresponse()
+    except BaseException:
+        connection.close()
+        raise
+    return Answer(answer.status, answer.reason, answer.headers, connection, opened, answer)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _authorization(headers: Message, url: str, credentials: tuple[str, str] | None) -> str | None:
+    """What answers the server's challenge: Digest with MD5 or SHA-1 (RFC 7616), else Basic, or None."""
+    if credentials is None:
+        return None
+    offered = {}
+    for challenge in headers.get_all("WWW-Authenticate", []):
+        scheme, _, rest = challenge.strip().partition(" ")
+        offered[scheme.lower()] = rest
+    if "digest" in offered:
+        passwords = HTTPPasswordMgrWithDefaultRealm()
+        passwords.add_password(None, url, *credentials)
+        try:
+            terms = parse_keqv_list(parse_http_list(offered["digest"]))
+            answer = HTTPDigestAuthHandler(passwords).get_authorization(Request(url), terms)  # noqa: S310
+        except ValueError:  # an algorithm that it does not know, or no sound challenge
+            answer = None
+        if answer is not None:
+            return f"Digest {answer}"
+    if "basic" in offered:
+        return f"Basic {base64.b64encode(':'.join(credentials).encode()).decode('ascii')}"
+    return None

@@ -1,0 +1,256 @@
+"""Cameras over HTTP: MJPEG and stills are read here, all other video by FFmpeg.
+
+FFmpeg ends a stream over one damaged or empty picture, fills half a one with grey, and does not open a still.
+Here each picture is a part of its own: a bad one is passed over, and those that grew old while nobody read
+are skipped without being decoded.
+"""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import ssl
+import time
+from dataclasses import dataclass, field
+
+from ecovision_edge.camera.fetch import Answer, get
+from ecovision_edge.camera.multipart import MAX_PART_BYTES, Parts
+from ecovision_edge.camera.network import (
+    OPEN_TIMEOUT,
+    READ_TIMEOUT,
+    NetworkSource,
+    no_answer,
+    status_advice,
+)
+from ecovision_edge.camera.opencv import MAX_FPS
+from ecovision_edge.camera.source import FrameStream, Image
+from ecovision_edge.camera.transform import Transform
+from ecovision_edge.camera.uri import FOREIGN_PREFIX, NetworkAddress, Options, network_address, split_foreign
+from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
+from ecovision_edge.images import decode_image
+from ecovision_edge.jpeg import is_cut_off, jpeg_end
+
+__all__ = ["STILL_FPS", "HttpSource", "MjpegStream", "StillStream", "http_source"]
+
+STILL_FPS = 2.0
+"""How often a still is asked for where `fps=` does not say it: an item lies in a bin for seconds."""
+
+_MOST_SKIPPED = 16 * 2**20  # bytes of older pictures before one is shown, of a server that never pauses
+_NO_HTTP = (ValueError, http.client.HTTPException)
+_FAILURES = (OSError, *_NO_HTTP)
+
+_log = logging.getLogger("ecovision_edge")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSource:
+    """A camera with an address of HTTP.
+
+    Args:
+        address: Where; its repr shows no credentials.
+        open_timeout, read_timeout: Seconds, for the connection and for each frame.
+        transform: Applied to each frame.
+        interval: Seconds between frames that are asked for; None is each one of a stream, and of a still as
+            `STILL_FPS` says.
+    """
+
+    address: NetworkAddress
+    open_timeout: float = OPEN_TIMEOUT
+    read_timeout: float = READ_TIMEOUT
+    transform: Transform = field(default_factory=Transform)
+    interval: float | None = None
+    live: bool = True
+
+    @property
+    def name(self) -> str:
+        """The address without user, password and query."""
+        return self.address.shown
+
+    def connect(self) -> FrameStream:
+        """Connect, and look at what kind of answer comes.
+
+        Raises:
+            SourceOpenError: no answer, a refusal, or no video; says which.
+        """
+        try:
+            answer = get(self.address, self.open_timeout)
+        except TimeoutError:
+            raise SourceOpenError(
+                f"{self.name} cannot be opened",
+                found=f"no video within {self.open_timeout:g} s",
+                fix=f"a slower camera needs a longer {FOREIGN_PREFIX}open_timeout=",
+            ) from None
+        except (ssl.SSLError, *_NO_HTTP) as e:  # FFmpeg may take what is nearly HTTP, and old TLS
+            return self._by_ffmpeg(*no_answer(e))
+        except OSError as e:  # its text may hold the address
+            raise self._refused(*no_answer(e)) from None
+        if answer.kind.startswith("multipart/") and answer.status == http.client.OK:
+            return MjpegStream(self, answer)
+        if answer.kind.startswith("image/") and answer.status == http.client.OK:
+            return StillStream(self, answer)
+        answer.close()
+        if answer.status != http.client.OK:
+            raise self._refused(answer.words, status_advice(answer.status, self.address))
+        return self._by_ffmpeg(f"{answer.words}, but no video", None)
+
+    def _refused(self, found: str, fix: str | None) -> SourceOpenError:
+        return SourceOpenError(f"{self.name} cannot be opened", found=found, fix=fix)
+
+    def _by_ffmpeg(self, found: str, fix: str | None) -> FrameStream:
+        """Video of another kind; raises SourceOpenError with `found` if it is none that FFmpeg knows."""
+        source = NetworkSource(self.address, "", self.open_timeout, self.read_timeout, self.transform)
+        return source.open(lambda: (found, fix))
+
+
+class _HttpStream:
+    """What streams and stills have in common."""
+
+    def __init__(self, source: HttpSource, answer: Answer) -> None:
+        """Of an answer that is closed with it."""
+        self._source = source
+        self._answer: Answer | None = answer
+
+    def close(self) -> None:
+        """Close the connection; twice is once."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.close()
+
+    def _opened(self) -> Answer:
+        if self._answer is None:
+            raise CaptureError(f"{self._source.name} is closed")
+        return self._answer
+
+    def _image(self, picture: bytes) -> Image:
+        name = self._source.name
+        if not picture:
+            raise BadFrameError(f"{name} gave an empty picture")
+        try:
+            return self._source.transform.finish(decode_image(picture, f"a picture of {name}"), name)
+        except ImageReadError as e:
+            raise BadFrameError(e.message) from e
+
+    def _no_frame(self, error: Exception | None) -> CaptureError:
+        """Why there is none: the connection's error, or None at its end."""
+        problem, seconds = f"{self._source.name} gave no frame", self._source.read_timeout
+        if isinstance(error, TimeoutError):
+            fix = (
+                f"a slower camera needs a longer {FOREIGN_PREFIX}read_timeout= (and, of `run`, --stall-after)"
+            )
+            return CaptureError(
+                problem, found=f"it was silent too long: no whole picture within {seconds:g} s", fix=fix
+            )
+        return CaptureError(problem, found="it ended" if error is None else no_answer(error)[0])
+
+
+class MjpegStream(_HttpStream):
+    """A multipart answer, a picture in each part."""
+
+    def __init__(self, source: HttpSource, answer: Answer) -> None:
+        """Of an answer that is closed with it."""
+        super().__init__(source, answer)
+        self._parts = Parts(answer.boundary)
+        self._newest: bytes | None = None  # that has not been given
+        self._skipped_bad = 0  # of those before it, to be told
+
+    def read(self) -> Image:
+        """The newest picture that has come; waits for one.
+
+        Raises:
+            BadFrameError: it is empty, cut off, or cannot be decoded.
+            CaptureError: none came in time, the stream ended, or it is closed.
+        """
+        answer, deadline = self._opened(), time.monotonic() + self._source.read_timeout
+        taken = 0
+        while self._newest is None or (taken < _MOST_SKIPPED and answer.more_waits()):
+            try:
+                data = answer.read_some(deadline)
+            except _FAILURES as e:
+                raise self._no_frame(e) from None
+            if not data:
+                raise self._no_frame(None)
+            taken += len(data)
+            for part in self._parts.feed(data):
+                if self._newest is not None and (not self._newest or is_cut_off(self._newest)):
+                    self._skipped_bad += 1
+                self._newest = part
+        if self._skipped_bad:
+            self._skipped_bad -= 1
+            raise BadFrameError(f"{self._source.name} gave an empty picture, or half of one")
+        newest, self._newest = self._newest, None
+        return self._image(newest)
+
+
+class StillStream(_HttpStream):
+    """A still, asked for again and again."""
+
+    def __init__(self, source: HttpSource, answer: Answer) -> None:
+        """Of the first answer."""
+        super().__init__(source, answer)
+        self._unread = True
+        self._due = time.monotonic()
+        # With `fps=` the reader keeps to the pace.
+        self._interval = 1 / STILL_FPS if source.interval is None else 0.0
+        if source.interval is None:
+            _log.info(
+                "%s is a still picture; it is asked for %g times a second (%sfps=)",
+                source.name,
+                STILL_FPS,
+                FOREIGN_PREFIX,
+            )
+
+    def read(self) -> Image:
+        """The picture of now.
+
+        Raises:
+            BadFrameError: it is empty, cut off, or cannot be decoded.
+            CaptureError: none came in time, or something else; or it is closed.
+        """
+        answer, source = self._opened(), self._source
+        time.sleep(max(0.0, self._due - time.monotonic()))
+        self._due = max(self._due + self._interval, time.monotonic())
+        deadline = time.monotonic() + source.read_timeout
+        try:
+            if not self._unread:
+                answer.close()
+                self._answer = answer = get(source.address, source.read_timeout)
+            self._unread = False
+            if answer.status != http.client.OK:
+                raise CaptureError(f"{source.name} gave no frame", found=answer.words)
+            return self._image(_whole(answer, deadline))
+        except _FAILURES as e:
+            if isinstance(e, CaptureError):
+                raise
+            raise self._no_frame(e) from None
+
+
+def _whole(answer: Answer, deadline: float) -> bytes:
+    """The body, or the first JPEG picture of one that goes on; raises as `Answer.read_some`."""
+    body = bytearray()
+    while data := answer.read_some(deadline):
+        body += data
+        if len(body) > MAX_PART_BYTES:
+            raise CaptureError(f"a still of more than {MAX_PART_BYTES} bytes")
+        if "Content-Length" not in answer.headers and (end := jpeg_end(body)) is not None:
+            return bytes(body[:end])
+    return bytes(body)
+
+
+def http_source(uri: str) -> HttpSource:
+    """An address with our options in its query, each after `ecovision.`; raises SourceError."""
+    url, pairs = split_foreign(uri)
+    address = network_address(url, os.environ)
+    options = Options(address.shown, pairs, FOREIGN_PREFIX)
+    open_timeout = options.number("open_timeout", 0, 600)
+    read_timeout = options.number("read_timeout", 0, 600)
+    fps = options.number("fps", 0, MAX_FPS)
+    transform = Transform.take(options)
+    options.done()
+    return HttpSource(
+        address,
+        open_timeout or OPEN_TIMEOUT,
+        read_timeout or READ_TIMEOUT,
+        transform,
+        None if fps is None else 1 / fps,
+    )
