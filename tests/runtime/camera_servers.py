@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http.server
 import socket
+import struct
 import subprocess
 import threading
 import time
@@ -329,6 +330,32 @@ def read_until_error(stream):
             stream.close()
             return frames, str(e)
     raise AssertionError("there was no error")
+
+
+def make_turned_video(path: Path, turn: int) -> Path:
+    """An MP4 as a phone makes it: a player has to turn its frames by `turn` degrees, clockwise.
+
+    Upright it is red above and blue below, 48 x 64 for a quarter turn.
+    """
+    upright = np.zeros((64, 48, 3) if turn % 180 else (48, 64, 3), np.uint8)
+    upright[: len(upright) // 2] = 0, 0, 255
+    upright[len(upright) // 2 :] = 255, 0, 0
+    stored = np.ascontiguousarray(np.rot90(upright, turn // 90))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, stored.shape[1::-1])
+    assert writer.isOpened()
+    for _ in range(3):
+        writer.write(stored)
+    writer.release()
+    # The matrix of the track's header (ISO/IEC 14496-12, 8.3.2): a, b, u, c, d, v, x, y, w.
+    data = bytearray(path.read_bytes())
+    one = 1 << 16
+    a, b = {0: (one, 0), 90: (0, one), 180: (-one, 0), 270: (0, -one)}[turn]
+    matrix = struct.pack(">9i", a, b, 0, -b, a, 0, 0, 0, 1 << 30)
+    at = data.index(b"tkhd") + 4 + 4 + (32 if data[data.index(b"tkhd") + 4] else 20) + 16
+    assert data[at : at + 4] == struct.pack(">i", one)
+    data[at : at + len(matrix)] = matrix
+    path.write_bytes(data)
+    return path
 
 
 def make_video(path: Path, frames: int = 20, fps: float = 25.0) -> Path:

@@ -5,10 +5,11 @@ import shutil
 import cv2
 import numpy as np
 import pytest
-from tests.runtime.camera_servers import count_in, make_video
+from tests.runtime.camera_servers import count_in, make_turned_video, make_video
 
 from ecovision_edge.camera import LatestFrame
 from ecovision_edge.camera.open import open_source
+from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 
@@ -51,6 +52,40 @@ def test_a_video_that_loops_begins_again(video):
     stream = open_source(f"{video}?loop=1").connect()
     assert [count_in(stream.read()) for _ in range(45)] == [*range(20), *range(20), *range(5)]
     stream.close()
+
+
+@pytest.mark.parametrize("turn", [0, 90, 180, 270])
+def test_a_video_is_upright(turn, tmp_path):
+    """As its file says; with OpenCV 4.6 too, which turns portrait video upside down."""
+    for frame in read_all(open_source(str(make_turned_video(tmp_path / "phone.mp4", turn))).connect()):
+        assert frame.shape == ((64, 48, 3) if turn % 180 else (48, 64, 3))
+        above, below = frame[4, 20], frame[-4, 20]
+        assert above[2] > 200 > above[0]
+        assert below[0] > 200 > below[2]
+
+
+@pytest.mark.parametrize(
+    ("version", "auto", "angle", "turned"),
+    [
+        ("4.6.0", 1.0, 90.0, True),
+        ("4.6.0", 1.0, 270.0, True),
+        ("4.6.0", 1.0, 180.0, False),
+        ("4.6.0", 1.0, 0.0, False),
+        ("4.6.0", 0.0, 90.0, False),
+        ("4.5.5", 1.0, 90.0, False),
+        ("4.7.0", 1.0, 270.0, False),
+    ],
+)
+def test_only_opencv_4_6_is_corrected(version, auto, angle, turned, monkeypatch):
+    """And of it only what it turned by a quarter."""
+
+    class Capture:
+        def get(self, key):
+            return {cv2.CAP_PROP_ORIENTATION_AUTO: auto, cv2.CAP_PROP_ORIENTATION_META: angle}[key]
+
+    monkeypatch.setattr(cv2, "__version__", version)
+    frame = draw_frame(1, 32, 24)
+    assert np.array_equal(set_upright(Capture())(frame), frame[::-1, ::-1] if turned else frame)
 
 
 def test_a_video_may_have_any_name(video, tmp_path, monkeypatch):

@@ -118,5 +118,5 @@ def test_a_stream_that_ends_says_so(server):
     """In the middle of its fourth picture."""
     stream = open_source(server.url("short")).connect()
     frames, error = read_until_error(stream)
-    assert error.endswith("gave no frame: found it ended")
+    assert error.endswith("gave no frame: it ended")
     assert {count_in(frame) for frame in frames} <= {0, 1, 2}

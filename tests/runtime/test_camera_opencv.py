@@ -33,6 +33,9 @@ class Capture:
         self.left, self.grabbed = iter(self.script), None
         type(self).last = self
 
+    def get(self, key):
+        return 0.0
+
     def isOpened(self):  # noqa: N802
         return self.opened
 

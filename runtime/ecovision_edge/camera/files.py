@@ -16,6 +16,7 @@ from ecovision_edge.camera.network import open_ffmpeg
 from ecovision_edge.camera.opencv import MAX_FPS
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
+from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.images import IMAGE_SUFFIXES, find_images, found_instead, passed_over, read_image
@@ -144,12 +145,13 @@ class VideoSource:
         count = 0
         try:
             expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+            turned = set_upright(capture)
             while True:
                 ok, frame = capture.read()
                 if not ok:
                     break
                 count += 1
-                yield frame  # type: ignore[misc]  # `finish` checks what it really is
+                yield turned(frame)  # type: ignore[arg-type]  # `finish` checks what it really is
             # Headers give the count nearly; much less is a file that was cut off.
             if 0 < count < 0.95 * expected:
                 _log.warning("%s ended after %d of about %d frames", self.name, count, expected)

@@ -28,6 +28,7 @@ import cv2
 from ecovision_edge.camera.opencv import CaptureStream
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
+from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.camera.uri import FOREIGN_PREFIX, NetworkAddress, Options, network_address, split_foreign
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 
@@ -135,6 +136,7 @@ class _NetworkStream(CaptureStream):
     ) -> None:
         super().__init__(capture, name, transform)
         self._backlog, self._timeout = Backlog(began), timeout
+        self._turned = set_upright(capture)
         self._failed = 0  # grabs, one after the other
 
     def _next(self, capture: cv2.VideoCapture) -> Image | None:
@@ -149,7 +151,7 @@ class _NetworkStream(CaptureStream):
             waits += self._backlog.is_new(time.monotonic() - began)
             if waits == 2:
                 break
-        frame = self._decoded(capture)
+        frame = self._turned(self._decoded(capture))
         self._backlog.read(asked, time.monotonic())
         return frame
 
