@@ -548,6 +548,21 @@ def test_a_summary_beside_the_sink_s_lines_is_refused(capsys, pristine, rules):
     )
 
 
+def test_the_page_is_shown_the_bin(capsys, monkeypatch, pristine, rules):
+    """And states are lines of the sink on standard output, where they were asked for."""
+    pytest.importorskip("aiohttp", reason="needs aiohttp: pip install 'ecovision-edge[web]'")
+    shown = []
+    monkeypatch.setattr("ecovision_edge.web.Board.set_bin", lambda board, report: shown.append(report))
+    given = ("--source", "demo:?frames=30", "--bundle", pristine, "--bin", rules, "--http", "127.0.0.1:0")
+    status, lines, _ = run(capsys, *given, "--sink", "stdout:?states=1")
+    assert status == 0
+    states = [json.loads(line) for line in lines]
+    assert {one["type"] for one in states} == {"state"}
+    assert (states[-1]["state"], states[-1]["reason"]) == ("fault", "stopped")
+    [report] = shown
+    assert (report().reason, report().faults, report().sinks[0].name) == ("stopped", 0, "stdout")
+
+
 class Drops(Sink):
     """A sink to which no event of some items can ever be delivered."""
 
