@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.errors import CaptureError
+from ecovision_edge.errors import BadFrameError, CaptureError
 
 PROMPT = 30.0  # seconds: a safety net, nowhere expected to pass
 
@@ -174,13 +174,14 @@ class HttpServer:
     middle of the fourth. `/damaged`: of four the second is empty, the third half, the last no picture.
     `/still`: one frame for each request, the next number each time. `/basic`, `/digest`: the same as `/still`
     for `user` and `password`. `/moved`: to `/still`, then `/away`: to another port, `/round`: to itself.
-    `/text`: a page. `/private`: 401. `/silent`: never an answer. Anything else: 404.
+    `/video`: the file in `video`. `/text`: a page. `/private`: 401. `/silent`: never an answer. Others: 404.
     """
 
     port: int
     requests: list[str] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
     stills: int = 0
+    video: bytes = b""
     stop: threading.Event = field(default_factory=threading.Event)
     pause: threading.Event = field(default_factory=threading.Event)
     sent: int = 0
@@ -215,6 +216,7 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
                 "/short": self.stream,
                 "/damaged": self.stream,
                 "/text": self.page,
+                "/video": self.file,
                 "/still": self.still,
                 "/basic": self.locked,
                 "/digest": self.locked,
@@ -244,6 +246,13 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
+
+        def file(self, _):
+            self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Length", str(len(state.video)))
+            self.end_headers()
+            self.wfile.write(state.video)
 
         def locked(self, path):
             given = self.headers.get("Authorization", "")
@@ -321,11 +330,13 @@ def silent_server(port: int = 0) -> Iterator[int]:
 
 
 def read_until_error(stream):
-    """The frames up to the error, and its text; the stream is closed."""
+    """The good frames up to the error that ends the stream, and its text; the stream is closed."""
     frames = []
     for _ in range(1000):
         try:
             frames.append(stream.read())
+        except BadFrameError:
+            continue
         except CaptureError as e:
             stream.close()
             return frames, str(e)

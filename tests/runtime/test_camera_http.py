@@ -3,7 +3,7 @@
 import logging
 
 import pytest
-from tests.runtime.camera_servers import PROMPT, count_in, mjpeg_server, read_until_error
+from tests.runtime.camera_servers import PROMPT, count_in, make_video, mjpeg_server, read_until_error
 
 from ecovision_edge.camera import LatestFrame, WatchOptions
 from ecovision_edge.camera import http as http_camera
@@ -50,6 +50,20 @@ def test_bad_pictures_are_counted_by_the_loop(server):
         assert frames.bad_frames >= 3
         assert frames.health.reconnects == 0
     assert all(count % 4 == 0 for count in counts)
+
+
+def test_video_of_another_kind_is_left_to_ffmpeg(server, tmp_path):
+    """Whatever the server calls it; its end is an end."""
+    server.video = make_video(tmp_path / "clip.avi", frames=5).read_bytes()
+    stream = open_source(server.url("video")).connect()
+    assert count_in(stream.read()) in range(5)  # those that wait are passed over
+    assert "gave no frame" in read_until_error(stream)[1]
+
+
+def test_the_time_for_the_first_frame_is_both_time_outs(server):
+    """So long the watchdog waits at least."""
+    source = open_source(f"{server.url()}?ecovision.open_timeout=60&ecovision.read_timeout=30")
+    assert source.first_within == 90
 
 
 def test_a_still_is_asked_for_again_and_again(server, soon, caplog):

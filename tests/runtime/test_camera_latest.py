@@ -125,6 +125,20 @@ def test_a_frame_of_a_lost_connection_is_not_given_as_new():
         camera.release()
 
 
+def test_a_source_that_may_start_slowly_is_given_its_time():
+    """The time-outs of an address are the user's: the watchdog's own limit does not defeat them."""
+
+    class Slow(FakeCamera):
+        first_within = PROMPT
+
+    camera, heard = Slow(BlockOpen()), Heard()
+    with LatestFrame(camera, WatchOptions(open_timeout=0.01), on_health=heard) as frames:
+        assert camera.hanging.wait(PROMPT)
+        assert frames.read(0.1) is None
+        assert heard.names == ["STARTING"]
+        camera.release()
+
+
 def test_bad_frames_are_passed_over_and_counted(caplog):
     """On the same connection; the log has the first of them, the tenth, and so on."""
     camera, heard = FakeCamera(Bad(), Frames(1), *[Bad(), Frames(1)] * 11, then="end", live=True), Heard()
@@ -135,7 +149,7 @@ def test_bad_frames_are_passed_over_and_counted(caplog):
     assert heard.names == ["STARTING", "RUNNING", "FAILED"]
     assert heard.states[-1].bad_frames == 12
     told = [r.getMessage() for r in caplog.records if "bad frames so far" in r.getMessage()]
-    assert [message.split(": ")[1].split()[0] for message in told] == ["1", "10"]
+    assert [message.partition("so far: ")[2].partition(";")[0] for message in told] == ["1", "10"]
     assert "cannot be decoded" in told[0]
 
 

@@ -67,6 +67,11 @@ class HttpSource:
         """The address without user, password and query."""
         return self.address.shown
 
+    @property
+    def first_within(self) -> float:
+        """Both time-outs together, seconds."""
+        return self.open_timeout + self.read_timeout
+
     def connect(self) -> FrameStream:
         """Connect, and look at what kind of answer comes.
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from ecovision_edge.camera.connection import Connection
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.health_log import HealthLog
-from ecovision_edge.camera.source import CapturedFrame, FrameSource, Image
+from ecovision_edge.camera.source import CapturedFrame, FrameSource, Image, SlowStart
 from ecovision_edge.camera.watch import Watchdog, WatchOptions
 from ecovision_edge.errors import (
     CameraLostError,
@@ -67,7 +67,7 @@ class LatestFrame:
         self._fresh = threading.Condition(self._lock)  # for the consumer: a frame, or the end
         self._taken = threading.Condition(self._lock)  # for the connection: the frame was taken, or give up
         self._event = threading.Condition(self._lock)  # for the watchdog: something happened
-        self._watch = Watchdog(options or WatchOptions(), live=source.live)
+        self._watch = Watchdog(_patient(options or WatchOptions(), source), live=source.live)
         self._slot: CapturedFrame | None = None
         self._frames = self._dropped = self._reconnects = 0
         self._health = Health(HealthState.STARTING, time.monotonic())
@@ -238,7 +238,7 @@ class LatestFrame:
         if not self._source.live:
             _log.warning("%s: passed over: %s", self._source.name, error.message)
         elif count in _LOGGED:
-            _log.warning("%s: %d bad frames so far; the last: %s", self._source.name, count, error.message)
+            _log.warning("%s: bad frames so far: %d; the last: %s", self._source.name, count, error.message)
 
     def resume(self, connection: Connection) -> None:
         """The connection asks its source for a frame."""
@@ -386,6 +386,13 @@ class LatestFrame:
             self._log.tell(health)
             if self._on_health is not None:
                 self._on_health(health)
+
+
+def _patient(options: WatchOptions, source: FrameSource) -> WatchOptions:
+    """With the time for the first frame that the source itself was given, where that is longer."""
+    if not isinstance(source, SlowStart):
+        return options
+    return replace(options, open_timeout=max(options.open_timeout, source.first_within))
 
 
 _LOGGED = frozenset(10**power for power in range(12))

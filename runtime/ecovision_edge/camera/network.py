@@ -193,6 +193,11 @@ class NetworkSource:
         """The address without user, password and query."""
         return self.address.shown
 
+    @property
+    def first_within(self) -> float:
+        """Both time-outs together, seconds."""
+        return self.open_timeout + self.read_timeout
+
     def connect(self) -> CaptureStream:
         """Connect, and wait for the stream's description.
 

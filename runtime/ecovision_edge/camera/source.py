@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CapturedFrame", "FrameSource", "FrameStream", "Image"]
+__all__ = ["CapturedFrame", "FrameSource", "FrameStream", "Image", "SlowStart"]
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 """`(height, width, 3) uint8 BGR`."""
@@ -72,3 +72,12 @@ class FrameSource(Protocol):
         Raises:
             SourceOpenError: it cannot be opened now.
         """
+
+
+@runtime_checkable
+class SlowStart(Protocol):
+    """A source that was told how long it may take to begin; the watchdog then waits no less."""
+
+    @property
+    def first_within(self) -> float:
+        """Seconds up to the first frame."""

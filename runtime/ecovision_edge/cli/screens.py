@@ -220,7 +220,8 @@ class LiveScreen(_Silent):
         t = prediction.timings
         foot = Text(
             f"prepare {t.prepare_ms:.1f} ms  network {t.infer_ms:.1f} ms  age {result.age_ms:.0f} ms"
-            f"  {self._rate():.1f} a second  dropped {result.dropped}  reconnects {health.reconnects}",
+            f"  {self._rate():.1f} a second  dropped {result.dropped}  bad {result.bad_frames}"
+            f"  reconnects {health.reconnects}",
             style="dim",
         )
         lines = Group(state, *bin_lines, head, bars, foot)
