@@ -354,12 +354,13 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.parametrize("recipe", ["strong", "bin"])
 def test_a_training_killed_in_the_middle_and_resumed_comes_to_the_same_bits(
-    pictures: Path, tmp_path: Path
+    pictures: Path, tmp_path: Path, recipe: str
 ) -> None:
-    whole = train(small(pictures, recipe="strong", epochs=2, threads=1), tmp_path / "whole")
+    whole = train(small(pictures, recipe=recipe, epochs=2, threads=1), tmp_path / "whole")
     arguments = ["train", "--data", str(pictures), "--out", str(tmp_path / "killed"), "--threads", "1"]
-    begun = ["--init", "reference", "--imgsz", "32", "--batch", "6", "--epochs", "2", "--recipe", "strong"]
+    begun = ["--init", "reference", "--imgsz", "32", "--batch", "6", "--epochs", "2", "--recipe", recipe]
     ran = subprocess.run(
         [sys.executable, "-c", KILLED, "7", *arguments, *begun, "--save-every", "0s", "--workers", "2"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
@@ -549,6 +550,10 @@ def test_the_size_grows_to_the_whole_one() -> None:
     assert ten == sorted(ten)
     assert ten[-1] == (192, 256)
     assert all(side % 32 == 0 for size in ten for side in size)
+    drawn = [train_size(RECIPES["bin"], (224, 224), 9, 10, step, seed=3)[0] for step in range(200)]
+    assert set(drawn) == {128, 160, 192, 224, 256}
+    assert drawn == [train_size(RECIPES["bin"], (224, 224), 9, 10, step, seed=3)[0] for step in range(200)]
+    assert max(train_size(RECIPES["bin"], (224, 224), 1, 10, step)[0] for step in range(200)) == 192
     assert [train_size(RECIPES["card"], (225, 31 + 1), e, 10) for e in (1, 10)] == [(225, 32)] * 2
 
 

@@ -57,6 +57,10 @@ class Points:
     def val(self) -> Iterator[Batch]:
         yield Batch(self.inputs[40:], self.targets[40:])
 
+    def statistics(self, epoch: int) -> Iterator[Batch]:
+        yield Batch(self.inputs[:20], self.targets[:20])
+        yield Batch(self.inputs[20:40], self.targets[20:40])
+
 
 def network() -> torch.nn.Module:
     with torch.random.fork_rng(devices=[]):
@@ -114,7 +118,7 @@ def test_a_resumed_loop_asks_for_no_batch_twice() -> None:
     assert data.seen == [(2, 2), (2, 3), (2, 4), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)]
 
 
-@pytest.mark.parametrize("after", [0, 3, 5, 7])
+@pytest.mark.parametrize("after", [0, 3, 5, 6, 7])
 def test_a_loop_that_is_asked_to_stop_saves_and_says_where(after: int) -> None:
     whole = fit(network(), Points(), STRONG)
     states: list[dict[str, object]] = []
@@ -285,13 +289,13 @@ def test_any_number_of_workers_gives_the_same_batches(workers: int) -> None:
     import numpy as np
 
     def batches(count: int) -> list[Batch]:
-        def picture(epoch: int, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+        def picture(epoch: int, step: int, index: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
             return np.random.default_rng((epoch, index)).integers(0, 256, (8, 8, 3), np.uint8)
 
         data = PhotographBatches(
             picture,
             [i % 3 for i in range(50)],
-            lambda i: picture(0, i),
+            lambda i: picture(0, 0, i),
             [i % 3 for i in range(40)],
             classes=3,
             batch=8,

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.letterbox import bars
 
-__all__ = ["Augmentation", "augment"]
+__all__ = ["Augmentation", "Picture", "augment", "film"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -85,6 +85,17 @@ def augment(picture: Picture, size: tuple[int, int], how: Augmentation, rng: np.
         picture = np.ascontiguousarray(picture[:, ::-1])
     if rng.random() < how.turn_p:
         picture = _turn(picture, how, rng)
+    return film(picture, how, rng)
+
+
+def film(picture: Picture, how: Augmentation, rng: np.random.Generator) -> Picture:
+    """What happens between the lens and the file: light, blur, noise and compression.
+
+    Args:
+        picture: `(h, w, 3)` uint8 RGB.
+        how: How much; its fields from `light_p` on.
+        rng: All that is drawn comes from it.
+    """
     if rng.random() < how.light_p:
         picture = _light(picture, how, rng)
     if rng.random() < how.blur_p:

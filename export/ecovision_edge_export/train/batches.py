@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from ecovision_edge_export.train.fit import Batch
-from ecovision_edge_export.train.streams import ORDER
+from ecovision_edge_export.train.streams import ORDER, STATISTICS
 
-__all__ = ["PhotographBatches", "groups", "in_order", "normalized"]
+__all__ = ["WHOLE_SIZE", "PhotographBatches", "groups", "in_order", "normalized"]
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -25,6 +25,10 @@ ToInput = Callable[[Tensor], Tensor]
 
 VAL_BATCH = 32  # photographs; the answers do not depend on it but for rounding
 AHEAD = 16  # pictures that each thread is ahead of the network
+STATISTICS_OF = 512  # photographs
+STATISTICS_BATCH = 64
+WHOLE_SIZE = -1
+"""In place of a step's number: at the size that is validated."""
 
 
 def in_order(function: Callable[[A], B], items: Iterable[A], workers: int) -> Iterator[B]:
@@ -76,8 +80,9 @@ class PhotographBatches:
     """Shuffled batches of training photographs, and those to validate on.
 
     Args:
-        train: `(epoch, index)` to the picture `(h, w, 3)` uint8 RGB; the same one each time. The pictures of
-            an epoch have one size.
+        train: `(epoch, step, index)` to the picture `(h, w, 3)` uint8 RGB; the same one each time. The
+            pictures of a step have one size. Step `WHOLE_SIZE` is for BatchNorm's statistics: the size that
+            is validated.
         train_targets: Index of the class of each training photograph.
         val: `index` to the picture.
         val_targets: Likewise.
@@ -90,7 +95,7 @@ class PhotographBatches:
 
     def __init__(
         self,
-        train: Callable[[int, int], Picture],
+        train: Callable[[int, int, int], Picture],
         train_targets: Sequence[int],
         val: Callable[[int], Picture],
         val_targets: Sequence[int],
@@ -123,20 +128,31 @@ class PhotographBatches:
         """The batches of an epoch from number `first` on, in the epoch's own order."""
         order = np.random.default_rng((ORDER, self._seed, epoch)).permutation(len(self._train_targets))
         rows = [order[group] for group in self._groups[first:]]
-        yield from self._batches(rows, self._train_targets, lambda i: self._train(epoch, i))
+        yield from self._batches(rows, self._train_targets, lambda row, i: self._train(epoch, first + row, i))
+
+    def statistics(self, epoch: int) -> Iterator[Batch]:
+        """Up to 512 training photographs of the epoch's own choice, as it trains on them."""
+        count = len(self._train_targets)
+        chosen = np.random.default_rng((STATISTICS, self._seed, epoch)).permutation(count)[:STATISTICS_OF]
+        rows = [chosen[group] for group in groups(len(chosen), STATISTICS_BATCH)]
+        yield from self._batches(rows, self._train_targets, lambda _, i: self._train(epoch, WHOLE_SIZE, i))
 
     def val(self) -> Iterator[Batch]:
         """All validation photographs, in order."""
         every = np.arange(len(self._val_targets))
-        yield from self._batches([every[g] for g in self._val_groups], self._val_targets, self._val)
+        yield from self._batches(
+            [every[g] for g in self._val_groups], self._val_targets, lambda _, i: self._val(i)
+        )
 
     def _batches(
         self,
         rows: Sequence[npt.NDArray[np.int64]],
         targets: npt.NDArray[np.int64],
-        picture: Callable[[int], Picture],
+        picture: Callable[[int, int], Picture],
     ) -> Iterator[Batch]:
-        pictures = in_order(picture, (int(i) for row in rows for i in row), self._workers)
+        """Batches of pictures; `picture` takes the number of the row and the index."""
+        wanted = ((number, int(i)) for number, row in enumerate(rows) for i in row)
+        pictures = in_order(lambda which: picture(*which), wanted, self._workers)
         for row in rows:
             stack = np.stack([next(pictures) for _ in row])
             yield Batch(self._to_input(torch.from_numpy(stack)), torch.from_numpy(targets[row]))

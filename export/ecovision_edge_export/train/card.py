@@ -13,7 +13,7 @@ from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.train.fit import EpochRow
 from ecovision_edge_export.train.recipes import QAT
 
-__all__ = ["write_training_card"]
+__all__ = ["write_average_card", "write_training_card"]
 
 
 def write_training_card(
@@ -51,6 +51,7 @@ def write_training_card(
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
         f"{prepared.mean}, standard deviation {prepared.std}.",
         _kept(facts),
+        *_orientation(recipe),
         *_flattered(data["validation"]),
         "",
         "## Training",
@@ -77,6 +78,53 @@ def write_training_card(
     return "\n".join(lines)
 
 
+def write_average_card(
+    name: str, labels: Sequence[str], prepared: Preprocessing, facts: Mapping[str, JsonValue]
+) -> str:
+    """The text of MODEL_CARD.md of an average of trainings.
+
+    Args:
+        name: Of the folder.
+        labels: Of the classes, in the order of the output.
+        prepared: How photographs were prepared.
+        facts: As `average_trainings` gives them.
+    """
+    data = cast("Mapping[str, Mapping[str, JsonValue]]", facts["data"])
+    recipe = cast("Mapping[str, JsonValue]", facts["recipe"])
+    rows = cast("Sequence[Mapping[str, JsonValue]]", facts["averaged"])
+    body = [[plain(str(r["name"])), _percent(r["val_accuracy"]), f"{r['val_loss']:.4f}"] for r in rows]
+    body.append(["their average", _percent(facts["val_accuracy"]), f"{facts['val_loss']:.4f}"])
+    lines = [
+        f"# {plain(name)}",
+        "",
+        f"torchvision's `mobilenet_v3_large`, trained to tell {len(labels)} classes apart: "
+        f"{', '.join(map(plain, labels))}. The mean of the weights of {len(rows)} trainings from one start, "
+        "with BatchNorm's statistics estimated again.",
+        "",
+        f"- Recipe: `{recipe['name']}`.",
+        f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
+        f"{prepared.mean}, standard deviation {prepared.std}.",
+        *_orientation(recipe),
+        *_flattered(data["validation"]),
+        "",
+        *table([["weights", "val accuracy", "val loss"], *body]),
+        "",
+        "## Accuracy by class",
+        "",
+        *_classes(facts, None),
+        "",
+        "## All that is known",
+        "",
+        *training_lines(facts),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _percent(value: JsonValue) -> str:
+    return f"{100 * value:.2f} %" if isinstance(value, float) else "-"
+
+
 def _kept(facts: Mapping[str, JsonValue]) -> str:
     recipe = cast("Mapping[str, JsonValue]", facts["recipe"])
     if recipe["name"] == QAT:
@@ -87,7 +135,7 @@ def _kept(facts: Mapping[str, JsonValue]) -> str:
         )
     mixed = (
         " Losses and accuracies of the training are those of photographs as the recipe changed them."
-        if recipe.get("augmentation") or recipe.get("mixup")
+        if recipe.get("augmentation") or recipe.get("views") or recipe.get("mixup")
         else ""
     )
     return (
@@ -101,13 +149,32 @@ def _more(recipe: Mapping[str, JsonValue]) -> str:
     """What a recipe does beside the plain one, in words; the table of all facts has the numbers."""
     parts = [
         f"smoothed by {recipe['smoothing']}" if recipe["smoothing"] else "",
-        f"mixup {recipe['mixup']}" if recipe["mixup"] else "",
+        _mixup(recipe),
         f"{recipe['schedule']} schedule" if recipe["schedule"] != "constant" else "",
         f"averaged weights, decay {recipe['ema']}" if recipe["ema"] else "",
-        "growing size" if recipe["sizes"] != [[1.0, 1.0]] else "",
+        "several sizes" if recipe["sizes"] != [[1.0, [1.0]]] else "",
         "augmentation for cameras" if recipe["augmentation"] else "",
+        "views in any orientation on any ground" if recipe["views"] else "",
     ]
     return "".join(f", {part}" for part in parts if part)
+
+
+def _orientation(recipe: Mapping[str, JsonValue]) -> list[str]:
+    if recipe["turned"]:
+        return [
+            "- Trained for **any orientation**; each validation photograph is judged without its grey bars, "
+            "at one of the four quarter turns."
+        ]
+    if recipe["name"] == QAT:
+        return []  # as its start was
+    return ["- Trained on upright photographs: things that lie turned are told less well."]
+
+
+def _mixup(recipe: Mapping[str, JsonValue]) -> str:
+    if not recipe["mixup"]:
+        return ""
+    share = f" of {recipe['mixup_p']} of the batches" if recipe["mixup_p"] != 1.0 else ""
+    return f"mixup {recipe['mixup']}{share}"
 
 
 def _flattered(validation: Mapping[str, JsonValue]) -> list[str]:
@@ -130,7 +197,7 @@ def _row(row: EpochRow) -> list[str]:
     ]
 
 
-def _classes(facts: Mapping[str, JsonValue], epoch: str) -> list[str]:
+def _classes(facts: Mapping[str, JsonValue], epoch: str | None) -> list[str]:
     """The table, with Wilson's interval of each class and of all."""
     rows = cast("Sequence[Mapping[str, JsonValue]]", facts["classes"])
     counted = [(str(r["label"]), cast("int", r["correct"]), cast("int", r["incorrect"])) for r in rows]
@@ -141,8 +208,9 @@ def _classes(facts: Mapping[str, JsonValue], epoch: str) -> list[str]:
         low, high = wilson_interval(correct, images)
         share = f"{100 * correct / images:.2f} % [{100 * low:.1f}, {100 * high:.1f}]" if images else "-"
         body.append([plain(label), str(correct), str(incorrect), share])
+    when = f", in the {epoch} epoch" if epoch else ""
     return [
-        f"Of the validation photographs, in the {epoch} epoch [Wilson's 95 % interval].",
+        f"Of the validation photographs{when} [Wilson's 95 % interval].",
         "",
         *table([["class", "correct", "incorrect", "accuracy"], *body]),
     ]

@@ -6,9 +6,9 @@ import contextlib
 import shlex
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,10 +18,18 @@ from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
 
+if TYPE_CHECKING:
+    from ecovision_edge_export.train.options import TrainOptions
+
 __all__ = ["train"]
 
 
 def train(
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[A B ...]", help="With --average: the trainings.", show_default=False),
+    ] = None,
+    *,
     data: Annotated[Path, typer.Option(help="Photographs to train on: a folder a class.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for weights, state, curves and card.")],
     val: Annotated[
@@ -39,7 +47,8 @@ def train(
         str | None,
         typer.Option(
             help="card (the default): resize and normalize, Adam. strong: augmentation for cameras, averaged "
-            "weights, label smoothing, mixup, cosine schedule, growing size."
+            "weights, label smoothing, mixup, cosine schedule, growing size. bin: for a camera above a bin, "
+            "where things lie in any orientation; 30 epochs."
         ),
     ] = None,
     qat: Annotated[
@@ -54,11 +63,23 @@ def train(
         bool | None,
         typer.Option("--freeze", help="Train the classifier alone: minutes on a CPU.", show_default=False),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Default: 10.")] = None,
-    batch: Annotated[int | None, typer.Option(help="Photographs in a step; default: 32.")] = None,
+    average: Annotated[
+        bool,
+        typer.Option(
+            "--average",
+            help="Average the weights of the trainings A, B, ... from one start; --out is written if the "
+            "average is better on --val than each of them, else the exit status is 1.",
+        ),
+    ] = False,
+    epochs: Annotated[int | None, typer.Option(help="Default: 10; recipe bin: 30.")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Photographs in a step; default: 32; recipe bin: 64.")
+    ] = None,
     lr: Annotated[
         float | None,
-        typer.Option(help="Learning rate of Adam; default: 0.001; with --qat 0.08 steps of int8."),
+        typer.Option(
+            help="Learning rate; default: 0.001 (Adam); recipe bin: 0.03 (SGD); --qat: 0.08 steps of int8."
+        ),
     ] = None,
     imgsz: Annotated[str | None, typer.Option(help="PIXELS or HEIGHTxWIDTH; default: 224.")] = None,
     map: LabelMap = None,
@@ -94,6 +115,10 @@ def train(
       ecovision-edge train --data photos/train --val photos/val -o build/mine --resume
 
       ecovision-edge train --data photos/train --val photos/val --init build/mine --qat -o build/mine-int8
+
+      ecovision-edge train --data photos/train --val photos/val --init reference --recipe bin -o build/bin
+
+      ecovision-edge train --data photos/train --val photos/val --average build/a build/b -o build/both
     """
     for module, minimum in (("torch", "2.7"), ("torchvision", None), ("PIL", None), ("matplotlib", None)):
         require(module, "export", minimum)
@@ -124,6 +149,10 @@ def train(
     )
     if json is not None:
         check_target(json, "--json")
+    if average:
+        return _average(runs or [], options, out, json)
+    if runs:
+        raise OptionError("trainings without --average", expected="none", found=shlex.join(runs)[:80])
     with ConsoleReporter() as reporter, _stop_signals() as asked:
         try:
             result = run.train(options, out, reporter, asked.is_set)
@@ -133,6 +162,21 @@ def train(
     if json is not None:
         write_json(result.to_json(), json)
     return 0
+
+
+def _average(runs: Sequence[str], options: TrainOptions, out: Path, json: Path | None) -> int:
+    """`--average`."""
+    from ecovision_edge_export.train.averaging import average_trainings
+    from ecovision_edge_export.train.screen import ConsoleReporter
+
+    with ConsoleReporter() as reporter, _stop_signals() as asked:
+        result = average_trainings(runs, options, out, reporter, asked.is_set)
+        best = max(result.trainings, key=lambda t: (t.accuracy, -t.loss))
+        kept = f"the average is kept: {out}"
+        reporter.noted(kept if result.path else f"{best.name} is better than the average: nothing is written")
+    if json is not None:
+        write_json(result.to_json(), json)
+    return 0 if result.path else 1
 
 
 def _recipe(recipe: str | None, *, qat: bool) -> str | None:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import cast
 
@@ -21,7 +20,9 @@ from torch import Tensor
 
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.train.average import WeightAverage
+from ecovision_edge_export.train.judging import judge
 from ecovision_edge_export.train.objective import Objective, cross_entropy
+from ecovision_edge_export.train.statistics import has_statistics, re_estimated
 from ecovision_edge_export.train.streams import STEPS
 from ecovision_edge_export.train.terms import (
     Batch,
@@ -50,6 +51,7 @@ __all__ = [
     "Watcher",
     "adam",
     "fit",
+    "sgd",
 ]
 
 _LAST_SHARE = 0.01  # of the learning rate that a cosine schedule ends with
@@ -58,6 +60,19 @@ _LAST_SHARE = 0.01  # of the learning rate that a cosine schedule ends with
 def adam(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
     """Adam with torch's defaults, as the published model's card names it."""
     return torch.optim.Adam(parameters, lr=lr)
+
+
+def sgd(weight_decay: float, momentum: float = 0.9) -> MakeOptimizer:
+    """SGD with Nesterov's momentum; matrices and kernels decay, biases and BatchNorm do not."""
+
+    def make(parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+        groups = [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=True)
+
+    return make
 
 
 def fit(
@@ -129,6 +144,7 @@ class _Loop:
         self.optimizer = optimizer(parameters, options.lr)
         self.rates = [float(group["lr"]) for group in self.optimizer.param_groups]
         self.average = WeightAverage(self.model, options.ema) if options.ema is not None else None
+        self.normalizes = has_statistics(self.model)
         self.cuda = options.device.startswith("cuda")
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.cuda)
         self.total = sum(data.steps(epoch) for epoch in range(1, options.epochs + 1))
@@ -215,23 +231,35 @@ class _Loop:
         at = self.at
         started = time.monotonic()
         watcher.started("validating", at.epoch, self.data.val_steps())
-        loss, correct, images = self._validate(watcher, keep, stop)
+
+        def stepped(number: int) -> None:
+            watcher.stepped(number, None)
+            if stop():
+                raise self._interrupted()
+
+        try:
+            with self._judged(at.epoch):
+                found = judge(self.model, self.data, self.options.device, stepped)
+                weights = {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
+        except InterruptedTrainingError:
+            keep()  # now that the model has its own weights again
+            raise
         row = EpochRow(
             epoch=at.epoch,
             train_loss=at.loss_sum / at.seen,
             train_accuracy=at.correct / at.seen,
-            val_loss=loss,
-            val_accuracy=int(correct.sum()) / int(images.sum()),
+            val_loss=found.loss,
+            val_accuracy=found.accuracy,
             lr=self.options.lr * self._rate_factor(at.done - 1),
             seconds=at.seconds + time.monotonic() - started,
         )
         better = (
             at.best is None
             or self.options.keep_last
-            or (row.val_accuracy, -loss) > (at.best.row.val_accuracy, -at.best.row.val_loss)
+            or (row.val_accuracy, -row.val_loss) > (at.best.row.val_accuracy, -at.best.row.val_loss)
         )
         if better:
-            at.best = Best(row, tuple(correct.tolist()), tuple(images.tolist()), self._weights())
+            at.best = Best(row, found.correct, found.images, weights)
         self.at = _Progress(at.epoch + 1, done=at.done, history=[*at.history, row], best=at.best)
         watcher.ended(row, best=self._is_best(row))
 
@@ -239,32 +267,16 @@ class _Loop:
         """Whether it is worth telling: where the last is kept, each epoch would be."""
         return not self.options.keep_last and self.at.best is not None and row == self.at.best.row
 
-    def _validate(
-        self, watcher: Watcher, keep: Callable[[], None], stop: Callable[[], bool]
-    ) -> tuple[float, Tensor, Tensor]:
-        """Mean loss, and for each class how many were right, and how many there are."""
-        correct = torch.zeros(self.data.classes, dtype=torch.int64)
-        images = torch.zeros(self.data.classes, dtype=torch.int64)
-        total = 0.0
-        self.model.eval()
-        with self._averaged(), torch.inference_mode():
-            for number, batch in enumerate(self.data.val(), 1):
-                targets = batch.targets.cpu()
-                # In fp32 even on CUDA: what is exported later is fp32 too.
-                logits = self.model(batch.inputs.to(self.options.device)).float().cpu()
-                total += float(torch.nn.functional.cross_entropy(logits, targets, reduction="sum"))
-                correct += torch.bincount(targets[logits.argmax(1) == targets], minlength=len(correct))
-                images += torch.bincount(targets, minlength=len(images))
-                watcher.stepped(number, None)
-                if stop():
-                    break
-            else:
-                return total / int(images.sum()), correct, images
-        keep()
-        raise self._interrupted()
-
-    def _averaged(self) -> AbstractContextManager[None]:
-        return contextlib.nullcontext() if self.average is None else self.average.in_place()
+    @contextlib.contextmanager
+    def _judged(self, epoch: int) -> Iterator[None]:
+        """The weights that are judged and kept, for the time of the block: averaged, with new statistics."""
+        with contextlib.ExitStack() as stack:
+            if self.average is not None:
+                stack.enter_context(self.average.in_place())
+            if self.normalizes:
+                inputs = (b.inputs.to(self.options.device) for b in self.data.statistics(epoch))
+                stack.enter_context(re_estimated(self.model, inputs))
+            yield
 
     def _interrupted(self) -> InterruptedTrainingError:
         at = self.at
@@ -282,11 +294,6 @@ class _Loop:
             return 1.0
         share = (done - warm) / max(1, self.total - warm - 1)
         return _LAST_SHARE + (1 - _LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
-
-    def _weights(self) -> dict[str, Tensor]:
-        """A copy, on the CPU, of the weights that are validated."""
-        with self._averaged():
-            return {k: v.detach().cpu().clone() for k, v in self.model.state_dict().items()}
 
     def snapshot(self) -> dict[str, object]:
         """All that `restore` needs. The tensors are the loop's own: to be written at once, not kept."""

@@ -70,6 +70,10 @@ class FeatureBatches:
             rows = torch.from_numpy(order[group])
             yield Batch(self._train[0][rows], self._train[1][rows])
 
+    def statistics(self, epoch: int) -> Iterator[Batch]:
+        """None: a classifier has no BatchNorm."""
+        return iter(())
+
     def val(self) -> Iterator[Batch]:
         """All validation features, in order."""
         for start in range(0, len(self._val[1]), VAL_BATCH):

@@ -13,7 +13,7 @@ Objective = Callable[[torch.nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 """Model, inputs `(n, ...)`, targets `(n,)` -> loss, a scalar, and logits `(n, classes)`."""
 
 
-def cross_entropy(smoothing: float = 0.0, mixup: float = 0.0) -> Objective:
+def cross_entropy(smoothing: float = 0.0, mixup: float = 0.0, mixup_p: float = 1.0) -> Objective:
     """Mean cross entropy of a batch.
 
     Args:
@@ -21,6 +21,7 @@ def cross_entropy(smoothing: float = 0.0, mixup: float = 0.0) -> Objective:
         mixup: Parameter of the Beta distribution from which the share of a second photograph is drawn, for a
             batch at once; 0 is none. Draws from torch's own generator. Source: H. Zhang et al., "mixup:
             Beyond Empirical Risk Minimization", ICLR 2018, arXiv 1710.09412.
+        mixup_p: Share of the batches that get it.
     """
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -31,6 +32,8 @@ def cross_entropy(smoothing: float = 0.0, mixup: float = 0.0) -> Objective:
         return loss(logits, targets), logits
 
     def mixed(model: torch.nn.Module, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        if mixup_p < 1 and float(torch.rand(())) >= mixup_p:
+            return plain(model, inputs, targets)
         parameter = torch.tensor(mixup)
         share = float(torch.distributions.Beta(parameter, parameter).sample())
         share = max(share, 1 - share)  # the first photograph is the one that accuracy is counted on

@@ -14,13 +14,24 @@ import numpy.typing as npt
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.images import read_image_bytes
 from ecovision_edge.labelled import LabelledImage
+from ecovision_edge.letterbox import strip_bars
 from ecovision_edge_export.decoding import decode_rgb
 from ecovision_edge_export.train.batches import in_order
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["Memory", "Picture", "Pictures", "Skipped", "read_pictures", "squash", "within"]
+__all__ = [
+    "Memory",
+    "Picture",
+    "Pictures",
+    "Skipped",
+    "read_pictures",
+    "squash",
+    "stripped",
+    "turned",
+    "within",
+]
 
 Picture: TypeAlias = npt.NDArray[np.uint8]
 """`(h, w, 3)` uint8 RGB."""
@@ -149,6 +160,37 @@ def squash(height: int, width: int) -> Shape:
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
 
     return shape
+
+
+def stripped(height: int, width: int) -> Shape:
+    """As `squash`, of what is inside grey letterbox bars."""
+    whole = squash(height, width)
+
+    def shape(image: Image.Image) -> Picture:
+        from PIL import Image
+
+        return whole(Image.fromarray(np.ascontiguousarray(strip_bars(np.asarray(image)))))
+
+    return shape
+
+
+def turned(picture: Callable[[int], Picture], size: tuple[int, int]) -> Callable[[int], Picture]:
+    """Every photograph at one of the four quarter turns, by its number.
+
+    Args:
+        picture: Of a number, of this size.
+        size: Height and width; one that is not square is resized after the turn.
+    """
+
+    def turn(index: int) -> Picture:
+        from PIL import Image
+
+        view = np.ascontiguousarray(np.rot90(picture(index), index % 4))
+        if view.shape[:2] == size:
+            return view
+        return np.asarray(Image.fromarray(view).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+    return turn
 
 
 def within(side: int) -> Shape:

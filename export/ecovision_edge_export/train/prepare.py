@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, cast
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge_export.train.listing import list_training
 from ecovision_edge_export.train.options import Settings, TrainOptions
-from ecovision_edge_export.train.pictures import Memory, Skipped, read_pictures, squash, within
+from ecovision_edge_export.train.pictures import Memory, Skipped, read_pictures, squash, stripped, within
 from ecovision_edge_export.train.reporter import Reporter
-from ecovision_edge_export.train.start import start_model
+from ecovision_edge_export.train.revive import find_branches, revive
+from ecovision_edge_export.train.start import NO_WEIGHTS, start_model
+from ecovision_edge_export.train.statistics import estimate_statistics, re_estimated
 from ecovision_edge_export.train.terms import InterruptedTrainingError
 from ecovision_edge_export.train.work import Work, worker_count
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_same", "prepare"]
 
+_LOOKED_AT = 512  # photographs
+_MIN_LOOKED_AT = 256  # fewer say too little of what is dead, or of a mean and a variance
 _CROP_ROOM = 1.5  # a photograph is kept so much larger than the network's input, for crops of it
 
 
@@ -46,9 +50,11 @@ def prepare(
     skipped: list[Skipped] = []
     memory, workers, how = Memory(), worker_count(options), settings.how
     exact = squash(*settings.size)
-    whole = exact if how.augmentation is None else within(round(_CROP_ROOM * max(settings.size)))
+    plain = how.augmentation is None and how.views is None
+    whole = exact if plain else within(round(_CROP_ROOM * max(settings.size)))
+    judged = stripped(*settings.size) if how.turned else exact
     sides = []
-    for what, images, shape in (("training", listing.train, whole), ("validation", listing.val, exact)):
+    for what, images, shape in (("training", listing.train, whole), ("validation", listing.val, judged)):
         reporter.counting(f"reading {what} photographs", len(images))
 
         def counted() -> None:
@@ -66,6 +72,7 @@ def prepare(
         sides.append(pictures)
     work = Work(settings, options, listing, start, (sides[0], sides[1]), skipped, device, reporter, stop)
     _check_readable(work)
+    _start_well(work)
     if how.temperature:
         work.int8 = _ready_for_int8(work)
     reporter.noted(
@@ -73,6 +80,49 @@ def prepare(
         + (f"; {len(skipped)} left out" if skipped else "")
     )
     return work
+
+
+def _start_well(work: Work) -> None:
+    """Look at the start on some training photographs, and mend what training would not.
+
+    Where the whole network is trained, dead squeeze-and-excitation branches are revived. Where its
+    convolutions stay as they are, `--freeze` and `--qat`, nothing later estimates BatchNorm's statistics.
+    """
+    settings, start = work.settings, work.start
+    if len(work.pictures[0]) < _MIN_LOOKED_AT or start.source == NO_WEIGHTS:
+        return
+    if settings.freeze or settings.how.temperature:
+        _estimate(work)
+        return
+    work.reporter.counting("looking at the start", _LOOKED_AT)
+    work.revived = revive(start.model, find_branches(start.model, work.sample(_LOOKED_AT)), settings.seed)
+    if work.revived:
+        names = ", ".join(f"{b.name} ({b.silent} of {b.hidden} units never fired)" for b in work.revived)
+        work.reporter.noted(
+            f"{len(work.revived)} squeeze-and-excitation branches of the start said the same to every "
+            f"photograph, and are made anew without changing its answers: {names}"
+        )
+
+
+def _estimate(work: Work) -> None:
+    """BatchNorm's statistics from photographs to train on; kept unless those to validate on say otherwise."""
+    model = work.start.model
+    work.reporter.counting("estimating BatchNorm's statistics", _LOOKED_AT)
+    inputs = list(work.sample(_LOOKED_AT))
+    if work.settings.freeze and work.start.head != "kept":  # nothing that could be judged
+        estimate_statistics(model, inputs)
+        work.reporter.noted("BatchNorm's statistics are estimated again from these photographs")
+        return
+    before = work.validation_loss()
+    with re_estimated(model, inputs):
+        after = work.validation_loss()
+    better = after < before
+    if better:
+        estimate_statistics(model, inputs)
+    work.reporter.noted(
+        f"BatchNorm's statistics estimated again: validation loss {after:.4f}, {before:.4f} before; "
+        + ("kept" if better else "not kept")
+    )
 
 
 def _ready_for_int8(work: Work) -> Int8Training:

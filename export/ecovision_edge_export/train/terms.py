@@ -60,6 +60,9 @@ class FitData(Protocol):
     def val(self) -> Iterator[Batch]:
         """Those that are validated on."""
 
+    def statistics(self, epoch: int) -> Iterator[Batch]:
+        """Some to estimate BatchNorm's statistics from: as they are trained on, at the size of validation."""
+
     def val_steps(self) -> int:
         """How many these are."""
 

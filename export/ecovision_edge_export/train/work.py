@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.seen import METADATA_KEY
 from ecovision_edge_export.train.augment import augment
-from ecovision_edge_export.train.batches import PhotographBatches, normalized
+from ecovision_edge_export.train.batches import (
+    STATISTICS_BATCH,
+    STATISTICS_OF,
+    WHOLE_SIZE,
+    PhotographBatches,
+    groups,
+    normalized,
+)
 from ecovision_edge_export.train.devices import describe_device, torch_threads, usable_cores
 from ecovision_edge_export.train.facts import data_facts, history_json, training_facts
-from ecovision_edge_export.train.fit import fit
+from ecovision_edge_export.train.fit import adam, fit, sgd
 from ecovision_edge_export.train.freeze import FeatureBatches, extract
 from ecovision_edge_export.train.listing import Listing
 from ecovision_edge_export.train.objective import cross_entropy
 from ecovision_edge_export.train.options import Settings, TrainOptions
-from ecovision_edge_export.train.pictures import Picture, Pictures, Skipped
+from ecovision_edge_export.train.pictures import Picture, Pictures, Skipped, squash, turned
 from ecovision_edge_export.train.recipes import train_size
 from ecovision_edge_export.train.reporter import Reporter
+from ecovision_edge_export.train.revive import Branch
 from ecovision_edge_export.train.saving import HISTORY, Folder
 from ecovision_edge_export.train.start import Start
-from ecovision_edge_export.train.streams import PICTURES
+from ecovision_edge_export.train.streams import PICTURES, STATISTICS
 from ecovision_edge_export.train.terms import (
     Best,
     EpochRow,
@@ -37,6 +46,7 @@ from ecovision_edge_export.train.terms import (
     FitResult,
     InterruptedTrainingError,
 )
+from ecovision_edge_export.train.views import draw_view
 
 if TYPE_CHECKING:
     from ecovision_edge_export.qat.method import Int8Training
@@ -60,6 +70,7 @@ class Work:
     reporter: Reporter
     stop: Callable[[], bool]
     int8: Int8Training | None = None
+    revived: list[Branch] = field(default_factory=list)
     machine: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +85,10 @@ class Work:
         """What is known of the training so far."""
         data = data_facts(self.listing, *self.pictures, self.flattered, self.skipped, self.settings)
         labels = self.listing.labels
-        return training_facts(self.settings, self.start, data, labels, history, best, self.machine)
+        facts = training_facts(self.settings, self.start, data, labels, history, best, self.machine)
+        if self.revived:
+            cast("dict[str, JsonValue]", facts["init"])["revived"] = [b.name for b in self.revived]
+        return facts
 
     def weights(self, best: Best) -> dict[str, Tensor]:
         """Of the whole network."""
@@ -129,7 +143,7 @@ class Work:
                 folder.save_json(HISTORY, history_json(history))
 
         model = self.start.model.to(memory_format=torch.channels_last)
-        objective = cross_entropy(how.smoothing, how.mixup)
+        objective = cross_entropy(how.smoothing, how.mixup, how.mixup_p)
         if self.int8 is not None:
             model, objective = self.int8.model, self.int8.objective
         data = self.data()
@@ -151,6 +165,7 @@ class Work:
                     keep_last=self.int8 is not None,
                 ),
                 objective=objective,
+                optimizer=sgd(how.weight_decay) if how.optimizer == "SGD" else adam,
                 saved=None if state is None else cast("Mapping[str, object]", state["fit"]),
                 save=save,
                 watcher=self.reporter,
@@ -162,11 +177,18 @@ class Work:
         how, settings = self.settings.how, self.settings
         train, val = self.pictures
 
-        def picture(epoch: int, index: int) -> Picture:
+        def other(rng: np.random.Generator) -> Picture:
+            return train.picture(int(rng.integers(len(train))))
+
+        def picture(epoch: int, step: int, index: int) -> Picture:
+            rng = np.random.default_rng((PICTURES, settings.seed, epoch, index))
+            size = settings.size
+            if step != WHOLE_SIZE:
+                size = train_size(how, size, epoch, settings.epochs, step, settings.seed)
+            if how.views is not None:
+                return draw_view(train.picture(index), size, how.views, rng, other)
             if how.augmentation is None:
                 return train.picture(index)
-            rng = np.random.default_rng((PICTURES, settings.seed, epoch, index))
-            size = train_size(how, settings.size, epoch, settings.epochs)
             return augment(train.picture(index), size, how.augmentation, rng)
 
         classes, workers = len(self.listing.labels), worker_count(self.options)
@@ -180,7 +202,8 @@ class Work:
             workers=workers,
             to_input=to_input,
         )
-        batches = photographs(train.targets, val.picture, val.targets)
+        judged = turned(val.picture, settings.size) if how.turned else val.picture
+        batches = photographs(train.targets, judged, val.targets)
         if not settings.freeze:
             return batches
         self.reporter.counting("computing features", len(train) + len(val))
@@ -193,6 +216,38 @@ class Work:
             batch=settings.batch,
             seed=settings.seed,
         )
+
+    def sample(self, count: int) -> Iterator[Tensor]:
+        """Network inputs of some photographs to train on, by the seed, unchanged: batches of up to 64.
+
+        Raises:
+            InterruptedTrainingError: `stop` said so.
+        """
+        train = self.pictures[0]
+        squashed = squash(*self.settings.size)
+        to_input = normalized(self.start.mean, self.start.std)
+        order = np.random.default_rng((STATISTICS, self.settings.seed)).permutation(len(train))[:count]
+        for group in groups(len(order), STATISTICS_BATCH):
+            pictures = [squashed(Image.fromarray(train.picture(int(i)))) for i in order[group]]
+            yield to_input(torch.from_numpy(np.stack(pictures)))
+            self.counted(len(pictures))
+
+    def validation_loss(self) -> float:
+        """Mean cross entropy of the start on up to 512 validation photographs."""
+        val = self.pictures[1]
+        to_input = normalized(self.start.mean, self.start.std)
+        chosen = range(0, len(val), -(-len(val) // STATISTICS_OF))
+        model, total = self.start.model, 0.0
+        model.eval()
+        with torch.inference_mode():
+            for group in groups(len(chosen), STATISTICS_BATCH):
+                rows = chosen[group]
+                inputs = to_input(torch.from_numpy(np.stack([val.picture(i) for i in rows])))
+                targets = torch.tensor([val.targets[i] for i in rows])
+                loss = torch.nn.functional.cross_entropy(model(inputs), targets, reduction="sum")
+                total += float(loss)
+        model.train()
+        return total / len(chosen)
 
     def counted(self, done: int = 1) -> None:
         """Tell of so many steps of what comes before the training, and stop where that is asked for."""
