@@ -21,6 +21,7 @@ __all__ = [
     "OptionProblem",
     "Options",
     "expand_variables",
+    "may_be_credentials",
     "network_address",
     "split_foreign",
     "split_options",
@@ -256,8 +257,9 @@ def _parted(rest: str, scheme: str, environment: Mapping[str, str]) -> tuple[str
     at, last = rest.rfind("@", 0, end.start() if end else None), rest.rfind("@")
     found = split(at)  # RFC 3986, 3.2: before the first / ? or #
     # As people write: a password may hold any of those, so what is before the last @ may be user:password.
-    if last > at and (":" in rest[:last] or "@" in rest[at + 1 :].partition("?")[0]):
-        written = split(last) if ":" in rest[:last] else None
+    written_so = may_be_credentials(rest[: max(last, 0)])
+    if last > at and (written_so or "@" in rest[at + 1 :].partition("?")[0]):
+        written = split(last) if written_so else None
         if found is not None or written is None:
             raise SourceError(
                 f"a {scheme}:// address with an @ after its first /, ? or # can be read in two ways",
@@ -269,6 +271,11 @@ def _parted(rest: str, scheme: str, environment: Mapping[str, str]) -> tuple[str
             f"host of a {scheme}:// address", expected="host or host:port, port 1 to 65535", fix=_ENCODE
         )
     return found
+
+
+def may_be_credentials(text: str) -> bool:
+    """Whether what stands before an `@` in an address looks like `user:password`; an IPv6 host does not."""
+    return ":" in re.sub(r"^\[[0-9A-Fa-f:.%]+\]", "", text)
 
 
 def _encoded(credentials: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from ecovision_edge.camera.uri import may_be_credentials
 from ecovision_edge.errors import OptionError
 
 __all__ = ["Place", "read_secret", "split_broker", "split_place"]
@@ -60,8 +61,10 @@ def split_place(address: str, what: str, fix: str) -> Place:
         port, host, user, password = parts.port, parts.hostname, parts.username, parts.password
     except ValueError:
         parts, port, host, user, password = urlsplit("//-"), None, None, None, None
-    # With an unencoded / in a password, its end and the host are in what looks like the path.
-    if password is not None or (user is None and "@" in address.partition("?")[0]):
+    # With an unencoded /, # or ? in a password, its end and the host are in what looks like path or query.
+    before, at, _ = address.partition("://")[2].rpartition("@")
+    hidden = user is None and bool(at) and ("@" in address.partition("?")[0] or may_be_credentials(before))
+    if password is not None or hidden:
         raise OptionError(problem, expected="no password in it, and %40 for an @", found="one", fix=fix)
     if not host or not host.isascii() or not host.isprintable() or " " in host:
         raise OptionError(problem, expected="SCHEME://HOST[:PORT]/..., the port from 1 to 65535")
