@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ecovision_edge.errors import CheckpointError, DownloadError
 from ecovision_edge_export.extras import require
+from ecovision_edge_export.hub_receive import Remote, find_cached, find_remote, receive
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.reference import LABELS
 
@@ -31,6 +32,7 @@ __all__ = [
 
 LOG_IN = "log in with `hf auth login` or set HF_TOKEN"
 
+_PATIENT_S = 60.0  # what huggingface_hub gives a second attempt, too
 FORM = "hf://OWNER/REPO[@REVISION]/FILE"
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # the hub's own rule for owners and repositories
 _SPECIAL = re.compile(r'[\\?#%:*"<>|\x00-\x1f\x7f]')  # of addresses, and of Windows paths
@@ -121,36 +123,76 @@ def _is_path(text: str) -> bool:
 def fetch(wanted: HubFile) -> Fetched:
     """The file in the hub's cache, downloaded where it is not there yet.
 
-    `HF_ENDPOINT`, `HF_HUB_OFFLINE`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` mean what they mean to
-    huggingface_hub, which reads all but `HF_ENDPOINT` when it is first imported.
+    It is received apart and checked, as `hub_receive` says, before it is in the cache. `HF_ENDPOINT`,
+    `HF_HUB_OFFLINE`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` mean what they mean to huggingface_hub, which
+    reads all but `HF_ENDPOINT` when it is first imported.
 
     Raises:
         DownloadError: no such repository, revision or file, no access, no connection, or offline and not
-            in the cache.
+            in the cache; or the bytes are too many, or not those that were announced or published.
         CheckpointError: a name that the hub does not allow.
         MissingDependencyError: the extra `export` is not installed.
     """
     require("huggingface_hub", "export", "0.30")
-    import huggingface_hub
-
-    try:
-        with _without_warnings():
-            downloaded = huggingface_hub.hf_hub_download(
-                wanted.repo,
-                wanted.file,
-                revision=wanted.revision,
-                endpoint=os.environ.get("HF_ENDPOINT") or None,
-                library_name="ecovision-edge",
-            )
-    except Exception as e:
-        # The hub's own errors, those of its HTTP library (which changed between versions), and OSError.
-        raise _explain(e, wanted) from e
-    path = Path(downloaded)
+    with _without_warnings():
+        path = _pinned(wanted) or _newest(wanted)
     # The cache is .../snapshots/COMMIT/FILE, and FILE may have folders.
     revision = path.parents[wanted.file.count("/")].name
+    return Fetched(wanted=wanted, path=path, revision=revision, known=_known(wanted, revision))
+
+
+def _known(wanted: HubFile, commit: str) -> KnownModel | None:
     known = ECOVISION
-    is_known = (wanted.repo, wanted.file, revision) == (known.repo, known.file, known.revision)
-    return Fetched(wanted=wanted, path=path, revision=revision, known=known if is_known else None)
+    return known if (wanted.repo, wanted.file, commit) == (known.repo, known.file, known.revision) else None
+
+
+def _pinned(wanted: HubFile) -> Path | None:
+    """A commit never changes: what is in the cache of it is what is wanted."""
+    if wanted.revision is None or not re.fullmatch("[0-9a-f]{40}", wanted.revision):
+        return None
+    return _cached(wanted)
+
+
+def _cached(wanted: HubFile) -> Path | None:
+    try:
+        return find_cached(wanted.repo, wanted.file, wanted.revision)
+    except (OSError, ValueError) as e:  # HFValidationError is a ValueError
+        raise _explain(e, wanted) from e
+
+
+def _newest(wanted: HubFile) -> Path:
+    """What the hub has now; where it does not answer, what it had when it was last asked."""
+    from huggingface_hub import constants, errors
+
+    remote: Remote | None = None
+    for timeout_s in (constants.HF_HUB_ETAG_TIMEOUT, _PATIENT_S):
+        try:
+            remote = find_remote(wanted.repo, wanted.file, wanted.revision, timeout_s)
+            break
+        except DownloadError:
+            raise
+        except (errors.RevisionNotFoundError, errors.EntryNotFoundError) as e:  # gone, whatever the cache has
+            raise _explain(e, wanted) from e
+        except Exception as e:
+            # The hub's own errors, those of its HTTP library (which changed between versions), and OSError.
+            if (found := _cached(wanted)) is not None:
+                return found
+            answered = isinstance(e, errors.HfHubHTTPError | errors.FileMetadataError | ValueError)
+            if answered or isinstance(e, errors.OfflineModeIsEnabled) or timeout_s == _PATIENT_S:
+                raise _explain(e, wanted, asked=True) from e
+    assert remote is not None  # or the last attempt has raised
+
+    def check(sha256: str) -> None:
+        known = _known(wanted, remote.commit)
+        if known is not None and sha256 != known.sha256:
+            raise _not_published(f"hf://{wanted.repo}/{wanted.file}", known, sha256, "do not use the file")
+
+    try:
+        return receive(wanted.repo, wanted.file, wanted.revision, remote, check)
+    except DownloadError:
+        raise
+    except Exception as e:  # likewise
+        raise _explain(e, wanted) from e
 
 
 @contextlib.contextmanager
@@ -173,16 +215,23 @@ def check_sha256(fetched: Fetched, sha256: str) -> None:
         DownloadError: says both hashes.
     """
     if fetched.known is not None and sha256 != fetched.known.sha256:
-        raise DownloadError(
-            f"the bytes of {fetched.uri} are not those that were published",
-            expected=f"sha256 {fetched.known.sha256}",
-            found=f"sha256 {sha256}",
-            fix=f"delete {fetched.path.resolve()} and load again; if the hash stays, do not use the file",
-        )
+        fix = f"delete {fetched.path.resolve()} and load again; if the hash stays, do not use the file"
+        raise _not_published(fetched.uri, fetched.known, sha256, fix)
 
 
-def _explain(error: BaseException, wanted: HubFile) -> DownloadError | CheckpointError:
-    """One line for what huggingface_hub raised."""
+def _not_published(uri: str, known: KnownModel, sha256: str, fix: str) -> DownloadError:
+    return DownloadError(
+        f"the bytes of {uri} are not those that were published",
+        expected=f"sha256 {known.sha256}",
+        found=f"sha256 {sha256}",
+        fix=fix,
+    )
+
+
+def _explain(
+    error: BaseException, wanted: HubFile, *, asked: bool = False
+) -> DownloadError | CheckpointError:
+    """One line for what huggingface_hub raised; `asked` says that the hub was asked and gave no answer."""
     from huggingface_hub import errors
 
     where = f"{wanted.repo} at revision {wanted.revision or 'main'}"
@@ -196,8 +245,6 @@ def _explain(error: BaseException, wanted: HubFile) -> DownloadError | Checkpoin
         return DownloadError(f"{wanted.repo} has no revision {wanted.revision}")
     if isinstance(error, errors.RepositoryNotFoundError):
         return DownloadError(f"the hub has no repository {wanted.repo}", fix=f"if it is private, {LOG_IN}")
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return _explain_unreachable(error, wanted)
     if isinstance(error, errors.EntryNotFoundError):
         return DownloadError(f"{where} has no file {wanted.file}")
     if isinstance(error, errors.HfHubHTTPError):
@@ -207,29 +254,32 @@ def _explain(error: BaseException, wanted: HubFile) -> DownloadError | Checkpoin
         return DownloadError(
             f"the hub answered HTTP {status} for {wanted.file} of {where}", fix="try again later"
         )
+    if isinstance(error, errors.FileMetadataError):
+        return DownloadError(
+            f"{hub_host()} does not answer as a hub does",
+            expected="a commit and a hash",
+            found=short_reason(error).partition(": ")[2],
+            fix="check HF_ENDPOINT and the proxy",
+        )
+    if asked:
+        return _explain_unreachable(error, wanted)
     return DownloadError(
         f"{wanted.file} of {where} was not downloaded ({short_reason(error)})", fix="try again"
     )
 
 
 def _explain_unreachable(error: BaseException, wanted: HubFile) -> DownloadError | CheckpointError:
-    """Not in the cache, and the hub gave nothing: why is in the cause."""
+    """Not in the cache, and the hub gave nothing."""
     from huggingface_hub import errors
 
-    cause = error.__cause__
     missing = f"hf://{wanted.repo}/{wanted.file} is not in the cache of this machine"
-    if isinstance(cause, errors.OfflineModeIsEnabled):
+    if isinstance(error, errors.OfflineModeIsEnabled):
         return DownloadError(
             f"{missing}, and HF_HUB_OFFLINE forbids to fetch it",
             fix="unset HF_HUB_OFFLINE once, or give the path of a local file",
         )
-    if isinstance(cause, errors.HfHubHTTPError):
-        return _explain(cause, wanted)
-    host = hub_host()
-    if isinstance(cause, errors.FileMetadataError):
-        return DownloadError(f"{host} does not answer as a hub does", fix="check HF_ENDPOINT and the proxy")
     return DownloadError(
-        f"{missing}, and {host} cannot be reached ({short_reason(cause or error)})",
+        f"{missing}, and {hub_host()} cannot be reached ({short_reason(error)})",
         fix="check the connection, or give the path of a local file",
     )
 

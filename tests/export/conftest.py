@@ -30,7 +30,8 @@ class FakeHub:
 
     `files` maps (repository, file) to bytes, `commits` maps (repository, revision) to a commit.
     `gated`, `forbidden` and `broken` are repositories that answer so. With `cdn`, files are behind a redirect
-    as large ones are on the real hub. `requests` are (method, path) as they came.
+    as large ones are on the real hub. `lies` are headers that are not as they should be, `sends` is what
+    comes in place of a file. `requests` are (method, path) as they came.
 
     Who writes needs a token: `tokens` maps each to the owner whose repositories it may make and write to.
     `private` says of each repository that was made whether it is, `messages` are those of the commits.
@@ -47,6 +48,8 @@ class FakeHub:
     broken: set[str] = field(default_factory=set)
     foreign: bool = False
     cdn: bool = False
+    lies: dict[str, str] = field(default_factory=dict)
+    sends: bytes | None = None
     requests: list[tuple[str, str]] = field(default_factory=list)
     tokens: dict[str, str] = field(default_factory=dict)
     private: dict[str, bool] = field(default_factory=dict)
@@ -68,7 +71,8 @@ class FakeHub:
         if path.startswith("/api/"):
             return self.tell(path, token)
         if path.startswith("/cdn/"):
-            return 200, {}, next(d for d in self.files.values() if _sha256(d) == path[5:])
+            data = next(d for d in self.files.values() if _sha256(d) == path[5:])
+            return 200, {}, data if self.sends is None else self.sends
         owner, name, word, revision, file = (path.strip("/").split("/", 4) + [""] * 5)[:5]
         repo, revision, file = f"{owner}/{name}", unquote(revision), unquote(file)
         if repo in self.broken:
@@ -92,8 +96,9 @@ class FakeHub:
             # Another name of this machine: the client takes a redirect for one to a CDN only where it leaves
             # the host.
             cdn = self.url.replace("127.0.0.1", "localhost")
-            return 302, {**headers, **linked, "Location": f"{cdn}/cdn/{_sha256(data)}"}, b""
-        return 200, {**headers, "ETag": f'"{_sha256(data)}"'}, data
+            return 302, {**headers, **linked, "Location": f"{cdn}/cdn/{_sha256(data)}", **self.lies}, b""
+        told = {**headers, "ETag": f'"{_sha256(data)}"', "Content-Length": str(len(data)), **self.lies}
+        return 200, told, data if self.sends is None else self.sends
 
     def tell(self, path: str, token: str | None) -> Answer:
         """GET of what is known about a user or a repository."""

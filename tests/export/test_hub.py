@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.errors import CheckpointError, DownloadError
-from ecovision_edge_export import hub
+from ecovision_edge_export import hub, hub_receive
 from ecovision_edge_export.checkpoint import load_checkpoint
 from ecovision_edge_export.reference import LABELS, REFERENCE_WEIGHTS
 
@@ -124,16 +124,137 @@ def test_the_published_model_gets_its_labels_and_pinned_revision(here, tmp_path,
 
 
 @pytest.mark.parametrize("form", ["", "@main", "/ecovision_mobilenetv3_ST.pth"])
-def test_other_bytes_than_the_published_ones_are_refused_with_both_hashes(here, form):
+def test_other_bytes_than_the_published_ones_are_refused_with_both_hashes(here, tmp_path, form):
     other = b"not the published bytes"
     here.add(ECOVISION, hub.ECOVISION.file, other, hub.ECOVISION.revision)
     with pytest.raises(DownloadError) as e:
         load_checkpoint(f"hf://{ECOVISION}{form}")
     assert "0d60ec3944396b9e989a5e082ad848d6820a92e461230d620d7a53e39ccd52a1" in str(e.value)
     assert hashlib.sha256(other).hexdigest() in str(e.value)
-    assert "delete" in str(e.value)
-    kept = hub.fetch(hub.parse(f"hf://{ECOVISION}{form}"))
-    assert kept.path.read_bytes() == other, "what is in the user's cache stays"
+    assert written(tmp_path) == [], "it never was where anybody finds it"
+    place = (
+        tmp_path / "cache" / "models--AmadFR--ecovision_mobilenetv3" / "snapshots" / hub.ECOVISION.revision
+    )
+    place.mkdir(parents=True)
+    (place / hub.ECOVISION.file).write_bytes(other)
+    with pytest.raises(DownloadError, match=r"delete .*, do not use the file"):
+        load_checkpoint(f"hf://{ECOVISION}{form}")
+    assert (place / hub.ECOVISION.file).read_bytes() == other, "what is in the user's cache stays"
+
+
+def written(folder: Path) -> list[str]:
+    """Every file below."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [
+        {"X-Repo-Commit": "../../../../outside"},
+        {"X-Repo-Commit": "main"},
+        {"X-Repo-Commit": "C0FFEE" * 6 + "C0FF"},
+        {"ETag": '"../../../outside"'},
+        {"ETag": '"0123"'},
+        {"ETag": ""},
+    ],
+)
+@pytest.mark.parametrize("revision", ["", "@main", f"@{COMMIT}"])
+def test_an_answer_that_is_no_commit_and_no_hash_writes_nothing(here, tmp_path, lies, revision):
+    """Both become names of files: hf_hub_download takes them as they come."""
+    here.add(MINE, "f.pth", b"weights", COMMIT)
+    here.lies = lies
+    with pytest.raises(
+        DownloadError, match="does not answer as a hub does: expected a commit and a hash, found"
+    ):
+        hub.fetch(hub.parse(f"hf://{MINE}{revision}/f.pth"))
+    assert written(tmp_path) == []
+
+
+def test_another_commit_than_the_pinned_one_is_refused(here, tmp_path):
+    """A hash names one content."""
+    here.add(MINE, "f.pth", b"weights", COMMIT)
+    here.lies = {"X-Repo-Commit": "b" * 40}
+    with pytest.raises(DownloadError, match="does not answer as a hub does"):
+        hub.fetch(hub.parse(f"hf://{MINE}@{COMMIT}/f.pth"))
+    assert written(tmp_path) == []
+
+
+@pytest.mark.parametrize("cdn", [False, True])
+def test_other_bytes_than_the_hub_announced_are_never_moved_into_place(here, tmp_path, cdn):
+    """Nor is anything else left."""
+    here.add(MINE, "f.pth", b"weights", COMMIT)
+    here.cdn, here.sends = cdn, b"strange"
+    with pytest.raises(DownloadError, match=r"f\.pth came with other bytes than the hub announced"):
+        hub.fetch(hub.parse(f"hf://{MINE}/f.pth"))
+    assert written(tmp_path) == []
+    here.sends = None
+    assert hub.fetch(hub.parse(f"hf://{MINE}/f.pth")).path.read_bytes() == b"weights"
+
+
+def test_what_is_too_large_is_not_received(here, tmp_path, monkeypatch):
+    """By what is announced, and by what comes where nothing is."""
+    here.add(MINE, "f.pth", b"w" * 1000, COMMIT)
+    monkeypatch.setattr(hub_receive, "MAX_BYTES", 999)
+    with pytest.raises(
+        DownloadError, match=r"f\.pth of someone/sorter is too large: expected at most 999 bytes, found 1000"
+    ):
+        hub.fetch(hub.parse(f"hf://{MINE}/f.pth"))
+    assert [method for method, _ in here.requests] == ["HEAD"]
+    here.cdn, here.lies = True, {"X-Linked-Size": "none"}
+    with pytest.raises(DownloadError, match="larger than was announced: expected at most 999 bytes"):
+        hub.fetch(hub.parse(f"hf://{MINE}/f.pth"))
+    here.lies = {"X-Linked-Size": "10"}
+    with pytest.raises(DownloadError):
+        hub.fetch(hub.parse(f"hf://{MINE}/f.pth"))
+    assert written(tmp_path) == []
+
+
+def test_a_small_file_has_the_hash_that_git_gives_it(here):
+    """Not a sha256, which large files alone have."""
+    here.add(MINE, "f.pth", b"weights", COMMIT)
+    git = hashlib.sha1(b"blob 7\0weights").hexdigest()
+    here.lies = {"ETag": f'"{git}"'}
+    assert hub.fetch(hub.parse(f"hf://{MINE}/f.pth")).path.read_bytes() == b"weights"
+
+
+def test_the_hubs_own_tools_find_what_was_received(here, tmp_path):
+    """And it finds what they have: the cache is one."""
+    from huggingface_hub import hf_hub_download, scan_cache_dir
+
+    here.add(MINE, "sub/f.pth", b"weights", COMMIT)
+    fetched = hub.fetch(hub.parse(f"hf://{MINE}/sub/f.pth"))
+    here.requests.clear()
+    where = {"cache_dir": tmp_path / "cache", "endpoint": here.url}
+    assert Path(hf_hub_download(MINE, "sub/f.pth", **where)) == fetched.path
+    assert {method for method, _ in here.requests} == {"HEAD"}
+    info = scan_cache_dir(tmp_path / "cache")
+    assert [(r.repo_id, r.size_on_disk) for r in info.repos] == [(MINE, 7)]
+    assert not info.warnings
+    here.add(MINE, "other.pth", b"others", COMMIT)
+    path = hf_hub_download(MINE, "other.pth", **where)
+    here.requests.clear()
+    assert hub.fetch(hub.parse(f"hf://{MINE}@{COMMIT}/other.pth")).path == Path(path)
+    assert here.requests == []
+
+
+def test_the_token_goes_to_the_hub_alone(here, monkeypatch):
+    """Not to where it sends one for the bytes."""
+    from huggingface_hub import file_download
+
+    sent, get = [], file_download.http_get
+
+    def http_get(url, *arguments, headers, **options):
+        sent.append((url.partition("://")[2].partition(":")[0], headers.get("authorization")))
+        return get(url, *arguments, headers=headers, **options)
+
+    monkeypatch.setattr(file_download, "http_get", http_get)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    here.add(MINE, "f.pth", b"weights", COMMIT)
+    here.add(MINE, "g.pth", b"others", COMMIT)
+    hub.fetch(hub.parse(f"hf://{MINE}/f.pth"))
+    here.cdn = True
+    hub.fetch(hub.parse(f"hf://{MINE}/g.pth"))
+    assert sent == [("127.0.0.1", "Bearer hf_secret"), ("localhost", None)]
 
 
 def test_another_commit_of_the_published_repository_is_not_the_known_model(here, tmp_path):
@@ -205,7 +326,7 @@ def test_a_hub_that_does_not_answer_in_time_is_a_download_error(here, monkeypatc
         "read": file_download.httpx2.ReadTimeout("timed out"),
     }
 
-    def time_out(**_: object) -> None:
+    def time_out(*_: object, **__: object) -> None:
         raise errors[kind]
 
     monkeypatch.setattr(file_download, "get_hf_file_metadata", time_out)
@@ -257,14 +378,14 @@ def test_the_second_load_works_offline_from_the_cache(fake_hub, tmp_path):
 
 def test_the_hubs_own_words_about_its_attempts_are_not_printed(monkeypatch, capfd):
     """Five retries are ten lines of the library; its verbosity is as before afterwards."""
-    import huggingface_hub
+    from huggingface_hub import file_download
     from huggingface_hub.utils import logging
 
     def fails(*_: object, **__: object) -> str:
         logging.get_logger("huggingface_hub.utils._http").warning("Retrying in 1s [Retry 1/5].")
         raise OSError("unreachable")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fails)
+    monkeypatch.setattr(file_download, "get_hf_file_metadata", fails)
     before = logging.get_verbosity()
     with pytest.raises(DownloadError, match="unreachable"):
         hub.fetch(hub.parse(f"hf://{MINE}/f.txt"))
