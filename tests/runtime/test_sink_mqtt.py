@@ -3,16 +3,18 @@
 import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.runtime.home_assistant import SCHEMAS, TOPIC, UNKNOWN
 from tests.runtime.sink_servers import (
@@ -31,6 +33,8 @@ from ecovision_edge.events import BinState, event_schema
 from ecovision_edge.sinks._mqtt_client import PacketGuard, UnaskedError
 from ecovision_edge.sinks._mqtt_sender import state_payload
 from ecovision_edge.sinks._payload import event_bytes
+from ecovision_edge.sinks._spool import Spool
+from ecovision_edge.sinks._spool_files import SpoolFiles
 from ecovision_edge.sinks.homeassistant import MOST_OPTIONS, discovery_messages
 from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
 from ecovision_edge_bench.power_cut.restarts import RestartReport, restart_broker
@@ -313,7 +317,7 @@ def test_put_returns_while_the_disk_hangs(tmp_path, monkeypatch):
         go.wait(PROMPT)
         raise OSError("gone")
 
-    monkeypatch.setattr("ecovision_edge.sinks._spool.Spool._write", hanging)
+    monkeypatch.setattr("ecovision_edge.sinks._spool_files.SpoolFiles.write", hanging)
     sink = sink_at(free_port(), tmp_path / "spool")
     sink.start()
     sink.put(event(0))
@@ -484,8 +488,6 @@ def spooled(path, numbers, **options):
 
 def found(path):
     """Numbers of the events that the next start finds."""
-    from ecovision_edge.sinks._spool import Spool
-
     spool, numbers = Spool(path), []
     spool.open()
     while (head := spool.head()) is not None:
@@ -522,14 +524,14 @@ def test_a_damaged_line_costs_that_event_alone(tmp_path, caplog):
 @pytest.mark.parametrize("place", [0, 512])
 def test_a_torn_acknowledgement_leaves_the_one_before(tmp_path, place):
     """So one event at most is sent twice, and none is lost."""
-    from ecovision_edge.sinks._spool import Spool
-
     spooled(tmp_path, range(5))
     spool = Spool(tmp_path)
     spool.open()
     for number in (1, 2, 3):
-        assert spool.remove(number)
-    assert not spool.remove(3)
+        head = spool.head()
+        assert head.number == number
+        assert spool.remove(head)
+    assert not spool.remove(head)
     spool.close()
     assert found(tmp_path) == [3, 4]
     marks = tmp_path / "acknowledged"
@@ -543,16 +545,14 @@ def test_a_torn_acknowledgement_leaves_the_one_before(tmp_path, place):
 
 def test_numbers_are_never_used_again(tmp_path):
     """When all is delivered and its files are gone, too: an old acknowledgement must not hide a new event."""
-    from ecovision_edge.sinks._spool import Spool
-
     for start in (0, 3, 6):
         spool = Spool(tmp_path)
         spool.open()
         for n in range(1, 4):
             spool.append(f"id{n}", b'{"id":"id"}')
         assert spool.head().number == start + 1
-        for n in range(1, 4):
-            assert spool.remove(start + n)
+        for _ in range(3):
+            assert spool.remove(spool.head())
         spool.close()
         assert found(tmp_path) == []
         assert list(tmp_path.glob("*.log")) == []
@@ -568,16 +568,14 @@ def test_a_full_spool_drops_the_oldest(tmp_path, caplog):
 
 def test_delivered_segments_go(tmp_path, monkeypatch):
     """The disk holds what waits, and not what was."""
-    from ecovision_edge.sinks._spool import Spool
-
-    monkeypatch.setattr("ecovision_edge.sinks._spool._SEGMENT", 200)
+    monkeypatch.setattr("ecovision_edge.sinks._spool_files._SEGMENT", 200)
     spool = Spool(tmp_path)
     spool.open()
     for n in range(1, 101):
         spool.append(f"id{n}", b'{"id":"id%d"}' % n)
     before = len(list(tmp_path.glob("*.log")))
-    for n in range(1, 99):
-        assert spool.remove(n)
+    for _ in range(1, 99):
+        assert spool.remove(spool.head())
     assert before > 10
     assert len(list(tmp_path.glob("*.log"))) <= 2
     spool.close()
@@ -598,10 +596,215 @@ def test_a_full_disk_is_tried_again_and_leaves_no_half_line(tmp_path, monkeypatc
             raise OSError(28, "No space left on device")
         real(descriptor)
 
-    monkeypatch.setattr("ecovision_edge.sinks._spool.os.fdatasync", full)
+    monkeypatch.setattr("ecovision_edge.sinks._spool_files.os.fdatasync", full)
     sink = spooled(tmp_path, range(4))
     assert sink.stats.retries >= 3
     assert found(tmp_path) == [0, 1, 2, 3]
+
+
+class Disk:
+    """Of spools: `full` says no to each of these, by method of `SpoolFiles`."""
+
+    def __init__(self, monkeypatch):
+        self.full = set()
+        for name in ("open", "write", "acknowledge"):
+            monkeypatch.setattr(SpoolFiles, name, self.checked(name, getattr(SpoolFiles, name)))
+
+    def checked(self, name, real):
+        def call(files, *arguments):
+            if name in self.full:
+                if name == "open":
+                    files.close()
+                raise OSError(28, "No space left on device")
+            return real(files, *arguments)
+
+        return call
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    """That may be full."""
+    return Disk(monkeypatch)
+
+
+def balanced(stats):
+    """Whether each event is accounted for."""
+    return stats.taken == stats.delivered + stats.dropped + stats.waiting
+
+
+@pytest.mark.parametrize("full", [{"open"}, {"write"}, {"write", "acknowledge"}], ids=",".join)
+def test_a_full_disk_does_not_keep_events_from_the_broker(tmp_path, disk, caplog, full):
+    """At the start too: they go from memory, it is said once, and the figures are right."""
+    disk.full, safe = full, []
+    with scripted([V5_ACCEPTS]) as (port, _):
+        with sink_at(port, tmp_path / "spool", on_safe=lambda e: safe.append(e.id)) as sink:
+            for n in range(3):
+                sink.put(event(n))
+            until(lambda: sink.stats.delivered == 3)
+            assert "cannot use the spool" in sink.stats.error
+            assert (sink.stats.safe, sink.stats.dropped, balanced(sink.stats)) == (0, 0, True)
+            disk.full = set()
+            until(lambda: not sink.stats.error)
+            sink.put(event(3))
+            until(lambda: sink.stats.delivered == 4)
+        assert safe == ["run-3"]
+    assert found(tmp_path / "spool") == []
+    assert len([r for r in caplog.records if "going on from memory" in r.message]) == 1
+
+
+def test_what_waits_in_memory_is_stored_when_there_is_room(tmp_path, disk):
+    """Without another event, in order, after what waits there; each is called safe then."""
+    safe = []
+    with sink_at(free_port(), tmp_path, on_safe=lambda e: safe.append(e.sequence)) as sink:
+        sink.put(event(0))
+        until(lambda: sink.stats.safe == 1)
+        disk.full = {"write"}
+        for n in range(1, 4):
+            sink.put(event(n))
+        until(lambda: sink.stats.retries > 3)
+        assert (sink.stats.waiting, sink.stats.safe, safe) == (4, 1, [0])
+        disk.full = set()
+        until(lambda: sink.stats.safe == 4)
+    assert safe == [0, 1, 2, 3]
+    assert found(tmp_path) == [0, 1, 2, 3]
+
+
+def test_what_the_disk_never_took_is_counted_at_the_end(tmp_path, disk, caplog):
+    """And told; what it took is kept."""
+    with sink_at(free_port(), tmp_path) as sink:
+        sink.put(event(0))
+        until(lambda: sink.stats.safe == 1)
+        disk.full = {"write"}
+        sink.put(event(1))
+        until(lambda: sink.stats.waiting == 2 and sink.stats.error)
+    assert (sink.stats.waiting, sink.stats.dropped, balanced(sink.stats)) == (1, 1, True)
+    assert "lost with the end: 1 events" in caplog.text
+    assert found(tmp_path) == [0]
+
+
+@pytest.mark.parametrize("what", ["folder", "segment", "acknowledged", "lock"])
+def test_a_spool_that_is_taken_away_is_made_again(tmp_path, monkeypatch, what):
+    """With the next event, and with all that waits."""
+    monkeypatch.setattr("ecovision_edge.sinks._spool_files._SEGMENT", 500)
+    folder = tmp_path / "spool"
+    with sink_at(free_port(), folder) as sink:
+        for n in range(5):
+            sink.put(event(n))
+        until(lambda: sink.stats.safe == 5)
+        segments = sorted(folder.glob("*.log"))
+        if what == "folder":
+            folder.rename(tmp_path / "old")
+        else:
+            (segments[-1] if what == "segment" else folder / what).unlink()
+        sink.put(event(5))
+        until(lambda: sink.stats.safe == 6)
+        assert (sink.stats.found, balanced(sink.stats)) == (0, True)
+    assert found(folder) == list(range(6))
+
+
+def test_a_disk_that_had_no_room_at_the_start_may_hold_events(tmp_path, disk):
+    """Of a former run: they go first."""
+    spooled(tmp_path, range(3))
+    disk.full = {"open"}
+    with sink_at(free_port(), tmp_path) as sink:
+        for n in range(3, 6):
+            sink.put(event(n))
+        until(lambda: sink.stats.waiting == 3 and sink.stats.error)
+        disk.full = set()
+        until(lambda: sink.stats.safe == 6)
+        assert (sink.stats.found, sink.stats.taken, balanced(sink.stats)) == (3, 6, True)
+    assert found(tmp_path) == list(range(6))
+
+
+def damaged(data, what):
+    """A segment of six lines with one fault, and what is left of them."""
+    ends = [i for i, byte in enumerate(data) if byte == 10]
+    if what == "newline":  # two lines become one
+        return data[: ends[1]] + b"x" + data[ends[1] + 1 :], [0, 3, 4, 5]
+    if what == "last newline":
+        return data[:-1] + b"x", [0, 1, 2, 3, 4]
+    if what == "last newline gone":
+        return data[:-1], [0, 1, 2, 3, 4, 5]
+    if what == "line gone":
+        return data[: ends[1] + 1] + data[ends[2] + 1 :], [0, 1, 3, 4, 5]
+    if what == "newline too many":
+        return data[: ends[1] + 9] + b"\n" + data[ends[1] + 10 :], [0, 1, 3, 4, 5]
+    if what == "first lines gone":
+        return data[ends[1] + 1 :], [2, 3, 4, 5]
+    if what == "zeros":
+        return data[: ends[1] + 1] + bytes(ends[3] - ends[1]) + data[ends[3] + 1 :], [0, 1, 4, 5]
+    return data[: ends[4] + 20], [0, 1, 2, 3, 4]  # torn
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "newline",
+        "last newline",
+        "last newline gone",
+        "line gone",
+        "newline too many",
+        "first lines gone",
+        "zeros",
+        "torn",
+    ],
+)
+def test_whatever_the_disk_loses_is_counted(tmp_path, what, caplog):
+    """By the numbers, which follow each other; as taken and dropped, and told once."""
+    spooled(tmp_path, range(6))
+    [segment] = tmp_path.glob("*.log")
+    data, left = damaged(segment.read_bytes(), what)
+    segment.write_bytes(data)
+    with sink_at(free_port(), tmp_path) as sink:
+        until(lambda: sink.stats.found)
+        stats = sink.stats
+    assert (stats.found, stats.dropped, stats.taken) == (len(left), 6 - len(left), 6)
+    assert balanced(stats)
+    assert ("damaged by the disk" in caplog.text) == (len(left) < 6)
+    assert found(tmp_path) == left
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.sampled_from(["put", "take", "open", "write", "acknowledge", "restart", "remove"]), max_size=30
+    )
+)
+def test_nothing_that_is_safe_is_lost_whatever_the_disk_does(steps):
+    """Nor is anything out of order, or counted as damaged, over full disks, removed folders and restarts."""
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ecovision_edge.sinks._spool_files.os.fdatasync", lambda _: None)
+        disk, folder = Disk(patch), Path(name) / "spool"
+        spool, safe, taken, n = Spool(folder), [], [], 0
+        spool.open()
+        for step in [*steps, "room", "restart"]:
+            if step == "put":
+                safe += spool.append(f"id{n}", b'{"id":"id%d"}' % n)
+                n += 1
+            elif step == "take" and (head := spool.head()):
+                assert spool.remove(head)
+                taken.append(head.id)
+            elif step == "remove":
+                shutil.rmtree(folder, ignore_errors=True)
+            elif step == "room":
+                disk.full = set()
+                safe += spool.store()
+            elif step == "restart":
+                safe += spool.store()
+                spool.close()
+                spool = Spool(folder)
+                spool.open()
+            else:
+                disk.full ^= {step}
+        safe += spool.store()
+        waiting = []
+        while head := spool.head():
+            waiting.append(head.id)
+            spool.remove(head)
+        assert waiting == sorted(waiting, key=lambda i: int(i[2:]))
+        assert set(safe) <= {*waiting, *taken}
+        assert spool.damaged == 0
+        spool.close()
 
 
 # Home Assistant.

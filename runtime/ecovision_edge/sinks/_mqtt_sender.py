@@ -95,7 +95,7 @@ class Sender:
         self._in_flight: _InFlight | None = None
         self._refused: set[str] = set()
         self._v5, self._knows_v5 = True, True
-        self._connected = self._ended = False
+        self._connected = self._ended = self._sending = False
         self._deadline: float | None = None
         self._state_at = 0.0
         self._delivered = self._dropped = 0
@@ -148,7 +148,8 @@ class Sender:
         return True
 
     def _idle(self) -> bool:
-        return not self._due and self._in_flight is None and self._spool.head() is None
+        under_way = self._sending or self._in_flight is not None
+        return not (self._due or under_way or self._spool.head())
 
     def _post(self, topic: str, payload: bytes) -> None:
         with self._changed:
@@ -187,7 +188,7 @@ class Sender:
         finally:
             connection.drop()
             with self._changed:
-                self._connected, self._in_flight = False, None
+                self._connected, self._in_flight, self._sending = False, None, False
                 self._due.clear()
                 self._changed.notify_all()
         return False
@@ -238,6 +239,7 @@ class Sender:
             if topic is not None:
                 del self._due[topic]
                 payload = self._board[topic]
+                self._sending = True  # or whoever waits would take it for sent, in between
         if topic is not None:
             if topic == self._state:
                 self._state_at = now
@@ -249,9 +251,9 @@ class Sender:
             self._in_flight = _InFlight(mid, f"{self._prefix}/event", head, now)
 
     def _send(self, connection: Connection, topic: str, payload: bytes) -> None:
-        self._in_flight = _InFlight(
-            connection.publish(topic, payload, retain=True), topic, None, time.monotonic()
-        )
+        mid = connection.publish(topic, payload, retain=True)
+        with self._changed:
+            self._in_flight, self._sending = _InFlight(mid, topic, None, time.monotonic()), False
 
     def _settle(self, ack: Ack) -> None:
         """What follows from an acknowledgement."""
@@ -277,7 +279,7 @@ class Sender:
             raise SinkError(
                 f"{self._name} does not take events", found=ack.reason, fix="see the broker's access rules"
             )
-        ours = self._spool.remove(spooled.number)
+        ours = self._spool.remove(spooled)
         with self._changed:
             if lost:
                 _log.error("%s: it can never take %s, which is lost: %s", self._name, spooled.id, ack.reason)

@@ -1,65 +1,33 @@
-"""Events on disk until they are delivered, through crashes and power cuts.
+"""A queue of events that wait: on the disk while there is room, and in memory while there is none.
 
-A folder of segments, each a text file with a line an event: CRC-32 of the rest in eight hexadecimal digits,
-the event's number, its JSON. Beside them `acknowledged` holds the number up to which all are delivered, in
-two places that are written in turn, each with its CRC-32: one torn by a power cut leaves the other.
-
-- `append` returns when the line is on the disk (fdatasync, and fsync of the folder for a new segment).
-- What a power cut left of a last line was never called safe, and is passed over; a damaged line in between
+- `append` tries to put the event on the disk. If the disk says no, it waits in memory alone, and so do those
+  after it; `store` puts them there when there is room again. What is in memory alone when the spool is
+  closed is lost, counted and told.
+- What a power cut left of a last line was never called safe; a line that was damaged, and one that is gone,
   costs that event alone, and is counted.
-- `remove` returns when the number is on the disk; a segment goes when all in it is delivered.
+- `remove` returns when the number is on the disk, if the disk takes it; a segment goes when all in it is
+  delivered.
+- A folder that somebody removes is made again with the next event, with all that waits.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import json
 import logging
-import os
-import struct
 import threading
-import zlib
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
-from ecovision_edge.files import sync_folder
+from ecovision_edge.sinks._spool_files import Found, Spooled, SpoolFiles, SpoolInUseError
 
 __all__ = ["Spool", "Spooled"]
 
 _log = logging.getLogger("ecovision_edge")
 
-_SLOT = struct.Struct(">QI")
-_APART = 512  # bytes between the two places: a sector, which disks write whole
-_SEGMENT = 2**20  # bytes after which a new one is begun
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """One event that waits.
-
-    Args:
-        number: Its number in this spool, from 1, never used again.
-        id: The event's.
-        payload: Its JSON.
-    """
-
-    number: int
-    id: str
-    payload: bytes
-
-
-@dataclass(slots=True)
-class _Segment:
-    path: Path
-    last: int  # number of its last event
-
 
 class Spool:
-    """A bounded queue on disk, for one process. One thread appends, and one removes.
+    """A bounded queue on disk, for one process. One thread appends and stores, and one removes.
 
     Args:
         folder: Its own; made if it is not there, for its user alone.
@@ -75,12 +43,19 @@ class Spool:
         self._folder, self._max_events, self._max_bytes = folder, max_events, max_bytes
         self._memory = threading.Lock()  # of what waits; held for moments
         self._disk = threading.Lock()  # of the files; held while the disk works
+        self._files = SpoolFiles(folder)
         self._waiting: deque[Spooled] = deque()
-        self._bytes = self._acknowledged = self._written = 0
-        self._found = self._dropped = self._lost_in_a_row = 0
-        self._segments: deque[_Segment] = deque()
-        self._lock_file = self._marks = self._out = -1
-        self._size = self._place = 0
+        self._unwritten: deque[Spooled] = deque()  # the last ones of those, which are in memory alone
+        self._bytes = self._last = self._acknowledged = 0
+        self._found = self._damaged = self._stored = self._dropped = self._lost_in_a_row = 0
+        self._failures = 0
+        self._error = ""
+        self._open = False
+
+    @property
+    def folder(self) -> Path:
+        """Where it is."""
+        return self._folder
 
     @property
     def found(self) -> int:
@@ -88,9 +63,29 @@ class Spool:
         return self._found
 
     @property
+    def damaged(self) -> int:
+        """Events lost by the disk, of former runs."""
+        return self._damaged
+
+    @property
+    def stored(self) -> int:
+        """Events that were put on the disk."""
+        return self._stored
+
+    @property
     def dropped(self) -> int:
-        """Events lost: too many waited, or the disk damaged them."""
+        """Events lost: too many waited, or the disk had no room to the end."""
         return self._dropped
+
+    @property
+    def failures(self) -> int:
+        """Times that the disk said no."""
+        return self._failures
+
+    @property
+    def error(self) -> str:
+        """Why what waits is in memory alone; empty if it is on the disk."""
+        return self._error
 
     @property
     def waiting(self) -> int:
@@ -103,11 +98,6 @@ class Spool:
         with self._memory:
             return self._waiting[0] if self._waiting else None
 
-    @property
-    def folder(self) -> Path:
-        """Where it is."""
-        return self._folder
-
     def check(self, event_id: str, payload: bytes) -> None:
         """Refuse an event that alone is larger than `max_bytes`. Raises OptionError."""
         if len(payload) > self._max_bytes:
@@ -116,72 +106,79 @@ class Spool:
             )
 
     def open(self) -> None:
-        """Take the folder and read what waits; twice is once.
+        """Take the folder and read what waits; idempotent. A disk that says no is tried again by `store`.
 
         Raises:
-            SinkError: the disk says no, or another process has this spool.
+            SinkError: another process, or another sink, has this spool.
         """
         with self._disk:
-            if self._lock_file >= 0:
+            if self._open:
                 return
+            with self._memory:
+                self._waiting.clear()  # after `close`, all of it is on the disk
             try:
-                self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._lock_file = self._descriptor("lock", os.O_RDWR | os.O_CREAT)
-                self._take()
-                self._marks = self._descriptor("acknowledged", os.O_RDWR | os.O_CREAT)
-                self._load()
-                sync_folder(self._folder)
-            except OSError as e:
-                self._give_back()
+                self._open_files()
+            except SpoolInUseError as e:
                 raise self._problem(e) from e
+            except OSError as e:
+                self._failed(e)
+            self._open = True
 
-    def append(self, event_id: str, payload: bytes) -> None:
-        """Take an event, the JSON of which has no newline; it is on the disk when this returns.
+    def append(self, event_id: str, payload: bytes) -> list[str]:
+        """Take an event, the JSON of which has no newline.
+
+        Returns:
+            The ids of events that are on the disk now and were not before; this one is the last of them,
+            unless the disk says no.
 
         Raises:
-            SinkError: the disk says no; nothing was taken.
+            SinkError: it is not open; nothing was taken.
             OptionError: the event alone is larger than `max_bytes`.
         """
         self.check(event_id, payload)
         with self._disk:
-            number = self._written + 1
-            try:
-                self._write(number, payload)
-            except OSError as e:
-                self._end_segment()  # whatever became of the line: the next one begins a new file
-                raise self._problem(e) from e
-            self._written = number
+            if not self._open:
+                raise self._problem(OSError("it is closed"))
+            stored = self._store()
+            self._last += 1
+            spooled = Spooled(self._last, event_id, payload)
+            if not self._error and self._write(spooled):
+                stored.append(event_id)
+            else:
+                self._unwritten.append(spooled)
             with self._memory:
                 lost = self._make_room(len(payload))
-                self._waiting.append(Spooled(number, event_id, payload))
+                self._waiting.append(spooled)
                 self._bytes += len(payload)
             if lost is not None:
-                with contextlib.suppress(OSError):  # then it may be sent after all
-                    self._acknowledge(lost.number)
+                self._acknowledge(lost.number)  # if the disk says no, it may be sent after all
+            return stored
 
-    def remove(self, number: int) -> bool:
-        """The oldest event is delivered; False if it is no longer the oldest, since it was dropped.
+    def store(self) -> list[str]:
+        """Put on the disk what is in memory alone, as far as there is room; ids as of `append`."""
+        with self._disk:
+            return self._store() if self._open else []
 
-        Raises:
-            SinkError: the disk says no; the event is out of the queue, but comes back after a restart.
-        """
+    def remove(self, spooled: Spooled) -> bool:
+        """The oldest event is delivered; False if it is no longer the oldest, since it was dropped."""
         with self._memory:
-            if not self._waiting or self._waiting[0].number != number:
+            if not self._waiting or self._waiting[0] != spooled:
                 return False
             self._bytes -= len(self._waiting.popleft().payload)
             if not self._waiting:
                 self._lost_in_a_row = 0
         with self._disk:
-            try:
-                self._acknowledge(number)
-            except OSError as e:
-                raise self._problem(e) from e
+            self._acknowledge(spooled.number)
         return True
 
     def close(self) -> None:
-        """Give the folder back; what waits is found at the next start."""
+        """Give the folder back; what waits there is found at the next start. Idempotent."""
         with self._disk:
-            self._give_back()
+            if self._open:
+                self._store()
+                self._drop_unwritten()
+                self._files.close()
+                self._open = False
 
     def _make_room(self, size: int) -> Spooled | None:
         """Drop the oldest until one of `size` bytes fits; the last one dropped."""
@@ -199,130 +196,91 @@ class Spool:
             )
         return lost
 
-    # Files; with `_disk` held.
+    # With `_disk` held.
 
-    def _descriptor(self, name: str, flags: int) -> int:
-        return os.open(self._folder / name, flags | os.O_CLOEXEC, 0o600)
+    def _open_files(self) -> None:
+        found = self._files.open()
+        with self._memory:
+            self._merge(found)
 
-    def _take(self) -> None:
+    def _merge(self, found: Found) -> None:
+        """What the disk holds goes before all that it does not hold, which is in memory alone."""
+        held = {spooled.id for spooled in self._waiting}
+        there = {spooled.id for spooled in found.waiting}
+        rest = [spooled for spooled in self._waiting if spooled.id not in there]
+        if found.waiting or (rest and rest[0].number <= self._files.written):
+            self._acknowledged, self._last = self._files.acknowledged, self._files.written
+            rest = [replace(spooled, number=self._last + i) for i, spooled in enumerate(rest, 1)]
+            self._last += len(rest)
+        else:
+            self._acknowledged = max(self._acknowledged, self._files.acknowledged)
+            self._last = max(self._last, self._files.written)
+        alone = {spooled.id for spooled in self._unwritten}
+        self._stored -= sum(spooled.id not in alone for spooled in rest)  # they were, and are to be again
+        self._waiting, self._unwritten = deque((*found.waiting, *rest)), deque(rest)
+        self._bytes = sum(len(spooled.payload) for spooled in self._waiting)
+        self._found += len(there - held)
+        self._damaged += found.damaged
+
+    def _store(self) -> list[str]:
+        stored: list[str] = []
         try:
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as e:
-            raise OSError("another process, or another sink, has it") from e
+            if not self._files.ready:
+                self._open_files()
+            if self._acknowledged > self._files.acknowledged:
+                self._files.acknowledge(self._acknowledged)
+        except OSError as e:
+            self._failed(e)
+            return stored
+        while self._unwritten:
+            spooled = self._unwritten[0]
+            if not self._write(spooled):
+                return stored
+            self._unwritten.popleft()
+            stored.append(spooled.id)
+        if self._error:
+            _log.info("spool %s: is well again; what waits is on the disk", self._folder)
+            self._error = ""
+        return stored
 
-    def _give_back(self) -> None:
-        self._end_segment()
-        for descriptor in (self._marks, self._lock_file):
-            if descriptor >= 0:
-                os.close(descriptor)
-        self._marks = self._lock_file = -1
-
-    def _load(self) -> None:
-        self._waiting.clear()
-        self._segments.clear()
-        self._bytes = 0
-        self._acknowledged = self._written = self._read_marks()
-        seen: set[str] = set()  # a line that was written, but not to be trusted, was written once more
-        for path in sorted(self._folder.glob("[0-9]" * 16 + ".log")):
-            last = 0
-            for spooled in self._lines(path):
-                last = max(last, spooled.number)
-                if spooled.number > self._acknowledged and spooled.id not in seen:
-                    seen.add(spooled.id)
-                    self._waiting.append(spooled)
-                    self._bytes += len(spooled.payload)
-            self._written = max(self._written, last)
-            self._segments.append(_Segment(path, last))
-        self._found = len(self._waiting)
-        self._clear_segments()
-
-    def _read_marks(self) -> int:
-        data = os.pread(self._marks, 2 * _APART, 0)
-        best, self._place = 0, 0
-        for place in (0, 1):
-            slot = data[place * _APART :][: _SLOT.size]
-            if len(slot) == _SLOT.size:
-                number, crc = _SLOT.unpack(slot)
-                if crc == zlib.crc32(slot[:8]) and number >= best:
-                    best, self._place = number, 1 - place  # the newer one stays until its successor is there
-        if data and best == 0:
-            _log.warning("spool %s: what is delivered cannot be read; all is sent again", self._folder)
-        return best
-
-    def _lines(self, path: Path) -> Iterator[Spooled]:
-        whole, _, _ = path.read_bytes().rpartition(b"\n")  # the rest was never called safe
-        expected = int(path.stem)
-        for line in whole.split(b"\n") if whole else ():
-            spooled = _parse(line)
-            if spooled is not None:
-                expected = spooled.number + 1
-                yield spooled
-                continue
-            if expected > self._acknowledged:
-                self._dropped += 1
-                _log.error("spool %s: a line is damaged; its event is lost", path)
-            expected += 1
-
-    def _write(self, number: int, payload: bytes) -> None:
-        if self._lock_file < 0:
-            raise OSError("it is closed")
-        new = self._out < 0
-        if new:
-            self._begin_segment(number)
-        rest = b"%d %s" % (number, payload)
-        line = b"%08x %s\n" % (zlib.crc32(rest), rest)
-        if os.write(self._out, line) != len(line):
-            os.ftruncate(self._out, self._size)
-            raise OSError("no space for a whole line")
-        os.fdatasync(self._out)
-        if new:
-            sync_folder(self._folder)
-        self._segments[-1].last = number
-        self._size += len(line)
-        if self._size >= _SEGMENT:
-            self._end_segment()
-
-    def _begin_segment(self, number: int) -> None:
-        name = f"{number:016d}.log"
-        # One of that name has no line of that number, or it would be named otherwise: it was never safe.
-        self._out = self._descriptor(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
-        self._size = 0
-        path = self._folder / name
-        if not self._segments or self._segments[-1].path != path:
-            self._segments.append(_Segment(path, 0))
-
-    def _end_segment(self) -> None:
-        descriptor, self._out = self._out, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+    def _write(self, spooled: Spooled) -> bool:
+        """Whether the disk took it."""
+        try:
+            self._files.write(spooled.number, spooled.payload)
+        except OSError as e:
+            self._failed(e)
+            return False
+        self._stored += 1
+        return True
 
     def _acknowledge(self, number: int) -> None:
-        if self._marks < 0:
-            raise OSError("it is closed")
+        """All up to this one are delivered or dropped; `store` tells the disk again if it is deaf now."""
         self._acknowledged = max(self._acknowledged, number)
-        packed = struct.pack(">Q", self._acknowledged)
-        os.pwrite(self._marks, packed + struct.pack(">I", zlib.crc32(packed)), _APART * self._place)
-        os.fdatasync(self._marks)
-        self._place = 1 - self._place
-        self._clear_segments()
+        while self._unwritten and self._unwritten[0].number <= self._acknowledged:
+            self._unwritten.popleft()
+        if self._files.opened:
+            try:
+                self._files.acknowledge(self._acknowledged)
+            except OSError as e:
+                self._failed(e)
 
-    def _clear_segments(self) -> None:
-        while self._segments and self._segments[0].last <= self._acknowledged:
-            if len(self._segments) == 1 and self._out >= 0:
-                return
-            self._segments.popleft().path.unlink(missing_ok=True)
+    def _drop_unwritten(self) -> None:
+        alone = {spooled.id for spooled in self._unwritten}
+        self._unwritten.clear()
+        with self._memory:
+            kept = [spooled for spooled in self._waiting if spooled.id not in alone]
+            lost = len(self._waiting) - len(kept)
+            self._waiting = deque(kept)
+        if lost:
+            self._dropped += lost
+            _log.error("%s; lost with the end: %d events", self._error, lost)
+
+    def _failed(self, error: OSError) -> None:
+        self._failures += 1
+        problem = str(self._problem(error))
+        if problem != self._error:
+            self._error = problem
+            _log.warning("%s; going on from memory, where what waits is lost with the end", problem)
 
     def _problem(self, error: OSError) -> SinkError:
         return SinkError(f"cannot use the spool {self._folder}", found=error.strerror or str(error))
-
-
-def _parse(line: bytes) -> Spooled | None:
-    """The event of a line; None if it is damaged."""
-    crc, _, rest = line.partition(b" ")
-    number, _, payload = rest.partition(b" ")
-    try:
-        if int(crc, 16) != zlib.crc32(rest):
-            return None
-        return Spooled(int(number), str(json.loads(payload)["id"]), payload)
-    except (ValueError, KeyError, TypeError):
-        return None

@@ -11,6 +11,10 @@ What is guaranteed:
   and before its acknowledgement was on our disk. One event is under way at a time, so each such loss doubles
   one at most. Both have the same `id`, in the JSON and, with MQTT 5, as a user property: a subscriber that
   acts passes over an id that it has seen.
+- While the disk says no, at the start too, events wait in memory and go to the broker from there; the log and
+  `stats.error` say so. They are put on the disk as soon as it takes them; what is not delivered by the end
+  is lost then, counted and told.
+- Events of former runs that the disk has lost or damaged are counted as taken and dropped.
 - What the broker does with what it has acknowledged is its own affair: see its persistence. A mosquitto
   that is killed, rather than ended, may forget the last events that it acknowledged, for it writes them
   down a moment later.
@@ -184,7 +188,7 @@ class MqttSink(Sink):
         labels, bins: Those that events may name, for Home Assistant.
         max_events, max_bytes: That wait on the disk at most.
         on_safe: Called in the sink's thread with each event that is on the disk; must be quick. What it
-            raises is logged, and changes nothing.
+            raises is logged, and changes nothing. Of one that the broker had before the disk took it, never.
         first_delay, most_delay: Of the backoff, seconds.
     """
 
@@ -205,6 +209,9 @@ class MqttSink(Sink):
         super().__init__(f"{options.shown}/{options.topics}", first_delay=first_delay, most_delay=most_delay)
         self._spool = Spool(Path(spool), max_events=max_events, max_bytes=max_bytes)
         self._on_safe = on_safe
+        self._unsafe: dict[str, BinEvent] = {}  # those that wait in memory alone, the oldest first
+        self._disk_backoff = Backoff(first_delay, most_delay)
+        self._store_at = 0.0
         self._opened = self._never_started = False
         self._discovery = options.discovery
         retained = (
@@ -253,38 +260,64 @@ class MqttSink(Sink):
             self._sender.start()
 
     def deliver(self, event: BinEvent) -> None:
-        """Put the event on the disk. Raises SinkError when the disk says no."""
-        self._spool.append(event.id, event_bytes(event))
-        self._sender.notify()
+        """Put the event on the disk, and in memory alone while the disk says no."""
+        payload = event_bytes(event)
+        self._spool.check(event.id, payload)
         if self._on_safe is not None:
+            self._unsafe[event.id] = event
+        self._tell_safe(self._spool.append(event.id, payload))
+        self._sender.notify()
+
+    def _tell_safe(self, ids: Sequence[str]) -> None:
+        """Call `on_safe` with the events of these ids."""
+        for event_id in ids:
+            event = self._unsafe.pop(event_id, None)
+            if event is None or self._on_safe is None:
+                continue
             try:
                 with typed("on_safe"):
                     self._on_safe(event)
             except EcovisionError as e:  # to try again would put the event on the disk twice
                 _log.error("%s: %s", self.name, e)
+        while len(self._unsafe) > self._spool.waiting:  # the oldest were delivered before the disk had room
+            del self._unsafe[next(iter(self._unsafe))]
 
     def show_state(self, state: BinState, reason: str) -> None:
         """Have the state published."""
         self._sender.show(state, reason)
 
     def wait_time(self) -> float | None:
-        """At once, until the spool is open: what a former run left is sent without waiting for an event."""
-        return None if self._opened else 0.0
+        """At once, until the spool is open: what a former run left is sent without waiting for an event.
+
+        Then only while the disk says no.
+        """
+        if not self._opened:
+            return 0.0
+        if not self._spool.error:
+            self._disk_backoff.reset()
+            return None
+        return max(0.0, self._store_at - time.monotonic())
+
+    def idle(self) -> None:
+        """Try the disk again."""
+        if self._spool.error and time.monotonic() >= self._store_at:
+            self._tell_safe(self._spool.store())
+            self._store_at = time.monotonic() + self._disk_backoff.next()
 
     @property
     def stats(self) -> MqttStats:
         """What became of the events so far; delivered is: acknowledged by the broker."""
         base, sent, spool = super().stats, self._sender.told, self._spool
         return MqttStats(
-            taken=base.taken + spool.found,
+            taken=base.taken + spool.found + spool.damaged,
             delivered=sent.delivered,
-            dropped=base.dropped + sent.dropped + spool.dropped,
+            dropped=base.dropped + sent.dropped + spool.dropped + spool.damaged,
             expired=base.expired,
             waiting=base.waiting + spool.waiting,
-            retries=base.retries + sent.retries,
-            error=base.error or sent.error,
+            retries=base.retries + sent.retries + spool.failures,
+            error=base.error or spool.error or sent.error,
             found=spool.found,
-            safe=base.delivered + spool.found,
+            safe=spool.stored + spool.found,
         )
 
     def flush(self, timeout: float) -> bool:
