@@ -687,6 +687,30 @@ def test_there_are_not_too_many_pages_either(board):
         assert get(page, "/events")[0] == 503
 
 
+def test_no_more_connections_are_open_than_may_be(board):
+    """Silent ones make room for whoever asks; where all are busy the next is refused as it is accepted."""
+    limits = replace(PATIENT, connections=2)
+    with PageServer(board, "127.0.0.1:0", limits=limits) as page:
+        silent = [socket.create_connection(place(page), DEADLINE_S) for _ in range(5)]
+        assert get(page, "/healthz")[0] == 200
+        for one in silent[:4]:
+            assert ended(one)
+        with asked(page, "/events") as one, asked(page, "/events") as other:
+            told(one, "result")
+            told(other, "result")
+            assert ended(socket.create_connection(place(page), DEADLINE_S))
+        silent[4].close()
+
+
+def ended(connection):
+    """Whether it is closed by the other side, before anything came."""
+    with connection:
+        try:
+            return connection.recv(1) == b""
+        except ConnectionResetError:
+            return True
+
+
 def test_a_client_that_never_reads_holds_up_nobody(page, board):
     """Neither the publisher nor another viewer, who gets each frame."""
     request = f"GET /stream.mjpg HTTP/1.1\r\nHost: 127.0.0.1:{place(page)[1]}\r\n\r\n".encode()

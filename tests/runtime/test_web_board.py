@@ -16,7 +16,7 @@ from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.errors import OptionError, ServeError
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.web import Board, Limits
-from ecovision_edge.web._connections import Connections
+from ecovision_edge.web._connections import Connections, Door
 from ecovision_edge.web._events import Events, event
 from ecovision_edge.web._metrics import Metrics
 from ecovision_edge.web.address import Address, bind
@@ -491,14 +491,48 @@ def test_a_client_that_takes_nothing_is_closed_and_a_slow_one_is_not():
     assert (stuck.aborted, slow.aborted, waits.aborted) == (True, False, False)
 
 
-def test_of_too_many_connections_the_idle_ones_are_closed():
-    """The longest idle first; none that is being answered."""
+def test_for_another_connection_the_one_that_is_idle_for_longest_is_closed():
+    """At once, as it is accepted; none that is being answered, for which the new one is refused."""
     connections = Connections(Limits(connections=2))
-    busy, old, new = FakeTransport(), FakeTransport(), FakeTransport()
+    busy, old, new, last = (FakeTransport() for _ in range(4))
+    assert connections.admit(busy, 0.0)
     with connections.answering(busy, 0.0):
-        connections.tick(1.0, [busy, old])
-        connections.tick(2.0, [busy, old, new])
-    assert (busy.aborted, old.aborted, new.aborted) == (False, True, False)
+        assert connections.admit(old, 1.0)
+        assert connections.admit(new, 2.0)
+        assert (busy.aborted, old.aborted, new.aborted, len(connections)) == (False, True, False, 2)
+        with connections.answering(new, 3.0):
+            assert not connections.admit(last, 4.0)
+        assert connections.admit(last, 5.0)
+    assert (busy.aborted, new.aborted, last.aborted, len(connections)) == (False, True, False, 2)
+
+
+def test_the_door_reads_nothing_of_a_connection_that_is_refused():
+    """And hands others on with all that they send."""
+    made = []
+
+    class Behind(asyncio.Protocol):
+        def connection_made(self, transport):
+            made.append(transport)
+
+    class Transport(FakeTransport):
+        protocol = None
+
+        def set_protocol(self, protocol):
+            self.protocol = protocol
+
+    async def knock():
+        connections = Connections(Limits(connections=1))
+        first, second = Transport(), Transport()
+        Door(connections, Behind).connection_made(first)
+        with connections.answering(first, 0.0):
+            Door(connections, Behind).connection_made(second)
+        return first, second
+
+    first, second = asyncio.run(knock())
+    assert (first.aborted, second.aborted) == (False, True)
+    assert made == [first]
+    assert isinstance(first.protocol, Behind)
+    assert second.protocol is None
 
 
 def test_a_connection_that_is_gone_is_forgotten():

@@ -1,16 +1,16 @@
-"""Closes connections on which nothing happens: silent clients, and those that take nothing."""
+"""Bounds the connections: so many at once, and none on which nothing happens."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ecovision_edge.web.limits import Limits
 
-__all__ = ["Connections", "Peer", "hold_little_back"]
+__all__ = ["Connections", "Door", "Peer", "hold_little_back"]
 
 _UNSENT_BYTES = 64 * 1024  # what the kernel takes ahead of what is on its way
 
@@ -45,6 +45,19 @@ class Connections:
     def __len__(self) -> int:
         return len(self._peers)
 
+    def admit(self, transport: asyncio.Transport, now: float) -> bool:
+        """Whether there is room for another one: the one that is idle for longest is closed for it.
+
+        False where all are being answered.
+        """
+        while len(self._peers) >= self._limits.connections:
+            idle = min((p for p in self._peers.values() if not p.busy), key=lambda p: p.since, default=None)
+            if idle is None:
+                return False
+            self._drop(idle)
+        self._peer(transport, now)
+        return True
+
     def tick(self, now: float, transports: list[asyncio.Transport]) -> None:
         """Look at all that are open, and close what should be."""
         for gone in self._peers.keys() - set(transports):
@@ -57,9 +70,6 @@ class Connections:
             peer.waiting = waiting
             if now - peer.since >= (self._limits.slow_s if waiting else self._limits.idle_s):
                 self._drop(peer)
-        idle = sorted((p for p in self._peers.values() if not p.busy), key=lambda p: p.since)
-        for peer in idle[: max(0, len(self._peers) - self._limits.connections)]:
-            self._drop(peer)
 
     @contextlib.contextmanager
     def answering(self, transport: asyncio.Transport, now: float) -> Iterator[None]:
@@ -89,6 +99,28 @@ class Connections:
     def _drop(self, peer: Peer) -> None:
         peer.transport.abort()  # not close, which would first wait for what is left to be sent
         self._peers.pop(peer.transport, None)
+
+
+class Door(asyncio.Protocol):
+    """Takes a connection as it is accepted, and hands it to the protocol behind it, or closes it.
+
+    Args:
+        connections: Which says whether there is room.
+        protocol: Makes the protocol behind it.
+    """
+
+    def __init__(self, connections: Connections, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._connections, self._protocol = connections, protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Decide at once: nothing of it is read before."""
+        assert isinstance(transport, asyncio.Transport)
+        if not self._connections.admit(transport, asyncio.get_running_loop().time()):
+            transport.abort()
+            return
+        behind = self._protocol()
+        transport.set_protocol(behind)
+        behind.connection_made(transport)
 
 
 def hold_little_back(transport: asyncio.Transport) -> None:

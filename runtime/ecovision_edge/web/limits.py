@@ -24,7 +24,8 @@ class Limits:
             frame every ten seconds needs more than that.
         slow_s: How long a client may take nothing of what is ready for it.
         idle_s: How long a connection may be without a request.
-        connections: Open at once, of all kinds; beyond that the idle ones are closed.
+        connections: Open at once, of all kinds. For another one the one that is idle for longest is closed;
+            where all are being answered it is itself.
 
     Raises:
         OptionError: one of them is outside its range.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib
 import logging
 import threading
@@ -13,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.web._connections import Door
 from ecovision_edge.web.address import Address, bind
 from ecovision_edge.web.board import Board
 from ecovision_edge.web.guard import Guard, check_access
@@ -199,11 +201,16 @@ class _Running:
                 shutdown_timeout=0.5,
             )
             await runner.setup()
+            assert runner.server is not None  # once it is set up
+            door = functools.partial(Door, app.connections, runner.server)
+            listening: asyncio.Server | None = None
             try:
-                await web.SockSite(runner, self._socket).start()
+                listening = await self._loop.create_server(door, sock=self._socket)
                 self._ready.set()
                 await self._until_the_end(runner, app)
             finally:
+                if listening is not None:
+                    listening.close()
                 app.connections.drop_all(_transports(runner))
                 await runner.cleanup()
 
