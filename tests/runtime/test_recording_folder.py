@@ -416,6 +416,19 @@ def test_a_removal_that_fails_is_tried_again(tmp_path, monkeypatch):
     assert len(files(tmp_path)) == 2
 
 
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_at_the_start_is_waited_for(tmp_path, fails, number, caplog):
+    """It must not keep a bin from starting; each frame is told until there is room."""
+    fails(number)
+    folder = FrameFolder(tmp_path / "r", options())
+    assert "frames are kept as soon as there is room" in caplog.text
+    with pytest.raises(RecordError, match=r"make room|quota"):
+        folder.add(result())
+    fails(None)
+    assert folder.add(result()) is Outcome.KEPT
+    folder.close()
+
+
 def test_a_folder_that_was_removed_is_made_anew(tmp_path):
     """And the numbers go on."""
     folder = FrameFolder(tmp_path / "a/b", options(max_frames=2))

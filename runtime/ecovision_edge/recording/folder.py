@@ -73,8 +73,8 @@ class FrameFolder:
             other pictures are left alone; in one without, which is for a replay, they are refused.
 
     Raises:
-        RecordError: it cannot be made or written to, another recorder is at work there, or it has other
-            pictures, which a replay would mix in.
+        RecordError: it cannot be made or written to, unless that is for want of space; another recorder is at
+            work there; or it has other pictures, which a replay would mix in.
     """
 
     def __init__(
@@ -91,7 +91,12 @@ class FrameFolder:
         self._lock: int | None = None
         self._ready = False
         with self._typed():
-            self._open()
+            try:
+                self._open()
+            except OSError as e:  # what is beside a recording has to go on, too
+                if e.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                _log.warning("%s: no space left; frames are kept as soon as there is room", self._path)
 
     def __repr__(self) -> str:
         return f"<FrameFolder {self._path}: {self.frames} frames, {self.size} bytes>"

@@ -56,8 +56,8 @@ class FileSink(Sink):
 
     A line is written whole and handed to the system; with `fsync` to the disk itself before the event counts
     as delivered. What a power cut left of a last line of ours is cut off at the next start; what others wrote
-    stays. One that was renamed, compressed or removed, as logrotate does, is begun
-    again with the next event. Only one sink writes to a file: a second one waits until it may.
+    stays. One that was renamed, compressed or removed, as logrotate does, is begun again with the next event.
+    Only one sink writes to a file: a second one waits until it may.
 
     Args:
         path: The file; its folder is made if it is not there.
