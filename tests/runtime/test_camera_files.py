@@ -1,5 +1,6 @@
 """Facts about videos, folders and globs as sources."""
 
+import re
 import shutil
 
 import cv2
@@ -86,6 +87,18 @@ def test_only_opencv_4_6_is_corrected(version, auto, angle, turned, monkeypatch)
     monkeypatch.setattr(cv2, "__version__", version)
     frame = draw_frame(1, 32, 24)
     assert np.array_equal(set_upright(Capture())(frame), frame[::-1, ::-1] if turned else frame)
+
+
+def test_a_frame_that_cannot_be_decoded_is_no_end_of_a_video(video, tmp_path):
+    """It is a bad frame; those after it come."""
+    data = bytearray(video.read_bytes())
+    starts = [match.start() for match in re.finditer(b"\xff\xd8\xff", data)]
+    data[starts[9] : starts[10] - 8] = bytes(starts[10] - 8 - starts[9])
+    (tmp_path / "damaged.avi").write_bytes(data)
+    with LatestFrame(open_source(str(tmp_path / "damaged.avi"))) as frames:
+        counts = [count_in(frame.image) for frame in iter(lambda: frames.read(20), None)]
+        assert frames.bad_frames == 1
+    assert counts == [*range(9), *range(10, 20)]
 
 
 def test_a_video_may_have_any_name(video, tmp_path, monkeypatch):

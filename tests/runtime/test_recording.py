@@ -158,6 +158,15 @@ def test_the_result_comes_back_as_it_was(tmp_path):
     assert (back.age_ms, back.dropped, back.timings) == (said.age_ms, said.dropped, prediction.timings)
 
 
+def test_bad_frames_are_in_a_recording_where_there_were_any(tmp_path):
+    """A recording without one is what it was before they were counted."""
+    with Recorder(tmp_path, options()) as recorder:
+        recorder.put(result(0))
+        recorder.put(dataclasses.replace(result(1), bad_frames=7))
+    assert [frame.result.bad_frames for frame in read_recording(tmp_path)] == [0, 7]
+    assert "bad_frames" not in json.loads((tmp_path / "000000000.json").read_text())
+
+
 def test_the_part_of_the_frame_that_was_classified_comes_back(tmp_path):
     """One that was classified otherwise is no replay of it, and is refused."""
     whole = result(0)
@@ -311,7 +320,7 @@ GOOD = sidecar_bytes(result(), "000000000.png")
         ],
         *[("probabilities", {"paper": 0.75, "glass": "0.25"}), ("timings_ms", {"prepare": 1}), ("more", 1)],
         *[("box", {}), ("box", [1, 2, 3]), ("box", [1, 2, 1, 3]), ("box", [1, 2, 3.5, 4]), ("box", "all")],
-        *[("timings_ms", {"prepare": 1, "infer": 1, "post": 1, "more": 1})],
+        *[("timings_ms", {"prepare": 1, "infer": 1, "post": 1, "more": 1}), ("bad_frames", -1)],
     ],
 )
 def test_a_sidecar_with_a_wrong_value_is_refused(key, value):

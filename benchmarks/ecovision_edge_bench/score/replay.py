@@ -11,7 +11,7 @@ from ecovision_edge._fields import Fields, parse_json
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, VideoSource
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Prediction
-from ecovision_edge.errors import ContractError, OptionError, RecordError
+from ecovision_edge.errors import BadFrameError, ContractError, OptionError, RecordError
 from ecovision_edge.events import EVENT_SCHEMA_VERSION
 from ecovision_edge.images import find_images, read_image
 from ecovision_edge.loop import LoopResult
@@ -135,6 +135,7 @@ def _as_said(frame: RecordedFrame, captured: CapturedFrame, labels: tuple[str, .
         labels=labels,
         age_ms=result.age_ms,
         dropped=result.dropped,
+        bad_frames=result.bad_frames,
         time=result.time.timestamp(),
         region=result.region,
     )
@@ -146,7 +147,10 @@ def _counted(replay: Replay, fps: float) -> Iterator[Seen]:
         stream = VideoSource(str(replay.path), str(replay.path)).connect()
         try:
             for n in itertools.count():
-                frame = stream.read()
+                try:
+                    frame = stream.read()
+                except BadFrameError:
+                    continue  # it has its time, as on the device
                 if frame is None:
                     return
                 yield frame, n / fps

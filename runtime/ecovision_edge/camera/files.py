@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from ecovision_edge.camera.network import open_ffmpeg
+from ecovision_edge.camera.network import TRIES, open_ffmpeg
 from ecovision_edge.camera.opencv import MAX_FPS
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
@@ -128,7 +128,7 @@ class VideoSource:
         """
         return FileStream(self.name, self._frames(), self.transform, self._frames if self.loop else None)
 
-    def _frames(self) -> Iterator[Image]:
+    def _frames(self) -> Iterator[Image | ImageReadError]:
         problem, path = f"{self.name} cannot be opened", self.path
         if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises over names too long
             raise SourceOpenError(problem, expected="a video file", found="no such file")
@@ -141,16 +141,20 @@ class VideoSource:
             raise SourceOpenError(problem, expected="a video", found="a file that FFmpeg cannot decode")
         return self._decoded(capture)
 
-    def _decoded(self, capture: cv2.VideoCapture) -> Iterator[Image]:
-        count = 0
+    def _decoded(self, capture: cv2.VideoCapture) -> Iterator[Image | ImageReadError]:
+        count = failed = 0
         try:
             expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             turned = set_upright(capture)
-            while True:
+            while failed < TRIES:
                 ok, frame = capture.read()
                 if not ok:
-                    break
-                count += 1
+                    failed += 1
+                    continue
+                for _ in range(failed):  # it was not the end yet
+                    yield ImageReadError(f"cannot decode frame {count} of {self.name}")
+                    count += 1
+                count, failed = count + 1, 0
                 yield turned(frame)  # type: ignore[arg-type]  # `finish` checks what it really is
             # Headers give the count nearly; much less is a file that was cut off.
             if 0 < count < 0.95 * expected:

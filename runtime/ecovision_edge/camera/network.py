@@ -35,6 +35,7 @@ from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 __all__ = [
     "OPEN_TIMEOUT",
     "READ_TIMEOUT",
+    "TRIES",
     "Backlog",
     "NetworkSource",
     "network_source",
@@ -46,8 +47,9 @@ __all__ = [
 OPEN_TIMEOUT = 10.0
 READ_TIMEOUT = 5.0
 PROBE_TIMEOUT = 2.0
+TRIES = 3
+"""Reads of FFmpeg's that may fail in a row: the packet after one may be good, but at the end none is."""
 
-_TRIES = 3  # grabs that may fail in no time before the stream counts as ended
 _FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _FFMPEG_LEVEL = "OPENCV_FFMPEG_LOGLEVEL"
 _SILENT = 0  # LOG_LEVEL_SILENT, which OpenCV 4 does not name in Python
@@ -164,7 +166,7 @@ class _NetworkStream(CaptureStream):
             )
             return CaptureError(problem, found=f"it was silent too long: {self._timeout:g} s", fix=fix)
         self._failed += 1
-        if self._failed < _TRIES:
+        if self._failed < TRIES:
             return BadFrameError(problem, found="a packet that FFmpeg cannot read")
         return CaptureError(problem, found="it ended, or FFmpeg can read no more of it")
 

@@ -52,6 +52,7 @@ class RecordedResult:
         dropped: Frames that nobody looked at, until then.
         timings: What it took.
         region: What of the frame was classified; None is all of it.
+        bad_frames: Frames that came and were of no use, until then.
     """
 
     index: int
@@ -66,12 +67,16 @@ class RecordedResult:
     dropped: int
     timings: Timings
     region: Region | None = None
+    bad_frames: int = 0
 
 
 def sidecar_bytes(result: LoopResult, image: str) -> bytes:
     """The sidecar of the picture with the file name `image`."""
     head: dict[str, JsonValue] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "image": image}
-    return canonical_json({**head, **result.to_json()})
+    said = result.to_json()
+    if not result.bad_frames:  # left out as `box` is, so that earlier versions read what they can
+        del said["bad_frames"]
+    return canonical_json({**head, **said})
 
 
 def is_sidecar(data: bytes) -> bool:
@@ -127,6 +132,7 @@ def _parse(f: Fields, image: str) -> RecordedResult:
             timings.number("post", 0, _FAR),
         ),
         region=_region(f),
+        bad_frames=f.integer("bad_frames", 0, _MOST) if f.has("bad_frames") else 0,
     )
     timings.done()
     f.done()
