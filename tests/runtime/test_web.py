@@ -606,7 +606,7 @@ def test_the_token_is_never_logged(locked, caplog):
 def test_a_name_or_an_open_address_is_refused_without_a_token(board):
     """Before anything listens."""
     for address in ("0.0.0.0:0", "[::]:0", "bin.local:0"):
-        with pytest.raises(OptionError, match="shows the camera to the whole network"):
+        with pytest.raises(OptionError, match="would show the camera to the whole network"):
             PageServer(board, address)
 
 

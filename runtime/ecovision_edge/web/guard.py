@@ -31,6 +31,8 @@ HEADERS = {
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _TOKEN = re.compile(r"[!-~]{16,256}")
 _HTTP_PORT = 80
+_IS_TOKEN = "16 to 256 printable ASCII characters without spaces"
+_MAKE_TOKEN = 'python3 -c "import secrets; print(secrets.token_urlsafe())"'
 
 
 def check_access(address: Address, token: str | None, insecure: bool) -> None:
@@ -41,16 +43,16 @@ def check_access(address: Address, token: str | None, insecure: bool) -> None:
     """
     if token is not None and not _TOKEN.fullmatch(token):
         raise OptionError(
-            "token of the page",
-            expected="16 to 256 printable ASCII characters without spaces",
+            "token of the page (--http-token)",
+            expected=_IS_TOKEN,
             found=f"{len(token)} characters",
-            fix='make one with: python3 -c "import secrets; print(secrets.token_urlsafe())"',
+            fix=f"make one with: {_MAKE_TOKEN}",
         )
     if not (address.loopback or insecure or token is not None):
         raise OptionError(
-            f"{address} shows the camera to the whole network",
-            expected="a loopback address, such as 127.0.0.1",
-            fix="set a token, or say that it may be insecure",
+            f"{address} would show the camera to the whole network, without a token",
+            fix=f"give --http-token, or better ECOVISION_EDGE_HTTP_TOKEN, {_IS_TOKEN}, as this makes them: "
+            f"{_MAKE_TOKEN}; or serve at 127.0.0.1, or say --http-insecure",
         )
 
 
