@@ -11,6 +11,7 @@ import typer
 from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary
 from ecovision_edge.cli.output import check_target, printable, text_console, write_file, write_json
 from ecovision_edge.errors import OptionError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.extras import require
 
 if TYPE_CHECKING:
@@ -357,6 +358,6 @@ def _read(file: Path) -> Result:
     try:
         data = read_regular_file(file, MAX_RESULT_BYTES)
     except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        reason = reason_of(e)
         raise OptionError(f"cannot read {file}", expected="a result that --json wrote", found=reason) from e
     return Result.loads(data, file.name)

@@ -21,6 +21,7 @@ from ecovision_edge.contract import (
     check_labels,
 )
 from ecovision_edge.errors import ContractError, OptionError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.targets import TARGETS
@@ -259,7 +260,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     except UnicodeDecodeError as e:
         raise OptionError(f"--labels {path}", expected=expected, found="other bytes") from e
     except (OSError, ValueError) as e:  # ValueError: a NUL in the path
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        reason = reason_of(e)
         raise OptionError(f"--labels {path}", expected=expected, found=reason) from e
     labels = tuple(line.strip() for line in lines)
     try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import CheckpointError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.harmless import SAFE_GLOBALS
 from ecovision_edge_export.pickles import (
@@ -100,7 +101,7 @@ def read_weights_file(path: Path, name: str) -> WeightsFile:
             else f"give {ACCEPTED}",
         ) from e
     except (OSError, ValueError) as e:  # ValueError: a NUL character in the path
-        reason = getattr(e, "strerror", None) or e
+        reason = reason_of(e)
         raise CheckpointError(f"{name!a} cannot be read ({reason})") from e
     if not data or len(data) > MAX_BYTES:
         raise CheckpointError(

@@ -23,6 +23,7 @@ from ecovision_edge.errors import (
 from ecovision_edge.files import read_regular_file
 from ecovision_edge.golden import MAX_GOLDEN_BYTES, Golden
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
+from ecovision_edge.reasons import reason_of
 
 __all__ = ["MANIFEST_NAME", "Bundle", "embedded_bundle_path", "read_file"]
 
@@ -146,7 +147,7 @@ def read_file(folder: Path, name: str, most: int, *, too_large: type[BundleError
     except (OSError, RuntimeError, ValueError) as e:  # RuntimeError: a loop of links, before Python 3.13
         if isinstance(e, BundleError):
             raise
-        raise BundleReadError(f"cannot read {name}", found=str(e)) from e
+        raise BundleReadError(f"cannot read {name}", found=reason_of(e)) from e
     if len(data) > most:
         raise too_large(
             f"{name} is too large",

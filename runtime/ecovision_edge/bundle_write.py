@@ -12,6 +12,7 @@ from pathlib import Path
 from ecovision_edge.bundle import MANIFEST_NAME
 from ecovision_edge.errors import BundleWriteError, EcovisionError
 from ecovision_edge.files import sync_folder, write_file
+from ecovision_edge.reasons import reason_of
 
 __all__ = ["TargetError", "check_target", "write_folder"]
 
@@ -85,7 +86,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Pat
         raise BundleWriteError(
             f"cannot write {target}",
             expected="a place to write to",
-            found=f"{e.strerror or e}; nothing was changed",
+            found=f"{reason_of(e)}; nothing was changed",
             fix="choose another --out, or make room",
         ) from e
     finally:

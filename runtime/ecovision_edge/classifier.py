@@ -150,7 +150,7 @@ class Classifier:
                     options = BackendOptions(found.threads, spinning=spin)
             return cls.from_bundle(bundle, artifact, options, filter=filter)
         if not os.path.exists(path):  # noqa: PTH110 - likewise
-            raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"no {path}")
+            raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"nothing at {path}")
         format = _FORMATS.get(path.suffix.lower())
         if format is None:
             raise ModelError("cannot tell what to load", expected=_LOADABLE, found=path.name)

@@ -17,6 +17,7 @@ from ecovision_edge._image_size import MAX_IMAGE_PIXELS, image_size
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.files import read_regular_file
 from ecovision_edge.jpeg import is_cut_off
+from ecovision_edge.reasons import reason_of
 
 __all__ = [
     "IMAGE_KINDS",
@@ -60,7 +61,7 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
     try:
         data = read_regular_file(Path(path), MAX_IMAGE_BYTES)
     except (OSError, ValueError) as e:
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        reason = reason_of(e)
         raise ImageReadError(f"cannot read {path}", expected="an image file", found=reason) from e
     return _bounded(data, str(path))
 

@@ -337,7 +337,10 @@ def access(address, token=None, insecure=False):
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "192.168.1.5:80", "bin.local:80"])
 def test_what_others_can_reach_needs_a_token(address):
     """Or the word that it may be insecure."""
-    with pytest.raises(OptionError, match=r"would show the camera to the whole network.*; give --http-token, .*, 16 to 256 printable"):
+    with pytest.raises(
+        OptionError,
+        match=r"would show the camera to the whole network.*; give --http-token, .*, 16 to 256 printable",
+    ):
         access(address)
     access(address, token=TOKEN)
     access(address, insecure=True)

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ecovision_edge.errors import EcovisionError, OptionError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.arm64.boards import BOARDS, board_of
 from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, NOTE, Row, count, find_models, to_markdown
 from ecovision_edge_bench.arm64.making import make_root
@@ -122,7 +123,7 @@ def _write_json(file: Path, root: PiRoot, rows: Sequence[Row], *, with_mix: bool
     try:
         file.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        raise OptionError("--json", expected="a file that can be written", found=str(error)) from error
+        raise OptionError("--json", expected="a file that can be written", found=reason_of(error)) from error
 
 
 def _parser() -> argparse.ArgumentParser:

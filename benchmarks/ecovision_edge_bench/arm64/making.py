@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ecovision_edge.errors import OptionError
 from ecovision_edge.files import try_lock
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.arm64.boards import BOARDS
 from ecovision_edge_bench.arm64.root import STAMP, PiRoot, Stamp, recipe
 from ecovision_edge_bench.arm64.sources import build_wheel, pip_command, sha256
@@ -85,7 +86,7 @@ def make_root(folder: Path, wheel: Path | None = None, say: Callable[[str], obje
                     )
                 return _make(root, file, wanted, say, lock)
         except OSError as error:
-            raise EmulationError(f"cannot write {folder}", found=str(error)) from error
+            raise EmulationError(f"cannot write {folder}", found=reason_of(error)) from error
 
 
 def _make(root: Path, wheel: Path, stamp: Stamp, say: Callable[[str], object], lock: int) -> PiRoot:

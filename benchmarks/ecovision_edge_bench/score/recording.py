@@ -10,6 +10,7 @@ from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import RecordError
 from ecovision_edge.files import replace_file
 from ecovision_edge.loop import LoopResult
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.recording import FrameFolder, Outcome, RecordOptions
 from ecovision_edge.tray.composed import Composed
 from ecovision_edge.tray.script_file import dump_script
@@ -77,4 +78,4 @@ def _write(path: Path, data: bytes) -> None:
     try:
         replace_file(path, [data])
     except OSError as e:
-        raise RecordError(f"cannot write {path}", found=e.strerror or str(e)) from e
+        raise RecordError(f"cannot write {path}", found=reason_of(e)) from e

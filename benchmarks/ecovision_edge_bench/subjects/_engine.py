@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import EcovisionError, InferenceError, ModelError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.subjects import Facts, Frame, Probabilities
 from ecovision_edge_bench.subjects._tutorial import softmax
 
@@ -91,7 +92,7 @@ def hash_files(paths: Sequence[Path]) -> tuple[str, int]:
         try:
             data = path.read_bytes()
         except OSError as e:
-            raise ModelError(f"cannot read {path.name}", found=e.strerror or str(e)) from e
+            raise ModelError(f"cannot read {path.name}", found=reason_of(e)) from e
         digest.update(data)
         size += len(data)
     return digest.hexdigest(), size

@@ -23,6 +23,7 @@ import numpy as np
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import DatasetError, ExportError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.subjects import Frame, Spec
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
@@ -98,7 +99,7 @@ def make_model(bench: Workbench, name: str) -> Made:
         return Made(target, note.read_text("utf-8").strip())
     except OSError as e:
         raise ExportError(
-            f"cannot write {name} to {bench.folder}", found=e.strerror or str(e), fix="choose another folder"
+            f"cannot write {name} to {bench.folder}", found=reason_of(e), fix="choose another folder"
         ) from e
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from ecovision_edge._fields import JsonValue, canonical_json
 from ecovision_edge.errors import CheckpointError, ExportError, OptionError
 from ecovision_edge.files import sync_folder, write_file
+from ecovision_edge.reasons import reason_of
 from ecovision_edge_export.checkpoint import ARCHITECTURE
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.weights_file import decode, read_weights_file, safetensors_bytes
@@ -140,7 +141,7 @@ class Folder:
             part.replace(self.path / name)
             sync_folder(self.path, if_possible=True)
         except OSError as e:
-            raise ExportError(f"cannot write {self.path / name}", found=e.strerror or str(e)) from e
+            raise ExportError(f"cannot write {self.path / name}", found=reason_of(e)) from e
 
 
 def _within(path: Path, folder: Path) -> bool:

@@ -15,6 +15,7 @@ from ecovision_edge.calibration.card import renewed_card
 from ecovision_edge.calibration.figures import Calibration
 from ecovision_edge.errors import BundleReadError, BundleWriteError
 from ecovision_edge.manifest import MAX_FILE_BYTES, ArtifactEntry, FileEntry
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.verify import verify_bundle
 
 __all__ = ["calibrated_bundle", "check_place", "write_calibrated"]
@@ -118,7 +119,7 @@ def _others(bundle: Bundle) -> dict[str, bytes]:
     try:
         names = sorted(p.name for p in bundle.path.iterdir() if p.is_file() and p.name not in own)
     except OSError as e:
-        raise BundleReadError(f"cannot read {bundle.path}", found=e.strerror or str(e)) from e
+        raise BundleReadError(f"cannot read {bundle.path}", found=reason_of(e)) from e
     return {name: read_file(bundle.path, name, MAX_FILE_BYTES) for name in names}
 
 

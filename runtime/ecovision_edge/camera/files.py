@@ -20,6 +20,7 @@ from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.images import IMAGE_SUFFIXES, find_images, found_instead, passed_over, read_image
+from ecovision_edge.reasons import reason_of
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -98,7 +99,7 @@ class FileStream:
         try:
             return again()
         except SourceOpenError as e:
-            raise CaptureError(f"{self._name} cannot be read again", found=str(e)) from e
+            raise CaptureError(f"{self._name} cannot be read again", found=reason_of(e)) from e
 
 
 @dataclass(frozen=True, slots=True)

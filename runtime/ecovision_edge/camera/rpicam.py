@@ -27,6 +27,7 @@ from ecovision_edge.errors import (
     SourceOpenError,
 )
 from ecovision_edge.images import decode_image
+from ecovision_edge.reasons import reason_of
 
 __all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 
@@ -118,7 +119,7 @@ class RpicamSource:
             )
         except OSError as e:
             said.close()
-            raise SourceOpenError(f"{self.name} cannot be opened", found=e.strerror or str(e)) from e
+            raise SourceOpenError(f"{self.name} cannot be opened", found=reason_of(e)) from e
         return RpicamStream(process, said, self)
 
 

@@ -19,6 +19,7 @@ from ecovision_edge._version import __version__
 from ecovision_edge.cli.output import silence, tell
 from ecovision_edge.ending import end_though_a_thread_hangs
 from ecovision_edge.errors import EcovisionError, OptionError
+from ecovision_edge.reasons import reason_of
 
 __all__ = ["COMMANDS", "main"]
 
@@ -90,8 +91,8 @@ def _output_errors() -> Iterator[None]:
         if _hung_up(e):
             raise _ReaderGoneError from e
         if e.filename is not None:  # a file's error, of which standard output has none
-            raise OptionError(f"cannot use {e.filename}", found=e.strerror or str(e)) from e
-        raise _OutputError("cannot write the output", found=e.strerror or str(e)) from e
+            raise OptionError(f"cannot use {e.filename}", found=reason_of(e)) from e
+        raise _OutputError("cannot write the output", found=reason_of(e)) from e
 
 
 def _hung_up(error: OSError) -> bool:

@@ -244,8 +244,12 @@ def _check_delivered(sinks: Sequence[Sink]) -> None:
     taken, dropped = (sum(getattr(s, name) for s in stats.values()) for name in ("taken", "dropped"))
     if not dropped or dropped < taken:
         return
-    why = (f"{name} dropped {s.dropped}{f' ({s.error})' if s.error else ''}" for name, s in stats.items())
+    why = (f"{name} dropped {s.dropped}{_because(name, s.error)}" for name, s in stats.items())
     raise SinkError("every event was dropped", found=", ".join(why))
+
+
+def _because(name: str, error: str) -> str:
+    return f" ({error.removeprefix(f'{name} ')})" if error else ""
 
 
 def _bin(

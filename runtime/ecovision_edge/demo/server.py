@@ -18,6 +18,7 @@ from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES
 from ecovision_edge.demo.uploads import remove, uploads
 from ecovision_edge.device import read_machine
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.web.address import Address, bind
 from ecovision_edge.web.guard import Guard
 
@@ -132,7 +133,7 @@ class DemoServer:
         if isinstance(self._failure, MissingDependencyError):
             raise self._failure
         if self._failure is not None:
-            raise ServeError("cannot serve the demo page", found=str(self._failure)) from self._failure
+            raise ServeError("cannot serve the demo page", found=reason_of(self._failure)) from self._failure
 
     def wait(self) -> None:
         """Until it is stopped."""

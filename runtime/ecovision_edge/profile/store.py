@@ -12,6 +12,7 @@ from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteErr
 from ecovision_edge.files import read_regular_file, replace_file
 from ecovision_edge.profile.document import AGAIN, DeviceProfile, place_of
 from ecovision_edge.profile.key import bundle_sha256, current_key
+from ecovision_edge.reasons import reason_of
 
 __all__ = [
     "PROFILE_DIR_VARIABLE",
@@ -73,7 +74,7 @@ def look_up_profile(bundle: Bundle) -> ProfileLookup:
         return ProfileLookup(ignored=_tuned_before(folder, bundle))
     again = _again(bundle)
     if isinstance(data, OSError):
-        reason = data.strerror or str(data)
+        reason = reason_of(data)
         return ProfileLookup(ignored=f"the device profile {path} cannot be read ({reason}); {again}")
     try:
         profile = DeviceProfile.loads(data, path.name)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.images import find_images
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.recording.disk import read_sidecar, sidecar_of
 from ecovision_edge.recording.sidecar import RecordedResult, parse_sidecar
 from ecovision_edge.region import Region
@@ -172,7 +173,7 @@ def _read(picture: Path) -> RecordedFrame:
     try:
         data = read_sidecar(picture)
     except OSError as e:
-        raise RecordError(f"cannot read {sidecar}", found=e.strerror or str(e)) from e
+        raise RecordError(f"cannot read {sidecar}", found=reason_of(e)) from e
     if data is None:
         raise RecordError(
             f"{picture} is no frame of a recording", expected=sidecar.name, found="no such file"

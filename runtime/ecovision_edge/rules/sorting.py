@@ -12,6 +12,7 @@ from ecovision_edge._fields import JsonValue
 from ecovision_edge._names import hinted, short
 from ecovision_edge.errors import OptionError, RulesError
 from ecovision_edge.files import read_regular_file
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.rules._reading import RULES_SCHEMA_VERSION, Source, parse, read_rules
 
 __all__ = ["RULES_SCHEMA_VERSION", "Rules", "RulesKind"]
@@ -78,7 +79,7 @@ class Rules:
         try:
             data = read_regular_file(file, MAX_RULES_BYTES)
         except (OSError, ValueError) as e:  # ValueError: a zero byte in the name
-            reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+            reason = reason_of(e)
             raise RulesError(f"cannot read {file}", expected="a file of rules", found=reason) from e
         if len(data) > MAX_RULES_BYTES:
             raise RulesError(f"{file} is too large", expected=f"at most {MAX_RULES_BYTES} bytes")

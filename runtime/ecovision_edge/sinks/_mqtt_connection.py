@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
+from ecovision_edge.reasons import reason_of
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
@@ -163,7 +164,7 @@ class Connection:
                 fix="ca=FILE names the authority to trust",
             ) from e
         except (OSError, ValueError) as e:  # ValueError: a host's name that cannot be one
-            raise SinkError(problem, found=getattr(e, "strerror", None) or str(e) or type(e).__name__) from e
+            raise SinkError(problem, found=reason_of(e)) from e
         deadline = time.monotonic() + b.timeout
         while self._answer is None:
             left = deadline - time.monotonic()
@@ -194,7 +195,7 @@ class Connection:
         try:
             info = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         except (OSError, ValueError) as e:
-            raise SinkError(f"{self._broker.shown} cannot be sent to", found=str(e)) from e
+            raise SinkError(f"{self._broker.shown} cannot be sent to", found=reason_of(e)) from e
         if info.rc != 0:
             raise self._gone()
         return info.mid
@@ -324,6 +325,6 @@ def tls_context(ca: str | None) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca)
     except OSError as e:  # ssl.SSLError too
-        raise OptionError("ca", expected="a file of certificates (PEM)", found=e.strerror or str(e)) from e
+        raise OptionError("ca", expected="a file of certificates (PEM)", found=reason_of(e)) from e
     context.sslsocket_class = _TlsSocket
     return context

@@ -71,13 +71,19 @@ class Retries:
         """
         with self._changed:
             if str(error) != self._error:
-                _log.warning("%s: %s", self._name, str(error).removeprefix(f"{self._name} "))
+                _log.warning("%s: %s", self._name, self._after_name(str(error)))
             self._error = str(error)
             self._count += 1
             until = time.monotonic() + self._backoff.next()
             while (left := min(until, ends()) - time.monotonic()) > 0:
                 self._changed.wait(left)
             return time.monotonic() < ends()
+
+    def _after_name(self, text: str) -> str:
+        """The text without the name that a line of the log begins with, or its address, at its beginning."""
+        text = text.removeprefix(f"{self._name} ")
+        head, _, rest = text.partition(" ")
+        return rest if rest and "://" in head and self._name.startswith(head) else text
 
     def well(self) -> None:
         """Something succeeded: the next failure is a new one."""

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._spool_files import Found, Spooled, SpoolFiles, SpoolInUseError
 
 __all__ = ["Spool", "Spooled"]
@@ -283,4 +284,4 @@ class Spool:
             _log.warning("%s; going on from memory, where what waits is lost with the end", problem)
 
     def _problem(self, error: OSError) -> SinkError:
-        return SinkError(f"cannot use the spool {self._folder}", found=error.strerror or str(error))
+        return SinkError(f"cannot use the spool {self._folder}", found=reason_of(error))

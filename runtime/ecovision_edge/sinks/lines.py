@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent, StateMessage
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._line_file import LineFile
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
@@ -48,7 +49,7 @@ class StdoutSink(Sink):
                 sys.stdout.write(json.dumps(json.loads(line), separators=(",", ":")) + "\n")
             sys.stdout.flush()
         except (OSError, ValueError) as e:  # ValueError: closed
-            raise SinkError("cannot write to standard output", found=str(e)) from e
+            raise SinkError("cannot write to standard output", found=reason_of(e)) from e
 
 
 class FileSink(Sink):
@@ -95,7 +96,7 @@ class FileSink(Sink):
         try:
             self._file.take()
         except OSError as e:
-            found = e.strerror or str(e)
+            found = reason_of(e)
             raise OptionError(f"file {self._path}", expected="a file to write to", found=found) from e
         finally:
             self._file.close()
@@ -133,4 +134,4 @@ class FileSink(Sink):
         try:
             yield
         except OSError as e:
-            raise SinkError(f"cannot write {self._path}", found=e.strerror or str(e)) from e
+            raise SinkError(f"cannot write {self._path}", found=reason_of(e)) from e

@@ -33,6 +33,7 @@ from ecovision_edge.camera.uri import Options, split_options
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._line import LINE_VERSION, Line, LineReader, encode_line, event_words
 from ecovision_edge.sinks.base import Sink
 
@@ -261,7 +262,7 @@ class SerialSink(Sink):
         except EcovisionError:
             raise
         except _port_errors() as e:
-            raise SinkError(f"{self._device}: {getattr(e, 'strerror', None) or e}") from e
+            raise SinkError(f"{self._device} cannot be used", found=reason_of(e)) from e
 
 
 def _port_errors() -> tuple[type[Exception], ...]:

@@ -15,6 +15,7 @@ from ecovision_edge._version import __version__
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent, StateMessage
 from ecovision_edge.hosts import is_loopback
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._http import HttpClient
 from ecovision_edge.sinks._network import split_place
 from ecovision_edge.sinks._payload import event_bytes
@@ -151,4 +152,4 @@ def _asked_wait(value: str) -> float:
 def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is refused: {error.verify_message}"
-    return str(error)[:_MOST_WORDS] or type(error).__name__
+    return reason_of(error)

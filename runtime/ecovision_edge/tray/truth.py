@@ -27,6 +27,7 @@ from pathlib import Path
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError, EcovisionError
 from ecovision_edge.files import read_regular_file
+from ecovision_edge.reasons import reason_of
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "Distractor", "TrueItem", "Truth", "TruthError", "read_document"]
 
@@ -255,7 +256,7 @@ def read_document(path: Path, what: str) -> bytes:
     try:
         data = read_regular_file(path, MAX_BYTES)
     except (OSError, ValueError) as e:  # ValueError: a zero byte in the name
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        reason = reason_of(e)
         raise TruthError(f"cannot read {path}", expected=f"a file of {what}", found=reason) from e
     if len(data) > MAX_BYTES:
         raise TruthError(f"{path} is too large", expected=f"at most {MAX_BYTES} bytes")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from ecovision_edge.errors import OptionError, ServeError
 from ecovision_edge.hosts import Ip, ip_of, is_loopback
+from ecovision_edge.reasons import reason_of
 
 __all__ = ["Address", "bind"]
 
@@ -84,7 +85,7 @@ def bind(address: Address) -> socket.socket:
     except (OSError, UnicodeError) as e:
         if isinstance(e, ServeError):
             raise
-        reason = e.strerror if isinstance(e, OSError) and e.strerror else str(e)
+        reason = reason_of(e)
         taken = isinstance(e, OSError) and e.errno is not None and os.strerror(e.errno) == reason
         raise ServeError(
             f"cannot serve the page at {address}",

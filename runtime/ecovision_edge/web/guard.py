@@ -31,8 +31,8 @@ HEADERS = {
 _HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _TOKEN = re.compile(r"[!-~]{16,256}")
 _HTTP_PORT = 80
-_IS_TOKEN = "16 to 256 printable ASCII characters without spaces"
-_MAKE_TOKEN = 'python3 -c "import secrets; print(secrets.token_urlsafe())"'
+_FORM = "16 to 256 printable ASCII characters without spaces"
+_MAKE = 'python3 -c "import secrets; print(secrets.token_urlsafe())"'
 
 
 def check_access(address: Address, token: str | None, insecure: bool) -> None:
@@ -44,15 +44,15 @@ def check_access(address: Address, token: str | None, insecure: bool) -> None:
     if token is not None and not _TOKEN.fullmatch(token):
         raise OptionError(
             "token of the page (--http-token)",
-            expected=_IS_TOKEN,
+            expected=_FORM,
             found=f"{len(token)} characters",
-            fix=f"make one with: {_MAKE_TOKEN}",
+            fix=f"make one with: {_MAKE}",
         )
     if not (address.loopback or insecure or token is not None):
         raise OptionError(
             f"{address} would show the camera to the whole network, without a token",
-            fix=f"give --http-token, or better ECOVISION_EDGE_HTTP_TOKEN, {_IS_TOKEN}, as this makes them: "
-            f"{_MAKE_TOKEN}; or serve at 127.0.0.1, or say --http-insecure",
+            fix=f"give --http-token, or better ECOVISION_EDGE_HTTP_TOKEN, {_FORM}, as this makes "
+            f"them: {_MAKE}; or serve at 127.0.0.1, or say --http-insecure",
         )
 
 

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.reasons import reason_of
 from ecovision_edge.web._connections import Door
 from ecovision_edge.web.address import Address, bind
 from ecovision_edge.web.board import Board
@@ -164,7 +165,7 @@ class _Running:
         self._ready.wait()
         if self._failure is not None:
             self._thread.join()
-            raise ServeError("cannot serve the page", found=str(self._failure)) from self._failure
+            raise ServeError("cannot serve the page", found=reason_of(self._failure)) from self._failure
 
     def stop(self) -> None:
         if self._loop is not None and self._ending is not None:
