@@ -13,6 +13,7 @@ from pathlib import Path
 __all__ = [
     "behind_links",
     "is_open_file",
+    "one_name",
     "read_regular_file",
     "replace_file",
     "sync_folder",
@@ -108,6 +109,14 @@ def behind_links(path: Path) -> Path | None:
             return None
         path = folder / path.readlink()
     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+
+
+def one_name(path: str | os.PathLike[str]) -> str:
+    """The same text for the same file, whatever links lead there; also where nothing is, or can be."""
+    try:
+        return os.path.realpath(path)
+    except ValueError:  # a zero byte
+        return os.fspath(path)
 
 
 def is_open_file(path: Path, descriptor: int) -> bool:

@@ -169,6 +169,23 @@ def test_two_sinks_that_would_write_to_the_same_are_refused(tmp_path, one, other
         check_sinks(sinks, labels=("a",), bins=("b",), device="bin7")
 
 
+@pytest.mark.parametrize(
+    "address", ["serial://{0}/loop", "mqtt://h/b?spool={0}/loop", "mqtt://h/b?spool=%00"]
+)
+def test_a_place_that_is_none_is_compared_all_the_same(tmp_path, address):
+    """A loop of links, or a name that is none, is told where it is opened."""
+    (tmp_path / "loop").symlink_to("loop")
+    check_sinks([sink_of(address.format(tmp_path))], labels=("a",), bins=("b",), device="bin7")
+
+
+@pytest.mark.parametrize(("name", "says"), [("loop", "Too many levels"), ("x" * 300, "File name too long")])
+def test_a_path_that_can_never_be_one_is_refused(tmp_path, name, says):
+    """Before the start: to try again is of no use."""
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OptionError, match=f"expected a file to write to, found {says}"):
+        sink_of(f"file:{tmp_path}/{name}")
+
+
 def test_a_device_file_is_anyone_s():
     """Two sinks may write to it."""
     check_sinks([sink_of("file:/dev/null")] * 2, labels=("a",), bins=("b",), device="bin7")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent, StateMessage
+from ecovision_edge.files import one_name
 from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._line_file import LineFile
 from ecovision_edge.sinks._payload import event_bytes
@@ -96,15 +98,24 @@ class FileSink(Sink):
         try:
             self._file.take()
         except OSError as e:
-            found = reason_of(e)
-            raise OptionError(f"file {self._path}", expected="a file to write to", found=found) from e
+            raise self._unwritable(e) from e
         finally:
             self._file.close()
 
+    def check_event(self, event: BinEvent) -> None:
+        """Refuse a path that can never be one; what may be mended is tried for ever."""
+        super().check_event(event)
+        try:
+            self._path.stat()
+        except OSError as e:
+            if e.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+                raise self._unwritable(e) from e
+
     def claims(self) -> frozenset[str]:
         """The file behind all links; a pipe or a device is anyone's."""
-        regular = self._path.is_file() or not self._path.exists()
-        return frozenset((f"file {self._path.resolve()}",)) if regular else frozenset()
+        there = one_name(self._path)
+        regular = os.path.isfile(there) or not os.path.exists(there)  # noqa: PTH110, PTH113 - raise over no name
+        return frozenset((f"file {there}",)) if regular else frozenset()
 
     def connect(self) -> None:
         """Open the file, and cut off a line that was not finished."""
@@ -128,6 +139,9 @@ class FileSink(Sink):
     def disconnect(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def _unwritable(self, error: OSError) -> OptionError:
+        return OptionError(f"file {self._path}", expected="a file to write to", found=reason_of(error))
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:

@@ -40,6 +40,7 @@ from ecovision_edge.camera.uri import Options, split_pairs
 from ecovision_edge.camera.watch import Backoff
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.files import one_name
 from ecovision_edge.sinks._mqtt_connection import Broker, check_library, tls_context
 from ecovision_edge.sinks._mqtt_sender import Sender
 from ecovision_edge.sinks._network import Place, read_secret, split_broker
@@ -250,7 +251,7 @@ class MqttSink(Sink):
 
     def claims(self) -> frozenset[str]:
         """The spool's folder."""
-        return frozenset((f"spool {self._spool.folder.resolve()}",))
+        return frozenset((f"spool {one_name(self._spool.folder)}",))
 
     def connect(self) -> None:
         """Open the spool; the broker has a thread of its own, so that events are safe while it is away."""

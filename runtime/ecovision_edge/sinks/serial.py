@@ -24,7 +24,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
@@ -33,6 +32,7 @@ from ecovision_edge.camera.uri import Options, split_options
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.files import one_name
 from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._line import LINE_VERSION, Line, LineReader, encode_line, event_words
 from ecovision_edge.sinks.base import Sink
@@ -146,7 +146,7 @@ class SerialSink(Sink):
 
     def claims(self) -> frozenset[str]:
         """The device, by whatever link."""
-        return frozenset((f"serial line {Path(self._device).resolve()}",))
+        return frozenset((f"serial line {one_name(self._device)}",))
 
     def connect(self) -> None:
         """Open the device, say hello, and tell the state. Raises SinkError."""
