@@ -6,6 +6,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from ecovision_edge_export.parity import Parity
 from ecovision_edge_export.seen import Validation
 from ecovision_edge_export.speed import Speed
 
-__all__ = ["assemble"]
+__all__ = ["Unproved", "assemble"]
 
 GOLDEN_VECTORS = 4
 FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical inputs
@@ -40,6 +41,14 @@ _LIBRARIES: dict[Format, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Unproved:
+    """What parity says nothing of: what was assumed, and what is likely wrong; a sentence each."""
+
+    assumed: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+
 def assemble(
     options: ExportOptions,
     contract: Contract,
@@ -49,6 +58,7 @@ def assemble(
     val: Validation | None,
     facts: Facts,
     speeds: Sequence[Speed] = (),
+    unproved: Unproved | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """The manifest, and every file of the bundle by name."""
     inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
@@ -88,6 +98,8 @@ def assemble(
         },
         "parity_waived": any(not p.ok for p in parity),
         **({"training": dict(facts.record)} if facts.record else {}),
+        **({"assumed": [*unproved.assumed]} if unproved and unproved.assumed else {}),
+        **({"doubts": [*unproved.doubts]} if unproved and unproved.doubts else {}),
     }
     name = options.name or (REFERENCE if options.weights == REFERENCE else Path(contract.weights.source).stem)
     manifest = Manifest(name, contract, tuple(entries), _entry("golden.npz", golden), provenance)

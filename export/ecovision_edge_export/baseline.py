@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,28 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-__all__ = ["TorchBaseline"]
+__all__ = ["TorchBaseline", "pixel_transform"]
+
+
+def pixel_transform(contract: Contract) -> Callable[[Image.Image], torch.Tensor]:
+    """Torchvision's resize and crop of a PIL image, as the contract says: `(3, height, width)` uint8 RGB."""
+    from torchvision import transforms
+
+    size = (contract.input.height, contract.input.width)
+    if contract.resize.shortest is None:
+        geometry = [transforms.Resize(size, antialias=True)]
+    else:
+        geometry = [
+            transforms.Resize(contract.resize.shortest, antialias=True),
+            transforms.CenterCrop(size),
+        ]
+    transform = transforms.Compose([*geometry, transforms.PILToTensor()])
+
+    def pixels(image: Image.Image) -> torch.Tensor:
+        result: torch.Tensor = transform(image)
+        return result.contiguous()  # as ToTensor's: another memory format has other sums
+
+    return pixels
 
 
 class TorchBaseline:
@@ -33,18 +55,9 @@ class TorchBaseline:
         self.remembered: dict[tuple[str, ...], npt.NDArray[np.float32]] = {}
         """Logits of cases by their names, for those who ask again about the same photographs."""
         self._contract = contract
-        size = (contract.input.height, contract.input.width)
-        if contract.resize.shortest is None:
-            geometry = [transforms.Resize(size, antialias=True)]
-        else:
-            geometry = [
-                transforms.Resize(contract.resize.shortest, antialias=True),
-                transforms.CenterCrop(size),
-            ]
         normalization = contract.normalization
-        self._transform = transforms.Compose(
-            [*geometry, transforms.ToTensor(), transforms.Normalize(normalization.mean, normalization.std)]
-        )
+        self._pixels = pixel_transform(contract)
+        self._normalize = transforms.Normalize(normalization.mean, normalization.std)
 
     @property
     def model(self) -> torch.nn.Module:
@@ -91,5 +104,8 @@ class TorchBaseline:
         return output
 
     def _prepare(self, image: Image.Image) -> torch.Tensor:
-        prepared: torch.Tensor = self._transform(image)
+        import torch
+
+        # As torchvision's ToTensor scales.
+        prepared: torch.Tensor = self._normalize(self._pixels(image).to(torch.float32).div(255))
         return prepared

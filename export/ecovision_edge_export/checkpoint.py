@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ def load_checkpoint(
     require("torch", "export", "2.7")
     if spec == REFERENCE:
         embedded = read_weights_file(REFERENCE_WEIGHTS, REFERENCE_WEIGHTS.name)
-        return _from_file(embedded, REFERENCE, num_classes, labels)
+        reference = _from_file(embedded, REFERENCE, num_classes, labels)
+        return dataclasses.replace(reference, preprocessing=Preprocessing())  # as it was trained
     if spec.startswith("hf:"):
         return _from_hub(hub.parse(spec), num_classes, labels)
     if "://" in spec or not spec.strip():

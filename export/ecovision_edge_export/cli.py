@@ -130,6 +130,10 @@ def export(
     calib_size: Annotated[int, typer.Option(help="How many photographs of --calib to use.")] = 512,
     agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
     max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
+    expect_accuracy: Annotated[
+        float | None,
+        typer.Option(help="Least accuracy on --val, per cent, of PyTorch and of each artifact."),
+    ] = None,
     target: Annotated[
         str, typer.Option(help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod or auto.")
     ] = "auto",
@@ -202,6 +206,7 @@ def export(
         map=map,
         agree=agree,
         max_drop=max_drop,
+        expect_accuracy=expect_accuracy,
         target=target,
         fp32_blocks=fp32_blocks,
         seed=seed,
@@ -250,6 +255,10 @@ def parity(
     artifact: Annotated[str | None, typer.Option(help="One artifact; default: all.")] = None,
     agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
     max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
+    expect_accuracy: Annotated[
+        float | None,
+        typer.Option(help="Least accuracy on --images, per cent, of PyTorch and of each artifact."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures and flips here; - is stdout.")] = None,
 ) -> int:
     """Compare a bundle with the PyTorch checkpoint it came from, image by image.
@@ -272,6 +281,7 @@ def parity(
         artifact=artifact,
         agree=agree,
         max_drop=max_drop,
+        expect_accuracy=expect_accuracy,
         reporter=reporter,
     )
     if json is not None:
@@ -281,7 +291,9 @@ def parity(
 
 
 def _show_parity(console: Console, result: Sequence[Parity]) -> None:
-    """The table, the flips by name, and what is not within budget."""
+    """The table, the flips by name, and what is not within budget; nothing where nothing was compared."""
+    if not result:
+        return
     console.print(parity_table(result))
     for p in result:
         for flip in p.flips[:MAX_FLIPS]:

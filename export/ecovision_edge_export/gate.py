@@ -32,7 +32,12 @@ def pass_gate(
         artifacts = {
             m.name: (
                 Classifier(m.backend(), artifact=m.name),
-                budget_for(m.precision, agree=options.agree, max_drop=options.max_drop),
+                budget_for(
+                    m.precision,
+                    agree=options.agree,
+                    max_drop=options.max_drop,
+                    expect=options.expect_accuracy,
+                ),
             )
             for m in made
         }

@@ -69,6 +69,7 @@ class ExportOptions:
         val: Folder of photographs for parity, a folder a class or flat.
         agree: Least top-1 agreement of int8 with PyTorch, per cent.
         max_drop: Most that int8 accuracy may drop, points of per cent.
+        expect_accuracy: Least accuracy on `val`, per cent, of PyTorch and of each artifact; None judges none.
         target: The CPU that int8 is made for, see `targets`; `auto` is this machine's.
         fp32_blocks: Blocks that stay fp32 in int8, so many after the stem, 0 to 16; -1 leaves not even
             the stem, None finds the number.
@@ -97,6 +98,7 @@ class ExportOptions:
     map: str | None = None
     agree: float = 98.0
     max_drop: float = 0.5
+    expect_accuracy: float | None = None
     target: str = "auto"
     fp32_blocks: int | None = None
     seed: int = 0
@@ -117,6 +119,12 @@ class ExportOptions:
             )
         _in_range("--agree", self.agree, 0, 100)
         _in_range("--max-drop", self.max_drop, 0, 100)
+        if self.expect_accuracy is not None:
+            _in_range("--expect-accuracy", self.expect_accuracy, 0, 100)
+            if self.val is None:
+                raise OptionError(
+                    "--expect-accuracy", expected="--val, photographs in a folder a class", found="no --val"
+                )
         if self.fp32_blocks is not None:
             _in_range("--fp32-blocks", self.fp32_blocks, -1, 16)
         if self.resize is not None:

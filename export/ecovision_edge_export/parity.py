@@ -33,6 +33,8 @@ __all__ = [
     "budget_for",
     "generated_cases",
     "measure_parity",
+    "photograph_cases",
+    "torch_logits",
 ]
 
 GENERATED_IMAGES = 128
@@ -52,25 +54,30 @@ class Budget:
         agreement: Least top-1 agreement, 0 to 1.
         max_drop: Most that accuracy may drop, in points of per cent; judged where there are labels.
         max_dlogit: Most that a logit may differ on the same input tensor; None where that is not judged.
+        accuracy: Least accuracy on labelled photographs, 0 to 1; None where that is not judged.
     """
 
     agreement: float
     max_drop: float | None = None
     max_dlogit: float | None = None
+    accuracy: float | None = None
 
 
-def budget_for(precision: str, *, agree: float = 98.0, max_drop: float = 0.5) -> Budget:
-    """The budget of an artifact; `agree` (per cent) and `max_drop` (points) are for int8.
+def budget_for(
+    precision: str, *, agree: float = 98.0, max_drop: float = 0.5, expect: float | None = None
+) -> Budget:
+    """The budget of an artifact; `agree` (per cent) and `max_drop` (points) are for int8, `expect` for all.
 
     Raises:
-        OptionError: `agree` or `max_drop` outside 0 to 100.
+        OptionError: `agree`, `max_drop` or `expect` (the least accuracy, per cent) outside 0 to 100.
     """
-    for option, value in (("--agree", agree), ("--max-drop", max_drop)):
+    for option, value in (("--agree", agree), ("--max-drop", max_drop), ("--expect-accuracy", expect or 0)):
         if not 0 <= value <= 100:
             raise OptionError(option, expected="0 to 100", found=value)
+    accuracy = None if expect is None else expect / 100
     if precision == "fp32":
-        return Budget(agreement=0.998, max_dlogit=1e-3)
-    return Budget(agreement=agree / 100, max_drop=max_drop)
+        return Budget(agreement=0.998, max_dlogit=1e-3, accuracy=accuracy)
+    return Budget(agreement=agree / 100, max_drop=max_drop, accuracy=accuracy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +179,13 @@ class Parity:
                 f"accuracy drop: expected <= {b.max_drop:g} points, found {self.accuracy.drop_points:.2f} "
                 f"({self.accuracy.torch_correct - self.accuracy.artifact_correct} of {self.accuracy.images})"
             )
+        if b.accuracy is not None and self.accuracy is not None:
+            right, images = self.accuracy.artifact_correct, self.accuracy.images
+            if not right >= b.accuracy * images:
+                wrong.append(
+                    f"accuracy: expected >= {100 * b.accuracy:g} %, found {100 * right / images:.2f} % "
+                    f"({right} of {images})"
+                )
         if b.max_dlogit is not None and not self.max_dlogit <= b.max_dlogit:
             wrong.append(
                 f"max |dlogit| on identical inputs: expected <= {b.max_dlogit:g}, found {self.max_dlogit:.2g}"
@@ -204,6 +218,7 @@ class Parity:
                 "agreement": self.budget.agreement,
                 "max_drop_points": self.budget.max_drop,
                 "max_dlogit_same_input": self.budget.max_dlogit,
+                **({"accuracy": self.budget.accuracy} if self.budget.accuracy is not None else {}),
             },
         }
         if self.accuracy is not None:
@@ -233,10 +248,11 @@ class GateClosedError(ParityError):
         parity: tuple[Parity, ...],
         transcript: Mapping[str, JsonValue],
         *,
+        expected: str | None = None,
         found: str,
         fix: str,
     ) -> None:
-        super().__init__(problem, found=found, fix=fix)
+        super().__init__(problem, expected=expected, found=found, fix=fix)
         self.parity = parity
         self.transcript = transcript
 
@@ -279,6 +295,24 @@ def generated_cases(count: int) -> Sequence[Case]:
         )
         for i in range(count)
     ]
+
+
+def torch_logits(
+    baseline: TorchBaseline,
+    cases: Sequence[Case],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> npt.NDArray[np.float32]:
+    """PyTorch's logits `(n, classes)`, which the baseline remembers for who asks again.
+
+    Raises:
+        ImageReadError: a file that is no image.
+    """
+    rows, done = [], 0
+    for group in _groups(cases, _BATCH):
+        rows.append(_torch_logits(baseline, group))
+        done += len(group)
+        progress(done, len(cases))
+    return np.concatenate(rows)
 
 
 def measure_parity(

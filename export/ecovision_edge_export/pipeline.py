@@ -18,11 +18,13 @@ from ecovision_edge.device import read_cpu
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge.manifest import Manifest
-from ecovision_edge_export.assemble import assemble
+from ecovision_edge_export.assemble import Unproved, assemble
+from ecovision_edge_export.assumptions import assumptions
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.dataset import PhotographSet, list_photographs
+from ecovision_edge_export.doubts import Verdict, judge_network
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.gate import pass_gate
 from ecovision_edge_export.int8 import (
@@ -79,7 +81,8 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     Raises:
         CheckpointError, DownloadError: the weights.
         OptionError, DatasetError, ImageReadError: the options, the photographs.
-        GateClosedError: an artifact disagrees with PyTorch by more than its budget; nothing is written.
+        GateClosedError: an artifact disagrees with PyTorch by more than its budget, or the accuracy is below
+            what was expected; nothing is written.
         BundleWriteError: `out` is no place to write a bundle to; nothing is changed.
         ExportError, StageError: a stage failed; the message says which.
     """
@@ -97,7 +100,12 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
             script.warn(note)
     for warning in _doubts(options, checkpoint, contract, listed):
         script.warn(warning)
+    assumed = assumptions(options, checkpoint)
+    if assumed:
+        script.warn(f"assumed: {', '.join(assumed)}: the checkpoint does not say")
     val = read_validation(listed, checkpoint.seen, "--val", script) if listed is not None else None
+    baseline, judges = TorchBaseline(checkpoint, contract), val.photographs if val is not None else None
+    verdict = None if judges is None else _judge(options, baseline, contract, judges, script)
     graph = prepare_graph(checkpoint, contract, script)
     target = resolve_target(options.target)
     recipes = None
@@ -105,7 +113,6 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         text, name = checkpoint.quantization, checkpoint.source.source
         trained = TrainedRanges.loads(text, f"{name}: quantization") if text is not None else None
         recipes = find_recipes(options, contract, graph, calib, target, script, trained)
-    baseline, judges = TorchBaseline(checkpoint, contract), val.photographs if val is not None else None
     work = _Work(options, contract, graph, target, recipes, baseline, judges, script)
     made: list[Made] = []
     parity: list[Parity] = []
@@ -116,11 +123,15 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
             parity += measured
     table = recipes.tables[0] if recipes is not None else None
     facts = known_facts(checkpoint.source, checkpoint.training)
-    manifest, files = assemble(options, contract, made, tuple(parity), table, val, facts, work.speeds)
+    unproved = Unproved(assumed, verdict.doubts if verdict is not None else ())
+    manifest, files = assemble(
+        options, contract, made, tuple(parity), table, val, facts, work.speeds, unproved
+    )
     with script.stage("write"):
         write_folder(out, files, _verify)
         total = sum(map(len, files.values()))
-        script.figure(f"{out.name}, {len(files)} files, {total / 1e6:.1f} MB, verified")
+        but = "; its answers are not shown to be better than chance" if verdict and verdict.by_chance else ""
+        script.figure(f"{out.name}, {len(files)} files, {total / 1e6:.1f} MB, verified{but}")
     return ExportResult(out, manifest, tuple(parity), script.to_json())
 
 
@@ -226,6 +237,24 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
             continue
         work.speeds.extend(compare_speed(fp32, made, contract, work.target, script))
         return [*kept, made], parity
+
+
+def _judge(
+    options: ExportOptions,
+    baseline: TorchBaseline,
+    contract: Contract,
+    photographs: PhotographSet,
+    script: Transcript,
+) -> Verdict:
+    return judge_network(
+        baseline,
+        contract,
+        photographs,
+        "--val",
+        script,
+        expect=options.expect_accuracy,
+        waived=options.allow_parity_failure,
+    )
 
 
 def _only_int8_failed(error: GateClosedError) -> bool:

@@ -12,6 +12,7 @@ from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.checkpoint import load_checkpoint
 from ecovision_edge_export.dataset import list_photographs
+from ecovision_edge_export.doubts import judge_network
 from ecovision_edge_export.parity import Parity, budget_for, measure_parity
 from ecovision_edge_export.seen import read_validation
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
@@ -28,6 +29,7 @@ def recheck_parity(
     artifact: str | None = None,
     agree: float = 98.0,
     max_drop: float = 0.5,
+    expect_accuracy: float | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[Parity, ...]:
     """Measure the parity of a bundle's artifacts with the checkpoint that they came from.
@@ -40,10 +42,12 @@ def recheck_parity(
         artifact: One artifact's name; None is all.
         agree: Least int8 agreement, per cent.
         max_drop: Most int8 accuracy may drop, points.
+        expect_accuracy: Least accuracy on `images`, per cent, of PyTorch and of each artifact.
         reporter: Shows the stages.
 
     Raises:
         CheckpointError: not the checkpoint that the bundle was exported from, by its sha256.
+        GateClosedError: PyTorch's accuracy is below `expect_accuracy`.
         Others: as `Bundle.open`, `Classifier.load`, `load_checkpoint`, `measure_parity`.
     """
     script = Transcript(reporter or SilentReporter())
@@ -67,7 +71,7 @@ def recheck_parity(
         artifacts = {
             e.name: (
                 Classifier.from_bundle(bundle, e.name),
-                budget_for(e.precision, agree=agree, max_drop=max_drop),
+                budget_for(e.precision, agree=agree, max_drop=max_drop, expect=expect_accuracy),
             )
             for e in entries
         }
@@ -77,6 +81,8 @@ def recheck_parity(
         script.warn("no --images: parity is measured on drawn frames, which is weak evidence")
         if map_text is not None:
             raise OptionError("--map", expected="--images, whose folders it names", found="none")
+        if expect_accuracy is not None:
+            raise OptionError("--expect-accuracy", expected="--images in a folder a class", found="none")
     else:
         labels = bundle.contract.labels
         mapping = parse_map(map_text, labels) if map_text is not None else {}
@@ -85,9 +91,12 @@ def recheck_parity(
         for note in listed.notes:
             script.warn(note)
         photographs = read_validation(listed, checkpoint.seen, "--images", script).photographs
+    baseline = TorchBaseline(checkpoint, bundle.contract)
+    if photographs is not None:
+        judge_network(baseline, bundle.contract, photographs, "--images", script, expect=expect_accuracy)
     with script.stage("parity"):
         result = measure_parity(
-            TorchBaseline(checkpoint, bundle.contract),
+            baseline,
             artifacts,
             photographs,
             lambda done, total: script.progress("parity", done, total),

@@ -286,6 +286,13 @@ def test_a_fine_tune_of_three_classes_is_exported(reference: Checkpoint, tmp_pat
     assert sum(prediction.probabilities) == pytest.approx(1)
     assert result.manifest.name == "three"
     assert result.manifest.contract.weights.source == "three.pth"
+    assumed = [str(w) for w in result.transcript["warnings"] if str(w).startswith("assumed: ")]  # type: ignore[union-attr]
+    assert len(assumed) == 1
+    assert "resize squash (--resize; torchvision's recipes have shortest:256)" in assumed[0]
+    assert result.manifest.provenance["assumed"][-1] == "labels in the order of --labels"  # type: ignore[index,call-overload]
+    assert "Assumed, since the checkpoint does not say it: resize squash" in (
+        tmp_path / "bundle" / "MODEL_CARD.md"
+    ).read_text().replace("\\", "")
 
 
 def test_a_stage_that_breaks_is_named(

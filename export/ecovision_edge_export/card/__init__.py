@@ -21,6 +21,7 @@ from ecovision_edge_export.speed import Speed
 __all__ = ["CARD_NAME", "FETCH", "Facts", "known_facts", "write_card"]
 
 CARD_NAME = "MODEL_CARD.md"
+MOST_OF_DOUBT = 1000  # characters
 
 FETCH = "fetch"
 """The part of the card that says where the bundle can be had; what pushes it to a hub fills it in."""
@@ -63,11 +64,24 @@ def write_card(
         "Calibration": calibration_section(parity),
         "Parity with PyTorch": parity_lines(parity),
         "Latency": latency_lines(speeds),
-        "Limits": [f"- {limit}" for limit in (*facts.limits, *_GENERAL_LIMITS, *_int8_limits(manifest))],
+        "Limits": [
+            f"- {limit}"
+            for limit in (*facts.limits, *_unproved(manifest), *_GENERAL_LIMITS, *_int8_limits(manifest))
+        ],
     }
     for title, body in sections.items():
         lines += ["", f"## {title}", "", *body]
     return "\n".join([*lines, ""])
+
+
+def _unproved(manifest: Manifest) -> list[str]:
+    """What the export took for granted, and what it found to be likely wrong."""
+    assumed, doubts = (manifest.provenance.get(key) for key in ("assumed", "doubts"))
+    lines = [f"{plain(str(doubt), MOST_OF_DOUBT)}." for doubt in doubts] if isinstance(doubts, list) else []
+    if isinstance(assumed, list) and assumed:
+        said = ", ".join(plain(str(item)) for item in assumed)
+        lines.append(f"Assumed, since the checkpoint does not say it: {said}.")
+    return lines
 
 
 def _int8_limits(manifest: Manifest) -> list[str]:

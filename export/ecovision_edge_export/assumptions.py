@@ -1,0 +1,38 @@
+"""What an export takes for granted where neither the checkpoint nor an option says it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ecovision_edge_export.checkpoint import Checkpoint
+from ecovision_edge_export.options import ExportOptions
+from ecovision_edge_export.preprocessing import Preprocessing
+
+__all__ = ["assumptions"]
+
+
+def assumptions(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """Each with the option that would say it; empty where everything is said.
+
+    Parity cannot find a wrong one: PyTorch is prepared in the same way. Only labelled photographs can.
+    """
+    return tuple(_assumed(options, checkpoint))
+
+
+def _assumed(options: ExportOptions, checkpoint: Checkpoint) -> Iterator[str]:
+    default = Preprocessing()
+    if checkpoint.preprocessing is None:
+        if options.size is None:
+            yield f"input {default.size[0]}x{default.size[1]} (--imgsz)"
+        if options.resize is None:
+            yield f"resize {default.resize} (--resize; torchvision's recipes have shortest:256)"
+        if options.mean is None:
+            yield f"RGB, mean {_triple(default.mean)} (--mean)"
+        if options.std is None:
+            yield f"std {_triple(default.std)} (--std)"
+    if checkpoint.labels is None and options.labels is not None:
+        yield "labels in the order of --labels"
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return ",".join(f"{value:g}" for value in values)
