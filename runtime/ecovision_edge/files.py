@@ -32,7 +32,7 @@ def read_regular_file(path: Path, most: int) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(f"{path.name} is no regular file")
+            raise OSError("no regular file")
         with open(descriptor, "rb", closefd=False) as stream:
             return stream.read(most + 1)
     finally:

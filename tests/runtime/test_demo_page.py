@@ -580,7 +580,7 @@ def test_loopback_hosts_are_taken(host):
         (["--port", "65536"], "--port: expected 0 to 65535, or auto, found 65536"),
         (["--port", "http"], "--port: expected 0 to 65535, or auto, found http"),
         (["--top", "0"], "--top: expected 1 to 1000, found 0"),
-        (["--bundle", "no/such"], "nothing to load: expected a bundle's folder.*found no no/such"),
+        (["--bundle", "no/such"], "nothing to load: expected a bundle's folder.*found nothing at no/such"),
         (["--artifact", "int4"], "no artifact 'int4' in this bundle"),
     ],
 )
