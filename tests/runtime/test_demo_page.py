@@ -70,9 +70,10 @@ def running(folder, *arguments):
     temp.mkdir(parents=True)
     log.touch()
     (folder / "sitecustomize.py").write_text(textwrap.dedent(AUDIT))
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {
         **os.environ,
-        **{"PYTHONPATH": str(folder), "NETWORK_LOG": str(log), "TMPDIR": str(temp), "OMP_NUM_THREADS": "1"},
+        **{"PYTHONPATH": path, "NETWORK_LOG": str(log), "TMPDIR": str(temp), "OMP_NUM_THREADS": "1"},
         **{"HOME": str(folder), "GRADIO_ANALYTICS_ENABLED": "True", "GRADIO_SHARE": "True"},
     }
     command = [
@@ -342,25 +343,30 @@ from pathlib import Path
 from ecovision_edge.demo import Desk, _gradio
 
 _gradio.load_gradio()
+import gradio
 from ecovision_edge.demo._page import Page, View
 
-desk, view = Desk.load(sys.argv[1]), View()
+desk, view, tab = Desk.load(sys.argv[1]), View(), gradio.Request(session_hash="tab")
 page = Page(desk, Path(sys.argv[2]), top=3, machine="a board")
 frame = {"url": "data:image/png;base64," + base64.b64encode(sys.stdin.buffer.read()).decode()}
-ask = lambda: page.frame(frame, desk.default, None, view)
-nothing = page.frame(None, desk.default, None, view)
-assert ask() == nothing
+ask = lambda: page.frame(frame, desk.default, view, tab)
+nothing = page.frame(None, desk.default, view, tab)
+assert ask() == nothing and len(page.kept) == 0
 page.to_webcam(view)
 answered = ask()
 assert "Red" in answered[0] and len(answered) == len(nothing)
+assert len(page.kept) == 1
+page.forget(tab)
+assert len(page.kept) == 0
+assert "choose it again" in "".join(page.where(desk.default, tab))
 look = desk.look
 
 def slowly(*asked):
-    page.to_picture(None, desk.default, view)
+    page.to_picture(None, desk.default, view, tab)
     return look(*asked)
 
 desk.look = slowly
-assert ask() == nothing
+assert ask() == nothing and len(page.kept) == 0
 """
 
 
@@ -368,6 +374,50 @@ def test_a_frame_that_was_begun_before_its_tab_was_left_changes_nothing(pristine
     """As on a slow machine. Gradio, once imported, leaves sockets behind: in a process of its own."""
     environment = {**os.environ, "GRADIO_TEMP_DIR": str(tmp_path)}
     ran = python("-c", LATE, pristine, tmp_path, input=png(RED), env=environment)
+    assert ran.returncode == 0, ran.stderr.decode()
+
+
+CLOSED = """
+import http.client, sys, threading, urllib.parse
+
+from ecovision_edge.demo import DemoServer, Desk, _gradio
+
+_gradio.load_gradio()
+from ecovision_edge.demo import _page
+from ecovision_edge.demo.kept import Shot
+
+forgotten = threading.Event()
+
+class Page(_page.Page):
+    def __init__(self, *arguments, **options):
+        global page
+        page = self
+        super().__init__(*arguments, **options)
+
+    def forget(self, request: _page.gr.Request):
+        super().forget(request)
+        forgotten.set()
+
+_page.Page = Page
+with DemoServer(Desk.load(sys.argv[1]), port=0) as server:
+    where = urllib.parse.urlsplit(server.url)
+    tab = http.client.HTTPConnection(where.hostname, where.port, timeout=60)
+    tab.request("GET", "/gradio_api/heartbeat/mine")
+    answer = tab.getresponse()
+    assert answer.readline() == b"data: ALIVE\\n", answer.status
+    for session in ("mine", "other"):
+        page.kept.put(session, Shot(b"data", "x"))
+    answer.close()
+    tab.close()
+    assert forgotten.wait(60)
+    assert page.kept.get("mine") is None and page.kept.get("other") is not None
+    assert page.blocks.state_holder.capacity < 100
+"""
+
+
+def test_the_picture_of_a_tab_that_is_closed_is_forgotten(pristine, python):
+    """At once: Gradio would keep it for an hour."""
+    ran = python("-c", CLOSED, pristine)
     assert ran.returncode == 0, ran.stderr.decode()
 
 

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import cv2
 import gradio as gr
 
 from ecovision_edge.demo import answer
 from ecovision_edge.demo.desk import Desk
+from ecovision_edge.demo.kept import MOST_VISITORS, Kept, Shot
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES, decode_upload
 from ecovision_edge.drawn import ITEM_KINDS, draw_frame
 from ecovision_edge.errors import EcovisionError, ImageReadError
 from ecovision_edge.files import read_regular_file
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["KEPT_S", "Page", "Shot"]
+__all__ = ["KEPT_S", "Page", "View"]
 
 KEPT_S = 600
 """Seconds after which an uploaded file is deleted, while the page goes on."""
@@ -32,22 +31,8 @@ FRAME_EVERY_S = 0.25
 # The network sees far less; what a webcam has by default takes a small computer long to carry about.
 _CAMERA = {"video": {"width": {"ideal": 640}, "height": {"ideal": 480}}}
 
-_Payload: TypeAlias = "Mapping[str, object] | None"
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """The last picture of a visitor, encoded as it came: another artifact is asked about it, or a map made.
-
-    Args:
-        data: The bytes of a JPEG, PNG, ...
-        name: How messages call it.
-        answer: What was said of it: a label, or `unknown`.
-    """
-
-    data: bytes
-    name: str
-    answer: str = ""
+# Gradio reads the annotations as the page is made, to know which argument is its request.
+_Payload: TypeAlias = Mapping[str, object] | None
 
 
 @dataclass(slots=True)
@@ -78,75 +63,96 @@ class Page:
     def __init__(self, desk: Desk, folder: Path, *, top: int, machine: str) -> None:
         """Draw the examples into `folder`, and lay out the page."""
         self._desk, self._folder, self._top, self._machine = desk, folder.resolve(), top, machine
+        self.kept = Kept()
         self.blocks = self._layout()
 
     # What happens. Each gives the new contents of the places that it is bound to.
 
-    def picture(self, payload: _Payload, artifact: str) -> tuple[object, ...]:
+    def picture(self, payload: _Payload, artifact: str, request: gr.Request) -> tuple[object, ...]:
         """A picture was uploaded, pasted, chosen, or taken away: all is new."""
-        if payload is None:
-            return self._nothing()
-        try:
-            shot = self._read(payload)
-        except EcovisionError as e:
-            return self._refused(e)
-        return self._answer(shot, artifact)
+        shot, shown = self._asked(payload, artifact)
+        self.kept.put(_session(request), shot)
+        return shown
 
-    def to_picture(self, payload: _Payload, artifact: str, view: View) -> tuple[object, ...]:
+    def to_picture(
+        self, payload: _Payload, artifact: str, view: View, request: gr.Request
+    ) -> tuple[object, ...]:
         """The tab of pictures was opened: its picture is asked about again, if it has one."""
         view.films = False
         if payload is None:
-            return tuple(gr.skip() for _ in range(7))
-        return self.picture(payload, artifact)
+            return tuple(gr.skip() for _ in range(6))
+        return self.picture(payload, artifact, request)
 
     def to_webcam(self, view: View) -> None:
         """The webcam's tab was opened."""
         view.films = True
 
-    def again(self, shot: Shot | None, artifact: str) -> tuple[object, ...]:
+    def again(self, artifact: str, request: gr.Request) -> tuple[object, ...]:
         """Another artifact was chosen: it is asked about the same picture."""
-        return self._nothing() if shot is None else self._answer(shot, artifact)
+        shot = self.kept.get(_session(request))
+        if shot is None:
+            return self._nothing()
+        shot, shown = self._answer(shot, artifact)
+        self.kept.put(_session(request), shot)
+        return shown
 
-    def frame(self, payload: _Payload, artifact: str, before: Shot | None, view: View) -> tuple[object, ...]:
+    def frame(self, payload: _Payload, artifact: str, view: View, request: gr.Request) -> tuple[object, ...]:
         """The webcam has a frame; the map stays, and a screen reader hears of another label alone.
 
         It goes on filming while another tab is looked at, whose answer is left alone.
         """
-        nothing = tuple(gr.skip() for _ in range(5))
+        nothing = tuple(gr.skip() for _ in range(4))
         if payload is None or view.left():
             return nothing
-        card, seen, _, _, said, button, shot = self.picture(payload, artifact)
+        before = self.kept.get(_session(request))
+        shot, (card, seen, _, _, said, button) = self._asked(payload, artifact)
         if view.left():  # meanwhile
             return nothing
-        same = isinstance(shot, Shot) and before is not None and shot.answer == before.answer
-        return card, seen, gr.skip() if same else said, button, shot
+        self.kept.put(_session(request), shot)
+        same = shot is not None and before is not None and shot.answer == before.answer
+        return card, seen, gr.skip() if same else said, button
 
-    def where(self, shot: Shot | None, artifact: str) -> tuple[str, str]:
+    def where(self, artifact: str, request: gr.Request) -> tuple[str, str]:
         """The map was asked for."""
-        if shot is None:
-            return answer.nowhere_html()
+        shot = self.kept.get(_session(request))
+        if shot is None:  # the connection was lost for a while, or others have come
+            return answer.nowhere_html("The picture is no longer kept: choose it again.")
         try:
             return answer.where_html(self._desk.where(decode_upload(shot.data, shot.name), artifact))
         except EcovisionError as e:
             return answer.nowhere_html(e.message)
 
-    def _answer(self, shot: Shot, artifact: str) -> tuple[object, ...]:
+    def forget(self, request: gr.Request) -> None:
+        """The tab was closed, or loaded anew: nobody can ask about its picture any more."""
+        self.kept.forget(_session(request))
+
+    def _asked(self, payload: _Payload, artifact: str) -> tuple[Shot | None, tuple[object, ...]]:
+        """What is to be kept, and shown, of what Gradio hands over."""
+        if payload is None:
+            return None, self._nothing()
+        try:
+            shot = self._read(payload)
+        except EcovisionError as e:
+            return None, self._refused(e)
+        return self._answer(shot, artifact)
+
+    def _answer(self, shot: Shot, artifact: str) -> tuple[Shot | None, tuple[object, ...]]:
         try:
             look = self._desk.look(decode_upload(shot.data, shot.name), artifact)
         except EcovisionError as e:
-            return self._refused(e)
-        return (
+            return None, self._refused(e)
+        said = "unknown" if look.unknown else look.prediction.label
+        return Shot(shot.data, shot.name, said), (
             answer.answer_html(look, self._top, self._desk.contract, self._machine),
             answer.seen_html(look),
             *answer.nowhere_html(),
             answer.spoken_html(look),
             gr.update(interactive=True),
-            Shot(shot.data, shot.name, "unknown" if look.unknown else look.prediction.label),
         )
 
     def _nothing(self) -> tuple[object, ...]:
         off = gr.update(interactive=False)
-        return answer.nothing_html(), answer.seen_html(None), *answer.nowhere_html(), "", off, None
+        return answer.nothing_html(), answer.seen_html(None), *answer.nowhere_html(), "", off
 
     def _refused(self, error: EcovisionError) -> tuple[object, ...]:
         return (answer.error_html(error.message), *self._nothing()[1:])
@@ -181,7 +187,7 @@ class Page:
         with gr.Blocks(
             title=f"ecovision-edge: {desk.name}", analytics_enabled=False, delete_cache=(60, KEPT_S)
         ) as blocks:
-            shot, view = gr.State(None, time_to_live=3600), gr.State(View())
+            view = gr.State(View())
             _html(answer.header_html(desk.name))
             with gr.Row(elem_id="eco-columns"):
                 with gr.Column(scale=6, min_width=280):
@@ -198,7 +204,7 @@ class Page:
                         where = _html(answer.nowhere_html()[0], "eco-where")
                     legend = _html("", "eco-about")
                     button = gr.Button("Show where it looked", elem_id="eco-button", interactive=False)
-            everything = [card, seen, where, legend, said, button, shot]
+            everything = [card, seen, where, legend, said, button]
             hidden = {"api_visibility": "private"}
             image.change(
                 self.picture,
@@ -212,7 +218,7 @@ class Page:
             )
             artifact.change(
                 self.again,
-                [shot, artifact],
+                artifact,
                 everything,
                 show_progress="minimal",
                 show_progress_on=card,
@@ -221,8 +227,8 @@ class Page:
             )
             webcam.stream(
                 self.frame,
-                [webcam, artifact, shot, view],
-                [card, seen, said, button, shot],
+                [webcam, artifact, view],
+                [card, seen, said, button],
                 preprocess=False,
                 show_progress="hidden",
                 trigger_mode="multiple",  # with "once" no frame follows the first: the stream is one event
@@ -240,12 +246,14 @@ class Page:
             second.select(self.to_webcam, view, None, show_progress="hidden", **hidden)
             button.click(
                 self.where,
-                [shot, artifact],
+                artifact,
                 [where, legend],
                 show_progress="minimal",
                 trigger_mode="once",
                 **hidden,
             )
+            blocks.unload(self.forget)
+        blocks.state_session_capacity = MOST_VISITORS  # each has what it is shown; Gradio's own is 10,000
         return blocks
 
     def _sources(self) -> tuple[gr.Image, gr.Image, tuple[gr.Tab, gr.Tab]]:
@@ -291,6 +299,11 @@ class Page:
         for seed, path in enumerate(paths):
             cv2.imwrite(str(path), draw_frame(seed))
         return paths
+
+
+def _session(request: gr.Request) -> str:
+    """Which tab asks."""
+    return request.session_hash or ""
 
 
 def _html(text: str, name: str | None = None) -> gr.HTML:
