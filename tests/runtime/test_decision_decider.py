@@ -53,7 +53,7 @@ class ScriptedGate:
     """A gate that says what a test wants."""
 
     def __init__(self):
-        self.now, self.looks = Seen(), 0
+        self.now, self.looks, self.learnt = Seen(), 0, 0
 
     def look(self, image, now):
         self.looks += 1
@@ -61,7 +61,7 @@ class ScriptedGate:
         return Look(seen.view, 0.0, seen.moving, f"seen: {seen.view}", seen.box, seen.edge, seen.content)
 
     def relearn(self):
-        pass
+        self.learnt += 1
 
 
 class Bin:
@@ -662,3 +662,85 @@ def test_the_embedded_model_decides_what_lies_on_a_drawn_tray():
     events = [e for n in range(15 * 14) if (e := decider.step(scene.frame(n), n / 15))]
     assert len(events) == 2
     assert {e.bin for e in events} <= {*classifier.labels, "unknown"}
+
+
+# What never leaves.
+
+QUESTIONED = replace(OPTIONS, question_after=5.0, tell_after=2.0)
+
+
+def test_an_item_that_never_leaves_is_told_once_the_tray_was_seen_empty_again():
+    """A sticker: nothing else would be decided any more, and nobody would know."""
+    bin = Bin(QUESTIONED)
+    bin.item(SURE["glass"])
+    bin.empty()
+    assert len(bin.item(SURE["paper"], frames=50, content=Lying("sticker"))) == 1
+    assert bin.state is BinState.DECIDED
+    bin.item(SURE["paper"], frames=10, content=Lying("sticker"))
+    assert bin.state is BinState.FAULT
+    assert "take it away" in bin.reason
+    assert bin.gate.learnt == 0
+    for _ in range(3):  # whatever passes over it
+        bin.show(View.ITEM, moving=True, frames=1)
+        assert bin.state is BinState.FAULT
+    bin.empty()
+    assert bin.state is BinState.EMPTY
+    assert [e.item for e in bin.item(SURE["glass"])] == [2]
+
+
+def test_a_first_item_that_never_leaves_has_the_tray_learnt_again():
+    """Nothing has shown yet that what was learnt at the start is the tray."""
+    bin = Bin(QUESTIONED)
+    assert len(bin.item(SURE["glass"], frames=50)) == 1
+    assert bin.gate.learnt == 0
+    bin.item(SURE["glass"], frames=10)
+    assert bin.gate.learnt == 1
+    assert bin.state is BinState.DECIDED  # until it is learnt
+    bin.show(View.UNKNOWN, frames=8)
+    bin.empty()
+    assert bin.state is BinState.EMPTY
+    assert [e.item for e in bin.item(SURE["paper"])] == [1]
+    bin.empty()
+    bin.item(SURE["paper"], frames=80)
+    assert bin.gate.learnt == 1
+    assert bin.state is BinState.FAULT
+
+
+def test_what_stays_though_the_tray_is_learnt_again_is_told():
+    """Once; then somebody has to look."""
+    bin = Bin(QUESTIONED)
+    bin.item(SURE["glass"], frames=140)
+    assert bin.gate.learnt == 1
+    assert bin.state is BinState.FAULT
+
+
+def test_an_operator_has_the_tray_learnt_again():
+    """Out of any state; what is in hand gets no event."""
+    bin = Bin(QUESTIONED)
+    bin.item(SURE["glass"], frames=4)
+    assert bin.decider.learn(bin.now)
+    assert (bin.gate.learnt, bin.state) == (1, BinState.STARTING)
+    assert bin.decider.status.item is None
+    bin.empty()
+    assert [e.item for e in bin.item(SURE["paper"])] == [1]
+    assert not BinDecider(LABELS, options=DeciderOptions(gate="trigger")).learn(0.0)
+
+
+def test_a_strange_tray_is_a_fault_until_it_is_back():
+    """Not the one that was kept: nothing is decided on it."""
+    bin = Bin()
+    bin.decider.learn(bin.now)
+    assert bin.show(View.STRANGE, SURE["glass"], frames=50) == []
+    assert (bin.state, bin.reason) == (BinState.FAULT, "seen: strange")
+    bin.empty()
+    assert bin.state is BinState.EMPTY
+
+
+def test_why_the_tray_cannot_be_learnt_is_told_in_the_words_of_the_gate():
+    """A black picture is no shaking camera."""
+    bin = Bin(HINDERED)
+    bin.decider.learn(bin.now)
+    bin.show(View.UNKNOWN, moving=True, frames=10)
+    bin.show(View.UNKNOWN, frames=15)
+    assert bin.state is BinState.FAULT
+    assert bin.reason == "the empty tray cannot be learnt: seen: unknown, for 2 s now"

@@ -2,7 +2,8 @@
 
 from ecovision_edge.decision.decider import BinDecider, BinStatus
 from ecovision_edge.decision.options import DeciderOptions
-from ecovision_edge.decision.presence import PresenceGate, PresenceOptions
+from ecovision_edge.decision.presence import PresenceGate
+from ecovision_edge.decision.presence_options import PresenceOptions
 from ecovision_edge.decision.verdict import Sorting
 from ecovision_edge.decision.views import Box, Content, Gate, Look, View
 

@@ -13,11 +13,14 @@ from ecovision_edge.preprocess.frames import as_bgr
 __all__ = [
     "COLUMNS",
     "CROSS",
+    "CUT_OFF",
     "ROWS",
     "Grid",
     "Mask",
     "gain",
     "grid_of",
+    "in_range",
+    "is_grey",
     "lit",
     "noise",
     "sides",
@@ -34,6 +37,14 @@ COLUMNS, ROWS = 80, 60  # of 640x480 a cell is a block of 8 x 8 pixels, whose me
 FEW_PIXELS = 16  # a cell of fewer is averaged with its neighbours: else a small frame is nothing but noise
 WHITE = 225.0  # levels of a cell's mean; some of its pixels may then be at 255
 SAME_LIGHT = 0.02  # of the light: less changes white by 5 levels
+CUT_OFF = (
+    250.0  # levels of a cell's mean; most of its pixels are then at 255, and it may be brighter than that
+)
+DARK = 12.0  # levels; what is darker shows the sensor's noise and little else
+MISSING = 2.0  # levels; two colours without any light are what a decoder makes of no picture: green, mostly
+GREY = 3.0  # levels between the colours of a cell, in 99 of 100 cells
+ENOUGH = 0.1  # of the cells: from so many on the light is told from those in range alone
+GAINS = 0.25, 16.0  # darker is too dark to see an item; brighter is what follows a picture of the dark
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
@@ -47,10 +58,33 @@ def grid_of(image: npt.NDArray[np.uint8]) -> Grid:
     return cells
 
 
+def in_range(grid: Grid) -> Mask:
+    """The cells of `(..., 3)` levels that show what is there: not cut off, nor black, nor of one colour."""
+    blue, green, red = grid[..., 0], grid[..., 1], grid[..., 2]
+    bright = np.maximum(np.maximum(blue, green), red)
+    middle = np.maximum(np.minimum(blue, green), np.minimum(np.maximum(blue, green), red))
+    return (bright < CUT_OFF) & (bright > DARK) & (middle > MISSING)
+
+
+def is_grey(grid: Grid) -> bool:
+    """Whether a picture has no colour at all, as by infrared light."""
+    colour = strongest(grid) - grid.min(axis=-1)
+    return bool(np.percentile(colour, 99) <= GREY)
+
+
 def gain(grid: Grid, before: Grid) -> Grid:
-    """One factor a colour from `before` to `grid`: the median over the cells, near 1 where all is dark."""
-    ratio = np.median(((grid + 1) / (before + 1)).reshape(-1, 3), axis=0)
-    return cast("Grid", np.clip(ratio, 0.25, 4.0).astype(np.float32))
+    """One factor a colour from `before` to `grid`, near 1 where all is dark.
+
+    The median over the cells that neither cuts off: what is at 255 says how bright it is at least. Where
+    nearly all is cut off, the light has changed by as much as any cell shows.
+    """
+    ratio = ((grid + 1) / (before + 1)).reshape(-1, 3)
+    shown = (np.maximum(grid, before) < WHITE).all(axis=-1).ravel()
+    if shown.mean() >= ENOUGH:
+        by = np.median(ratio if shown.all() else ratio[shown], axis=0)
+    else:
+        by = np.percentile(ratio, 95 if grid.mean() > before.mean() else 5, axis=0)
+    return cast("Grid", np.clip(by, *GAINS).astype(np.float32))
 
 
 def lit(grid: Grid, by: Grid) -> Grid:

@@ -106,7 +106,8 @@ class BinDecider:
         self._now = 0.0
         first = BinState.EMPTY if self._by_trigger else BinState.STARTING
         self._status = BinStatus(first, 0.0, "nothing was triggered" if self._by_trigger else "no frame yet")
-        self._hindrances = Hindrances(self._options.tell_after)
+        self._hindrances = Hindrances(self._options.tell_after, self._options.question_after)
+        self._returned = self._questioned = False  # an item went, and the tray was empty again; it is doubted
         self._ahead: tuple[Image, Look] | None = None
         self._items = 0
         self._item: Item | None = None
@@ -157,6 +158,22 @@ class BinDecider:
         elif self._status.state is BinState.DECIDED:
             self._leave("cleared")
 
+    def learn(self, now: float) -> bool:
+        """The tray is empty, says an operator: learn its picture again; an item in hand gets no event.
+
+        Returns:
+            Whether it is learnt; not with `gate="trigger"`, which knows no picture.
+        """
+        self._advance(now)
+        if self._by_trigger:
+            return False
+        self._gate.relearn()
+        self._ahead = self._item = self._empty_since = None
+        self._returned = self._questioned = False
+        self._hindrances.clear(self._now)
+        self._set(BinState.STARTING, "the empty tray is learnt again, as was asked")
+        return True
+
     def look(self, image: Image, now: float) -> Region | None:
         """Which part of a frame is worth classifying; then give `step` the same frame with its prediction.
 
@@ -204,6 +221,7 @@ class BinDecider:
         elif image is not None:
             look = self._look_at(image)
             self._hindrances.look(look, self._status.state, self._now)
+            self._question()
             if not self._take(look):
                 return self._overdue(None)
         elif seen is None:
@@ -249,10 +267,10 @@ class BinDecider:
     def _take(self, look: Look) -> bool:
         """What the picture says of the tray; False if nothing more is to be done with this frame."""
         state = self._status.state
-        if look.view in (View.UNKNOWN, View.COVERED):
+        if look.view in (View.UNKNOWN, View.COVERED, View.STRANGE):
             self._empty_since = None
             if state in (BinState.STARTING, BinState.EMPTY, BinState.FAULT):
-                blind = BinState.FAULT if look.view is View.COVERED else BinState.STARTING
+                blind = BinState.STARTING if look.view is View.UNKNOWN else BinState.FAULT
                 self._say(blind, look.reason)
             elif state in IN_HAND and look.view is View.COVERED:
                 self._say(state, look.reason)
@@ -269,6 +287,8 @@ class BinDecider:
         elif state is BinState.EMPTY:
             self._say(state, look.reason)
         elif self._now - self._empty_since >= self._options.rearm:
+            self._returned = self._returned or not self._questioned
+            self._questioned = False
             if state is BinState.DECIDED:
                 self._leave(look.reason)
             else:
@@ -276,6 +296,13 @@ class BinDecider:
         else:
             return state is BinState.DECIDED  # perhaps it went: its frames do not count
         return False
+
+    def _question(self) -> None:
+        """Learn the tray again if an item stays, and nothing has shown yet that the learnt one is right."""
+        if self._hindrances.stayed and not self._returned and not self._questioned:
+            self._questioned = True
+            self._hindrances.clear(self._now)
+            self._gate.relearn()
 
     # States.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ecovision_edge.decision.learning import LEARNING
 from ecovision_edge.decision.views import Content, Look, View
 from ecovision_edge.events import BinState
 
@@ -11,11 +12,13 @@ __all__ = ["Hindrance", "Hindrances"]
 
 CHANGED = 0.4  # of the cells of an item; it may be turned or pushed a little, and is still the same
 
-UNLEARNT = "the empty tray cannot be learnt, for nothing lies still: does the camera shake?"
+CANNOT = "the empty tray cannot be learnt"
+UNLEARNT = f"{CANNOT}, for nothing lies still: does the camera shake?"
 SWAPPED = "what lies there is not what was decided, and the tray was not empty between; empty it"
 RESTLESS = "something moves all the time, and the tray was not empty since the decision"
 COVERED = "the whole view differs since the decision: lens covered, or camera moved?"
 FRAMELESS = "no frame came"
+STAYS = "it has lain there since it was decided: take it away, or, if this is the empty tray, have it learnt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +39,14 @@ class Hindrances:
 
     Args:
         after: Seconds after which it is told.
+        stays: Seconds after which a decided item that is still there is questioned.
     """
 
-    def __init__(self, after: float) -> None:
+    def __init__(self, after: float, stays: float) -> None:
         """With none."""
-        self._after = after
+        self._after, self._stays = after, stays
+        self._lies_since: float | None = None
+        self._stayed: Hindrance | None = None
         self._what: str | None = None
         self._since = 0.0
         self._told: Hindrance | None = None
@@ -49,11 +55,16 @@ class Hindrances:
     @property
     def told(self) -> Hindrance | None:
         """The one that has lasted, if there is one."""
-        return self._told
+        return self._told or self._stayed
+
+    @property
+    def stayed(self) -> bool:
+        """Whether what was decided is there longer than an item lies there."""
+        return self._stayed is not None
 
     def clear(self, now: float) -> None:
         """There is none: the tray is empty, or an item came."""
-        self._decided = None
+        self._decided = self._lies_since = self._stayed = None
         self._see(None, now)
 
     def decided(self, content: Content | None) -> None:
@@ -67,10 +78,16 @@ class Hindrances:
     def look(self, look: Look, state: BinState, now: float) -> None:
         """A frame came, in this state of the decider."""
         self._see(self._found(look, state), now)
+        if state is not BinState.DECIDED:
+            self._lies_since = self._stayed = None
+        elif self._lies_since is None:
+            self._lies_since = now
+        elif self._stayed is None and now - self._lies_since >= self._stays:
+            self._stayed = Hindrance(f"{STAYS}; for {self._stays:g} s now", now)
 
     def _found(self, look: Look, state: BinState) -> str | None:
         if state is BinState.STARTING and look.view is View.UNKNOWN:
-            return UNLEARNT
+            return UNLEARNT if look.moving or look.reason == LEARNING else f"{CANNOT}: {look.reason}"
         if state is not BinState.DECIDED or look.view in (View.EMPTY, View.UNKNOWN):
             return None
         if look.view is View.COVERED:
@@ -83,7 +100,10 @@ class Hindrances:
         return SWAPPED if look.content.changed(self._decided) >= CHANGED else None
 
     def _see(self, what: str | None, now: float) -> None:
-        if what != self._what:
+        unlearnt = (what or "").startswith(CANNOT) and (self._what or "").startswith(CANNOT)
+        if unlearnt and self._told is None:  # for one reason or another: it is told with the last one
+            self._what = what
+        elif what != self._what and not unlearnt:
             self._what, self._since, self._told = what, now, None
         if what is not None and self._told is None and now - self._since >= self._after:
             self._told = Hindrance(f"{what}, for {self._after:g} s now", now)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Literal, get_args
 
-from ecovision_edge.decision.presence import PresenceOptions
+from ecovision_edge.decision.presence_options import PresenceOptions
 from ecovision_edge.errors import OptionError
 
 __all__ = ["DeciderOptions", "GateKind"]
@@ -38,6 +38,9 @@ class DeciderOptions:
         tell_after: What hinders any further decision is told as a fault after so long: nothing lies still, so
             that the empty tray cannot be learnt; no frame comes; an item was put in place of one that was
             decided, without an empty tray between; and the like.
+        question_after: An item that is still there so long after its decision is questioned. If nothing has
+            come and gone yet since the empty tray was learnt, that is learnt again, for it may have been a
+            wrong picture; else it is told as a fault.
         crop: Whether the part of the frame that the item covers is classified, or the whole frame. With
             `gate="trigger"` it is always the whole.
         margin: Added to that part on each side, of its own width and height. None is best for the reference
@@ -60,6 +63,7 @@ class DeciderOptions:
     rearm: float = 0.5
     cooldown: float = 1.0
     tell_after: float = 10.0
+    question_after: float = 60.0
     crop: bool = True
     margin: float = 0.0
     aspect: float = 0.6
@@ -86,7 +90,10 @@ class DeciderOptions:
                 raise OptionError(name, expected="0 to 10", found=repr(value))
             if name in ("settle", "settle_at_edge", "rearm", "cooldown") and not 0 <= value < math.inf:
                 raise OptionError(name, expected="seconds, 0 or more", found=repr(value))
-            if name in ("settle_within", "decide_within", "tell_after") and not 0 < value < math.inf:
+            if (
+                name in ("settle_within", "decide_within", "tell_after", "question_after")
+                and not 0 < value < math.inf
+            ):
                 raise OptionError(name, expected="seconds above 0", found=repr(value))
         if self.settle_within < self.settle:
             raise OptionError(

@@ -24,6 +24,7 @@ class View(str, Enum):
     EMPTY = "empty"
     ITEM = "item"
     COVERED = "covered"
+    STRANGE = "strange"
 
     def __str__(self) -> str:
         return self.value
@@ -42,7 +43,8 @@ class Look:
 
     Args:
         view: UNKNOWN while the empty tray is not learnt yet; COVERED where the whole view is another one, so
-            that nothing can be said: the lens is covered, or the camera was moved.
+            that nothing can be said: the lens is covered, or the camera was moved; STRANGE where it is not
+            the tray that was kept from the last run.
         share: Of the view that differs from the empty tray, 0 to 1.
         moving: Whether something moves.
         reason: In a few words.
