@@ -20,6 +20,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError, ParityError
 from ecovision_edge.images import read_image
 from ecovision_edge.stats import mcnemar_p, wilson_interval
+from ecovision_edge.turns import TurnReport
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.dataset import PhotographSet
 from ecovision_edge_export.outcomes import Outcome, measure_outcome, outcome_json
@@ -135,6 +136,7 @@ class Parity:
         budget: What it was judged by.
         torch_outcome: PyTorch's answers by class, where all images have labels.
         outcome: Likewise the artifact's.
+        turns: The artifact's answers to the photographs turned, where that was measured.
     """
 
     artifact: str
@@ -151,6 +153,7 @@ class Parity:
     budget: Budget
     torch_outcome: Outcome | None = None
     outcome: Outcome | None = None
+    turns: TurnReport | None = None
 
     @property
     def agreement(self) -> float:
@@ -236,6 +239,8 @@ class Parity:
                 "mcnemar_p": _round(a.p),
                 **more,
             }
+        if self.turns is not None:
+            result["turns"] = self.turns.to_json()
         return result
 
 

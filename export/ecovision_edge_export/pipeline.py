@@ -44,6 +44,7 @@ from ecovision_edge_export.speed import Speed, compare_speed
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
+from ecovision_edge_export.turning import measure_turned
 
 __all__ = ["ExportResult", "export_bundle", "prepare_graph"]
 
@@ -121,6 +122,7 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
             more, measured = make(work)
             made += more
             parity += measured
+    parity = list(measure_turned(made, tuple(parity), judges, script))
     table = recipes.tables[0] if recipes is not None else None
     facts = known_facts(checkpoint.source, checkpoint.training)
     unproved = Unproved(assumed, verdict.doubts if verdict is not None else ())

@@ -37,6 +37,15 @@ def parity_rows(parity: Sequence[Parity]) -> list[list[str]]:
             ["accuracy drop, points", "", *(f"{a.drop_points:.2f}" for a in accuracies)],
             ["McNemar p", "", *(f"{a.p:.2f}" for a in accuracies)],
         ]
+    reports = [p.turns for p in parity if p.turns is not None]
+    if reports:
+        few, turns = reports[0].photographs, len(reports[0].stripped.by_turn)
+        sides = [report.stripped for report in reports]
+        rows += [
+            [f"accuracy of {few}, no bars", "", *(f"{100 * s.upright.accuracy:.2f} %" for s in sides)],
+            [f"the same, mean of {turns} turns", "", *(f"{100 * s.mean:.2f} %" for s in sides)],
+            [f"the same, worst of {turns} turns", "", *(f"{100 * s.worst.accuracy:.2f} %" for s in sides)],
+        ]
     rows.append(["within budget", "", *("yes" if p.ok else "NO" for p in parity)])
     return rows
 

@@ -21,6 +21,8 @@ from ecovision_edge.stats import wilson_interval
 
 __all__ = [
     "MOST_TURNS",
+    "Picture",
+    "Predict",
     "TurnCounter",
     "TurnFigure",
     "TurnFigures",
@@ -31,6 +33,8 @@ __all__ = [
 ]
 
 Picture = npt.NDArray[np.uint8]
+"""`(height, width, 3) uint8 BGR`."""
+
 Predict = Callable[[Sequence[Picture]], Sequence[int]]
 """Says the class of each frame, `(height, width, 3) uint8 BGR` of any sizes: indices of labels, in order."""
 

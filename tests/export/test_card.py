@@ -28,12 +28,14 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.markdown import plain, replace_section, section, table
 from ecovision_edge.stats import wilson_interval
+from ecovision_edge.turns import TurnFigure, TurnFigures, TurnReport
 from ecovision_edge_export.card import Facts, known_facts, write_card
 from ecovision_edge_export.card.training import MOST_ROWS, training_lines
 from ecovision_edge_export.outcomes import Outcome, measure_outcome, outcome_json
 from ecovision_edge_export.parity import Accuracy, Parity, budget_for
 from ecovision_edge_export.reference import REFERENCE_WEIGHTS
 from ecovision_edge_export.speed import Speed
+from ecovision_edge_export.tables import parity_rows
 
 LABELS = ("can", "jar", "rag")
 HOSTILE = [
@@ -140,8 +142,8 @@ def headings(card: str) -> list[str]:
 
 
 SECTIONS = [
-    *["Use", "Contract", "Files", "Training data and recipe", "Accuracy by class", "Calibration"],
-    *["Parity with PyTorch", "Latency", "Limits"],
+    *["Use", "Contract", "Files", "Training data and recipe", "Accuracy by class", "Accuracy by turn"],
+    *["Calibration", "Parity with PyTorch", "Latency", "Limits"],
 ]
 
 
@@ -194,6 +196,7 @@ def test_the_reference_is_known_by_its_bytes_whatever_it_is_called():
     facts = known_facts(WeightsSource("mobilenet_v3_large", "copy.safetensors", digest))
     assert facts.license == "mit"
     assert any("9,166 photographs" in line for line in facts.training)
+    assert facts.turns == "upright"
     assert known_facts(WeightsSource("mobilenet_v3_large", "reference", "ab" * 32)) == Facts()
 
 
@@ -355,6 +358,52 @@ def test_what_a_checkpoint_says_of_its_training_is_in_the_card():
     assert facts.record == TRAINING
     published = known_facts(WeightsSource("mobilenet_v3_large", "hf://me/mine/f.pth", "ab" * 32), TRAINING)
     assert (published.base_model, published.base_relation) == ("me/mine", None)
+
+
+def side(*correct: int) -> TurnFigures:
+    """Nine photographs at quarter turns."""
+    return TurnFigures(tuple(TurnFigure(90 * i, c, 9) for i, c in enumerate(correct)))
+
+
+def test_accuracy_by_turn_stands_in_the_card_the_tables_and_the_manifest():
+    """With bars and without, mean and worst; grey bars only where photographs have some."""
+    barred = parity(turns=TurnReport(9, 4, side(8, 5, 6, 4), side(9, 6, 6, 3)))
+    card = write_card(manifest(), [barred])
+    by_turn = tables(card)[4]
+    assert by_turn == [
+        *[["turn", "int8-onnx"], ["upright, with bars", "88.9 %"], ["upright", "100.0 %"]],
+        *[["90 degrees", "66.7 %"], ["180 degrees", "66.7 %"], ["270 degrees", "33.3 %"]],
+        *[["mean", "66.7 %"], ["worst", "33.3 %"]],
+    ]
+    assert "4 of them have" in card
+    rows = {row[0]: row[-1] for row in parity_rows([barred])}
+    assert rows["accuracy of 9, no bars"] == "100.00 %"
+    assert rows["the same, mean of 4 turns"] == "66.67 %"
+    assert rows["the same, worst of 4 turns"] == "33.33 %"
+    assert barred.summary()["turns"]["bars_stripped"]["worst_degrees"] == 270
+    plain_ = write_card(manifest(), [parity(turns=TurnReport(9, 0, side(9, 9, 9, 9), side(9, 9, 9, 9)))])
+    assert "Grey letterbox bars" not in plain_
+    assert "with bars" not in plain_
+    assert "not measured" in write_card(manifest(), [parity()]).split("## Accuracy by turn")[1][:300]
+    assert "turns" not in parity().summary()
+
+
+@pytest.mark.parametrize(
+    ("said", "known", "words"),
+    [
+        ({"turns": "any"}, "any", "Trained for any orientation"),
+        ({"turns": "upright"}, "upright", "Not trained for any orientation"),
+        ({}, None, "is not known"),
+        ({"turns": "sideways"}, None, "is not known"),
+        ({"turns": ["any"]}, None, "is not known"),
+    ],
+)
+def test_the_card_says_whether_it_was_trained_for_any_orientation(said, known, words):
+    """As the checkpoint says it; nothing is guessed."""
+    source = WeightsSource("mobilenet_v3_large", "best.safetensors", "ab" * 32)
+    facts = known_facts(source, {**TRAINING, **said})
+    assert facts.turns == known
+    assert words in write_card(manifest(), [parity()], facts).split("## Accuracy by turn")[1][:300]
 
 
 JSON = st.recursive(

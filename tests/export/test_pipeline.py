@@ -293,6 +293,14 @@ def test_a_fine_tune_of_three_classes_is_exported(reference: Checkpoint, tmp_pat
     assert "Assumed, since the checkpoint does not say it: resize squash" in (
         tmp_path / "bundle" / "MODEL_CARD.md"
     ).read_text().replace("\\", "")
+    turns = result.parity[0].turns
+    assert turns is not None
+    assert (turns.photographs, turns.published.upright.correct) == (
+        12,
+        result.parity[0].accuracy.artifact_correct,
+    )
+    assert "90 degrees" in (result.path / "MODEL_CARD.md").read_text()
+    assert result.manifest.artifacts[0].parity["turns"]["turns"] == 4  # type: ignore[index,call-overload]
 
 
 def test_a_stage_that_breaks_is_named(

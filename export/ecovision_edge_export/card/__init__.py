@@ -15,6 +15,7 @@ from ecovision_edge_export.card.measured import (
     latency_lines,
     parity_lines,
 )
+from ecovision_edge_export.card.turned import turn_lines
 from ecovision_edge_export.parity import Parity
 from ecovision_edge_export.speed import Speed
 
@@ -61,6 +62,7 @@ def write_card(
         "Files": _files(manifest),
         "Training data and recipe": [*(facts.training or ("Not known.",))],
         "Accuracy by class": accuracy_lines(parity, manifest.provenance.get("validation")),
+        "Accuracy by turn": turn_lines(parity, facts.turns),
         "Calibration": calibration_section(parity),
         "Parity with PyTorch": parity_lines(parity),
         "Latency": latency_lines(speeds),

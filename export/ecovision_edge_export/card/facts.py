@@ -11,6 +11,7 @@ from ecovision_edge._fields import JsonValue, canonical_json
 from ecovision_edge.contract import WeightsSource
 from ecovision_edge.markdown import plain
 from ecovision_edge_export.card.training import training_lines
+from ecovision_edge_export.card.turned import Turns
 
 __all__ = ["Facts", "known_facts"]
 
@@ -30,6 +31,7 @@ class Facts:
         training: Data and recipe, lines of Markdown.
         limits: Sentences, Markdown, one each.
         record: Of the training, as the checkpoint has it, for the manifest.
+        turns: Whether it was for things in any orientation, or upright ones.
     """
 
     license: str | None = None
@@ -39,6 +41,7 @@ class Facts:
     training: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
     record: Mapping[str, JsonValue] | None = None
+    turns: Turns | None = None
 
 
 def known_facts(source: WeightsSource, training: Mapping[str, JsonValue] | None = None) -> Facts:
@@ -55,6 +58,7 @@ def known_facts(source: WeightsSource, training: Mapping[str, JsonValue] | None 
             tags=tuple(documented["tags"]),
             training=tuple(f"- {item}" for item in documented["training"]),
             limits=tuple(documented["limits"]),
+            turns=_turns(documented),
         )
     base = _repository(source.source)
     if training:
@@ -66,6 +70,7 @@ def known_facts(source: WeightsSource, training: Mapping[str, JsonValue] | None 
             base_relation="finetune" if begun and not base else None,
             training=tuple(training_lines(training)),
             record=training if len(canonical_json({**training})) <= MOST_RECORD_BYTES else None,
+            turns=_turns(training),
         )
     if base is not None:
         at = f" at {plain(source.revision)}" if source.revision else ""
@@ -74,6 +79,12 @@ def known_facts(source: WeightsSource, training: Mapping[str, JsonValue] | None 
             training=(f"Not known here. The weights are from `{base}` on the hub{at}, which may say.",),
         )
     return Facts()
+
+
+def _turns(facts: Mapping[str, JsonValue]) -> Turns | None:
+    """What they say of orientation; None for nothing, and for anything else."""
+    value = facts.get("turns")
+    return "any" if value == "any" else "upright" if value == "upright" else None
 
 
 def _repository(address: str) -> str | None:

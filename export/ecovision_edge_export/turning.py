@@ -1,0 +1,71 @@
+"""The photographs that judged an export once more, turned: in a bin things lie as they fall."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ecovision_edge.classifier import Classifier
+from ecovision_edge.images import read_image
+from ecovision_edge.turns import Picture, TurnCounter
+from ecovision_edge_export.dataset import PhotographSet
+from ecovision_edge_export.made import Made
+from ecovision_edge_export.parity import Parity
+from ecovision_edge_export.transcript import Transcript
+
+__all__ = ["QUARTERS", "measure_turned"]
+
+QUARTERS = 4
+"""Turns that an export measures: right, upside down, left, and upright beside them."""
+
+MOST_TURNED = 600
+"""Photographs at most, evenly spread: each takes eight answers of each artifact. `eval --turns` takes all."""
+
+
+def measure_turned(
+    made: Sequence[Made], parity: tuple[Parity, ...], val: PhotographSet | None, script: Transcript
+) -> tuple[Parity, ...]:
+    """The parity of each artifact with its accuracy by turn; as it was without labelled photographs.
+
+    Args:
+        made: The artifacts.
+        parity: Of each, in the same order.
+        val: What judged them.
+        script: Gets a stage.
+
+    Raises:
+        ImageReadError: a file is no image any more.
+        InferenceError: an engine failed.
+    """
+    if val is None or not val.labelled:
+        return parity
+    total = len(val)
+    count = min(total, MOST_TURNED)
+    with script.stage("turn"):
+        counters = [TurnCounter(QUARTERS, _predictor(Classifier(m.backend(), artifact=m.name))) for m in made]
+        for done in range(count):
+            photograph = val.photographs[done * total // count]
+            picture = read_image(photograph.path)
+            assert photograph.label is not None  # the set is labelled
+            for counter in counters:
+                counter.add(picture, photograph.label)
+            script.progress("turn", done + 1, count)
+        turned = tuple(
+            replace(p, turns=counter.report()) for p, counter in zip(parity, counters, strict=True)
+        )
+        script.figure("; ".join(filter(None, map(_words, turned))))
+    return turned
+
+
+def _predictor(classifier: Classifier) -> Callable[[Sequence[Picture]], list[int]]:
+    return lambda views: [classifier.classify(view).index for view in views]
+
+
+def _words(parity: Parity) -> str | None:
+    if parity.turns is None:
+        return None
+    t = parity.turns.stripped
+    return (
+        f"{parity.artifact} {100 * t.upright.accuracy:.1f} % upright, {100 * t.mean:.1f} % in the mean of "
+        f"{len(t.by_turn)} turns, {100 * t.worst.accuracy:.1f} % at worst"
+    )
