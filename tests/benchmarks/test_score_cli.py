@@ -359,8 +359,9 @@ def test_the_tools_print_tables(capfd, tmp_path, recorded):
     compose_tool.main(["--script", str(script), "--one-frame", "--json", str(tmp_path / "s.json")])
     assert "by single frames" in capfd.readouterr().out
     assert json.loads((tmp_path / "s.json").read_bytes())["items"] == 1
-    compose_tool.main(["--script", str(script), "--out", str(tmp_path / "new")])
+    compose_tool.main(["--script", str(script), "--turn", "1.5", "--out", str(tmp_path / "new")])
     assert (tmp_path / "new" / "truth.json").exists()
+    assert load_script((tmp_path / "new" / "script.json").read_bytes()).turn == 1.5
     gates_tool.main(["--items", "1", "--only", "a hand passes"])
     head, row = capfd.readouterr().out.splitlines()[-2:]
     assert head.split() == ["trial", "items", "found", "missed", "doubled", "false"]
@@ -373,6 +374,7 @@ def test_the_tools_print_tables(capfd, tmp_path, recorded):
         (compose_tool, ["--items", "0"], "--items"),
         (compose_tool, ["--seed", "-1"], "--seed"),
         (compose_tool, ["--size", "big"], "--size"),
+        (compose_tool, ["--turn", "4"], "turn"),
         (compose_tool, ["--fps", "0"], "fps"),
         (gates_tool, ["--only", "earthquake"], "--only"),
     ],

@@ -20,7 +20,17 @@ from ecovision_edge.tray.pictures import (
     drawn_sprite,
     photograph_sprite,
 )
-from ecovision_edge.tray.script import Camera, Empty, Hand, Item, Light, Meanwhile, Script
+from ecovision_edge.tray.script import (
+    ANY_TURN,
+    UPRIGHT,
+    Camera,
+    Empty,
+    Hand,
+    Item,
+    Light,
+    Meanwhile,
+    Script,
+)
 from ecovision_edge.tray.script_file import dump_script, load_script
 from ecovision_edge.tray.timeline import make_timeline
 from ecovision_edge.tray.truth import TruthError
@@ -62,9 +72,12 @@ step_groups = st.one_of(
     st.builds(Light, st.floats(0.1, 3), st.floats(0, 2)).map(lambda one: [one]),
 )
 scripts = st.builds(
-    lambda groups, seed, fps: Script(steps=tuple(chain(*groups)), seed=seed, fps=fps, **SMALL),
+    lambda groups, seed, turn, fps: Script(
+        steps=tuple(chain(*groups)), seed=seed, turn=turn, fps=fps, **SMALL
+    ),
     st.lists(step_groups, max_size=5),
     st.integers(0, 2**32 - 1),
+    st.one_of(st.sampled_from([0.0, UPRIGHT, ANY_TURN]), st.floats(0, ANY_TURN)),
     st.sampled_from([5.0, 12.0, 29.97]),
 )
 
@@ -261,6 +274,40 @@ def test_an_ordinary_day_has_all_ways_and_is_reproducible():
     assert script == ordinary_script(things, 1) != ordinary_script(things, 2)
 
 
+OF_OLD = {  # of the generator before things lay in any orientation
+    1: ([0.150508331324, -0.109091194633, -0.035879332623, 0.172313933567], 769.15),
+    2: ([-0.033632727495, 0.107439360376, -0.067308394422, -0.073902680402], 749.13),
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_laid_down_with_care_is_the_recording_of_old(seed):
+    """Turned by 0.2 at most: the same turns, the same times, and a file that does not speak of it."""
+    script = ordinary_script(ordinary_things(None, LABELS, 100, seed), seed, turn=0.2)
+    line = make_timeline(script)
+    turns, ends = OF_OLD[seed]
+    assert [track.poses[-1].turn for track in line.items[:4]] == pytest.approx(turns, abs=1e-9)
+    assert line.truth.items[-1].leaves_s == pytest.approx(ends, abs=1e-6)
+    assert not any(track.lies_across for track in line.items)
+    assert b"turn" not in dump_script(script)
+
+
+def test_on_an_ordinary_day_things_lie_as_they_fell():
+    """In any orientation, about as many in each eighth of the circle; times and ways are what they were."""
+    things = ordinary_things(None, LABELS, 400, 1)
+    line = make_timeline(ordinary_script(things, 1))
+    counts, _ = np.histogram([track.poses[-1].turn for track in line.items], 8, (-math.pi, math.pi))
+    assert counts.min() > 30
+    upright = make_timeline(ordinary_script(things, 1, turn=0.2))
+    assert [i.leaves_s for i in line.truth.items] == [i.leaves_s for i in upright.truth.items]
+
+
+@pytest.mark.parametrize("turn", [-0.1, 3.2, math.nan])
+def test_a_turn_that_is_none_is_refused(turn):
+    with pytest.raises(OptionError, match="turn"):
+        Script(steps=(Empty(1.0),), turn=turn)
+
+
 # Pictures.
 
 
@@ -272,6 +319,21 @@ def letterboxed(width, height, size=256):
     top, left = (size - height) // 2, (size - width) // 2
     boxed[top : top + height, left : left + width] = photo
     return cv2.imdecode(cv2.imencode(".jpg", boxed, [cv2.IMWRITE_JPEG_QUALITY, 90])[1], cv2.IMREAD_COLOR)
+
+
+def test_a_wide_photograph_that_lies_across_fits_into_the_frame(tmp_path):
+    """Its width is then what the frame's height has to hold."""
+    path = tmp_path / "photo.jpg"
+    cv2.imwrite(str(path), np.full((100, 240, 3), 90, np.uint8))
+    for across, most in ((False, 1.2), (True, 0.92)):
+        sprite = photograph_sprite(path, 0.8 * 240, 240, across=across)
+        assert sprite.shape[1] == pytest.approx(most * 240, abs=1)
+    steps = (Item(label="paper", picture=str(path), stays=1.0, goes="gone"),)
+    for seed in range(20):
+        made = compose(Script(steps=steps, seed=seed, turn=ANY_TURN, camera=CALM, **SMALL))
+        (track,) = make_timeline(made.script).items
+        turn = abs(track.poses[-1].turn) % math.pi
+        assert track.lies_across == (math.pi / 4 < turn < 3 * math.pi / 4)
 
 
 def test_a_photograph_becomes_a_card_of_the_asked_area(tmp_path):

@@ -1,11 +1,13 @@
 """Sequences composed of photographs, or of drawn things; a developers' tool, and the generator of recordings.
 
     python -m ecovision_edge_bench.score.compose --photographs DIR --items 100 --seed 1 [--one-frame]
+    python -m ecovision_edge_bench.score.compose --photographs DIR --items 100 --turn 0.2
     python -m ecovision_edge_bench.score.compose --photographs DIR --items 20 --out recording
     python -m ecovision_edge_bench.score.compose --script script.json --out recording
 
 Photographs, a folder a class, lose their grey letterbox bars and come to lie on a drawn tray, in the ways of
-`ordinary_script`, or as a script says (see `script_file`). Without `--photographs` the things are drawn. The
+`ordinary_script`, or as a script says (see `script_file`). They lie as they fell, in any orientation;
+`--turn 0.2` lays them down nearly upright. Without `--photographs` the things are drawn. The
 sequence is scored as it is made; with `--out` it is written as a recording instead, with `truth.json` and
 `script.json` beside it, which `ecovision-edge score --recording` reads, and `ecovision-edge run --source`
 replays. A recording has the photographs in it: it is theirs to publish who took them. It is large: 91
@@ -26,7 +28,7 @@ from ecovision_edge.cli.output import progress_bar
 from ecovision_edge.errors import OptionError
 from ecovision_edge.tray.composed import compose
 from ecovision_edge.tray.pictures import choose_photographs
-from ecovision_edge.tray.script import Item, Script, Step
+from ecovision_edge.tray.script import ANY_TURN, Item, Script, Step
 from ecovision_edge.tray.script_file import load_script
 from ecovision_edge.tray.truth import read_document
 from ecovision_edge_bench.score.measuring import Judge, add_arguments, consoles, make_judge, report, run_tool
@@ -58,6 +60,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     add_arguments(parser, items=100)
     parser.add_argument("--photographs", type=Path, help="a folder a class; default: things are drawn")
     parser.add_argument("--script", type=Path, help="what happens; --items and --seed are then its own")
+    parser.add_argument(
+        "--turn",
+        type=float,
+        help="radians that things lie turned by at most; default: any, or a script's",
+    )
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second")
     parser.add_argument("--size", default="320x240", help="of a frame: WIDTHxHEIGHT")
     parser.add_argument(
@@ -70,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     what = "drawn things" if arguments.photographs is None else "photographs"
     if arguments.out is None:
         frames = ((frame.image, frame.at_s) for frame in composed)
-        title = f"composed, {what}, {len(composed.truth.items)} items, seed {script.seed}"
+        turns = "any orientation" if script.turn == ANY_TURN else f"turned by {script.turn:g} at most"
+        title = f"composed, {what}, {len(composed.truth.items)} items, {turns}, seed {script.seed}"
         report(arguments, judge, frames, len(composed), composed.truth, title)
         return
     from ecovision_edge_bench.score.recording import write_recording
@@ -91,8 +99,12 @@ def _script(arguments: argparse.Namespace, judge: Judge) -> Script:
         if not (x and width.isdecimal() and height.isdecimal()):
             raise OptionError("--size", expected="WIDTHxHEIGHT, like 320x240", found=arguments.size)
         things = ordinary_things(arguments.photographs, labels, arguments.items, arguments.seed)
-        return ordinary_script(things, arguments.seed, fps=arguments.fps, size=(int(width), int(height)))
+        turn = ANY_TURN if arguments.turn is None else arguments.turn
+        size = int(width), int(height)
+        return ordinary_script(things, arguments.seed, turn=turn, fps=arguments.fps, size=size)
     script = load_script(read_document(arguments.script, "a script"), str(arguments.script))
+    if arguments.turn is not None:
+        script = replace(script, turn=arguments.turn)
     return (
         script if arguments.photographs is None else _with_photographs(script, arguments.photographs, labels)
     )

@@ -8,6 +8,7 @@ from typing import TypeVar
 import numpy as np
 
 from ecovision_edge.tray.script import (
+    ANY_TURN,
     Arrival,
     Camera,
     Departure,
@@ -35,6 +36,7 @@ def ordinary_script(
     things: Sequence[tuple[str, str | None]],
     seed: int,
     *,
+    turn: float = ANY_TURN,
     fps: float = 12.0,
     size: tuple[int, int] = (320, 240),
     camera: Camera | None = None,
@@ -44,6 +46,7 @@ def ordinary_script(
     Args:
         things: Label and picture of each; without a picture it is drawn.
         seed: Of everything else.
+        turn: Radians that things lie turned by at most, either way: any orientation, as they fell.
         fps: Frames a second.
         size: Width and height, pixels.
         camera: None is an ordinary one.
@@ -72,7 +75,13 @@ def ordinary_script(
         steps.append(Empty(round(float(rng.uniform(*BETWEEN)), 2)))
     width, height = size
     return Script(
-        steps=tuple(steps), seed=seed, fps=fps, width=width, height=height, camera=camera or Camera()
+        steps=tuple(steps),
+        seed=seed,
+        turn=turn,
+        fps=fps,
+        width=width,
+        height=height,
+        camera=camera or Camera(),
     )
 
 

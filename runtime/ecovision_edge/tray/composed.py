@@ -251,7 +251,7 @@ def compose(script: Script) -> Composed:
     def sprite(track: ItemTrack, side_px: float) -> Sprite:
         item = track.item
         if item.picture is not None:
-            return photograph_sprite(Path(item.picture), side_px, script.height)
+            return photograph_sprite(Path(item.picture), side_px, script.height, across=track.lies_across)
         assert item.label is not None  # an item without a label has a picture, as `Script` has checked
         return drawn_sprite(item.label, side_px, (script.seed, track.number))
 

@@ -29,13 +29,14 @@ _FEATHER = 1.2  # pixels
 _KINDS = {kind: kind for kind in ITEM_KINDS} | {"plastic": "glass", "trash": "paper"}
 
 
-def photograph_sprite(path: Path, side_px: float, height: int) -> Sprite:
+def photograph_sprite(path: Path, side_px: float, height: int, *, across: bool = False) -> Sprite:
     """A photograph as a card with soft corners, its area `side_px` squared where the frame lets it.
 
     Args:
         path: The file.
         side_px: Pixels.
         height: Of the frame, pixels; `MOST_SIDES` of it at most.
+        across: It will lie on its side, so that it is its width that has to fit into the frame's height.
 
     Raises:
         ImageReadError: no image.
@@ -43,7 +44,8 @@ def photograph_sprite(path: Path, side_px: float, height: int) -> Sprite:
     photo = strip_bars(read_image(path))
     h, w = photo.shape[:2]
     scale = side_px / math.sqrt(h * w)
-    scale = min(scale, MOST_SIDES[0] * height / h, MOST_SIDES[1] * height / w)
+    down, along = (w, h) if across else (h, w)
+    scale = min(scale, MOST_SIDES[0] * height / down, MOST_SIDES[1] * height / along)
     size = max(2, round(w * scale)), max(2, round(h * scale))
     filter = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     colour = cv2.resize(photo, size, interpolation=filter).astype(np.float32)

@@ -9,8 +9,10 @@ from typing import Literal, TypeAlias
 from ecovision_edge.errors import OptionError
 
 __all__ = [
+    "ANY_TURN",
     "CAMERA_RANGES",
     "LONGEST",
+    "UPRIGHT",
     "Arrival",
     "Camera",
     "Departure",
@@ -25,6 +27,12 @@ __all__ = [
 ]
 
 LONGEST = 3600.0  # seconds of one step
+
+UPRIGHT = 0.2
+"""Radians: a thing that was laid down with care lies turned by 11 degrees at most."""
+
+ANY_TURN = math.pi
+"""Radians, either way: things lie as they fell."""
 
 Arrival: TypeAlias = Literal["slide", "hand", "drop", "swap"]
 Departure: TypeAlias = Literal["slide", "hand", "gone", "swap"]
@@ -150,6 +158,7 @@ class Script:
     Args:
         steps: In their order.
         seed: Of everything that the steps leave open: places, turns, ways, tray, noise.
+        turn: Radians that a thing lies turned by at most, either way; pi is any orientation.
         fps: Frames a second.
         width, height: Pixels.
         camera: What is done to each frame.
@@ -160,6 +169,7 @@ class Script:
 
     steps: tuple[Step, ...]
     seed: int = 0
+    turn: float = UPRIGHT
     fps: float = 12.0
     width: int = 320
     height: int = 240
@@ -168,10 +178,11 @@ class Script:
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
         for name, (low, high) in {
-            "seed": (0, 2**32 - 1), "fps": (1, 240), "width": (64, 4096), "height": (64, 4096),
+            "seed": (0, 2**32 - 1), "turn": (0, ANY_TURN), "fps": (1, 240), "width": (64, 4096),
+            "height": (64, 4096),
         }.items():  # fmt: skip
             if not low <= getattr(self, name) <= high:
-                raise OptionError(name, expected=f"{low} to {high}", found=getattr(self, name))
+                raise OptionError(name, expected=f"{low:g} to {high:g}", found=getattr(self, name))
         before: Step | None = None
         for i, step in enumerate(self.steps):
             _check_step(step, f"step {i} of the script")

@@ -5,7 +5,7 @@ A JSON file::
     {
       "schema": "ecovision-edge/tray-script",
       "schema_version": 1,
-      "seed": 1, "fps": 12, "width": 320, "height": 240,
+      "seed": 1, "turn": 3.14159, "fps": 12, "width": 320, "height": 240,
       "camera": {"jitter_px": 0.05, "grain": 1, "vignette": 0.15, "drift": 0.04, "flicker": 0.01},
       "steps": [
         {"do": "empty", "seconds": 1.5},
@@ -18,7 +18,8 @@ A JSON file::
     }
 
 Steps follow each other; `item` may name a photograph by `picture`, else it is drawn (`ITEM_KINDS`) or, where
-a folder of photographs is given, one of its label is taken. What is left out has the default of its class.
+a folder of photographs is given, one of its label is taken. What is left out has the default of its class:
+without `turn` things lie nearly upright, by 0.2 radians at most.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from typing import get_args
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge.tray.script import (
+    ANY_TURN,
     CAMERA_RANGES,
     LONGEST,
+    UPRIGHT,
     Arrival,
     Camera,
     Departure,
@@ -59,6 +62,7 @@ def dump_script(script: Script) -> bytes:
             "schema": SCHEMA,
             "schema_version": SCHEMA_VERSION,
             "seed": script.seed,
+            **({} if script.turn == UPRIGHT else {"turn": script.turn}),
             "fps": script.fps,
             "width": script.width,
             "height": script.height,
@@ -115,6 +119,7 @@ def _read(f: Fields) -> Script:
     script = Script(
         steps=tuple(steps),
         seed=f.integer("seed", 0, 2**32 - 1) if f.has("seed") else 0,
+        turn=f.number("turn", 0, ANY_TURN) if f.has("turn") else UPRIGHT,
         fps=f.number("fps", 1, 240) if f.has("fps") else 12.0,
         width=f.integer("width", 64, 4096) if f.has("width") else 320,
         height=f.integer("height", 64, 4096) if f.has("height") else 240,

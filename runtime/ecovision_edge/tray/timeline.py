@@ -120,7 +120,7 @@ class _Layout:
     def _item(self, item: Item, rng: np.random.Generator) -> None:
         side = float(rng.uniform(*SIDE))
         x, y = rng.uniform(-0.06, 0.06, 2).tolist()
-        place = Pose(0.0, x, y, float(rng.uniform(-0.2, 0.2)))
+        place = Pose(0.0, x, y, float(rng.uniform(-self._script.turn, self._script.turn)))
         arrives = self._now
         poses, rests = self._coming(item, place, side, rng)
         place = poses[-1]

@@ -5,6 +5,7 @@ Positions are in heights of the frame from its centre, times in seconds from the
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -74,6 +75,11 @@ class ItemTrack:
     def pose(self, at: float) -> Pose | None:
         """Where it is; None while it is not in view."""
         return _between(self.poses, at)
+
+    @property
+    def lies_across(self) -> bool:
+        """Whether it lies turned by a quarter more or less, so that its width is seen as height."""
+        return round(self.poses[-1].turn / (math.pi / 2)) % 2 == 1
 
 
 @dataclass(frozen=True, slots=True)
