@@ -68,6 +68,8 @@ class BinEvent:
         device: What the device calls itself.
         health: Of the camera: `RUNNING`, or what it was.
         box: What of the last frame was classified, in its pixels; None is the whole frame.
+        best_label: The likeliest class, also of an item that is unknown; None where no frame counted.
+        best_probability: Its probability after all frames, 0 to 1; None where no frame counted.
     """
 
     id: str
@@ -88,6 +90,8 @@ class BinEvent:
     device: str = ""
     health: str = ""
     box: Region | None = None
+    best_label: str | None = None
+    best_probability: float | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         """As a JSON object that `event_schema()` describes."""
@@ -113,6 +117,8 @@ class BinEvent:
             "device": self.device,
             "health": self.health,
             "box": None if self.box is None else self.box.to_json(),
+            "best_label": self.best_label,
+            "best_probability": self.best_probability,
         }
 
     def dumps(self) -> str:

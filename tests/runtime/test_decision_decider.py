@@ -174,6 +174,21 @@ def test_what_is_not_sure_in_time_is_unknown():
     assert "the time is up: paper at 0.4" in event.reason
 
 
+def test_an_event_names_its_likeliest_label():
+    """In fields of their own, of an unknown item too; of one that no frame showed there is none."""
+    [unknown] = Bin().item(UNSURE, frames=100)
+    assert (unknown.label, unknown.best_label, unknown.best_probability) == (
+        *(None, "paper"),
+        unknown.probability,
+    )
+    [known] = Bin().item(SURE["glass"])
+    assert (known.best_label, known.best_probability) == ("glass", known.probability)
+    decider = BinDecider(LABELS, options=DeciderOptions(gate="trigger"))
+    decider.trigger(0.0)
+    unseen = decider.step(None, 100.0) or decider.step(None, 200.0)
+    assert (unseen.frames, unseen.best_label, unseen.best_probability) == (0, None, None)
+
+
 def test_frames_that_disagree_are_not_sure():
     """Turns between two labels, each sure of itself."""
     bin = Bin()

@@ -14,7 +14,7 @@ from ecovision_edge.region import Region
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install jsonschema")
 
 
-ADDED = {"box", "type"}
+ADDED = {"best_label", "best_probability", "box", "type"}
 """Fields that came within the version."""
 
 
@@ -25,6 +25,7 @@ def event(**changes):
         **{"bin": "Papier", "probability": 0.97, "margin": 0.9, "frames": 5, "seconds": 0.8},
         **{"reason": "paper at 0.97", "frame_age_ms": 7.5, "timings_ms": {"prepare": 0.5, "infer": 4.0}},
         **{"bundle": "0" * 64, "device": "bin7", "health": "RUNNING", "box": Region(10, 20, 110, 80)},
+        **{"best_label": "paper", "best_probability": 0.97},
     }
     return BinEvent(**{**given, **changes})
 
@@ -52,9 +53,10 @@ def test_an_event_is_one_line_that_the_schema_describes(check):
 
 def test_what_is_not_known_is_null(check):
     """An unknown item, of a lone model file, of a frame without a time."""
-    data = event(label=None, time=None, bundle=None, frame_age_ms=None, timings_ms={}, box=None).to_json()
+    unknown = ("label", "time", "bundle", "frame_age_ms", "box", "best_label", "best_probability")
+    data = event(timings_ms={}, **dict.fromkeys(unknown)).to_json()
     check(data)
-    assert [data[k] for k in ("label", "time", "bundle", "frame_age_ms", "box")] == [None] * 5
+    assert [data[k] for k in unknown] == [None] * 7
 
 
 def test_the_schema_has_every_field_and_no_other():
@@ -74,7 +76,7 @@ def test_an_event_of_before_a_field_was_added_is_still_one(check):
     "change",
     [
         *[{"probability": 1.5}, {"sequence": -1}, {"bin": ""}, {"bundle": "abc"}, {"reason": ""}],
-        *[{"seconds": -1}, {"box": [1, 2, 3]}, {"box": [-1, 2, 3, 4]}],
+        *[{"seconds": -1}, {"box": [1, 2, 3]}, {"box": [-1, 2, 3, 4]}, {"best_probability": 1.5}],
     ],
     ids=str,
 )

@@ -896,7 +896,9 @@ def test_home_assistants_templates_give_states_that_it_takes(label):
         template = environment.from_string(found[name]["value_template"])
         return template.render(value_json=json.loads(payload))
 
-    last = event_bytes(replace(event(0), label=label, bin="b", probability=0.87654))
+    last = event_bytes(replace(event(0), label=label, best_label="glass", bin="b", probability=0.87654))
+    assert found["label"]["json_attributes_topic"] == found["label"]["state_topic"]  # the whole event
+    assert json.loads(last)["best_label"] == "glass"
     assert rendered("label", last) == (label or UNKNOWN)
     assert rendered("bin", last) == "b"
     assert float(rendered("probability", last)) == 87.7

@@ -63,6 +63,8 @@ class EventMaker:
             bundle=self._bundle,
             device=self._device,
             box=item.box if item.frames else None,
+            best_label=verdict.label if item.frames else None,
+            best_probability=verdict.probability if item.frames else None,
         )
         self._made += 1
         return event

@@ -61,6 +61,8 @@ def _probes(labels: Sequence[str], bins: Sequence[str], device: str) -> Iterator
             item=1_000_000,
             time=0.0,
             label=label,
+            best_label=longest if label is None else label,
+            best_probability=1 / 3,
             bin=bin,
             reason=f"{label} {bin} {' ' * 200}",
             bundle="0" * 64,
