@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -16,13 +17,16 @@ from torch import Tensor
 
 from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
+from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.checkpoint import load_checkpoint
 from ecovision_edge_export.train.averaging import average_trainings
+from ecovision_edge_export.train.facts import training_facts
 from ecovision_edge_export.train.fit import Batch, FitOptions, fit
-from ecovision_edge_export.train.options import TrainOptions
+from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.pictures import stripped, turned
 from ecovision_edge_export.train.revive import find_branches, revive
 from ecovision_edge_export.train.run import train
+from ecovision_edge_export.train.start import Start, start_model
 from ecovision_edge_export.train.statistics import estimate_statistics, has_statistics, re_estimated
 from ecovision_edge_export.train.views import Views, cut_loose, draw_view
 from ecovision_edge_export.weights_file import safetensors_bytes
@@ -297,7 +301,43 @@ def test_the_card_of_a_bins_training_says_that_it_is_for_any_orientation(
     recipe = result.facts["recipe"]
     assert isinstance(recipe, dict)
     assert recipe["turned"] is True
+    assert result.facts["turns"] == "any"
+    assert load_checkpoint(str(result.path)).training["turns"] == "any"  # type: ignore[index]
+    assert start_model(str(result.path), ("blue", "green", "red"), 0).turns == "any"
     assert json.loads((result.path / "training.json").read_text())["recipe"] == json.loads(json.dumps(recipe))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "freeze", "start", "turns"),
+    [
+        ("bin", False, "upright", "any"),
+        ("card", False, "any", "upright"),
+        ("strong", False, None, "upright"),
+        ("card", True, "any", "any"),
+        ("card", True, None, None),
+        ("qat", False, "any", "any"),
+        ("qat", False, "upright", "upright"),
+    ],
+)
+def test_what_a_training_is_for_depends_on_its_recipe_or_on_its_start(
+    recipe: str, freeze: bool, start: Turns | None, turns: Turns | None
+) -> None:
+    """Where features are trained it is the recipe that counts; where they stay, the start."""
+    settings = settle(TrainOptions(Path("x"), init="reference", recipe=recipe, freeze=freeze), None)
+    facts = training_facts(
+        settings,
+        Start(torch.nn.Identity(), "it", None, "kept", turns=start),
+        {},
+        (),
+        (),
+        SimpleNamespace(
+            row=SimpleNamespace(epoch=1, train_loss=0, train_accuracy=0, val_loss=0, val_accuracy=0),
+            images=(),
+            correct=(),
+        ),  # type: ignore[arg-type]
+        "cpu",
+    )
+    assert facts["turns"] == turns
 
 
 @pytest.fixture(scope="module")

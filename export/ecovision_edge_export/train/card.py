@@ -51,7 +51,7 @@ def write_training_card(
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
         f"{prepared.mean}, standard deviation {prepared.std}.",
         _kept(facts),
-        *_orientation(recipe),
+        *_orientation(recipe, facts.get("turns")),
         *_flattered(data["validation"]),
         "",
         "## Training",
@@ -104,7 +104,7 @@ def write_average_card(
         f"- Recipe: `{recipe['name']}`.",
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
         f"{prepared.mean}, standard deviation {prepared.std}.",
-        *_orientation(recipe),
+        *_orientation(recipe, facts.get("turns")),
         *_flattered(data["validation"]),
         "",
         *table([["weights", "val accuracy", "val loss"], *body]),
@@ -159,14 +159,16 @@ def _more(recipe: Mapping[str, JsonValue]) -> str:
     return "".join(f", {part}" for part in parts if part)
 
 
-def _orientation(recipe: Mapping[str, JsonValue]) -> list[str]:
+def _orientation(recipe: Mapping[str, JsonValue], turns: JsonValue) -> list[str]:
     if recipe["turned"]:
         return [
             "- Trained for **any orientation**; each validation photograph is judged without its grey bars, "
             "at one of the four quarter turns."
         ]
-    if recipe["name"] == QAT:
-        return []  # as its start was
+    if turns == "any":
+        return ["- Started from weights that were trained for **any orientation**."]
+    if turns != "upright":
+        return []  # the start does not say
     return ["- Trained on upright photographs: things that lie turned are told less well."]
 
 

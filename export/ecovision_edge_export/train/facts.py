@@ -8,10 +8,12 @@ from typing import cast
 
 from ecovision_edge import __version__
 from ecovision_edge._fields import JsonValue
+from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.train.fit import Best, EpochRow
 from ecovision_edge_export.train.listing import Listing
 from ecovision_edge_export.train.options import Settings
 from ecovision_edge_export.train.pictures import Pictures, Skipped
+from ecovision_edge_export.train.recipes import QAT
 from ecovision_edge_export.train.start import Start
 
 __all__ = ["class_rows", "data_facts", "history_json", "recipe_facts", "training_facts"]
@@ -77,6 +79,7 @@ def training_facts(
     return {
         "init": {"source": start.source, "sha256": start.sha256, "head": start.head},
         "recipe": recipe_facts(settings),
+        "turns": _turns(settings, start),
         "size": list(settings.size),
         "seed": settings.seed,
         "data": data,
@@ -95,6 +98,13 @@ def training_facts(
             "torchvision": str(torchvision.__version__),
         },
     }
+
+
+def _turns(settings: Settings, start: Start) -> Turns | None:
+    """For things in any orientation, or upright ones; where features stay as they were, as the start was."""
+    if settings.how.turned:
+        return "any"
+    return start.turns if settings.freeze or settings.recipe == QAT else "upright"
 
 
 def class_rows(labels: Sequence[str], best: Best) -> list[dict[str, JsonValue]]:

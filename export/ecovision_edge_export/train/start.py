@@ -14,6 +14,8 @@ import torch
 
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import DownloadError
+from ecovision_edge_export.card import known_facts
+from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.seen import Seen
 
@@ -42,6 +44,7 @@ class Start:
         std: Likewise.
         notes: What the user should know.
         seen: The photographs that the weights were trained on before, as far as their file says.
+        turns: Whether they were trained for things in any orientation, or upright ones, as far as is known.
     """
 
     model: torch.nn.Module
@@ -52,6 +55,7 @@ class Start:
     std: tuple[float, float, float] = IMAGENET_STD
     notes: tuple[str, ...] = ()
     seen: Seen = field(default_factory=Seen)
+    turns: Turns | None = None
 
 
 def start_model(init: str, labels: Sequence[str], seed: int) -> Start:
@@ -85,6 +89,7 @@ def start_model(init: str, labels: Sequence[str], seed: int) -> Start:
         std=prepared.std if prepared is not None else IMAGENET_STD,
         notes=checkpoint.notes,
         seen=checkpoint.seen or Seen(),
+        turns=known_facts(checkpoint.source, checkpoint.training).turns,
     )
 
 
