@@ -409,3 +409,22 @@ def test_trainings_that_do_not_go_together_are_refused(learnt: Path, pictures: P
         average_trainings([str(learnt), str(elsewhere)], options, tmp_path / "out")
     assert main(["train", str(learnt), "--data", str(pictures), "-o", str(tmp_path / "out")]) == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_training_says_how_it_does_upright_and_turned(
+    pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["train", "--data", str(pictures), "--init", "reference", "--imgsz", "32", "--workers", "0"]
+    assert main([*arguments, "--freeze", "--epochs", "8", "-o", str(tmp_path / "mine")]) == 0
+    facts = json.loads((tmp_path / "mine" / "training.json").read_text())
+    turned_ = facts["turned"]["as_published"]
+    assert len(turned_["by_turn"]) == 4
+    assert facts["turned"]["photographs"] == 6
+    # Colours are the same whichever way they lie, and upright is what the table says.
+    assert turned_["by_turn"][0]["correct"] == sum(row["correct"] for row in facts["classes"])
+    said = f"{100 * turned_['mean']:.2f} % in the mean of 4 turns, {100 * turned_['worst']:.2f} % at worst"
+    assert said in capsys.readouterr().err
+    card = (tmp_path / "mine" / "MODEL_CARD.md").read_text()
+    assert said in card
+    assert facts["turns"] == "upright"  # as its start
+    assert "things that lie turned are told less well" in card

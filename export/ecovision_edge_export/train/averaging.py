@@ -200,6 +200,9 @@ def _write(
     facts["averaged"] = [
         {**t.to_json(), "sha256": c.source.sha256} for t, c in zip(trainings, checkpoints, strict=True)
     ]
+    turned = work.measure_turned(best.weights)
+    if turned is not None:
+        facts["turned"] = turned.to_json()
     labels, name = work.listing.labels, folder.path.resolve().name
     seen = functools.reduce(
         lambda a, b: Seen(a.trained | b.trained, a.chosen | b.chosen),

@@ -51,7 +51,7 @@ def write_training_card(
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
         f"{prepared.mean}, standard deviation {prepared.std}.",
         _kept(facts),
-        *_orientation(recipe, facts.get("turns")),
+        *_orientation(facts),
         *_flattered(data["validation"]),
         "",
         "## Training",
@@ -104,7 +104,7 @@ def write_average_card(
         f"- Recipe: `{recipe['name']}`.",
         f"- Input: {prepared.size[0]} x {prepared.size[1]} pixels, `{prepared.resize}`, mean "
         f"{prepared.mean}, standard deviation {prepared.std}.",
-        *_orientation(recipe, facts.get("turns")),
+        *_orientation(facts),
         *_flattered(data["validation"]),
         "",
         *table([["weights", "val accuracy", "val loss"], *body]),
@@ -159,17 +159,36 @@ def _more(recipe: Mapping[str, JsonValue]) -> str:
     return "".join(f", {part}" for part in parts if part)
 
 
-def _orientation(recipe: Mapping[str, JsonValue], turns: JsonValue) -> list[str]:
-    if recipe["turned"]:
-        return [
-            "- Trained for **any orientation**; each validation photograph is judged without its grey bars, "
-            "at one of the four quarter turns."
-        ]
-    if turns == "any":
-        return ["- Started from weights that were trained for **any orientation**."]
-    if turns != "upright":
-        return []  # the start does not say
-    return ["- Trained on upright photographs: things that lie turned are told less well."]
+def _orientation(facts: Mapping[str, JsonValue]) -> list[str]:
+    """What it was trained for, and what came of it at four turns."""
+    said = {
+        "any": "Trained for **any orientation**",
+        "upright": "Trained on upright photographs: things that lie turned are told less well",
+    }.get(str(facts["turns"]), "Whether its start was trained for any orientation is not known")
+    recipe = cast("Mapping[str, JsonValue]", facts["recipe"])
+    judged = (
+        "; each validation photograph is judged without its grey bars, at one of the four quarter turns"
+        if recipe["turned"]
+        else ""
+    )
+    return [f"- {said}{judged}.", *_turned(cast("Mapping[str, JsonValue] | None", facts.get("turned")))]
+
+
+def _turned(turned: Mapping[str, JsonValue] | None) -> list[str]:
+    if turned is None:
+        return []
+    sides = [("as they are", "as_published")]
+    if turned["with_grey_bars"]:
+        sides.append(("without their grey bars", "bars_stripped"))
+    lines = []
+    for words, key in sides:
+        side = cast("Mapping[str, JsonValue]", turned[key])
+        upright = cast("Sequence[Mapping[str, JsonValue]]", side["by_turn"])[0]["accuracy"]
+        lines.append(
+            f"- {turned['photographs']} validation photographs {words}: {_percent(upright)} upright, "
+            f"{_percent(side['mean'])} in the mean of 4 turns, {_percent(side['worst'])} at worst."
+        )
+    return lines
 
 
 def _mixup(recipe: Mapping[str, JsonValue]) -> str:

@@ -80,6 +80,9 @@ def train(
         result = work.fit(folder, state)
         facts = work.facts(result.history, result.best)
         weights = work.weights(result.best)
+        turned = work.measure_turned(weights)
+        if turned is not None:
+            facts["turned"] = turned.to_json()
         curves = draw_curves(result.history, result.best.row.epoch, int8=work.int8 is not None)
         folder.write(CURVES, curves)
         folder.save_json(HISTORY, history_json(result.history))

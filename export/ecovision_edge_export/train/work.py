@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
+from ecovision_edge.turns import TurnFigures, TurnReport
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.seen import METADATA_KEY
 from ecovision_edge_export.train.augment import augment
@@ -46,6 +48,7 @@ from ecovision_edge_export.train.terms import (
     FitResult,
     InterruptedTrainingError,
 )
+from ecovision_edge_export.train.turning import MOST_TURNED, measure_training
 from ecovision_edge_export.train.views import draw_view
 
 if TYPE_CHECKING:
@@ -249,6 +252,25 @@ class Work:
         model.train()
         return total / len(chosen)
 
+    def measure_turned(self, weights: Mapping[str, Tensor]) -> TurnReport | None:
+        """What the weights of the whole network make of the validation photographs, upright and turned."""
+        val, start = self.pictures[1], self.start
+        self.reporter.counting("turning photographs", min(len(val), MOST_TURNED))
+        report = measure_training(
+            copy.deepcopy(start.model),
+            weights,
+            val,
+            self.settings.size,
+            (start.mean, start.std),
+            lambda: self.reporter.counted(1),
+        )
+        for words, side in _sides(report):
+            self.reporter.noted(
+                f"{words}: {100 * side.upright.accuracy:.2f} % upright, {100 * side.mean:.2f} % in the mean of "
+                f"4 turns, {100 * side.worst.accuracy:.2f} % at worst"
+            )
+        return report
+
     def counted(self, done: int = 1) -> None:
         """Tell of so many steps of what comes before the training, and stop where that is asked for."""
         self.reporter.counted(done)
@@ -259,3 +281,12 @@ class Work:
 def worker_count(options: TrainOptions) -> int:
     """Threads that prepare photographs."""
     return min(4, usable_cores()) if options.workers is None else options.workers
+
+
+def _sides(report: TurnReport | None) -> list[tuple[str, TurnFigures]]:
+    """What is worth telling of a report, in words."""
+    if report is None:
+        return []
+    few = f"{report.photographs} validation photographs"
+    stripped = [(f"{few} without their grey bars", report.stripped)] if report.barred else []
+    return [(f"{few} as they are", report.published), *stripped]

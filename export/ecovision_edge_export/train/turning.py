@@ -1,0 +1,59 @@
+"""What came of a training, on the photographs that validate: upright and turned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ecovision_edge.images import read_image_bytes
+from ecovision_edge.turns import TurnReport, measure_turns
+from ecovision_edge_export.decoding import decode_rgb
+from ecovision_edge_export.train.batches import normalized
+from ecovision_edge_export.train.pictures import Picture, Pictures, squash
+
+__all__ = ["MOST_TURNED", "measure_training"]
+
+MOST_TURNED = 600
+"""Photographs at most, evenly spread: each takes eight answers. `eval --turns` takes all."""
+
+
+def measure_training(
+    model: torch.nn.Module,
+    weights: Mapping[str, Tensor],
+    val: Pictures,
+    size: tuple[int, int],
+    normalization: tuple[Sequence[float], Sequence[float]],
+    progressed: Callable[[], None],
+) -> TurnReport | None:
+    """Measure accuracy at four turns, with letterbox bars and without, in fp32 on the CPU.
+
+    Args:
+        model: A network that the weights fit; left with them, in eval mode.
+        weights: torchvision's state dict.
+        val: Photographs; those whose file is gone by now are an ImageReadError.
+        size: Height and width that the network takes.
+        normalization: Mean and standard deviation, R, G, B.
+        progressed: Called after each photograph.
+    """
+    model.to("cpu").load_state_dict({**weights})
+    model.eval()
+    shape, to_input = squash(*size), normalized(*normalization)
+
+    def predict(views: Sequence[Picture]) -> list[int]:
+        from PIL import Image
+
+        squashed = [shape(Image.fromarray(np.ascontiguousarray(view[..., ::-1]))) for view in views]
+        with torch.inference_mode():
+            answers: list[int] = model(to_input(torch.from_numpy(np.stack(squashed)))).argmax(1).tolist()
+        return answers
+
+    def read(index: int) -> tuple[Picture, int]:
+        image = val.images[index]
+        rgb = np.asarray(decode_rgb(read_image_bytes(image.path), str(image.path)))
+        progressed()
+        return np.ascontiguousarray(rgb[..., ::-1]), image.label
+
+    return measure_turns(predict, map(read, val.spread(MOST_TURNED)))
