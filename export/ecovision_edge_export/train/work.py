@@ -266,8 +266,8 @@ class Work:
         )
         for words, side in _sides(report):
             self.reporter.noted(
-                f"{words}: {100 * side.upright.accuracy:.2f} % upright, {100 * side.mean:.2f} % in the mean of "
-                f"4 turns, {100 * side.worst.accuracy:.2f} % at worst"
+                f"{words}: {100 * side.upright.accuracy:.2f} % upright, {100 * side.mean:.2f} % in the mean "
+                f"of 4 turns, {100 * side.worst.accuracy:.2f} % at worst"
             )
         return report
 
