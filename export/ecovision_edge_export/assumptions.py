@@ -21,15 +21,17 @@ def assumptions(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ..
 
 def _assumed(options: ExportOptions, checkpoint: Checkpoint) -> Iterator[str]:
     default = Preprocessing()
-    if checkpoint.preprocessing is None:
-        if options.size is None:
-            yield f"input {default.size[0]}x{default.size[1]} (--imgsz)"
-        if options.resize is None:
-            yield f"resize {default.resize} (--resize; torchvision's recipes have shortest:256)"
-        if options.mean is None:
-            yield f"RGB, mean {_triple(default.mean)} (--mean)"
-        if options.std is None:
-            yield f"std {_triple(default.std)} (--std)"
+    given = (options.size, options.resize, options.mean, options.std)
+    fields = dict(zip(("size", "resize", "mean", "std"), given, strict=True))
+    unsaid = {field for field in checkpoint.unsaid if fields[field] is None}
+    if "size" in unsaid:
+        yield f"input {default.size[0]}x{default.size[1]} (--imgsz)"
+    if "resize" in unsaid:
+        yield f"resize {default.resize} (--resize; torchvision's recipes have shortest:256)"
+    if "mean" in unsaid:
+        yield f"RGB, mean {_triple(default.mean)} (--mean)"
+    if "std" in unsaid:
+        yield f"std {_triple(default.std)} (--std)"
     if checkpoint.labels is None and options.labels is not None:
         yield "labels in the order of --labels"
 

@@ -16,8 +16,9 @@ from ecovision_edge_export.extras import require
 from ecovision_edge_export.held_labels import HeldLabels, find_labels
 from ecovision_edge_export.layout import meta_model
 from ecovision_edge_export.preprocessing import (
+    FIELDS,
     Preprocessing,
-    find_in_arguments,
+    find_beside,
     find_preprocessing,
     find_training,
 )
@@ -27,7 +28,7 @@ from ecovision_edge_export.state_dicts import Held, check_fits, select_state, to
 from ecovision_edge_export.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import torch
 
@@ -56,6 +57,8 @@ class Checkpoint:
     `seen` are the photographs that they were trained and chosen on; None where the file does not say.
     `preprocessing` and `training` are what `ecovision-edge train` wrote beside the weights: how photographs
     were prepared, and measured facts; None where the file does not say. Nobody vouches for the facts.
+    `preprocessing` may also be what other trainings leave in a checkpoint; `unsaid` are its fields, of
+    `FIELDS`, that the file does not say and that have their default.
     """
 
     state: Mapping[str, torch.Tensor]
@@ -67,6 +70,7 @@ class Checkpoint:
     training: Mapping[str, JsonValue] | None = None
     quantization: str | None = None
     seen: Seen | None = None
+    unsaid: frozenset[str] = FIELDS
 
 
 def load_checkpoint(
@@ -101,7 +105,8 @@ def load_checkpoint(
     if spec == REFERENCE:
         embedded = read_weights_file(REFERENCE_WEIGHTS, REFERENCE_WEIGHTS.name)
         reference = _from_file(embedded, REFERENCE, num_classes, labels)
-        return dataclasses.replace(reference, preprocessing=Preprocessing())  # as it was trained
+        as_trained = Preprocessing()
+        return dataclasses.replace(reference, preprocessing=as_trained, unsaid=frozenset())
     if spec.startswith("hf:"):
         return _from_hub(hub.parse(spec), num_classes, labels)
     if "://" in spec or not spec.strip():
@@ -154,18 +159,27 @@ def _from_file(
     # Published weights are known by their bytes, wherever they lie.
     known = hub.ECOVISION if file.sha256 == hub.ECOVISION.sha256 else None
     labels = HeldLabels(known.labels) if known else _labels(held, values, classes, file.name, given)
-    prepared = find_preprocessing(values, file.name) or find_in_arguments(held.around)
+    prepared, unsaid = find_beside(held.around)
+    written = known.preprocessing if known else find_preprocessing(values, file.name)
     return Checkpoint(
         state=to_fp32(held.state, file.name),
         num_classes=classes,
         source=WeightsSource(architecture=ARCHITECTURE, source=source, sha256=file.sha256, revision=revision),
         labels=labels.labels,
-        notes=(*held.notes, *labels.notes),
-        preprocessing=known.preprocessing if known else prepared,
+        notes=(*held.notes, *labels.notes, *(_told(prepared, unsaid) if not written else ())),
+        preprocessing=written or prepared,
+        unsaid=frozenset() if written else unsaid,
         training=find_training(values),
         quantization=metadata.get("quantization"),
         seen=Seen.loads(seen, f"{file.name}: {METADATA_KEY}") if seen is not None else None,
     )
+
+
+def _told(prepared: Preprocessing | None, unsaid: frozenset[str]) -> Iterator[str]:
+    """A note of the preprocessing that another training left in the checkpoint."""
+    if prepared is not None:
+        said = {k: v for k, v in prepared.to_json().items() if k not in unsaid}
+        yield f"prepared as the checkpoint says: {', '.join(f'{k} {v}' for k, v in said.items())}"
 
 
 def _labels(

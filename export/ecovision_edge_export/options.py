@@ -178,13 +178,13 @@ def overruled(options: ExportOptions, checkpoint: Checkpoint) -> Iterator[str]:
     prepared = checkpoint.preprocessing
     if prepared is None:
         return
-    for option, given, trained in (
-        ("--imgsz", options.size, prepared.size),
-        ("--resize", options.resize, prepared.resize),
-        ("--mean", options.mean, prepared.mean),
-        ("--std", options.std, prepared.std),
+    for option, field, given, trained in (
+        ("--imgsz", "size", options.size, prepared.size),
+        ("--resize", "resize", options.resize, prepared.resize),
+        ("--mean", "mean", options.mean, prepared.mean),
+        ("--std", "std", options.std, prepared.std),
     ):
-        if given is not None and given != trained:
+        if given is not None and given != trained and field not in checkpoint.unsaid:
             yield f"{option} is not what the checkpoint was trained with ({_said(trained)}): the option wins"
 
 

@@ -77,7 +77,7 @@ def match_keys(state: Mapping[str, torch.Tensor], said: Iterable[str], name: str
     left = {k: v for k, v in state.items() if k not in keys}
     layers = {k: v for k, v in left.items() if _may_compute(k, left)}
     idle = [k for k in left if k not in layers]
-    if (network.root and network.root != "model.") or idle:
+    if (network.root and network.root != "model." and not others) or idle:
         under = f"weights taken from `{network.root}`" if network.root else "weights taken"
         unused = f"; not used: {_some(idle)}" if idle else ""
         notes += (under + unused,)

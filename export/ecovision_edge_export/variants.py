@@ -143,8 +143,9 @@ def _spread(photographs: Sequence[Photograph]) -> list[Photograph]:
 def _colours(now: _Preparation) -> Iterator[_Preparation]:
     normalizations = [(now.mean, now.std), *(n for n in _NORMALIZATIONS.values() if n != (now.mean, now.std))]
     for mean, std in normalizations:
-        for bgr in (False, True):
-            other = dataclasses.replace(now, mean=mean, std=std, bgr=bgr)
+        # BGR with each colour's own mean, or with R's for B, as who forgot cvtColor has it.
+        for of, by, bgr in ((mean, std, False), (mean[::-1], std[::-1], True), (mean, std, True)):
+            other = dataclasses.replace(now, mean=of, std=by, bgr=bgr)
             if other != now:
                 yield other
 
@@ -163,8 +164,9 @@ def _changes(now: _Preparation, best: _Preparation) -> Iterator[str]:
         yield f"the network was trained with the resize {_resize(best.resize)}, not {_resize(now.resize)}"
     if best.bgr:
         yield "the network was trained on BGR, as cv2.imread gives it, not on RGB"
-    if (best.mean, best.std) != (now.mean, now.std):
-        name = next(k for k, v in _NORMALIZATIONS.items() if v == (best.mean, best.std))
+    ways = [(best.mean, best.std), (best.mean[::-1], best.std[::-1])]
+    if (now.mean, now.std) not in ways[: 1 + best.bgr]:
+        name = next(k for k, v in _NORMALIZATIONS.items() if v in ways)
         yield f"the network was trained with another normalization, {name}"
 
 

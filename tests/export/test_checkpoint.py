@@ -376,9 +376,44 @@ def test_the_allow_list_ends_with_the_loading(load, weights):
 
 def test_preprocessing_is_read_from_the_arguments_of_torchvisions_own_script(load, weights):
     arguments = argparse.Namespace(val_resize_size=232, val_crop_size=224, interpolation="bilinear")
-    assert load({"model": weights, "args": arguments}).preprocessing == Preprocessing(resize="shortest:232")
+    c = load({"model": weights, "args": arguments})
+    assert c.preprocessing == Preprocessing(resize="shortest:232")
+    assert c.notes[0].startswith(
+        "prepared as the checkpoint says: size [224, 224], resize shortest:232, mean [0"
+    )
     arguments.interpolation = "bicubic"
-    assert load({"model": weights, "args": arguments}).preprocessing is None
+    c = load({"model": weights, "args": arguments})
+    assert c.preprocessing == Preprocessing()
+    assert c.unsaid == {"resize", "mean", "std"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "prepared", "unsaid"),
+    [
+        ({"img_size": 160}, Preprocessing(size=(160, 160)), {"resize", "mean", "std"}),
+        (
+            {"args": argparse.Namespace(input_size=(3, 192, 256))},
+            Preprocessing((192, 256)),
+            {"resize", "mean", "std"},
+        ),
+        (
+            {"mean": [0.5] * 3, "std": (0.5,) * 3},
+            Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3),
+            {"size", "resize"},
+        ),
+        (
+            {"config": {"mean": [127.5] * 3, "std": [127.5] * 3, "image_size": np.int64(224)}},
+            Preprocessing(mean=(0.5,) * 3, std=(0.5,) * 3),
+            {"resize"},
+        ),
+        ({"mean": 0.93, "img_size": "large"}, None, {"size", "resize", "mean", "std"}),
+        ({"mean": [0.5] * 3}, None, {"size", "resize", "mean", "std"}),
+    ],
+)
+def test_preprocessing_that_a_checkpoint_says_is_read(load, weights, beside, prepared, unsaid):
+    c = load({"model": weights, **beside})
+    assert c.preprocessing == prepared
+    assert c.unsaid == unsaid
 
 
 @pytest.mark.parametrize(
@@ -757,10 +792,7 @@ def test_of_two_networks_the_averaged_one_is_taken_and_two_others_are_refused(lo
     other = {k: v + 1 if v.is_floating_point() else v for k, v in weights.items()}
     c = load(under("model.", other) | under("ema_model.module.", weights))
     assert same(c.state, weights)
-    assert c.notes == (
-        "weights taken from the average `ema_model.`; not used: `model.`",
-        "weights taken from `ema_model.`",
-    )
+    assert c.notes == ("weights taken from the average `ema_model.`; not used: `model.`",)
     with pytest.raises(CheckpointError, match=r"holds 2 networks.*`student\.`, `teacher\.`"):
         load(under("student.", other) | under("teacher.", weights))
 

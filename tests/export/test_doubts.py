@@ -24,7 +24,7 @@ from ecovision_edge_export.dataset import Photograph, PhotographSet
 from ecovision_edge_export.doubts import Verdict, judge_network
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Accuracy, GateClosedError, budget_for
-from ecovision_edge_export.preprocessing import Preprocessing
+from ecovision_edge_export.preprocessing import FIELDS, Preprocessing
 from ecovision_edge_export.transcript import SilentReporter, Transcript
 
 LABELS = ("can", "glass", "paper")
@@ -165,7 +165,25 @@ def test_bgr_is_named_with_the_line_that_turns_it(judge: Judge) -> None:
     (mistake,) = [s for s in said if s.startswith("likely mistake")]
     assert "the network was trained on BGR" in mistake
     assert "s['features.0.0.weight'] = s['features.0.0.weight'].flip(1)" in mistake
-    assert "--mean 0.406,0.456,0.485 --std 0.225,0.224,0.229" in mistake
+
+
+def test_bgr_with_each_colours_own_mean_needs_no_option_but_the_turn(judge: Judge) -> None:
+    """As a first layer that was turned round: the preparation stays."""
+    weight = torch.tensor([0.0, 0.0, 1.0])  # of B, G, R
+
+    def brightest(x: torch.Tensor) -> torch.Tensor:
+        return (x.mean((2, 3)) * weight).sum(1)
+
+    normalization = Normalization((0.0, 0.0, 0.5), (1.0, 1.0, 0.1))
+    # R 0.3: B's mean and deviation make -2 of it, R's own 0.3.
+    network = threshold(0.25, brightest)
+    pictures = {"can": plain(20, 20, 76), "glass": plain(120, 120, 20)}
+    _, said = judge(network, pictures, normalization=normalization)
+    (mistake,) = [s for s in said if s.startswith("likely mistake")]
+    assert "trained on BGR" in mistake
+    assert "normalization" not in mistake
+    assert "--mean" not in mistake
+    assert mistake.endswith("torch.save(s, 'rgb.pth')")
 
 
 def test_another_normalization_is_named_with_its_options(judge: Judge) -> None:
@@ -255,19 +273,15 @@ def test_the_command_ends_with_status_1_before_it_traces(
 def test_what_nobody_says_is_assumed_and_told(reference: Checkpoint) -> None:
     """The reference is known; of other weights each thing is told until an option or the file says it."""
     assert assumptions(ExportOptions(weights="reference"), reference) == ()
-    unknown = dataclasses.replace(reference, preprocessing=None, labels=None)
+    unknown = dataclasses.replace(reference, preprocessing=None, unsaid=FIELDS, labels=None)
     told = assumptions(ExportOptions(weights="w.pth", labels=reference.labels), unknown)
     assert [t.partition(" ")[0] for t in told] == ["input", "resize", "RGB,", "std", "labels"]
     options = ExportOptions(
         weights="w.pth", size=(224, 224), resize="shortest:256", mean=(0.5,) * 3, std=(0.5,) * 3
     )
     assert assumptions(options, dataclasses.replace(unknown, labels=reference.labels)) == ()
-    assert (
-        assumptions(
-            ExportOptions(weights="w.pth"), dataclasses.replace(reference, preprocessing=Preprocessing())
-        )
-        == ()
-    )
+    half = dataclasses.replace(reference, preprocessing=Preprocessing(), unsaid=frozenset({"resize"}))
+    assert [t.partition(" ")[0] for t in assumptions(ExportOptions(weights="w.pth"), half)] == ["resize"]
 
 
 def test_the_best_assignment_is_that_of_all_permutations() -> None:
