@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.decision.decider import BinDecider, BinStatus
 from ecovision_edge.decision.options import DeciderOptions
+from ecovision_edge.decision.presence import PresenceGate
+from ecovision_edge.decision.tray_file import TrayFile
 from ecovision_edge.decision.verdict import EveryLabel, Sorting
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.events import BinEvent, BinState
@@ -85,6 +88,7 @@ class SmartBin:
         on_health: Callable[[Health], None] | None = None,
         on_wait: Callable[[], None] | None = None,
         device: str | None = None,
+        tray: Path | None = None,
     ) -> None:
         self._sinks = tuple(sinks)
         self._on_event, self._on_result = on_event, on_result
@@ -96,10 +100,15 @@ class SmartBin:
             bins=_bins(rules or EveryLabel(), classifier.labels),
             device=device,
         )
+        options = fit_options(options or DeciderOptions(), classifier)
+        self._tray = None if tray is None else TrayFile(tray)
+        self._gate = PresenceGate(options.presence, None if self._tray is None else self._tray.load())
+        self._learn_asked = False
         self._decider = BinDecider(
             classifier.labels,
             rules,
-            fit_options(options or DeciderOptions(), classifier),
+            options,
+            gate=self._gate,
             thresholds=classifier.contract.thresholds,
             device=device,
             bundle=_hash_of(classifier),
@@ -211,6 +220,13 @@ class SmartBin:
             self._decider.clear(self._now())
             self._show_status()
 
+    def learn(self) -> None:
+        """The tray is empty, says an operator: with the next frame its picture is learnt again.
+
+        From any thread, and from a signal's handler; see `BinDecider.learn`.
+        """
+        self._learn_asked = True  # no lock: whom a signal interrupts may have it
+
     def close(self, timeout: float = 10.0) -> None:
         """Stop, tell the sinks, and close them, `timeout` seconds at most; raises as `CameraLoop.close`."""
         try:
@@ -222,6 +238,8 @@ class SmartBin:
                 closer.start()
             for closer in closers:
                 closer.join()
+            if self._tray is not None:
+                self._tray.close()
 
     def _start_sinks(self) -> None:
         for sink in self._sinks:
@@ -237,11 +255,20 @@ class SmartBin:
         with self._lock:
             if self._blind is not None and result.frame.captured_at > self._blind.since:
                 self._blind = None
-            event = self._decider.step(result, self._time_of(result.frame))
+            at = self._time_of(result.frame)
+            self._learn_if_asked(at)
+            event = self._decider.step(result, at)
+            if self._tray is not None:
+                self._tray.see(self._gate, at, empty=self._decider.status.state is BinState.EMPTY)
             self._show_status()
         self._emit(event)
         if self._on_result is not None:
             self._on_result(result)
+
+    def _learn_if_asked(self, now: float) -> None:
+        if self._learn_asked:
+            self._learn_asked = False
+            self._decider.learn(now)
 
     def _now(self) -> float:
         """Of the decider's clock; one that is behind counts as its latest time."""

@@ -223,6 +223,9 @@ def _writes(parameters: dict[str, Any], sinks: Sequence[str]) -> Iterator[str]:
     summary = parameters.get("summary")
     if summary is not None and str(summary) != "-":
         yield str(summary.parent)
+    tray = parameters.get("tray")
+    if tray is not None and tray != "none":
+        yield str(Path(tray).parent)
     for sink in sinks:
         yield from sink_paths(sink).writes
 

@@ -14,7 +14,7 @@ from ecovision_edge._fields import canonical_json
 from ecovision_edge.camera.health import HealthState
 from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
 from ecovision_edge.cli.output import check_target, tell, write_file
-from ecovision_edge.cli.running import Consumers, log_to_stderr, stopped_by_signals
+from ecovision_edge.cli.running import Consumers, learns_by_signal, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.durations import parse_duration
@@ -128,6 +128,13 @@ def run(
     device_id: Annotated[
         str | None, typer.Option(help="What events call this device; default: its host name.")
     ] = None,
+    tray: Annotated[
+        str | None,
+        typer.Option(
+            help="A file that keeps the picture of the empty tray from run to run, or none. Default: for a"
+            " camera, one in the state folder. SIGUSR1 has the tray learnt again."
+        ),
+    ] = None,
 ) -> int:
     """Classify a camera's newest frame, again and again, until Ctrl-C; demo: needs no camera.
 
@@ -156,6 +163,8 @@ def run(
         raise OptionError("--below", expected="above 0, up to 1", found=below)
     if bin is None and (sink or dry_run):
         raise OptionError("--sink", expected="--bin RULES beside it: events are a bin's", found="no --bin")
+    if bin is None and tray is not None:
+        raise OptionError("--tray", expected="--bin RULES beside it: the tray is a bin's", found="no --bin")
     events_alone = _has_stdout(sink, summary)
     options = _options(every, max_frames, duration, max_age, max_reconnects, stall_after, frozen_after)
     frames = open_source(source)
@@ -193,8 +202,18 @@ def run(
             decider = DeciderOptions(decide_within=_seconds(decide_within, "--decide-within"))
             device = platform.node() if device_id is None else device_id
             machine = _bin(
-                consumers, classifier, frames, options, rules, decider, device, sink or [], dry_run
+                consumers,
+                classifier,
+                frames,
+                options,
+                rules,
+                decider,
+                device,
+                sink or [],
+                _tray_file(tray, source, frames),
+                dry_run=dry_run,
             )
+            stack.enter_context(learns_by_signal(machine.learn))
             loop = machine.loop
         if check:
             tell("ecovision-edge: nothing is wrong that could be told without the camera\n")
@@ -252,6 +271,17 @@ def _because(name: str, error: str) -> str:
     return f" ({error.removeprefix(f'{name} ')})" if error else ""
 
 
+def _tray_file(tray: str | None, source: str, frames: FrameSource) -> Path | None:
+    """Where the empty tray is kept; of frames that are no camera's only where it is said."""
+    if tray is not None:
+        return None if tray == "none" else Path(tray)
+    if not frames.live or source.startswith("demo:"):
+        return None
+    from ecovision_edge.decision.tray_file import default_tray_file
+
+    return default_tray_file(frames.name)
+
+
 def _bin(
     consumers: Consumers,
     classifier: Classifier,
@@ -261,6 +291,8 @@ def _bin(
     decider: DeciderOptions,
     device: str,
     addresses: list[str],
+    tray: Path | None,
+    *,
     dry_run: bool,
 ) -> SmartBin:
     from ecovision_edge.sinks.addresses import check_sinks, open_sink
@@ -280,6 +312,7 @@ def _bin(
         on_health=consumers.health,
         on_wait=consumers.wait,
         device=device,
+        tray=tray,
     )
     consumers.show_bin(smart_bin)
     return smart_bin

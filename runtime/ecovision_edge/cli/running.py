@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ecovision_edge.smart_bin import SmartBin
     from ecovision_edge.web import Board, PageServer
 
-__all__ = ["Consumers", "Stoppable", "log_to_stderr", "stopped_by_signals"]
+__all__ = ["Consumers", "Stoppable", "learns_by_signal", "log_to_stderr", "stopped_by_signals"]
 
 PATIENCE = 15.0
 """Seconds that a loop has for its end after a signal; then the process ends without it.
@@ -158,6 +158,28 @@ def log_to_stderr() -> Iterator[None]:
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
+
+
+@contextlib.contextmanager
+def learns_by_signal(learn: Callable[[], object]) -> Iterator[None]:
+    """SIGUSR1 has the empty tray learnt again: an operator's word, which needs no network and no page.
+
+    Args:
+        learn: Is called in the signal's handler; must take no lock.
+    """
+    number = getattr(signal, "SIGUSR1", None)
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        learn()
+
+    before = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 @contextlib.contextmanager

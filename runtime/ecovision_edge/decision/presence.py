@@ -133,7 +133,8 @@ class PresenceGate:
         everywhere = covered or _everywhere(mask)
         if not moving and everywhere and self._as_before(grid):
             return Look(View.EMPTY, share, moving, "the tray looks as it did before")
-        if not moving and everywhere and (self._plain or is_grey(grid) != is_grey(self._mean)):
+        other = self._plain or is_grey(grid) != is_grey(self._mean)
+        if not moving and everywhere and other and not self._comparing:
             return self._learn_again(moving)
         if not moving and (why := self._same_tray(grid, now, light, mask, covered)):
             self._covered_since, self._there = None, False
@@ -199,7 +200,7 @@ class PresenceGate:
         least = EDGE * max(1.0, self._noise, self._motion.noise)
         if max(new, lost) < least:
             return "only the light changed"
-        if new < least or lost > 2 * new:
+        if (new < least or lost > 2 * new) and not _everywhere(mask):  # else it is something before the lens
             return "something learnt is gone"
         return None
 
