@@ -1,7 +1,6 @@
 """Facts about the file that keeps the empty tray from run to run."""
 
 import logging
-import os
 import signal
 
 import numpy as np
@@ -72,7 +71,11 @@ def test_it_is_not_written_while_something_lies_there_or_the_tray_is_not_known(p
     assert not path.exists()
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", os.urandom(57_626), b"ecovision-edge tray 1\n" + bytes(57_604)])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{}", bytes(range(256)) * 225 + bytes(26), b"ecovision-edge tray 1\n" + bytes(57_604)],
+    ids=["empty", "json", "noise", "zeros"],
+)
 def test_a_file_that_is_damaged_is_logged_and_the_tray_learnt_again(path, data, caplog):
     """No crash, and no wrong tray."""
     path.parent.mkdir(parents=True)

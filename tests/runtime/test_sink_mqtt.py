@@ -632,7 +632,7 @@ def balanced(stats):
     return stats.taken == stats.delivered + stats.dropped + stats.waiting
 
 
-@pytest.mark.parametrize("full", [{"open"}, {"write"}, {"write", "acknowledge"}], ids=",".join)
+@pytest.mark.parametrize("full", [("open",), ("write",), ("write", "acknowledge")], ids=",".join)
 def test_a_full_disk_does_not_keep_events_from_the_broker(tmp_path, disk, caplog, full):
     """At the start too: they go from memory, it is said once, and the figures are right."""
     disk.full, safe = full, []
