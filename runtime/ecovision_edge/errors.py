@@ -31,6 +31,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     ├── ServeError (OSError)                   the page cannot be served
     ├── RulesError (ValueError)                a file of rules is malformed, or does not fit the model
     ├── SinkError (OSError)                    an event could not be delivered, or a sink's address is wrong
+    ├── TriggerError (OSError)                 what tells that an item came cannot be used
     ├── LoopStuckError (TimeoutError)          the loop did not end in the time it was given
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
     └── ExportError                            raised by ecovision_edge_export
@@ -88,6 +89,7 @@ __all__ = [
     "SourceError",
     "SourceOpenError",
     "StageError",
+    "TriggerError",
     "UnsafePathError",
 ]
 
@@ -255,6 +257,10 @@ class RulesError(EcovisionError, ValueError):
 
 class SinkError(EcovisionError, OSError):
     """An event could not be delivered now; or a sink cannot be what its address says."""
+
+
+class TriggerError(EcovisionError, OSError):
+    """What tells that an item came cannot be used: its pin is in use, or there is no standard input."""
 
 
 class LoopStuckError(EcovisionError, TimeoutError):

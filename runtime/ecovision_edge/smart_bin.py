@@ -18,6 +18,7 @@ from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.decision.decider import BinDecider, BinStatus
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.presence import PresenceGate
+from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.decision.tray_file import TrayFile
 from ecovision_edge.decision.verdict import EveryLabel, Sorting
 from ecovision_edge.errors import EcovisionError
@@ -28,9 +29,12 @@ from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import LoopSummary
 from ecovision_edge.profile.key import bundle_sha256
 from ecovision_edge.region import Region
+from ecovision_edge.rules import Rules
 from ecovision_edge.sinks._checks import check_sinks
 from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.telling import STOPPED, StateTeller
+from ecovision_edge.triggers.addresses import open_trigger
+from ecovision_edge.triggers.base import Trigger, check_trigger
 
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
@@ -63,7 +67,9 @@ class SmartBin:
         source: Where they come from.
         rules: Which bin each label goes to (`ecovision_edge.rules.Rules`); None makes each label a bin.
         sinks: Told of events and states; started and closed with the bin.
-        options: When a decision is made.
+        options: When a decision is made; None is what the rules say, and the defaults where they say nothing.
+        trigger: Tells that an item came; started and closed with the bin, which waits for it whatever
+            `options.gate` is. None without `options` is that of the rules.
         loop_options: Pace and limits of the loop.
         on_event: Called with each event, on the loop's thread, after the sinks have it. What it raises ends
             the bin.
@@ -72,6 +78,7 @@ class SmartBin:
 
     Raises:
         OptionError: a sink can never carry one of the names, or two would use the same file, line or pin.
+        MissingDependencyError: the library of the rules' trigger is not installed.
     """
 
     def __init__(
@@ -82,6 +89,7 @@ class SmartBin:
         *,
         sinks: Sequence[Sink] = (),
         options: DeciderOptions | None = None,
+        trigger: Trigger | None = None,
         loop_options: LoopOptions | None = None,
         on_event: Callable[[BinEvent], None] | None = None,
         on_result: Callable[[LoopResult], None] | None = None,
@@ -100,7 +108,10 @@ class SmartBin:
             bins=_bins(rules or EveryLabel(), classifier.labels),
             device=device,
         )
-        options = fit_options(options or DeciderOptions(), classifier)
+        options, self._trigger = _decision(rules, options, trigger, device)
+        if self._trigger is not None:
+            check_trigger(self._trigger, self._sinks)
+        options = fit_options(options, classifier)
         self._tray = None if tray is None else TrayFile(tray)
         self._gate = PresenceGate(options.presence, None if self._tray is None else self._tray.load())
         self._learn_asked = False
@@ -156,10 +167,12 @@ class SmartBin:
 
     @property
     def status(self) -> BinStatus:
-        """What the bin is doing, and why nothing is decided; a fault while the camera gives nothing."""
+        """What the bin is doing, and why nothing is decided; a fault while camera or trigger give nothing."""
         with self._lock:
             status = self._decider.status
-            return status if self._blind is None else replace(self._blind, item=status.item)
+            both = (self._blind, None if self._trigger is None else self._trigger.hindrance)
+            hindrances = sorted(filter(None, both), key=lambda one: one.state is not BinState.FAULT)
+            return replace(hindrances[0], item=status.item) if hindrances else status
 
     @property
     def report(self) -> BinReport:
@@ -187,16 +200,22 @@ class SmartBin:
             return tuple(self._events)
 
     def run(self) -> LoopSummary:
-        """Run to the end on this thread; raises as `CameraLoop`, and what `on_event` raises."""
-        self._start_sinks()
+        """Run to the end on this thread.
+
+        Raises:
+            TriggerError: the trigger cannot be used.
+            BaseException: as `CameraLoop`; and what `on_event` raises.
+        """
         try:
+            self._start_others()
             return self._loop.run()
         finally:
+            self._close_trigger()
             self._show(BinState.FAULT, STOPPED)
 
     def start(self) -> None:
-        """Run in a thread of its own; returns at once."""
-        self._start_sinks()
+        """Run in a thread of its own; returns at once. Raises TriggerError."""
+        self._start_others()
         self._loop.start()
 
     def stop(self) -> None:
@@ -230,6 +249,7 @@ class SmartBin:
     def close(self, timeout: float = 10.0) -> None:
         """Stop, tell the sinks, and close them, `timeout` seconds at most; raises as `CameraLoop.close`."""
         try:
+            self._close_trigger()
             self._loop.close(timeout)
         finally:
             self._show(BinState.FAULT, STOPPED)
@@ -241,10 +261,18 @@ class SmartBin:
             if self._tray is not None:
                 self._tray.close()
 
-    def _start_sinks(self) -> None:
+    def _start_others(self) -> None:
         for sink in self._sinks:
             sink.start()
         self._show(BinState.STARTING, "starting")
+        if self._trigger is not None:
+            # Until the camera says more; the trigger may say at once that it is ready.
+            self._blind = BinStatus(BinState.STARTING, time.monotonic(), "starting")
+            self._trigger.start(self.trigger, self._show_status)
+
+    def _close_trigger(self) -> None:
+        if self._trigger is not None:
+            self._trigger.close()
 
     def _region(self, frame: CapturedFrame) -> Region | None:
         """What of the frame is to be classified; `_result` follows with the same one."""
@@ -333,6 +361,18 @@ class SmartBin:
 def fit_options(options: DeciderOptions, classifier: Classifier) -> DeciderOptions:
     """The options for this model: what one gets that sees the middle square alone has to be square."""
     return replace(options, aspect=1.0) if classifier.contract.resize.mode == "shortest" else options
+
+
+def _decision(
+    rules: Sorting | None, options: DeciderOptions | None, trigger: Trigger | None, device: str
+) -> tuple[DeciderOptions, Trigger | None]:
+    """When a decision is made, and what it waits for: as given, else as the rules say."""
+    if options is None:
+        settings = rules.decision if isinstance(rules, Rules) else DecisionSettings()
+        options = settings.options()
+        if trigger is None and settings.trigger is not None:
+            trigger = open_trigger(settings.trigger, device=device)
+    return options if trigger is None else replace(options, gate="trigger"), trigger
 
 
 def _bins(rules: Sorting, labels: Sequence[str]) -> list[str]:

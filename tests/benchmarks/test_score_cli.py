@@ -10,6 +10,7 @@ import pytest
 from ecovision_edge import Classifier
 from ecovision_edge.camera.scene import Scene
 from ecovision_edge.cli.app import main
+from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.images import read_image
 from ecovision_edge.recording import read_recording
@@ -17,6 +18,7 @@ from ecovision_edge.tray.composed import compose
 from ecovision_edge.tray.script import Empty, Item, Script
 from ecovision_edge.tray.script_file import dump_script, load_script
 from ecovision_edge.tray.truth import Truth, TruthError
+from ecovision_edge_bench.score import cli as score_cli
 from ecovision_edge_bench.score import compose as compose_tool
 from ecovision_edge_bench.score import drawn as drawn_tool
 from ecovision_edge_bench.score import gates as gates_tool
@@ -24,7 +26,7 @@ from ecovision_edge_bench.score.drawn import scene_frames, scene_truth
 from ecovision_edge_bench.score.measuring import Judge
 from ecovision_edge_bench.score.recording import write_recording
 from ecovision_edge_bench.score.replay import open_replay, read_events
-from ecovision_edge_bench.score.run import default_rules
+from ecovision_edge_bench.score.run import default_rules, make_decider
 
 SCRIPT = Script(
     steps=(
@@ -235,6 +237,25 @@ def test_the_exit_status_is_1_only_where_a_limit_is_exceeded(
     found, _, err = cli(*arguments, *limits)
     assert found == status
     assert told in err if told else err == ""
+
+
+def test_it_decides_as_the_rules_say(cli, recorded, rules, monkeypatch):
+    """The command line comes first; by the picture, for a recording has no trigger."""
+    judges = []
+
+    def stop(replay, known, judge, as_recorded):
+        judges.append(judge)
+        raise OptionError("enough")
+
+    monkeypatch.setattr(score_cli, "_of_replay", stop)
+    with rules.open("a") as stream:
+        stream.write('\n[decision]\nsettle = "1s"\ndecide_within = 9\ntrigger = "gpio:4"\n')
+    cli("--recording", recorded, "--bin", rules, "--decide-within", "2s")
+    [judge] = judges
+    told = make_decider(judge.classifier, judge.rules, judge.options)
+    assert told._options == DeciderOptions(settle=1, decide_within=2)
+    alone = make_decider(judge.classifier, judge.rules)
+    assert alone._options == DeciderOptions(settle=1, decide_within=9)
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,12 @@ def test_a_tflite_artifact_runs_as_well(capsys, both, photos):
         (["--summary", "missing/summary.json"], "no such folder"),
         (["--record", "x", "--record-bytes", "lots"], "--record-bytes: expected bytes, or like 500MB"),
         (["--http", "0.0.0.0:0"], "token"),
+        (["--settle", "1s"], "--settle: expected --bin RULES beside it: a bin decides, found no --bin"),
+        (["--settle", "6"], "--settle: expected seconds, 0 to 5, or like 300ms, found 6"),
+        (["--decide-within", "0"], "--decide-within: expected seconds above 0, or like 300ms, found 0"),
+        (["--error", "0.6"], "--error: expected a number above 0, at most 0.5, found 0.6"),
+        (["--cooldown", "soon"], "--cooldown: expected seconds, 0 or more, or like 300ms, found soon"),
+        (["--trigger", ""], "--trigger: expected picture, or an address of a trigger"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -524,6 +530,44 @@ def test_as_a_bin_it_says_events(capsys, pristine, rules):
     status, lines, _ = run(capsys, *given)
     assert status == 0
     assert len(lines) == 2
+
+
+def test_a_trigger_that_is_wrong_is_said_before_the_camera_is_asked(capsys, pristine, rules):
+    """By its option, or by its line in the rules."""
+    given = ("--source", "demo:", "--bundle", pristine, "--bin", rules, "--check")
+    status, _, err = run(capsys, *given, "--trigger", "gpio:99")
+    assert (status, err) == (
+        *(2, "ecovision-edge: --trigger: pin of a trigger: expected 0 to 27, found 99\n"),
+    )
+    rules.write_text(f'{RULES}[decision]\ntrigger = "gpio:99"\n')
+    status, _, err = run(capsys, *given)
+    assert status == 2
+    assert re.search(r"rules.toml:\d+: decision.trigger: pin of a trigger: expected 0 to 27", err)
+    assert run(capsys, *given, "--trigger", "picture")[0] == 0
+
+
+def test_enter_is_a_trigger_and_the_rules_say_when_it_decides(pristine, rules):
+    """Nothing is decided before; the command line comes before the rules."""
+    rules.write_text(f'{RULES}[decision]\ntrigger = "picture"\nsettle = "50ms"\ncooldown = 0\n')
+    with running(
+        *("--source", "demo:", "--bundle", pristine, "--bin", rules, "--sink", "stdout:?states=1"),
+        *("--trigger", "keyboard:", "--decide-within", "200ms", "--error", "0.4"),
+        stdin=subprocess.PIPE,
+    ) as process:
+        for line in process.stdout:
+            told = json.loads(line)
+            if (told.get("state"), told.get("reason")) == ("empty", "nothing was triggered"):
+                break
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        seen = [told]
+        while seen[-1]["type"] != "event":
+            seen.append(json.loads(process.stdout.readline()))
+        assert [one["state"] for one in seen[:-1]][:2] == ["empty", "settling"]
+        assert seen[-1]["item"] == 0
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=PROMPT)
+        assert process.returncode == 0, err.decode()
 
 
 @pytest.mark.parametrize(

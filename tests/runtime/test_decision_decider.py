@@ -334,6 +334,15 @@ def test_a_trigger_begins_an_item():
     assert [(e.label, e.frames) for e in events] == [("glass", 3)]
 
 
+def test_a_frame_of_before_the_trigger_does_not_count():
+    """It was on its way, and shows what was there before: the last item, perhaps."""
+    decider = BinDecider(LABELS, options=DeciderOptions(gate="trigger", min_frames=1, settle=0))
+    assert decider.trigger(1.0)
+    assert decider.step(SURE["paper"], 0.9) is None
+    event = decider.step(SURE["glass"], 1.1)
+    assert (event.label, event.frames) == ("glass", 1)
+
+
 def test_a_trigger_while_an_item_is_in_hand_is_none():
     """Nor one within the cooldown; the status says why."""
     decider = BinDecider(LABELS, options=DeciderOptions(gate="trigger", min_frames=1, settle=0, cooldown=2))

@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 import ecovision_edge
 from ecovision_edge.cli.install_service import install_service
+from ecovision_edge.decision import DecisionSettings
 from ecovision_edge.errors import EcovisionError, OptionError
+from ecovision_edge.rules import Rules
 from ecovision_edge.service import (
     UNIT_NAME,
     ServiceNeeds,
@@ -152,6 +154,7 @@ def test_what_systemd_refuses_is_refused(text):
         ("rpicam://", (), ("char-video4linux", "char-media", "char-dma_heap"), ("video",), False),
         ("rtsp://host/x", (), (), (), True),
         ("demo:", ("mqtt://host/x",), (), (), True),
+        ("demo:", ("gpio:17?pull=up",), ("char-gpiochip",), ("gpio",), False),  # a trigger's
         ("demo:", ("serial:///dev/ttyUSB0?baud=9600",), ("char-ttyUSB",), ("dialout",), False),
         ("demo:", ("serial:///dev/serial0",), ("char-ttyAMA", "char-ttyS"), ("dialout",), False),
         ("demo:", ("serial:///dev/serial/by-id/x",), ("char-ttyACM", "char-ttyUSB"), ("dialout",), False),
@@ -304,6 +307,13 @@ def test_a_secret_in_an_address_does_not_come_into_a_unit(source, sinks, names):
     assert "/etc/eco.env" in caught.value.message
 
 
+def test_a_secret_in_the_address_of_a_trigger_does_not_come_into_a_unit_either():
+    """As in a sink's."""
+    with pytest.raises(OptionError, match=r"password in --trigger: .*ECOVISION_EDGE_MQTT_PASSWORD") as caught:
+        refuse_credentials("demo:", (), ENV, "mqtt://me:geheim@host/x")
+    assert "geheim" not in caught.value.message
+
+
 @pytest.mark.parametrize(
     ("source", "sinks"),
     [
@@ -422,6 +432,27 @@ def test_nothing_is_written_without_being_told(command, tmp_path):
     assert "Nothing was written" in out
     assert "systemctl daemon-reload && systemctl enable --now ecovision-edge.service" in out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "in_rules"),
+    [((), "gpio:17"), (("--trigger", "gpio:17"), "mqtt://host/x"), (("--trigger", "gpio:17"), None)],
+)
+def test_the_pin_of_a_trigger_is_open(command, monkeypatch, given, in_rules):
+    """Also where the rules name it; a trigger of the command line comes before theirs."""
+    decision = DecisionSettings(trigger=in_rules)
+    rules = Rules(name="n", bins=("b",), bin_of={}, default="b", decision=decision)
+    monkeypatch.setattr(Rules, "load", lambda path: rules)
+    _, out = command("--", "--source", "demo:", "--bin", "/etc/eco/rules.toml", *given)
+    assert "DeviceAllow=char-gpiochip rw" in out
+    assert "IPAddressDeny" in out
+
+
+def test_rules_that_cannot_be_read_are_the_check_s_affair(command):
+    """They name no trigger; `run --check`, which is not asked here, tells of them."""
+    status, out = command("--", "--source", "demo:", "--bin", "/etc/eco/no-rules.toml")
+    assert status == 0
+    assert "DeviceAllow" not in out
 
 
 def test_a_unit_that_is_there_is_shown_as_it_will_change(command, tmp_path):

@@ -25,13 +25,14 @@ from ecovision_edge.backends.engines import open_model
 from ecovision_edge.backends.litert import LiteRtBackend
 from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.camera import FakeCamera, FrameSource, Image, WatchOptions, open_source
-from ecovision_edge.decision import BinDecider, DeciderOptions
+from ecovision_edge.decision import BinDecider, DeciderOptions, DecisionSettings
 from ecovision_edge.errors import BundleNotFoundError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop import CameraLoop, LoopOptions, LoopSummary
 from ecovision_edge.rules import Rules
 from ecovision_edge.sinks import Sink
 from ecovision_edge.smart_bin import SmartBin
+from ecovision_edge.triggers import Trigger, open_trigger
 
 version: str = __version__
 
@@ -114,7 +115,11 @@ class Lamp(Sink):
         """One event."""
 
 
-with SmartBin(classifier, source, rules, sinks=[Lamp("lamp")]) as smart_bin:
+settings = DecisionSettings(settle=0.5).over(rules.decision)
+trigger: Trigger | None = open_trigger("gpio:17?pull=up")
+with SmartBin(
+    classifier, source, rules, sinks=[Lamp("lamp")], options=settings.options(), trigger=trigger
+) as smart_bin:
     done: LoopSummary = smart_bin.run()
 SmartBin(classifier, "demo:")  # type: ignore[arg-type]
 

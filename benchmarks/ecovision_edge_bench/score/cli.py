@@ -11,6 +11,7 @@ import typer
 
 from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
 from ecovision_edge.cli.output import check_target, printable, progress_bar, write_json
+from ecovision_edge.decision.settings import SETTINGS
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 
@@ -58,9 +59,7 @@ def score(
     one_frame: Annotated[
         bool, typer.Option("--one-frame", help="Decide by single frames, to compare with.")
     ] = False,
-    decide_within: Annotated[
-        str | None, typer.Option(help="An item that is not sure after so long is unknown. Default: 3s.")
-    ] = None,
+    decide_within: Annotated[str | None, typer.Option(help=SETTINGS["decide_within"].help)] = None,
     grace: Annotated[str, typer.Option(help="An event belongs to an item so long after it left.")] = "1s",
     debounce: Annotated[
         str, typer.Option(help="Events so soon after one that counts are the same; 0 counts each.")
@@ -85,7 +84,7 @@ def score(
       ecovision-edge score --events events.jsonl --recording recording --truth truth.json --bin rules.toml
     """
     from ecovision_edge.classifier import Classifier
-    from ecovision_edge.decision import DeciderOptions
+    from ecovision_edge.decision import DecisionSettings
     from ecovision_edge.rules import Rules
     from ecovision_edge_bench.score.document import document
     from ecovision_edge_bench.score.match import MatchOptions
@@ -111,10 +110,12 @@ def score(
             raise OptionError("--one-frame", expected="none beside --as-recorded", found="it")
         assert recording is not None
         replay, known = open_replay(recording, fps), _truth(recording, truth)
-        decider = None
-        if decide_within is not None:
-            decider = DeciderOptions(decide_within=parse_duration(decide_within, "--decide-within"))
+        within = None if decide_within is None else parse_duration(decide_within, "--decide-within")
         rules = None if bin is None else Rules.load(bin)
+        settings = DecisionSettings(decide_within=within)
+        if rules is not None:
+            settings = settings.over(rules.decision)
+        decider = settings.options()
         classifier = Classifier.load(
             bundle, artifact=artifact, threads=threads, delegate=delegate, profile=not no_profile
         )

@@ -36,7 +36,7 @@ class Judge:
         classifier: Says what a frame shows.
         rules: Where things go; None makes each label a bin.
         one_frame: Decide by single frames, to compare with.
-        options: Of the decider; None are its defaults.
+        options: Of the decider; None is what the rules say, and the defaults where they say nothing.
         matching: Grace and debounce.
     """
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ecovision_edge.decision import BinDecider, DeciderOptions
+from ecovision_edge.decision import BinDecider, DeciderOptions, DecisionSettings
 from ecovision_edge.errors import OptionError
 from ecovision_edge.smart_bin import fit_options
 from ecovision_edge_bench.score.match import Decision
@@ -28,11 +29,17 @@ Seen = tuple["Image | LoopResult", float]
 def make_decider(
     classifier: Classifier, rules: Rules | None, options: DeciderOptions | None = None
 ) -> BinDecider:
-    """As `SmartBin` makes it, for frames alone: only those that are needed are classified."""
+    """As `SmartBin` makes it, for frames alone: only those that are needed are classified.
+
+    Without `options` it decides as the rules say; always by the picture, for a recording has no trigger.
+    """
+    if options is None:
+        options = (DecisionSettings() if rules is None else rules.decision).options()
+    options = replace(options, gate="picture")
     return BinDecider(
         classifier.labels,
         rules,
-        fit_options(options or DeciderOptions(), classifier),
+        fit_options(options, classifier),
         thresholds=classifier.contract.thresholds,
         classify=classifier.classify,
         run="score",

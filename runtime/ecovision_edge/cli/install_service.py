@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import glob
 import os
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ecovision_edge.cli.output import check_target, printable, write_file
-from ecovision_edge.errors import EcovisionError, OptionError
+from ecovision_edge.errors import EcovisionError, OptionError, RulesError
 
 if TYPE_CHECKING:
     from ecovision_edge.service import ServiceOptions
@@ -86,18 +87,19 @@ def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None)
 
     parameters = _parameters(given, secrets)
     source, sinks = str(parameters["source"]), [str(s) for s in parameters.get("sink") or ()]
-    refuse_credentials(source, sinks, secrets)
+    refuse_credentials(source, sinks, secrets, parameters["trigger"])
+    addresses = [*sinks, *_triggers(parameters)]
     return ServiceOptions(
         command=(sys.executable, "-m", "ecovision_edge", "run", *given),
         needs=service_needs(
             source,
-            sinks,
+            addresses,
             serves=parameters["http"] is not None,
             delegate=parameters["delegate"] is not None,
         ),
         user=run_as,
         user_unit=user,
-        reads=tuple(dict.fromkeys((*_own_folders(), *_reads(parameters, source, sinks)))),
+        reads=tuple(dict.fromkeys((*_own_folders(), *_reads(parameters, source, addresses)))),
         writes=tuple(dict.fromkeys(_writes(parameters, sinks))),
         profiles=_profiles(),
     )
@@ -205,6 +207,17 @@ def _reads(parameters: dict[str, Any], source: str, sinks: Sequence[str]) -> Ite
         yield _fixed_part(path)
     for sink in sinks:
         yield from sink_paths(sink).reads
+
+
+def _triggers(parameters: dict[str, Any]) -> list[str]:
+    """The address of the trigger, on the command line or in the rules, if there is one."""
+    from ecovision_edge.rules import Rules
+
+    address = parameters["trigger"]
+    if address is None and parameters["bin"] is not None:
+        with contextlib.suppress(RulesError):  # which `run --check` tells of
+            address = Rules.load(parameters["bin"]).decision.trigger
+    return [] if address is None else [address]
 
 
 def _fixed_part(path: str) -> str:

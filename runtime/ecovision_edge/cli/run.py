@@ -16,7 +16,7 @@ from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibr
 from ecovision_edge.cli.output import check_target, tell, write_file
 from ecovision_edge.cli.running import Consumers, learns_by_signal, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
-from ecovision_edge.decision.options import DeciderOptions
+from ecovision_edge.decision.settings import SETTINGS, DecisionSettings, SettingValue
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import CaptureError, OptionError, SinkError
 from ecovision_edge.loop import CameraLoop, LoopOptions
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.loop import LoopSummary
     from ecovision_edge.sinks import Sink
+    from ecovision_edge.triggers import Trigger
 
 __all__ = ["run"]
 
@@ -122,9 +123,11 @@ def run(
         bool,
         typer.Option("--check", help="Check what can be checked without the camera, then end."),
     ] = False,
-    decide_within: Annotated[
-        str, typer.Option(help="An item that is not sure after so long is unknown.")
-    ] = "3s",
+    settle: Annotated[str | None, typer.Option(help=SETTINGS["settle"].help)] = None,
+    decide_within: Annotated[str | None, typer.Option(help=SETTINGS["decide_within"].help)] = None,
+    error: Annotated[float | None, typer.Option(help=SETTINGS["error"].help)] = None,
+    cooldown: Annotated[str | None, typer.Option(help=SETTINGS["cooldown"].help)] = None,
+    trigger: Annotated[str | None, typer.Option(help=SETTINGS["trigger"].help)] = None,
     device_id: Annotated[
         str | None, typer.Option(help="What events call this device; default: its host name.")
     ] = None,
@@ -153,6 +156,8 @@ def run(
       ecovision-edge run --source photos/ --output jsonl --summary summary.json
 
       ecovision-edge run --source rpicam:// --bin rules.toml --sink mqtt://broker.local/bin7
+
+      ecovision-edge run --source rpicam:// --bin rules.toml --trigger "gpio:17?pull=up" --settle 500ms
     """
     from ecovision_edge.camera import open_source
     from ecovision_edge.classifier import Classifier
@@ -165,6 +170,7 @@ def run(
         raise OptionError("--sink", expected="--bin RULES beside it: events are a bin's", found="no --bin")
     if bin is None and tray is not None:
         raise OptionError("--tray", expected="--bin RULES beside it: the tray is a bin's", found="no --bin")
+    settings = _settings(settle, decide_within, error, cooldown, trigger, bin)
     events_alone = _has_stdout(sink, summary)
     options = _options(every, max_frames, duration, max_age, max_reconnects, stall_after, frozen_after)
     frames = open_source(source)
@@ -199,7 +205,6 @@ def run(
                 on_wait=consumers.wait,
             )
         else:
-            decider = DeciderOptions(decide_within=_seconds(decide_within, "--decide-within"))
             device = platform.node() if device_id is None else device_id
             machine = _bin(
                 consumers,
@@ -207,7 +212,7 @@ def run(
                 frames,
                 options,
                 rules,
-                decider,
+                settings,
                 device,
                 sink or [],
                 _tray_file(tray, source, frames),
@@ -288,7 +293,7 @@ def _bin(
     frames: FrameSource,
     options: LoopOptions,
     rules: Rules,
-    decider: DeciderOptions,
+    settings: DecisionSettings,
     device: str,
     addresses: list[str],
     tray: Path | None,
@@ -296,26 +301,75 @@ def _bin(
     dry_run: bool,
 ) -> SmartBin:
     from ecovision_edge.sinks.addresses import check_sinks, open_sink
+    from ecovision_edge.triggers.base import check_trigger
 
     rules.check(classifier.labels)
     sinks = [open_sink(a, labels=classifier.labels, bins=rules.bins, device=device) for a in addresses]
     check_sinks(sinks, labels=classifier.labels, bins=rules.bins, device=device)
+    trigger = _trigger(settings, rules, device)
+    if trigger is not None:
+        check_trigger(trigger, sinks)
     smart_bin = SmartBin(
         classifier,
         frames,
         rules,
         sinks=() if dry_run else sinks,
-        options=decider,
+        options=settings.over(rules.decision).options(),
+        trigger=trigger,
         loop_options=options,
         on_event=consumers.event,
         on_result=consumers.result,
         on_health=consumers.health,
         on_wait=consumers.wait,
         device=device,
-        tray=tray,
+        tray=tray if trigger is None else None,  # with a trigger no picture of it is wanted
     )
     consumers.show_bin(smart_bin)
     return smart_bin
+
+
+def _settings(
+    settle: str | None,
+    decide_within: str | None,
+    error: float | None,
+    cooldown: str | None,
+    trigger: str | None,
+    bin: Path | None,
+) -> DecisionSettings:
+    """What the command line says of the decision; raises OptionError."""
+    given = {
+        **{"settle": settle, "decide_within": decide_within, "error": error},
+        **{"cooldown": cooldown, "trigger": trigger},
+    }
+    values: dict[str, SettingValue] = {}
+    for name, text in given.items():
+        if text is None:
+            continue
+        setting = SETTINGS[name]
+        value = setting.read(text)
+        if value is None:
+            raise OptionError(setting.option, expected=setting.expected, found=text)
+        if bin is None:
+            raise OptionError(
+                setting.option, expected="--bin RULES beside it: a bin decides", found="no --bin"
+            )
+        values[name] = value
+    return DecisionSettings.of(values)
+
+
+def _trigger(settings: DecisionSettings, rules: Rules, device: str) -> Trigger | None:
+    """The one of the command line, or of the rules; what is wrong with it names the one or the other."""
+    from ecovision_edge.triggers import open_trigger
+
+    address = settings.over(rules.decision).trigger
+    if address is None:
+        return None
+    try:
+        return open_trigger(address, device=device)
+    except OptionError as e:
+        if settings.trigger is not None:
+            raise OptionError("--trigger", found=e.message) from e
+        raise rules.source.error(("decision", "trigger"), found=e.message) from e
 
 
 def _serve(

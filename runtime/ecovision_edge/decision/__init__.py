@@ -4,6 +4,7 @@ from ecovision_edge.decision.decider import BinDecider, BinStatus
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.presence import PresenceGate
 from ecovision_edge.decision.presence_options import PresenceOptions
+from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.decision.verdict import Sorting
 from ecovision_edge.decision.views import Box, Content, Gate, Look, View
 
@@ -13,6 +14,7 @@ __all__ = [
     "Box",
     "Content",
     "DeciderOptions",
+    "DecisionSettings",
     "Gate",
     "Look",
     "PresenceGate",

@@ -202,7 +202,8 @@ class BinDecider:
             seen: What the loop gave (frame and prediction); a frame alone, which is classified if it has to
                 be; with `gate="trigger"` a prediction or its probabilities alone; or None, where no frame
                 came.
-            now: Seconds of a clock that never goes back; an earlier time counts as the latest one.
+            now: Seconds of a clock that never goes back; an earlier time counts as the latest one. A frame of
+                before the trigger of the item in hand does not count.
 
         Returns:
             The event that it completes, if it does.
@@ -218,6 +219,8 @@ class BinDecider:
         image = image_in(seen)
         if self._by_trigger:
             look = Look(View.ITEM if self._status.state in IN_HAND else View.EMPTY, 0.0, False, "triggered")
+            if self._status.state in IN_HAND and self._in_hand().age(now) < 0:
+                return self._overdue(None)  # captured before the trigger: it shows what was there before
         elif image is not None:
             look = self._look_at(image)
             self._hindrances.look(look, self._status.state, self._now)

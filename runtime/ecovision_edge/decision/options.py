@@ -3,16 +3,52 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from ecovision_edge.decision.presence_options import PresenceOptions
 from ecovision_edge.errors import OptionError
 
-__all__ = ["DeciderOptions", "GateKind"]
+__all__ = ["RANGES", "DeciderOptions", "GateKind", "Range"]
 
 GateKind = Literal["picture", "trigger"]
 """What tells that there is an item: the picture, or `BinDecider.trigger`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Finite numbers from `low` to `high`, without `low` itself where it is `above`."""
+
+    low: float
+    high: float = math.inf
+    above: bool = False
+    unit: str = ""
+
+    def holds(self, value: float) -> bool:
+        """Whether it is one of them; NaN is none."""
+        return self.low <= value <= self.high and value < math.inf and not (self.above and value == self.low)
+
+    def __str__(self) -> str:
+        """As messages say what they expect."""
+        bounds = f"above {self.low:g}" if self.above else f"{self.low:g}"
+        if self.high < math.inf:
+            bounds += f", at most {self.high:g}" if self.above else f" to {self.high:g}"
+        elif not self.above:
+            bounds += " or more"
+        return f"{self.unit}{' ' if self.above else ', '}{bounds}" if self.unit else bounds
+
+
+_SHARE = Range(0, 1)
+_SECONDS = Range(0, unit="seconds")
+_SOME_SECONDS = Range(0, above=True, unit="seconds")
+RANGES = {
+    **dict.fromkeys(("agree", "correlation", "aspect"), _SHARE),
+    "error": Range(0, 0.5, above=True),
+    "margin": Range(0, 10),
+    **dict.fromkeys(("settle", "settle_at_edge", "rearm", "cooldown"), _SECONDS),
+    **dict.fromkeys(("settle_within", "decide_within", "tell_after"), _SOME_SECONDS),
+}
+"""What each number of `DeciderOptions` may be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,22 +115,10 @@ class DeciderOptions:
             raise OptionError("gate", expected=" or ".join(get_args(GateKind)), found=self.gate)
         if not isinstance(self.min_frames, int) or self.min_frames < 1:
             raise OptionError("min_frames", expected="1 or more", found=repr(self.min_frames))
-        for option in fields(self):
-            name = option.name
+        for name, range in RANGES.items():
             value = getattr(self, name)
-            if name in ("agree", "correlation", "aspect") and not 0 <= value <= 1:
-                raise OptionError(name, expected="0 to 1", found=repr(value))
-            if name == "error" and not 0 < value <= 0.5:
-                raise OptionError(name, expected="above 0, at most 0.5", found=repr(value))
-            if name == "margin" and not 0 <= value <= 10:
-                raise OptionError(name, expected="0 to 10", found=repr(value))
-            if name in ("settle", "settle_at_edge", "rearm", "cooldown") and not 0 <= value < math.inf:
-                raise OptionError(name, expected="seconds, 0 or more", found=repr(value))
-            if (
-                name in ("settle_within", "decide_within", "tell_after", "question_after")
-                and not 0 < value < math.inf
-            ):
-                raise OptionError(name, expected="seconds above 0", found=repr(value))
+            if not range.holds(value):
+                raise OptionError(name, expected=range, found=repr(value))
         if self.settle_within < self.settle:
             raise OptionError(
                 "settle_within", expected=f"at least settle, {self.settle:g} s", found=self.settle_within

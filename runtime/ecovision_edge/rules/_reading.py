@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ecovision_edge._names import closest, short
+from ecovision_edge.decision.settings import SETTINGS, DecisionSettings, SettingValue
 from ecovision_edge.errors import RulesError
 from ecovision_edge.rules._places import MAX_DEPTH, KeyPath, TooDeepError, json_lines, line_of, toml_lines
 
@@ -27,7 +28,7 @@ MAX_LABELS = 1000
 MAX_COST = 1e6  # keeps every sum of costs finite
 RULES_SCHEMA_VERSION = 1
 
-_KEYS = ("schema", "name", "region", "date", "default", "bins", "costs")
+_KEYS = ("schema", "name", "region", "date", "default", "bins", "costs", "decision")
 _SCALAR_COSTS = ("wrong", "unknown")
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
 
@@ -71,6 +72,7 @@ class Read:
     wrong: float = 1.0
     unknown: float = 0.3
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
 
 
 def dotted(path: KeyPath) -> str:
@@ -170,6 +172,8 @@ def read_rules(data: Mapping[str, object], at: Source) -> Read:
         )
     if "costs" in data:
         _read_costs(_table(data, "costs", (), at), read, at)
+    if "decision" in data:
+        read.decision = _decision(_table(data, "decision", (), at), at)
     return read
 
 
@@ -238,6 +242,18 @@ def _label_costs(label: str, table: Mapping[str, object], read: Read, at: Source
             continue
         costs[bin] = cost
     return costs
+
+
+def _decision(table: Mapping[str, object], at: Source) -> DecisionSettings:
+    _refuse_unknown(table, tuple(SETTINGS), ("decision",), at)
+    values: dict[str, SettingValue] = {}
+    for key, given in table.items():
+        setting = SETTINGS[key]
+        value = setting.read(given)
+        if value is None:
+            raise at.error(("decision", key), expected=setting.expected, found=_show(given))
+        values[key] = value
+    return DecisionSettings.of(values)
 
 
 def _cost(value: object, path: KeyPath, at: Source) -> float:

@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge._names import hinted, short
+from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.errors import OptionError, RulesError
 from ecovision_edge.files import read_regular_file
 from ecovision_edge.reasons import reason_of
@@ -37,6 +38,7 @@ class Rules:
         wrong_cost: Of putting something into a bin that is not its own, at least 0.
         unknown_cost: Of sending something to `default` as unknown, at least 0; in the unit of `wrong_cost`.
         costs: Label to bin to cost, where it is not `wrong_cost`.
+        decision: When a decision is made, as far as the rules say so.
         source: The file and its lines, for messages; it does not count in comparisons.
 
     Raises:
@@ -52,6 +54,7 @@ class Rules:
     wrong_cost: float = 1.0
     unknown_cost: float = 0.3
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
     source: Source = field(default_factory=Source, compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -109,11 +112,13 @@ class Rules:
             wrong_cost=read.wrong,
             unknown_cost=read.unknown,
             costs=read.costs,
+            decision=read.decision,
             source=source,
         )
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values, which `loads` reads; texts that are empty are left out."""
+        """As JSON values, which `loads` reads; what is empty is left out."""
+        decision: dict[str, JsonValue] = dict(self.decision.given())
         texts: dict[str, JsonValue] = {"name": self.name, "region": self.region, "date": self.date}
         return {
             "schema": RULES_SCHEMA_VERSION,
@@ -125,6 +130,7 @@ class Rules:
                 "unknown": self.unknown_cost,
                 **{label: dict(costs) for label, costs in self.costs.items()},
             },
+            **({"decision": decision} if decision else {}),
         }
 
     def check(self, labels: Sequence[str]) -> None:

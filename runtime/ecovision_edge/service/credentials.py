@@ -21,13 +21,14 @@ _OWN = ("file", "gpio", "mqtt", "mqtts", "serial", "stdout")  # their options ar
 _EXPECTED = "none in a unit: every user can read it"
 
 
-def refuse_credentials(source: str, sinks: Sequence[str], file: Path) -> None:
+def refuse_credentials(source: str, sinks: Sequence[str], file: Path, trigger: str | None = None) -> None:
     """Refuse an address with a password, a token or a key written out in it.
 
     Args:
         source: As `open_source` takes it.
         sinks: As `open_sink` takes them.
         file: Where secrets belong.
+        trigger: As `open_trigger` takes it, or None.
 
     Raises:
         OptionError: there is one; it names the variable and the file to write in its place, and shows nothing
@@ -41,10 +42,12 @@ def refuse_credentials(source: str, sinks: Sequence[str], file: Path) -> None:
         raise OptionError("password in --source", expected=_EXPECTED, fix=fix)
     _refuse_pairs(source, "--source", "CAM", where)
     for sink in sinks:
-        _refuse_in_sink(sink, where)
+        _refuse_in_sink(sink, "--sink", where)
+    if trigger is not None:
+        _refuse_in_sink(trigger, "--trigger", where)
 
 
-def _refuse_in_sink(sink: str, where: str) -> None:
+def _refuse_in_sink(sink: str, option: str, where: str) -> None:
     scheme = sink.partition(":")[0].lower()
     if _has_password(sink):
         fix = f"sign with ECOVISION_EDGE_WEBHOOK_SECRET=..., written {where}"
@@ -52,15 +55,15 @@ def _refuse_in_sink(sink: str, where: str) -> None:
             names = "ECOVISION_EDGE_MQTT_USERNAME=... and ECOVISION_EDGE_MQTT_PASSWORD=..."
             fix = f"write {names} {where}"
         raise OptionError(
-            "password in --sink", expected="no password in a unit: every user can read it", fix=fix
+            f"password in {option}", expected="no password in a unit: every user can read it", fix=fix
         )
     if scheme in _OWN:
         return
-    _refuse_pairs(sink, "--sink", "HOOK", where)
+    _refuse_pairs(sink, option, "HOOK", where)
     path = _VARIABLE.sub("", sink.partition("?")[0])
     if any(_RANDOM.fullmatch(part) for part in path.split("/")[3:]):
         raise OptionError(
-            "path of --sink looks like a key",
+            f"path of {option} looks like a key",
             expected=_EXPECTED,
             fix=f"write ${{HOOK_KEY}} in its place, and HOOK_KEY=... {where}",
         )

@@ -40,7 +40,7 @@ def service_needs(
 
     Args:
         source: As `open_source` takes it.
-        sinks: As `open_sink` takes them.
+        sinks: As `open_sink` takes them, and the trigger's address, as `open_trigger` does.
         serves: Whether it serves the live page.
         delegate: Whether an accelerator is used, at USB or PCIe.
     """

@@ -1,7 +1,7 @@
 """The library's MQTT client, which hangs up on a broker that sends what was never asked for.
 
 The library takes whatever comes: messages of topics that nobody subscribed to, packets of 256 MB, which it
-holds in memory. We subscribe to nothing, so a broker has little to say to us.
+holds in memory. A sink subscribes to nothing, and a trigger to one topic, so a broker has little to say.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from paho.mqtt.client import Client
 
 __all__ = ["GuardedClient", "PacketGuard", "UnaskedError"]
 
-_CONNACK, _PUBACK, _PINGRESP, _DISCONNECT = 2, 4, 13, 14
+_CONNACK, _PUBLISH, _PUBACK, _SUBACK, _PINGRESP, _DISCONNECT = 2, 3, 4, 9, 13, 14
 _NAMES = (
     "0",
     "CONNECT",
@@ -36,6 +36,8 @@ class PacketGuard:
     def __init__(self) -> None:
         self._connected = False
         self._unanswered = 0  # messages without an acknowledgement
+        self._subscribing = 0  # subscriptions without one
+        self._subscribed = False
         self._kind: int | None = None
         self._length = self._shift = 0
         self._body = 0  # bytes that are still to come
@@ -43,6 +45,11 @@ class PacketGuard:
     def published(self) -> None:
         """A message was sent, which may be acknowledged once."""
         self._unanswered += 1
+
+    def subscribed(self) -> None:
+        """A subscription was sent, which may be acknowledged once; messages may come from now on."""
+        self._subscribing += 1
+        self._subscribed = True
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes, however they are cut. Raises UnaskedError."""
@@ -75,6 +82,11 @@ class PacketGuard:
         elif kind == _PUBACK:
             asked = self._unanswered > 0
             self._unanswered -= 1
+        elif kind == _SUBACK:
+            asked = self._subscribing > 0
+            self._subscribing -= 1
+        elif kind == _PUBLISH:
+            asked = self._subscribed
         else:
             asked = kind == _DISCONNECT or (kind == _PINGRESP and length == 0)
         if not asked or length > _MOST_BYTES:

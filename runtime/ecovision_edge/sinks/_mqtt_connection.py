@@ -13,13 +13,22 @@ from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.reasons import reason_of
 
 if TYPE_CHECKING:
-    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.properties import Properties
     from paho.mqtt.reasoncodes import ReasonCode
 
     from ecovision_edge.sinks._mqtt_client import GuardedClient
 
-__all__ = ["Ack", "Broker", "Connection", "NoProtocolError", "Will", "check_library", "tls_context"]
+__all__ = [
+    "Ack",
+    "Broker",
+    "Connection",
+    "Message",
+    "NoProtocolError",
+    "Will",
+    "check_library",
+    "tls_context",
+]
 
 _VERSION_REFUSED = 0x84  # a reason code of MQTT 5; the library turns MQTT 3.1.1's into it
 _LOGIN_REFUSED = (0x86, 0x87)
@@ -77,6 +86,14 @@ class Will:
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """What the broker sent of a subscription; `retained` is of before it."""
+
+    payload: bytes
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Ack:
     """The broker's answer to a message.
 
@@ -112,18 +129,20 @@ class Connection:
 
     Args:
         broker: Where to.
-        will: Published by the broker when we are gone.
+        will: Published by the broker when we are gone; None for nothing.
         v5: MQTT 5, or 3.1.1.
     """
 
-    def __init__(self, broker: Broker, will: Will, *, v5: bool) -> None:
+    def __init__(self, broker: Broker, will: Will | None, *, v5: bool) -> None:
         self._broker, self._v5 = broker, v5
         self._acks: list[Ack] = []
+        self._messages: list[Message] = []
         self._answer: ReasonCode | None = None
+        self._granted: list[ReasonCode] = []
         self._lost: ReasonCode | None = None
         self._client = self._make(will)
 
-    def _make(self, will: Will) -> GuardedClient:
+    def _make(self, will: Will | None) -> GuardedClient:
         from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
         from ecovision_edge.sinks._mqtt_client import GuardedClient, PacketGuard
@@ -142,10 +161,13 @@ class Connection:
         client.username_pw_set(b.username, b.password)
         if b.tls is not None:
             client.tls_set_context(b.tls)
-        client.will_set(will.topic, will.payload, qos=1, retain=True)
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=True)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
         return client
 
     def open(self, wake: socket.socket) -> None:
@@ -199,6 +221,30 @@ class Connection:
         if info.rc != 0:
             raise self._gone()
         return info.mid
+
+    def subscribe(self, topic: str, wake: socket.socket) -> None:
+        """Have what is published there come to `messages`, with QoS 1; raises SinkError if it is refused."""
+        self._granted = []
+        self._guard.subscribed()
+        code, _ = self._client.subscribe(topic, qos=1)
+        if code != 0:
+            raise self._gone()
+        deadline = time.monotonic() + self._broker.timeout
+        while not self._granted:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise SinkError(
+                    f"{self._broker.shown} does not take a subscription",
+                    found=f"no answer within {self._broker.timeout:g} s",
+                )
+            self.pump(left, wake)
+        if (granted := self._granted[0]).is_failure:
+            raise SinkError(f"{self._broker.shown} refuses the subscription", found=str(granted))
+
+    def messages(self) -> list[Message]:
+        """Those that came since this was asked last."""
+        found, self._messages = self._messages, []
+        return found
 
     def pump(self, timeout: float, wake: socket.socket) -> list[Ack]:
         """Send and receive what there is; wait `timeout` seconds at most, or until `wake` can be read.
@@ -283,6 +329,19 @@ class Connection:
         properties: Properties,
     ) -> None:
         self._acks.append(Ack(mid, int(reason_code.value), str(reason_code)))
+
+    def _on_subscribe(
+        self,
+        client: Client,
+        userdata: object,
+        mid: int,
+        reason_codes: list[ReasonCode],
+        properties: Properties | None,
+    ) -> None:
+        self._granted = reason_codes
+
+    def _on_message(self, client: Client, userdata: object, message: MQTTMessage) -> None:
+        self._messages.append(Message(bytes(message.payload), message.retain))
 
     def _refused(self, answer: ReasonCode) -> SinkError:
         if answer.value == _VERSION_REFUSED:

@@ -22,9 +22,9 @@ from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks.base import Sink
 
-__all__ = ["GpioOptions", "GpioSink", "Led", "Servo", "gpio_sink"]
+__all__ = ["GpioOptions", "GpioSink", "Led", "Servo", "gpio_library", "gpio_sink"]
 
-_LAST_PIN = 27  # of the 40-pin header
+LAST_PIN = 27  # of the 40-pin header
 
 
 class Led(Protocol):
@@ -130,8 +130,8 @@ class GpioOptions:
         for name, pin in (*named.items(), *((f"led of {name}", pin) for name, pin in self.leds.items())):
             if pin is None:
                 continue
-            if not 0 <= pin <= _LAST_PIN:
-                raise OptionError(f"pin of {name}", expected=f"0 to {_LAST_PIN}", found=pin)
+            if not 0 <= pin <= LAST_PIN:
+                raise OptionError(f"pin of {name}", expected=f"0 to {LAST_PIN}", found=pin)
             if pin in used:
                 raise OptionError(
                     f"pin of {name}", expected="one of its own", found=f"{pin}, that of {used[pin]}"
@@ -183,7 +183,7 @@ class GpioSink(Sink):
 
     def connect(self) -> None:
         """Take the pins; the servo goes to its fail-safe angle, before anything else. Raises SinkError."""
-        o, library = self._options, _library()
+        o, library = self._options, gpio_library()
         try:
             if o.servo is not None:
                 self._servo = self._take_servo()
@@ -271,7 +271,7 @@ class GpioSink(Sink):
     def _take_servo(self) -> Servo:
         """The servo, which goes to its fail-safe angle."""
         o = self._options
-        servo: Servo = _library().AngularServo(
+        servo: Servo = gpio_library().AngularServo(
             o.servo,
             initial_angle=self._safe_angle,
             min_angle=o.min_angle,
@@ -332,7 +332,8 @@ def _raised(function: Callable[[], object]) -> list[Exception]:
     return []
 
 
-def _library() -> ModuleType:
+def gpio_library() -> ModuleType:
+    """gpiozero; raises MissingDependencyError where it is not installed."""
     try:
         import gpiozero  # type: ignore[import-untyped,unused-ignore]
     except ImportError as e:
@@ -369,7 +370,7 @@ def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
     for name in (*options.angles, *options.leds):
         if name not in bins:
             raise OptionError("bin in gpio:", expected=f"one of {', '.join(bins)}", found=name)
-    _library()
+    gpio_library()
     return GpioSink(options)
 
 
@@ -395,7 +396,7 @@ def _options(query: str) -> GpioOptions:
         "hold": seconds("hold", base.hold),
         "travel": seconds("travel", base.travel),
     }
-    servo, fault_led = given.integer("servo", 0, _LAST_PIN), given.integer("fault_led", 0, _LAST_PIN)
+    servo, fault_led = given.integer("servo", 0, LAST_PIN), given.integer("fault_led", 0, LAST_PIN)
     angles, leds = _table("angles", given.text("angles"), _angle), _table("leds", given.text("leds"), _pin)
     detach, max_age = given.flag("detach"), given.text("max_age")
     given.done()
