@@ -13,6 +13,7 @@ from typing import Literal, cast, get_args
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError
+from ecovision_edge.views import ViewPlan
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -34,8 +35,12 @@ __all__ = [
     "check_labels",
 ]
 
-SCHEMA_VERSION = 1
-"""Version of the contract and of the manifest; a runtime refuses a higher one."""
+SCHEMA_VERSION = 2
+"""Newest version of the contract that is understood; a runtime refuses a higher one.
+
+Version 2 has `any_orientation` and `views`. A contract that says neither is written as version 1, as ever,
+and older runtimes take it.
+"""
 
 METADATA_KEY = "ecovision_edge.contract"
 """Key of the contract's JSON in a model file's metadata."""
@@ -169,7 +174,9 @@ class Contract:
 
     `labels` are in the order of the output. `temperature` divides the logits before softmax (1: not
     calibrated). `thresholds` are the least probabilities, one a class, below which a decision is no
-    decision; None where none were fitted.
+    decision; None where none were fitted. `any_orientation`: whether it was trained on things that lie in any
+    orientation. `views` are those that the frames of one item are looked at in, and what they are worth
+    together; None: each is looked at as it is.
     """
 
     labels: tuple[str, ...]
@@ -180,6 +187,8 @@ class Contract:
     output: OutputSpec = OutputSpec()
     temperature: float = 1.0
     thresholds: tuple[float, ...] | None = None
+    any_orientation: bool = False
+    views: ViewPlan | None = None
 
     def __post_init__(self) -> None:
         check_labels(self.labels, "contract.labels")
@@ -206,11 +215,25 @@ class Contract:
                 expected=f"{len(self.labels)} numbers from 0 to 1, one a label",
                 found=f"{len(self.thresholds)} numbers",
             )
+        combined = None if self.views is None else self.views.thresholds
+        if combined is not None and len(combined) != len(self.labels):
+            raise ContractError(
+                "contract.views.thresholds",
+                expected=f"{len(self.labels)} numbers from 0 to 1, one a label",
+                found=f"{len(combined)} numbers",
+            )
 
     def to_json(self) -> dict[str, JsonValue]:
         """The contract as JSON values, `schema_version` first."""
-        fields = cast("dict[str, JsonValue]", _plain(dataclasses.asdict(self)))
-        return {"schema_version": SCHEMA_VERSION, **fields}
+        fields = cast(
+            "dict[str, JsonValue]", _plain(dataclasses.asdict(dataclasses.replace(self, views=None)))
+        )
+        del fields["any_orientation"], fields["views"]
+        if not self.any_orientation and self.views is None:
+            return {"schema_version": 1, **fields}
+        fields["any_orientation"] = self.any_orientation
+        fields["views"] = None if self.views is None else self.views.to_json()
+        return {"schema_version": 2, **fields}
 
     def dumps(self) -> str:
         """The contract as JSON text, the same for the same contract."""
@@ -229,7 +252,7 @@ class Contract:
     @classmethod
     def from_fields(cls, f: Fields) -> Contract:
         """Read and validate a contract; raises as `loads` does."""
-        f.schema_version(SCHEMA_VERSION)
+        newer = f.schema_version(SCHEMA_VERSION) >= 2
         labels = tuple(_text_item(v, f.at("labels")) for v in f.items("labels", most=MAX_CLASSES))
         w, i, r, n, o = (f.sub(k) for k in ("weights", "input", "resize", "normalization", "output"))
         thresholds = f.numbers("thresholds", len(labels), 0, 1) if f.has("thresholds") else None
@@ -264,6 +287,8 @@ class Contract:
             ),
             temperature=f.number("temperature", 1e-3, 1e3),
             thresholds=thresholds,
+            any_orientation=newer and f.flag("any_orientation"),
+            views=ViewPlan.from_fields(f.sub("views"), len(labels)) if newer and f.has("views") else None,
         )
         for part in (w, i, r, n, o, f):
             part.done()

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
-from ecovision_edge.contract import SCHEMA_VERSION, Contract
+from ecovision_edge.contract import Contract
 from ecovision_edge.errors import ContractError, UnsafePathError
 
 __all__ = ["MAX_FILE_BYTES", "ArtifactEntry", "FileEntry", "Format", "Manifest", "Precision"]
 
 KIND = "ecovision-edge bundle"
+SCHEMA_VERSION = 1
+"""Of the manifest; a runtime refuses a higher one. The contract in it has its own."""
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit for one model
 _MAX_ARTIFACTS = 32
 

@@ -121,6 +121,7 @@ class SmartBin:
             options,
             gate=self._gate,
             thresholds=classifier.contract.thresholds,
+            views=classifier.contract.views,
             device=device,
             bundle=_hash_of(classifier),
         )

@@ -19,9 +19,13 @@ from ecovision_edge.contract import (
     WeightsSource,
 )
 from ecovision_edge.errors import ContractError, SchemaVersionError
+from ecovision_edge.views import UPRIGHT, ViewPlan
 
 WEIGHTS = WeightsSource("tiny", "test", "0" * 64)
 GOOD = Contract(("a", "b"), WEIGHTS)
+VIEWED = Contract(
+    ("a", "b"), WEIGHTS, any_orientation=True, views=ViewPlan(UPRIGHT, (1.0, 0.9, 0.8, 0.7), (0.5, 0.6))
+)
 FLOAT = InputSpec("frame", "NCHW", "float32", "RGB")
 
 labels = st.lists(
@@ -53,6 +57,8 @@ def contracts(draw):
         OutputSpec("logits", draw(st.sampled_from(["logits", "probabilities"]))),
         draw(st.floats(0.001, 1000)),
         draw(some),
+        draw(st.booleans()),
+        draw(st.none() | some.map(lambda t: ViewPlan(UPRIGHT[:2], (1.0, 0.5), t))),
     )
 
 
@@ -65,13 +71,36 @@ def test_a_contract_comes_back_as_it_was_written(contract):
 
 def test_the_json_says_everything():
     """The schema's version first, then every field by its name."""
-    value = json.loads(GOOD.dumps())
+    value = json.loads(VIEWED.dumps())
     assert list(value) == ["schema_version", *(f.name for f in dataclasses.fields(Contract))]
     assert value["schema_version"] == SCHEMA_VERSION
+    assert value["any_orientation"] is True
+    assert value["views"] == {
+        "views": ["plain", "x0.85", "mirrored", "mirrored+x0.85"],
+        "correlation": [1.0, 0.9, 0.8, 0.7],
+        "thresholds": [0.5, 0.6],
+    }
     assert value["input"] == {
         **{"name": "frame", "layout": "NHWC", "dtype": "uint8"},
         **{"color": "BGR", "height": 224, "width": 224},
     }
+
+
+def test_a_contract_that_needs_no_newer_version_is_of_the_first():
+    """A runtime that knows no views takes it, to the byte as it always was; of one with views it is told."""
+    value = json.loads(GOOD.dumps())
+    assert value["schema_version"] == 1
+    assert "any_orientation" not in value
+    assert "views" not in value
+    for newer in (
+        dataclasses.replace(GOOD, any_orientation=True),
+        dataclasses.replace(GOOD, views=VIEWED.views),
+    ):
+        assert json.loads(newer.dumps())["schema_version"] == 2
+        assert Contract.loads(newer.dumps()) == newer
+    for key in ("any_orientation", "views"):
+        with pytest.raises(ContractError, match=key):
+            Contract.loads(edited(key, None))  # not of version 1
 
 
 def test_a_contract_cannot_be_changed():
@@ -129,6 +158,9 @@ BROKEN = {
     "temperature infinite": lambda: dataclasses.replace(GOOD, temperature=float("inf")),
     "too few thresholds": lambda: dataclasses.replace(GOOD, thresholds=(0.5,)),
     "a threshold above 1": lambda: dataclasses.replace(GOOD, thresholds=(0.5, 1.01)),
+    "too few thresholds of views": lambda: dataclasses.replace(
+        GOOD, views=ViewPlan(UPRIGHT[:1], (1.0,), (0.5,))
+    ),
     "a threshold that is NaN": lambda: dataclasses.replace(GOOD, thresholds=(0.5, float("nan"))),
 }
 
@@ -197,7 +229,7 @@ def test_a_newer_schema_is_its_own_error():
         Contract.loads(edited("schema_version", SCHEMA_VERSION + 1))
     assert isinstance(caught.value, ContractError)
     with pytest.raises(SchemaVersionError):
-        Contract.loads('{"schema_version": 2, "something": "else"}')
+        Contract.loads('{"schema_version": 3, "something": "else"}')
 
 
 @pytest.mark.parametrize(

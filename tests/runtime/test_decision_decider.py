@@ -17,6 +17,7 @@ from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.region import Region
+from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 LABELS = ("paper", "glass", "battery")
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -481,6 +482,99 @@ def test_who_classifies_first_asks_where_to_look_and_the_gate_looks_once():
     decider.look(np.zeros((480, 640, 3), np.uint8), 3.0)
     decider.step(result(SURE["glass"], 3.1), 3.1)
     assert gate.looks == 22
+
+
+MIRRORED, HALF = RegionView(mirrored=True), RegionView(2)
+PLAN = ViewPlan((PLAIN, MIRRORED, HALF), (1.0, 0.5, 0.5))
+
+
+@pytest.mark.parametrize("box", [(0.25, 0.25, 0.75, 0.75), None], ids=["a part", "the whole frame"])
+def test_each_frame_of_an_item_is_another_view_of_the_same_region(box):
+    """One inference a frame, in turn; an empty tray is seen as it is; the event's box is of the item."""
+    gate, asked, decided = ScriptedGate(), [], []
+    decider = BinDecider(LABELS, options=replace(OPTIONS, error=0.001), gate=gate, views=PLAN)
+    picture = np.zeros((480, 640, 3), np.uint8)
+    for n in range(24):
+        gate.now = Seen(View.EMPTY) if n < 4 else Seen(View.ITEM, box=box)
+        frame = picture.copy()
+        region = decider.look(frame, n / 10)
+        asked.append(region)
+        given = replace(result(UNSURE, n / 10), frame=CapturedFrame(frame, n, n / 10), region=region)
+        decided += [e for e in [decider.step(given, n / 10)] if e]
+    place = Region(160, 120, 480, 360) if box else None
+    views = [PLAIN if region is None else region.view for region in asked]
+    first = views.index(MIRRORED)
+    assert set(views[:first]) == {PLAIN}
+    assert views[first : first + 5] == [MIRRORED, HALF, PLAIN, MIRRORED, HALF]
+    assert {None if r is None or r.covers(640, 480) else r.place for r in asked[4:]} == {place}
+    assert [e.box for e in decided] == [place]
+    assert set(views[-3:]) == {PLAIN}  # decided: nothing is weighed any more
+
+
+def test_frames_alone_are_cut_in_their_views():
+    """`classify` sees the region as it is, mirrored, upside down."""
+    seen, picture = [], np.zeros((40, 40, 3), np.uint8)
+    picture[10:20, 10:20], picture[10, 10] = 9, 200  # its corner
+
+    def classify(image):
+        y, x, _ = np.argwhere(image == 200)[0]
+        seen.append((int(y) > 4, int(x) > 4))
+        return result(UNSURE, 0.0).prediction
+
+    gate = ScriptedGate()
+    gate.now = Seen(View.ITEM, box=(0.25, 0.25, 0.5, 0.5))
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate, classify=classify, views=PLAN)
+    for n in range(7):
+        decider.step(picture, n / 10)
+    assert seen[:4] == [(False, False), (False, True), (True, True), (False, False)]
+
+
+def looked_at(says, plan, **given):
+    """The event of an item that lies still, and of which each view says the same."""
+    gate, events = ScriptedGate(), []
+    gate.now = Seen(View.ITEM)
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate, views=plan, **given)
+    for n in range(20):
+        frame = np.zeros((4, 4, 3), np.uint8)
+        region = decider.look(frame, n / 10)
+        seen = replace(result(says, n / 10), frame=CapturedFrame(frame, n, n / 10), region=region)
+        events += [e for e in [decider.step(seen, n / 10)] if e]
+    [event] = events
+    return event
+
+
+def test_views_that_are_independent_say_more_than_copies():
+    """What is not sure by ten frames in one view may be by three views; the contract says how much."""
+    independent = looked_at((0.8, 0.15, 0.05), ViewPlan(PLAN.views, (1.0, 0.0, 0.0)))
+    assert (independent.label, independent.frames) == ("paper", 3)
+    copies = looked_at((0.8, 0.15, 0.05), ViewPlan(PLAN.views, (1.0, 1.0, 1.0)))
+    assert copies.label is None
+    assert copies.probability == pytest.approx(0.8)
+
+
+def test_thresholds_of_views_are_of_what_they_say_together():
+    """They take the place of those of single frames."""
+    says = (0.8, 0.15, 0.05)  # by three independent views 0.993
+    for threshold, label in ((0.99, "paper"), (0.995, None)):
+        plan = ViewPlan(PLAN.views, (1.0, 0.0, 0.0), (threshold,) * 3)
+        event = looked_at(says, plan, thresholds=(1.0,) * 3)
+        assert event.label == label
+    assert "is its threshold" in event.reason
+
+
+def test_a_triggered_item_is_looked_at_in_views_too():
+    """A prediction alone is of the view that `look` asked for."""
+    options = DeciderOptions(gate="trigger", min_frames=3, settle=0, error=0.05)
+    decider = BinDecider(LABELS, options=options, views=ViewPlan(PLAN.views, (1.0, 0.0, 0.0)))
+    assert decider.look(IMAGE, 0.0) is None
+    decider.trigger(0.0)
+    asked, events = [], []
+    for n in range(3):
+        asked.append(decider.look(IMAGE, n / 10))
+        events += [e for e in [decider.step((0.8, 0.15, 0.05), n / 10)] if e]
+    assert asked == [None, Region(0, 0, 4, 4, MIRRORED), Region(0, 0, 4, 4, HALF)]
+    assert [e.label for e in events] == ["paper"]
+    assert events[0].box is None
 
 
 def test_what_reaches_out_of_the_view_may_be_a_hand():

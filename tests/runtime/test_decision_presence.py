@@ -450,6 +450,23 @@ def test_correlated_frames_count_for_at_most_one_by_their_correlation():
     assert evidence.posterior()[0] == pytest.approx(0.8**2 / (0.8**2 + 0.2**2), abs=1e-3)
 
 
+def test_views_are_worth_what_their_correlation_says():
+    """However many frames each view has, and whichever had more."""
+    evidence = Evidence(2, (1.0, 0.6))
+    for _ in range(7):
+        evidence.add((0.8, 0.2))
+    assert evidence.posterior()[0] == pytest.approx(0.8)
+    evidence.add((0.6, 0.4), 1)
+    mean = (0.8 * 0.6) ** 0.5, (0.2 * 0.4) ** 0.5
+    worth = 2 / 1.6
+    assert evidence.posterior()[0] == pytest.approx(mean[0] ** worth / (mean[0] ** worth + mean[1] ** worth))
+    assert evidence.typical()[0] == pytest.approx(mean[0] / sum(mean))
+    assert evidence.frames == 8
+    for wrong in ((), (1.0, 1.5)):
+        with pytest.raises(OptionError, match="correlation"):
+            Evidence(2, wrong)
+
+
 def test_agreement_is_of_the_last_frames():
     """Not of all."""
     evidence = Evidence(2, 0.5)

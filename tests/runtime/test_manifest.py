@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.contract import SCHEMA_VERSION, Contract, WeightsSource
+from ecovision_edge.contract import SCHEMA_VERSION as CONTRACT_VERSION
+from ecovision_edge.contract import Contract, WeightsSource
 from ecovision_edge.errors import ContractError, SchemaVersionError, UnsafePathError
-from ecovision_edge.manifest import MAX_FILE_BYTES, ArtifactEntry, FileEntry, Manifest
+from ecovision_edge.manifest import MAX_FILE_BYTES, SCHEMA_VERSION, ArtifactEntry, FileEntry, Manifest
 
 CONTRACT = Contract(("a", "b"), WeightsSource("tiny", "test", "0" * 64))
 SHA = "ab" * 32
@@ -143,7 +144,7 @@ def test_a_newer_schema_is_its_own_error():
     with pytest.raises(SchemaVersionError, match="upgrade"):
         Manifest.loads(edited(lambda d: d.update(schema_version=SCHEMA_VERSION + 1)))
     with pytest.raises(SchemaVersionError, match="upgrade"):
-        Manifest.loads(edited(lambda d: d["contract"].update(schema_version=SCHEMA_VERSION + 1)))
+        Manifest.loads(edited(lambda d: d["contract"].update(schema_version=CONTRACT_VERSION + 1)))
 
 
 @pytest.mark.parametrize(

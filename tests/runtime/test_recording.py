@@ -33,6 +33,7 @@ from ecovision_edge.recording import disk as disk_module
 from ecovision_edge.recording.recorder import QUEUE
 from ecovision_edge.recording.sidecar import parse_sidecar, sidecar_bytes
 from ecovision_edge.region import Region
+from ecovision_edge.views import RegionView
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 
@@ -176,7 +177,13 @@ def test_the_part_of_the_frame_that_was_classified_comes_back(tmp_path):
     frames = list(read_recording(tmp_path))
     assert frames[0].result.region == Region(2, 1, 9, 8)
     assert compare(frames, [said]).ok
-    for other in (whole, dataclasses.replace(whole, region=Region(2, 1, 9, 9))):
+    turned = dataclasses.replace(whole, region=Region(2, 1, 9, 8, RegionView(1, mirrored=True, scale=0.85)))
+    with Recorder(tmp_path / "turned", options()) as recorder:
+        recorder.put(turned)
+    frames_turned = list(read_recording(tmp_path / "turned"))
+    assert frames_turned[0].result.region == turned.region
+    assert compare(frames_turned, [turned]).ok
+    for other in (whole, turned, dataclasses.replace(whole, region=Region(2, 1, 9, 9))):
         with pytest.raises(RecordError, match=r"cannot be compared: expected only .*top=1.*found.*region"):
             compare(frames, [other])
 

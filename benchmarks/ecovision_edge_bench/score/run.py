@@ -41,6 +41,7 @@ def make_decider(
         rules,
         fit_options(options, classifier),
         thresholds=classifier.contract.thresholds,
+        views=classifier.contract.views,
         classify=classifier.classify,
         run="score",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,7 @@ from ecovision_edge.decision.views import Gate, Look, View
 from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.region import Region
+from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame
@@ -76,6 +77,8 @@ class BinDecider:
         rules: Which bin each label goes to, and what a mistake costs; None makes each label a bin of its own.
         options: When a decision is made.
         thresholds: The least probability a class, 0 to 1, below which it is unknown (`contract.thresholds`).
+        views: Those that the frames of one item are looked at in, in turn, and what they are worth together
+            (`contract.views`); None: each is looked at as it is, and `options.correlation` counts.
         classify: Called with the part of a frame whose prediction is needed, where `step` is given frames
             alone; so nothing is classified while the tray is empty (`Classifier.classify`).
         gate: In place of `PresenceGate`.
@@ -90,6 +93,7 @@ class BinDecider:
         options: DeciderOptions | None = None,
         *,
         thresholds: Sequence[float] | None = None,
+        views: ViewPlan | None = None,
         classify: Callable[[Image], Prediction] | None = None,
         gate: Gate | None = None,
         device: str = "",
@@ -97,7 +101,7 @@ class BinDecider:
         run: str | None = None,
     ) -> None:
         self._options = options or DeciderOptions()
-        self._judge = Judge(labels, rules or EveryLabel(), self._options, thresholds)
+        self._judge = Judge(labels, rules or EveryLabel(), self._options, thresholds, views)
         self._maker = EventMaker(device, bundle, run)
         self._classify = classify
         self._gate: Gate = gate or PresenceGate(self._options.presence)
@@ -109,6 +113,7 @@ class BinDecider:
         self._hindrances = Hindrances(self._options.tell_after, self._options.question_after)
         self._returned = self._questioned = False  # an item went, and the tray was empty again; it is doubted
         self._ahead: tuple[Image, Look] | None = None
+        self._asked = PLAIN  # of a prediction alone, which does not say what it is of
         self._items = 0
         self._item: Item | None = None
         self._empty_since: float | None = None
@@ -178,15 +183,17 @@ class BinDecider:
         """Which part of a frame is worth classifying; then give `step` the same frame with its prediction.
 
         Returns:
-            Where the item is; None, the whole frame, if there is none, if it fills the frame, with
+            Where the item is, and in which view it is to be looked at (`Region.cut` gives it so); None, the
+            whole frame as it is, if there is none; and, in the plain view, if it fills the frame, with
             `gate="trigger"`, or without `crop`.
 
         Raises:
             FrameTypeError, FrameValueError: not a frame.
         """
         self._advance(now)
+        self._asked = self._next_view()
         if self._by_trigger:
-            return None
+            return self._whole(image)
         look = self._gate.look(image, self._now)
         self._ahead = image, look
         return self._region(look, image)
@@ -263,9 +270,21 @@ class BinDecider:
     def _region(self, look: Look, image: Image) -> Region | None:
         if look.view is not View.ITEM:
             self._regions.forget()
-        if look.view is not View.ITEM or look.box is None or not self._options.crop:
+        if look.view is not View.ITEM:
             return None
-        return self._regions.of(look.box, image.shape[1], image.shape[0])
+        if look.box is None or not self._options.crop:
+            return self._whole(image)
+        place = self._regions.of(look.box, image.shape[1], image.shape[0])
+        return self._whole(image) if place is None else replace(place, view=self._next_view())
+
+    def _whole(self, image: Image) -> Region | None:
+        """The whole frame in the view that is next; None in the plain one."""
+        view = self._next_view()
+        return None if view == PLAIN else Region(0, 0, image.shape[1], image.shape[0], view)
+
+    def _next_view(self) -> RegionView:
+        """In which the item in hand is looked at next; what is no item yet is looked at as it is."""
+        return self._in_hand().view if self._status.state in IN_HAND else PLAIN
 
     def _take(self, look: Look) -> bool:
         """What the picture says of the tray; False if nothing more is to be done with this frame."""
@@ -328,10 +347,13 @@ class BinDecider:
 
     def _weigh(self, seen: object, image: Image | None, look: Look) -> BinEvent | None:
         item = self._in_hand()
-        found = self._probabilities(item, seen, image, look)
+        found = self._probabilities(seen, image, look)
         if found is None:
             return self._overdue(seen)
-        item.add(found)
+        probabilities, region = found
+        item.add(probabilities, self._asked if region is None else region.view)
+        self._asked = PLAIN
+        item.box = None if region is None or _is_whole(region, image) else region.place
         self._hindrances.decided(look.content)
         verdict = item.verdict()
         if verdict.refusal is None and not item.perhaps_hand(look, self._now):
@@ -380,12 +402,16 @@ class BinDecider:
         self._status = BinStatus(state, since, reason, old.item if state is old.state else None)
 
     def _probabilities(
-        self, item: Item, seen: object, image: Image | None, look: Look
-    ) -> Sequence[float] | None:
-        """Those in what was seen; of a frame alone, classified; None if there is nothing."""
+        self, seen: object, image: Image | None, look: Look
+    ) -> tuple[Sequence[float], Region | None] | None:
+        """Those in what was seen, or of a frame alone, classified; and what of it that was.
+
+        None if there is nothing.
+        """
         if (found := probabilities_in(seen)) is not None:
-            item.box = getattr(seen, "region", None)
-            return found
+            if hasattr(seen, "region"):
+                self._asked = PLAIN
+            return found, getattr(seen, "region", None)
         if image is None:
             return None
         if self._classify is None:
@@ -395,5 +421,10 @@ class BinDecider:
                 found="a frame alone",
                 fix="give BinDecider classify=classifier.classify",
             )
-        item.box = self._region(look, image)
-        return self._classify(image if item.box is None else item.box.cut(image)).probabilities
+        region = self._region(look, image)
+        self._asked = PLAIN
+        return self._classify(image if region is None else region.cut(image)).probabilities, region
+
+
+def _is_whole(region: Region, image: Image | None) -> bool:
+    return image is not None and region.covers(image.shape[1], image.shape[0])

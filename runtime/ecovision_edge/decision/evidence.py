@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from ecovision_edge.errors import OptionError
+from ecovision_edge.views import effective_count
 
-__all__ = ["Evidence"]
+__all__ = ["LEAST", "Evidence"]
 
-_LEAST = 1e-6  # no single frame may rule a class out for good
+LEAST = 1e-6  # no single frame may rule a class out for good
 _ROUNDING = 1e-3  # by which a probability in half precision may leave 0 to 1
 
 
@@ -18,24 +19,27 @@ class Evidence:
 
     If n frames were independent, their log-probabilities would add up: that is the log-likelihood of a
     sequential test (A. Wald, "Sequential tests of statistical hypotheses", Ann. Math. Stat. 16 (1945)
-    117-186). Frames of an item that lies still are nearly copies of each other, so they count for fewer: with
-    correlation r for n / (1 + (n - 1) r) of them (the effective sample size of n equally correlated ones),
-    that is for at most 1 / r however many come. A stated error rate holds as far as the network's
-    probabilities are calibrated and r is right; `ecovision-edge score` counts the errors that were really
-    made.
+    117-186). Frames of an item that lies still are nearly copies of each other, and even other views of it
+    are far from independent, so they count for fewer (`effective_count`): n frames in one view with the
+    correlation r for n / (1 + (n - 1) r) of them, that is for at most 1 / r however many come. A stated error
+    rate holds as far as the network's probabilities are calibrated and r is right; `ecovision-edge score`
+    counts the errors that were really made.
 
     Args:
         classes: How many, at least 2.
-        correlation: Of two frames of one item, 0 (independent) to 1 (copies).
+        correlation: Of two frames of one item, 0 (independent) to 1 (copies); or one a view, as of a
+            `ViewPlan`.
     """
 
-    def __init__(self, classes: int, correlation: float) -> None:
+    def __init__(self, classes: int, correlation: float | Sequence[float]) -> None:
         if classes < 2:
             raise OptionError("classes", expected="2 or more", found=classes)
-        if not 0 <= correlation <= 1:
-            raise OptionError("correlation", expected="0 to 1", found=correlation)
-        self._correlation = correlation
-        self._sums = [0.0] * classes
+        by_view = tuple(correlation) if isinstance(correlation, Sequence) else (correlation,)
+        if not by_view or (wrong := [r for r in by_view if not 0 <= r <= 1]):
+            raise OptionError("correlation", expected="0 to 1", found=wrong[0] if by_view else "none")
+        self._correlation = by_view
+        self._frames = [0] * len(by_view)
+        self._sums = [[0.0] * classes for _ in by_view]
         self._votes: list[int] = []
 
     @property
@@ -43,40 +47,49 @@ class Evidence:
         """How many were added."""
         return len(self._votes)
 
-    def add(self, probabilities: Sequence[float]) -> None:
+    def add(self, probabilities: Sequence[float], view: int = 0) -> None:
         """Add one frame's calibrated probabilities, one a class, 0 to 1.
+
+        Args:
+            probabilities: Of the frame.
+            view: Number of the view that it was looked at in.
 
         Raises:
             OptionError: not one a class, or one is NaN, infinite or out of range; none of them counts then.
         """
-        if len(probabilities) != len(self._sums):
+        sums = self._sums[view]
+        if len(probabilities) != len(sums):
             raise OptionError(
-                "probabilities of a frame", expected=f"{len(self._sums)} of them", found=len(probabilities)
+                "probabilities of a frame", expected=f"{len(sums)} of them", found=len(probabilities)
             )
         if wrong := [p for p in probabilities if not -_ROUNDING <= p <= 1 + _ROUNDING]:
             raise OptionError(
                 "probabilities of a frame", expected="numbers from 0 to 1", found=repr(float(wrong[0]))
             )
         for i, p in enumerate(probabilities):
-            self._sums[i] += math.log(max(p, _LEAST))
+            sums[i] += math.log(max(p, LEAST))
+        self._frames[view] += 1
         self._votes.append(max(range(len(probabilities)), key=probabilities.__getitem__))
 
     def posterior(self) -> list[float]:
         """Probabilities of the classes after all frames, which add up to 1; alike before the first one."""
-        n = len(self._votes)
-        counts = n / (1 + (n - 1) * self._correlation) if n else 0.0
-        logs = [s / n * counts if n else 0.0 for s in self._sums]
-        top = max(logs)
-        weights = [math.exp(x - top) for x in logs]
-        total = sum(weights)
-        return [w / total for w in weights]
+        return self._probabilities(effective_count(self._frames, self._correlation))
 
     def typical(self) -> list[float]:
-        """What a typical frame says: the geometric mean of the frames' probabilities, made to add up to 1."""
-        n = len(self._votes)
-        if n == 0:
-            return self.posterior()
-        weights = [math.exp(s / n) for s in self._sums]
+        """What a typical frame says: the geometric mean of the frames' probabilities, made to add up to 1.
+
+        Each view counts alike, however many frames it has.
+        """
+        return self._probabilities(1.0)
+
+    def _probabilities(self, count: float) -> list[float]:
+        """Of so many independent frames, each of which says what a typical one says."""
+        seen = [(n, sums) for n, sums in zip(self._frames, self._sums, strict=True) if n]
+        if not seen:
+            return [1 / len(self._sums[0])] * len(self._sums[0])
+        logs = [count * sum(sums[i] / n for n, sums in seen) / len(seen) for i in range(len(self._sums[0]))]
+        top = max(logs)
+        weights = [math.exp(x - top) for x in logs]
         total = sum(weights)
         return [w / total for w in weights]
 

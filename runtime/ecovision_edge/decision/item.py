@@ -8,6 +8,7 @@ from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.verdict import Judge, Verdict
 from ecovision_edge.decision.views import Look
 from ecovision_edge.region import Region
+from ecovision_edge.views import PLAIN, RegionView
 
 __all__ = ["Item"]
 
@@ -70,9 +71,14 @@ class Item:
         """Whether it may go again, and leave another picture: a hand, or an item in one."""
         return look.edge and now - self._still_since < self._options.settle_at_edge
 
-    def add(self, probabilities: Sequence[float]) -> None:
-        """One frame's."""
-        self._evidence.add(probabilities)
+    @property
+    def view(self) -> RegionView:
+        """In which its next frame is to be looked at."""
+        return self._judge.view(self._evidence.frames)
+
+    def add(self, probabilities: Sequence[float], view: RegionView = PLAIN) -> None:
+        """One frame's, looked at in that view."""
+        self._evidence.add(probabilities, self._judge.number(view))
 
     def verdict(self) -> Verdict:
         """What its frames say so far."""

@@ -10,6 +10,7 @@ from typing import Protocol
 from ecovision_edge.decision.evidence import Evidence
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.errors import OptionError
+from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 __all__ = ["EveryLabel", "Judge", "Sorting", "Verdict"]
 
@@ -68,7 +69,9 @@ class Judge:
         labels: The classes, in the order of the probabilities.
         rules: Where things go, and what a mistake costs.
         options: When a decision is made.
-        thresholds: The least probability a class, 0 to 1; None is 0 for each.
+        thresholds: The least probability a class, 0 to 1, of a typical frame; None is 0 for each.
+        views: Those that frames are looked at in, and what they are worth together; its thresholds are of
+            that, and take the place of the others. None: all frames are looked at as they are.
     """
 
     def __init__(
@@ -77,9 +80,15 @@ class Judge:
         rules: Sorting,
         options: DeciderOptions,
         thresholds: Sequence[float] | None,
+        views: ViewPlan | None = None,
     ) -> None:
         """Raises OptionError if there is not one threshold a label, from 0 to 1."""
         self._labels, self._rules, self._options = tuple(labels), rules, options
+        self._views: tuple[RegionView, ...] = (PLAIN,) if views is None else views.views
+        self._correlation = options.correlation if views is None else views.correlation
+        self._of_all = views is not None and views.thresholds is not None
+        if views is not None and views.thresholds is not None:
+            thresholds = views.thresholds
         if thresholds is not None and len(thresholds) != len(self._labels):
             raise OptionError(
                 "thresholds", expected=f"{len(self._labels)}, one a label", found=len(thresholds)
@@ -100,7 +109,15 @@ class Judge:
 
     def evidence(self) -> Evidence:
         """For a new item: none yet."""
-        return Evidence(len(self._labels), self._options.correlation)
+        return Evidence(len(self._labels), self._correlation)
+
+    def view(self, frames: int) -> RegionView:
+        """In which an item is to be looked at after so many frames: one after the other, again and again."""
+        return self._views[frames % len(self._views)]
+
+    def number(self, view: RegionView) -> int:
+        """Of a view, for `Evidence.add`; one that is not planned counts as plain."""
+        return self._views.index(view) if view in self._views else 0
 
     def verdict(self, evidence: Evidence) -> Verdict:
         """What these frames say."""
@@ -120,8 +137,9 @@ class Judge:
             return f"{evidence.frames} of {options.min_frames} frames"
         if (share := evidence.agreement(label, 2 * options.min_frames)) < options.agree:
             return f"{name} in {share:.0%} of the last frames, {options.agree:.0%} are needed"
-        if (typical := evidence.typical()[label]) < self._thresholds[label]:
-            return f"{name} at {typical:.2f}, {self._thresholds[label]:.2f} is its threshold"
+        says = probability if self._of_all else evidence.typical()[label]
+        if says < self._thresholds[label]:
+            return f"{name} at {says:.2f}, {self._thresholds[label]:.2f} is its threshold"
         if probability < 1 - options.error:
             return f"{name} at {probability:.2f}; {1 - options.error:.2f} is sure"
         if not cost <= self._rules.unknown_cost:  # NaN, of a `Sorting` of one's own, is no low cost

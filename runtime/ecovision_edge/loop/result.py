@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.region import Region
+from ecovision_edge.views import PLAIN
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame
@@ -45,7 +46,8 @@ class LoopResult:
     def to_json(self) -> dict[str, JsonValue]:
         """As a JSON object, the picture left out; one line of `--output jsonl`.
 
-        `box` is in it only where a part of the frame was classified.
+        `box` is in it only where a part of the frame was classified, `view` only where that was not looked at
+        as it is.
         """
         prediction, timings = self.prediction, self.prediction.timings
         return {
@@ -65,5 +67,10 @@ class LoopResult:
                 "infer": timings.infer_ms,
                 "post": timings.post_ms,
             },
-            **({} if self.region is None else {"box": self.region.to_json()}),
+            **({} if self.region is None else _part(self.region)),
         }
+
+
+def _part(region: Region) -> dict[str, JsonValue]:
+    plain: dict[str, JsonValue] = {"box": region.to_json()}
+    return plain if region.view == PLAIN else {**plain, "view": str(region.view)}

@@ -11,6 +11,7 @@ from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.classifier import Timings
 from ecovision_edge.errors import ContractError, OptionError, RecordError
 from ecovision_edge.region import Region
+from ecovision_edge.views import PLAIN, RegionView
 
 if TYPE_CHECKING:
     from ecovision_edge.loop import LoopResult
@@ -150,8 +151,9 @@ def _region(f: Fields) -> Region | None:
     if not all(side.is_integer() for side in sides):
         raise wrong
     left, top, right, bottom = map(int, sides)
+    view = RegionView.parse(f.text("view", most=40), f.at("view")) if f.has("view") else PLAIN
     try:
-        return Region(left, top, right, bottom)
+        return Region(left, top, right, bottom, view)
     except OptionError as e:
         raise wrong from e
 
