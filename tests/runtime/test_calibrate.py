@@ -16,8 +16,9 @@ from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends._tflite_file import read_metadata
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.bundle import Bundle, embedded_bundle_path
-from ecovision_edge.calibration import calibrate, calibrated_bundle, rewrite, write_calibrated
+from ecovision_edge.calibration import Showing, calibrate, calibrated_bundle, rewrite, write_calibrated
 from ecovision_edge.calibration._model_files import with_contract
+from ecovision_edge.calibration.photographs import in_view
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import app
 from ecovision_edge.contract import METADATA_KEY
@@ -29,9 +30,13 @@ from ecovision_edge.errors import (
     ModelError,
 )
 from ecovision_edge.verify import Check, VerifyReport, verify_bundle
+from ecovision_edge.views import PLAIN, UPRIGHT, RegionView, ViewPlan
 
 EASY = ("--max-error", "0.2", "--confidence", "0.8")
-FITTED = {"temperature": 1.25, "thresholds": (0.123456789, 0.5, 0.987654321)}
+FITTED = {
+    **{"temperature": 1.25, "thresholds": (0.123456789, 0.5, 0.987654321)},
+    "views": ViewPlan((PLAIN, RegionView(mirrored=True)), (1.0, 0.5), (0.1, 0.2, 0.3)),
+}
 
 
 @pytest.fixture
@@ -289,6 +294,57 @@ def test_the_artifact_and_the_risks_are_chosen(cli, bundle, photos, tmp_path):
     assert "coverage at 10.0% risk" in out
     assert [c["asked"] for c in json.loads(file.read_bytes())["coverage_at_risk"]] == [0.01, 0.1]
     assert Bundle.open(tmp_path / "new").manifest.provenance["calibration"]["artifact"] == "fp32-onnx"
+
+
+def test_views_are_calibrated_and_written_into_every_model(cli, bundle, photos):
+    """As the option names them; `none` is a contract as it always was."""
+    status, out, err = cli("calibrate", bundle, "--data", photos, "--views", "plain,mirrored,180", *EASY)
+    assert (status, err) == (0, "")
+    new = Bundle.open(bundle)
+    plan = new.contract.views
+    assert plan.views == (PLAIN, RegionView(mirrored=True), RegionView(2))
+    assert len(plan.thresholds) == 3
+    # What the tiny network looks at, the mean colour, is the same whichever way it lies.
+    assert plan.correlation == pytest.approx((1.0, 1.0, 1.0), abs=0.02)
+    assert "By all 3 views" in out
+    assert cli("verify", bundle)[0] == 0
+    assert Classifier.load(bundle).contract == new.contract
+    value = new.manifest.provenance["calibration"]
+    assert (value["turns"], value["bars_stripped"]) == (1, False)
+    assert value["views"]["plan"] == plan.to_json()
+    assert cli("calibrate", bundle, "--data", photos, *EASY)[0] == 0
+    assert Bundle.open(bundle).contract.views.views == UPRIGHT
+    assert cli("calibrate", bundle, "--data", photos, "--views", "none", *EASY)[0] == 0
+    assert Bundle.open(bundle).contract.views is None
+    status, _, err = cli("calibrate", bundle, "--data", photos, "--views", "mirrored", *EASY)
+    assert status != 0
+    assert "plain first" in err
+
+
+def test_photographs_are_shown_as_things_lie_in_a_bin():
+    """Without their bars, photograph n turned by n quarters of 4, in each view."""
+    rng = np.random.default_rng(0)
+    inside = rng.integers(0, 90, (40, 60, 3), np.uint8)
+    barred = np.full((60, 60, 3), 114, np.uint8)
+    barred[10:50] = inside
+    showing = Showing((PLAIN, RegionView(mirrored=True)), turns=4, strip_bars=True)
+    for number in range(5):
+        first, mirrored = showing.views_of(barred, number)
+        expected = np.rot90(barred[12:48], number)
+        assert np.array_equal(first, expected)
+        assert np.array_equal(mirrored, expected[:, ::-1])
+    assert np.array_equal(Showing().views_of(barred, 3)[0], barred)
+
+
+def test_around_a_photograph_there_is_its_mirror_image():
+    """So a wider view is larger; a tighter one is its middle, as of a frame's region."""
+    picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    wide = in_view(picture, RegionView(scale=1.5))
+    assert wide.shape == (60, 90, 3)
+    assert np.array_equal(wide[10:50, 15:75], picture)
+    assert np.array_equal(wide[9], wide[11])
+    assert np.array_equal(in_view(picture, RegionView(scale=0.5)), picture[10:30, 15:45])
+    assert in_view(picture[:1, :1], RegionView(1, mirrored=True, scale=2.0)).shape == (1, 1, 3)
 
 
 def test_folders_of_other_names_are_mapped(cli, bundle, photos, tmp_path):

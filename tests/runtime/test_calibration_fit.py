@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecovision_edge.calibration import CalibrationOptions, calibrate
+from ecovision_edge.calibration.combined import Answers, fit_correlation
 from ecovision_edge.calibration.fit import (
     error_is_proved,
     expected_calibration_error,
@@ -20,7 +21,9 @@ from ecovision_edge.calibration.fit import (
 )
 from ecovision_edge.calibration.rejection import auroc, false_positive_rate, rejection_scores
 from ecovision_edge.calibration.text import calibration_lines
+from ecovision_edge.decision.evidence import Evidence
 from ecovision_edge.errors import DatasetError, OptionError
+from ecovision_edge.views import UPRIGHT, effective_count
 
 LABELS = ("a", "b", "c")
 
@@ -277,3 +280,72 @@ def test_options_outside_their_range_are_refused(options):
     """With the range."""
     with pytest.raises(OptionError, match="expected"):
         CalibrationOptions(**options)
+
+
+# Several views.
+
+
+def views_of_one(shared, n=4000, views=3, seed=2):
+    """Logits of views whose errors have the correlation `shared`, calibrated one by one; and the truth.
+
+    Of a logit that is 2 at the truth and 0 elsewhere, with an error of variance 2: for such a normal one the
+    likelihood ratio is its exponential, so the softmax at temperature 1 is the true chance.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, 3, n)
+    common, own = rng.normal(size=(n, 1, 3)), rng.normal(size=(n, views, 3))
+    logits = 2.0 * np.eye(3)[truth][:, None] + 2**0.5 * (shared**0.5 * common + (1 - shared) ** 0.5 * own)
+    return logits, truth.astype(np.intp)
+
+
+@pytest.mark.parametrize("shared", [0.0, 0.5, 0.9])
+def test_the_correlation_that_made_the_views_is_found(shared):
+    """That of each view with those before it; copies are found too, and worth one."""
+    logits, truth = views_of_one(shared)
+    same, *found = fit_correlation(Answers(logits, truth), 1.0)
+    assert same == 1
+    assert found == pytest.approx([shared, shared], abs=0.12)
+    copies = Answers(np.repeat(logits[:, :1], 3, axis=1), truth)
+    assert effective_count([1, 1, 1], fit_correlation(copies, 1.0)) == pytest.approx(1, abs=0.05)
+
+
+def test_views_together_decide_more_and_their_probabilities_are_right():
+    """Held out: likelier, and more is decided at the same errors; the plan is what a bin counts by."""
+    logits, truth = views_of_one(0.5)
+    result = calibrate(LABELS, logits, truth, views=UPRIGHT[:3])
+    views = result.views
+    one, _, three = views.combinations
+    assert one.effective == 1
+    assert one.nll == pytest.approx(result.nll_after, abs=1e-3)
+    assert three.effective == pytest.approx(1.5, abs=0.15)
+    assert three.nll < one.nll
+    assert three.ece < 0.03
+    assert three.at_risk[0][1] > one.at_risk[0][1] + 0.05
+    assert views.kept > result.fitted_coverage.kept
+    assert views.wrong_kept / views.kept < 0.06
+    evidence = Evidence(3, views.plan.correlation)
+    for number, row in enumerate(softmax(logits[0], result.temperature)):
+        evidence.add(row.tolist(), number)
+    together = softmax(np.log(softmax(logits[0], result.temperature)).mean(axis=0) * three.effective)
+    assert evidence.posterior() == pytest.approx(together)
+    text = "\n".join(calibration_lines(result, 1.0))
+    assert "mirrored" in text
+    assert f"By all 3 views {views.kept} of 4000 are decided" in text
+
+
+def test_one_view_is_calibrated_as_ever():
+    """Whether the logits name the view or not; there is no plan then."""
+    logits, truth = drawn(300)
+    assert calibrate(LABELS, logits[:, None], truth) == calibrate(LABELS, logits, truth)
+    assert calibrate(LABELS, logits, truth).views is None
+
+
+def test_of_photographs_of_no_class_the_thresholds_of_views_know_too():
+    """They count as errors of whatever they were called."""
+    logits, truth = views_of_one(0.5)
+    strange = np.random.default_rng(5).normal(size=(600, 3, 3)) * 1.5
+    without = calibrate(LABELS, logits, truth, views=UPRIGHT[:3]).views
+    views = calibrate(LABELS, logits, truth, unknown=strange, views=UPRIGHT[:3]).views
+    assert views.plan.correlation == without.plan.correlation
+    assert all(a >= b for a, b in zip(views.plan.thresholds, without.plan.thresholds, strict=True))
+    assert 0 < views.unknown_kept < 200

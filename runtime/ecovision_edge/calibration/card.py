@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecovision_edge.calibration.figures import Calibration
-from ecovision_edge.calibration.text import class_rows
+from ecovision_edge.calibration.text import class_rows, kept_by_views, view_rows
 from ecovision_edge.markdown import plain, replace_section, section, table
 
 __all__ = ["renewed_card", "unfitted_section"]
@@ -61,4 +61,18 @@ def _fitted(result: Calibration, before: float, artifact: str | None) -> list[st
         f"{kept.photographs} ({kept.coverage:.1%}){wrong}.",
         "",
         *table([head, *([plain(row[0]), *row[1:]] for row in rows)]),
+        *_views(result),
+    ]
+
+
+def _views(result: Calibration) -> list[str]:
+    if result.views is None:
+        return []
+    return [
+        "",
+        "A bin looks at the frames of one item in several views, one after the other. Together, held out:",
+        "",
+        *table(view_rows(result.views)),
+        "",
+        f"{kept_by_views(result.views)} A view is worth as many as it adds independent ones.",
     ]

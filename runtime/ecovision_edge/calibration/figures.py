@@ -9,8 +9,16 @@ from ecovision_edge._fields import JsonValue
 from ecovision_edge.calibration.fit import Threshold
 from ecovision_edge.calibration.rejection import RejectionFigures
 from ecovision_edge.errors import OptionError
+from ecovision_edge.views import RegionView, ViewPlan
 
-__all__ = ["Calibration", "CalibrationOptions", "ClassCalibration", "Coverage"]
+__all__ = [
+    "Calibration",
+    "CalibrationOptions",
+    "ClassCalibration",
+    "Combination",
+    "Coverage",
+    "ViewsCalibration",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,77 @@ class ClassCalibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Combination:
+    """What the first views of a plan say together, held out.
+
+    Args:
+        last: The last one of them.
+        correlation: Of that with those before it, fitted to all photographs.
+        effective: How many independent views they are worth, likewise.
+        correct: Photographs of the classes that they call what they are.
+        ece: Expected calibration error, 0 to 1.
+        nll: Mean negative log-likelihood, nats.
+        at_risk: For each risk asked for the largest share of the photographs that has it.
+    """
+
+    last: RegionView
+    correlation: float
+    effective: float
+    correct: int
+    ece: float
+    nll: float
+    at_risk: tuple[tuple[float, float], ...]
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values."""
+        return {
+            "last": str(self.last),
+            "correlation": self.correlation,
+            "effective": self.effective,
+            "correct": self.correct,
+            "ece": self.ece,
+            "nll": self.nll,
+            "coverage_at_risk": [{"asked": risk, "coverage": share} for risk, share in self.at_risk],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ViewsCalibration:
+    """Several views of each photograph.
+
+    Args:
+        plan: To write into the contract.
+        thresholds: Its thresholds, and what set them.
+        combinations: Of the first view, of the first two, and so on.
+        photographs: Of the classes.
+        kept: Held out: photographs of the classes at or above the thresholds, by all views together.
+        wrong_kept: Held out: of these, those that are called something else.
+        unknown_kept: Held out: photographs of no class at or above them.
+    """
+
+    plan: ViewPlan
+    thresholds: tuple[Threshold, ...]
+    combinations: tuple[Combination, ...]
+    photographs: int
+    kept: int
+    wrong_kept: int
+    unknown_kept: int
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """As JSON values."""
+        return {
+            "plan": self.plan.to_json(),
+            "basis": [t.basis for t in self.thresholds],
+            "combinations": [c.to_json() for c in self.combinations],
+            "held_out": {
+                "kept": self.kept,
+                "wrong": self.wrong_kept,
+                "unknown_kept": self.unknown_kept,
+            },
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Calibration:
     """What was fitted to all photographs, and what such a fit was worth on those that it had not seen.
 
@@ -149,6 +228,7 @@ class Calibration:
         at_risk: For each risk asked for the largest coverage that has it, held-out probabilities; the
             threshold that gives it is chosen on these same photographs.
         rejection: Of each score, held out; empty without photographs of no class.
+        views: What several views of each photograph say together; None where there was one.
     """
 
     temperature: float
@@ -166,6 +246,7 @@ class Calibration:
     fitted_coverage: Coverage
     at_risk: tuple[tuple[float, Coverage], ...]
     rejection: tuple[RejectionFigures, ...]
+    views: ViewsCalibration | None = None
 
     @property
     def thresholds(self) -> tuple[float, ...]:
@@ -190,4 +271,5 @@ class Calibration:
             "fitted_thresholds": self.fitted_coverage.to_json(),
             "coverage_at_risk": [{"asked": risk, **c.to_json()} for risk, c in self.at_risk],
             "rejection": [{"score": r.score, "auroc": r.auroc, "fpr_at_95": r.fpr} for r in self.rejection],
+            "views": None if self.views is None else self.views.to_json(),
         }

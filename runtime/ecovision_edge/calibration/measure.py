@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.calibration.combined import Answers, calibrate_views
 from ecovision_edge.calibration.figures import (
     Calibration,
     CalibrationOptions,
@@ -31,6 +32,7 @@ from ecovision_edge.calibration.rejection import (
     rejection_scores,
 )
 from ecovision_edge.errors import DatasetError
+from ecovision_edge.views import PLAIN, RegionView
 
 __all__ = ["calibrate"]
 
@@ -78,6 +80,7 @@ def calibrate(
     present: float = 1.0,
     unknown: Floats | None = None,
     options: CalibrationOptions | None = None,
+    views: Sequence[RegionView] = (PLAIN,),
 ) -> Calibration:
     """Fit temperature and thresholds, and measure them on folds that set nothing.
 
@@ -86,11 +89,14 @@ def calibrate(
 
     Args:
         labels: Of the model.
-        logits: `(n, classes)` of photographs of the classes, those of a class in the order they were taken.
+        logits: `(n, classes)`, or `(n, views, classes)`, of photographs of the classes, those of a class in
+            the order they were taken.
         truth: `(n,)`, indices of labels.
         present: The temperature in the contract now.
-        unknown: `(m, classes)` of photographs of no class.
+        unknown: `(m, classes)`, or `(m, views, classes)`, of photographs of no class.
         options: Error rate, confidence, folds.
+        views: In which each photograph was looked at. What they say together is calibrated too, where they
+            are more than one; all else is of the first one, which is the plain one.
 
     Raises:
         DatasetError: fewer photographs than `options.least`.
@@ -103,11 +109,14 @@ def calibrate(
             found=len(truth),
             fix="take more, or ask for less: --max-error, --confidence",
         )
-    strange = np.empty((0, len(labels))) if unknown is None else unknown
-    every = _Part(
-        np.concatenate([logits, strange]).astype(np.float64),
+    shape = (-1, len(views), len(labels))
+    known = logits.reshape(shape)
+    strange = np.empty((0, *shape[1:])) if unknown is None else unknown.reshape(shape)
+    answers = Answers(
+        np.concatenate([known, strange]).astype(np.float64),
         np.concatenate([truth, np.full(len(strange), -1)]).astype(np.intp),
     )
+    every = _Part(answers.logits[:, 0], answers.truth)
     temperature, fitted, thresholds = every.fit(present, options)
     folds = stratified_folds(every.truth, options.folds)
     held = _held_out(every, folds, present, options)
@@ -129,18 +138,25 @@ def calibrate(
         fitted_coverage=_coverage(every, held, held.kept, None),
         at_risk=tuple((risk, _at_risk(every, held, risk)) for risk in options.risks),
         rejection=held.rejection,
+        views=calibrate_views(views, answers, folds, temperature, held.temperatures, options)
+        if len(views) > 1
+        else None,
     )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _HeldOut:
-    """Each row as the other folds' fit judges it: score, class, and whether it is kept."""
+    """Each row as the other folds' fit judges it: score, class, and whether it is kept.
+
+    `temperatures` are those that were fitted for each fold to the others.
+    """
 
     scores: Floats
     predicted: Indices
     kept: Flags
     nll: float
     rejection: tuple[RejectionFigures, ...]
+    temperatures: tuple[float, ...]
 
 
 def _held_out(every: _Part, folds: Indices, present: float, options: CalibrationOptions) -> _HeldOut:
@@ -148,12 +164,14 @@ def _held_out(every: _Part, folds: Indices, present: float, options: Calibration
     predicted = every.logits.argmax(axis=1)
     scores, kept = np.zeros(n), np.zeros(n, bool)
     nats = 0.0
+    temperatures: list[float] = []
     ranked: dict[str, Floats] = {}
     for fold in range(options.folds):
         inside = folds == fold
+        temperature, _, thresholds = _Part(every.logits[~inside], every.truth[~inside]).fit(present, options)
+        temperatures.append(temperature)
         if not inside.any():
             continue
-        temperature, _, thresholds = _Part(every.logits[~inside], every.truth[~inside]).fit(present, options)
         scores[inside] = softmax(every.logits[inside], temperature).max(axis=1)
         limits = np.array([t.value for t in thresholds])
         kept[inside] = scores[inside] >= limits[predicted[inside]]
@@ -171,7 +189,7 @@ def _held_out(every: _Part, folds: Indices, present: float, options: Calibration
         if not known.all()
         else ()
     )
-    return _HeldOut(scores, predicted, kept, float(nats / known.sum()), rejection)
+    return _HeldOut(scores, predicted, kept, float(nats / known.sum()), rejection, tuple(temperatures))
 
 
 def _coverage(every: _Part, held: _HeldOut, kept: Flags, threshold: float | None) -> Coverage:

@@ -6,14 +6,63 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import FrameError, ImageReadError
 from ecovision_edge.images import read_image
+from ecovision_edge.letterbox import strip_bars
+from ecovision_edge.region import Region
+from ecovision_edge.turns import turned
+from ecovision_edge.views import PLAIN, RegionView
 
-__all__ = ["Outcome", "classify_photographs"]
+__all__ = ["Outcome", "Showing", "classify_photographs", "in_view"]
+
+Picture = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Showing:
+    """How photographs are shown to the network.
+
+    Args:
+        views: Each photograph in each of them.
+        turns: Photograph n is first turned by n of so many even parts of a circle, at least 1: things lie as
+            they fell, photographs are mostly upright.
+        strip_bars: Its grey letterbox bars, if it has some, are taken off before.
+    """
+
+    views: tuple[RegionView, ...] = (PLAIN,)
+    turns: int = 1
+    strip_bars: bool = False
+
+    def views_of(self, picture: Picture, number: int) -> list[Picture]:
+        """The photograph with that number in each view."""
+        if self.strip_bars:
+            picture = strip_bars(picture)
+        picture = turned(picture, number % self.turns, self.turns)
+        return [in_view(picture, view) for view in self.views]
+
+
+def in_view(picture: Picture, view: RegionView) -> Picture:
+    """A photograph of one thing as `Region.cut` gives the part of a frame with that thing.
+
+    Around a photograph there is nothing: a wider cut shows the photograph mirrored at its edges.
+
+    Args:
+        picture: `(height, width, 3) uint8`.
+        view: How it is looked at.
+    """
+    height, width = picture.shape[:2]
+    around = max(0.0, view.scale - 1) / 2
+    rows, columns = min(round(height * around), height - 1), min(round(width * around), width - 1)
+    if rows > 0 or columns > 0:
+        picture = cv2.copyMakeBorder(  # type: ignore[assignment]  # OpenCV names no dtype
+            picture, rows, rows, columns, columns, cv2.BORDER_REFLECT_101
+        )
+    return Region(columns, rows, columns + width, rows + height, view).cut(picture)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,7 +70,7 @@ class Outcome:
     """What became of some photographs.
 
     Args:
-        logits: `(n, classes) float64`, a row a photograph that could be read.
+        logits: `(n, views, classes) float64`, a row a photograph that could be read.
         rows: `(n,)`, which of the photographs it is.
         failures: Why the others could not be read, a line each.
     """
@@ -34,6 +83,7 @@ class Outcome:
 def classify_photographs(
     classifier: Classifier,
     paths: Sequence[Path],
+    showing: Showing | None = None,
     *,
     progressed: Callable[[], None] = lambda: None,
     failed: Callable[[str], None] = lambda reason: None,
@@ -43,18 +93,21 @@ def classify_photographs(
     Args:
         classifier: Any artifact.
         paths: Image files.
+        showing: How they are shown; None: as they are.
         progressed: Called after each.
         failed: Called with the reason for each that could not be read.
 
     Raises:
         InferenceError: the engine failed.
     """
-    logits = np.empty((len(paths), len(classifier.labels)), np.float64)
+    showing = showing or Showing()
+    logits = np.empty((len(paths), len(showing.views), len(classifier.labels)), np.float64)
     rows: list[int] = []
     failures: list[str] = []
     for i, path in enumerate(paths):
         try:
-            logits[len(rows)] = classifier.logits(read_image(path))
+            views = showing.views_of(read_image(path), i)
+            logits[len(rows)] = [classifier.logits(view) for view in views]
         except (ImageReadError, FrameError) as e:  # FrameError: too large a side, for instance
             failures.append(e.message if isinstance(e, ImageReadError) else f"{path}: {e.message}")
             failed(failures[-1])

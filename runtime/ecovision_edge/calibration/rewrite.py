@@ -18,7 +18,7 @@ from ecovision_edge.manifest import MAX_FILE_BYTES, ArtifactEntry, FileEntry
 from ecovision_edge.reasons import reason_of
 from ecovision_edge.verify import verify_bundle
 
-__all__ = ["calibrated_bundle", "check_place", "write_calibrated"]
+__all__ = ["calibrated_bundle", "check_place", "verify_calibrated", "write_calibrated"]
 
 _CARDS = ("MODEL_CARD.md", "README.md")  # on the hub the card is called README.md
 
@@ -54,7 +54,7 @@ def check_place(bundle: Bundle, target: Path) -> None:
 def calibrated_bundle(
     bundle: Bundle, calibration: Calibration, evidence: Mapping[str, JsonValue] | None = None
 ) -> dict[str, bytes]:
-    """The files of the bundle with the fitted temperature and thresholds in every contract.
+    """The files of the bundle with the fitted temperature, thresholds and views in every contract.
 
     The golden vectors stay as they are: they are logits, which no temperature changes. In the model card the
     hashes and what it says of calibration are written anew, and nothing else.
@@ -68,7 +68,10 @@ def calibrated_bundle(
         BundleError, ModelError, ContractError: a file of the bundle is not what it should be.
     """
     contract = replace(
-        bundle.contract, temperature=calibration.temperature, thresholds=calibration.thresholds
+        bundle.contract,
+        temperature=calibration.temperature,
+        thresholds=calibration.thresholds,
+        views=None if calibration.views is None else calibration.views.plan,
     )
     files = _others(bundle)
     entries: list[ArtifactEntry] = []
@@ -98,10 +101,15 @@ def write_calibrated(target: Path, bundle: Bundle, files: Mapping[str, bytes]) -
         BundleWriteError: they do not verify, or the disk says no; nothing was changed.
     """
     check_place(bundle, target)
-    write_folder(target, files, _verify)
+    write_folder(target, files, verify_calibrated)
 
 
-def _verify(folder: Path) -> None:
+def verify_calibrated(folder: Path) -> None:
+    """Refuse files that do not verify as a bundle, before they are put in place; for `write_folder`.
+
+    Raises:
+        BundleWriteError: what does not.
+    """
     report = verify_bundle(folder)
     failed = next((c for c in report.checks if c.checked and not c.ok), None)
     if failed is not None:

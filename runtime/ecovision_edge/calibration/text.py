@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ecovision_edge.calibration.figures import Calibration, Coverage
+from ecovision_edge.calibration.figures import Calibration, Coverage, ViewsCalibration
 
-__all__ = ["calibration_lines", "class_rows"]
+__all__ = ["calibration_lines", "class_rows", "kept_by_views", "view_rows"]
 
 _BASIS = {
     "own": "its own photographs",
@@ -38,6 +38,8 @@ def calibration_lines(result: Calibration, present: float) -> list[str]:
     if result.rejection:
         lines += ["", *_table(_rejection_rows(result)), ""]
         lines.append("Thresholds are on probability; photographs of no class counted as errors.")
+    if result.views is not None:
+        lines += ["", *_table(view_rows(result.views)), "", kept_by_views(result.views)]
     lines += [
         f"What stands after an arrow, or is kept, is held out: of {options.folds} folds each by what the "
         "others set.",
@@ -64,6 +66,29 @@ def class_rows(result: Calibration) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def view_rows(views: ViewsCalibration) -> list[list[str]]:
+    """A head, then a row a view: what it and those before it say together, held out."""
+    risks = [risk for risk, _ in views.combinations[0].at_risk]
+    rows = [
+        ["views, one more a row", "correlation", "worth", "accuracy", "ECE", "NLL"]
+        + [f"decided at {risk:.1%}" for risk in risks]
+    ]
+    for c in views.combinations:
+        shown = [f"{c.correlation:.2f}", f"{c.effective:.2f}", f"{c.correct / views.photographs:.2%}"]
+        shares = [f"{share:.1%}" for _, share in c.at_risk]
+        rows.append([str(c.last), *shown, f"{c.ece:.4f}", f"{c.nll:.4f}", *shares])
+    return rows
+
+
+def kept_by_views(views: ViewsCalibration) -> str:
+    """What the thresholds of all views together keep, held out."""
+    wrong = f", {views.wrong_kept} of them wrong ({views.wrong_kept / views.kept:.1%})" if views.kept else ""
+    return (
+        f"By all {len(views.plan.views)} views {views.kept} of {views.photographs} are decided "
+        f"({views.kept / views.photographs:.1%}){wrong}."
+    )
 
 
 def _coverage_rows(result: Calibration) -> list[list[str]]:

@@ -14,7 +14,7 @@ from ecovision_edge.errors import DatasetError
 
 if TYPE_CHECKING:
     from ecovision_edge._fields import JsonValue
-    from ecovision_edge.calibration import Calibration
+    from ecovision_edge.calibration import Calibration, Showing
     from ecovision_edge.classifier import Classifier
 
 __all__ = ["calibrate"]
@@ -44,10 +44,32 @@ def calibrate(
         list[float] | None,
         typer.Option(help="Show what can be decided with this share wrong; default 0.05."),
     ] = None,
+    views: Annotated[
+        str,
+        typer.Option(
+            help="Views of an item, the frames of a bin in turn: auto, none, or like plain,mirrored,x0.85."
+        ),
+    ] = "auto",
+    turns: Annotated[
+        int,
+        typer.Option(
+            help="Photographs are not as things lie in the bin: turn them, one after the other, by so many "
+            "even turns.",
+            min=1,
+            max=360,
+        ),
+    ] = 1,
+    strip_bars: Annotated[
+        bool, typer.Option("--strip-bars", help="Take grey letterbox bars off, which no camera has.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the figures; write no bundle.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures here; - is stdout.")] = None,
 ) -> int:
     """Fit temperature and thresholds to photographs, and write them into a bundle and all its models.
+
+    Also what several views of one item are worth together: a bin then looks at its frames as they are,
+    mirrored, closer, and turned if the model was trained for that, one after the other. --views none leaves
+    that out.
 
     A file that cannot be decoded is reported and left out; the exit status is then 1. A model's device
     profile is of the old bundle: run `ecovision-edge tune` again.
@@ -59,10 +81,13 @@ def calibrate(
       ecovision-edge calibrate build/mine --data photos --unknown photos-of-nothing
 
       ecovision-edge calibrate build/mine --data photos --dry-run --json -
+
+      ecovision-edge calibrate build/mine --data web --turns 4 --strip-bars
     """
     from ecovision_edge.bundle import Bundle, embedded_bundle_path
     from ecovision_edge.calibration import (
         CalibrationOptions,
+        Showing,
         calibrated_bundle,
         classify_photographs,
         write_calibrated,
@@ -72,6 +97,7 @@ def calibrate(
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.images import IMAGE_KINDS, find_images, found_instead, passed_over
     from ecovision_edge.labelled import find_labelled, parse_map
+    from ecovision_edge.views import parse_views
 
     options = CalibrationOptions(max_error, confidence, folds, tuple(coverage_risk or (0.05,)))
     if json is not None:
@@ -82,6 +108,8 @@ def calibrate(
         check_place(opened, target)
     classifier = Classifier.load(opened.path, artifact=artifact, threads=threads, profile=not no_profile)
     labels = classifier.labels
+    chosen = parse_views(views, any_orientation=classifier.contract.any_orientation)
+    showing = Showing(chosen, turns, strip_bars)
     listed = find_labelled(data, labels, None if map is None else parse_map(map, labels))
     images, notes = listed.images, listed.notes
     strange: list[Path] = []
@@ -100,8 +128,10 @@ def calibrate(
     for note in notes:
         failed(note)
     with progress_bar(console, "classifying", len(images) + len(strange)) as step:
-        known = classify_photographs(classifier, [i.path for i in images], progressed=step, failed=failed)
-        other = classify_photographs(classifier, strange, progressed=step, failed=failed)
+        known = classify_photographs(
+            classifier, [i.path for i in images], showing, progressed=step, failed=failed
+        )
+        other = classify_photographs(classifier, strange, showing, progressed=step, failed=failed)
     if len(other.rows) == 0 and strange:
         raise DatasetError(
             f"--unknown {unknown}", expected="images that can be decoded", found=f"{len(strange)} that cannot"
@@ -115,8 +145,9 @@ def calibrate(
         present=classifier.contract.temperature,
         unknown=other.logits if strange else None,
         options=options,
+        views=chosen,
     )
-    figures = _figures(classifier, data, unknown, result)
+    figures = _figures(classifier, data, unknown, showing, result)
     if not dry_run:
         assert classifier.bundle is not None
         write_calibrated(target, opened, calibrated_bundle(opened, result, figures))
@@ -128,7 +159,7 @@ def calibrate(
 
 
 def _figures(
-    classifier: Classifier, data: Path, unknown: Path | None, result: Calibration
+    classifier: Classifier, data: Path, unknown: Path | None, showing: Showing, result: Calibration
 ) -> dict[str, JsonValue]:
     """What goes into the bundle's provenance, and into --json: no whole paths, they are private."""
     from ecovision_edge._version import __version__
@@ -139,6 +170,8 @@ def _figures(
         "engine": classifier.backend.engine,
         "data": data.resolve().name,
         "unknown_data": None if unknown is None else unknown.resolve().name,
+        "turns": showing.turns,
+        "bars_stripped": showing.strip_bars,
         "temperature_before": classifier.contract.temperature,
         **result.to_json(),
     }
