@@ -22,6 +22,7 @@ from ecovision_edge.contract import (
 )
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge.reasons import reason_of
+from ecovision_edge_export.card.facts import known_facts
 from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.targets import TARGETS
@@ -170,6 +171,7 @@ def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:
         normalization=Normalization(
             options.mean or prepared.mean, options.std or prepared.std, in_graph=folded
         ),
+        any_orientation=known_facts(checkpoint.source, checkpoint.training).turns == "any",
     )
 
 

@@ -3,6 +3,9 @@
 With photographs, everything is measured anew::
 
     python -m ecovision_edge_export.shipped --calib PHOTOGRAPHS --val PHOTOGRAPHS
+
+Temperature, thresholds and views are then fitted to the photographs of `--val` as things lie in a bin:
+without their letterbox bars, each at one of the four quarter turns.
 """
 
 from __future__ import annotations
@@ -10,11 +13,27 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecovision_edge.bundle import embedded_bundle_path
+import numpy as np
+
+from ecovision_edge._fields import JsonValue
+from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle_write import write_folder
+from ecovision_edge.calibration import (
+    Calibration,
+    Showing,
+    calibrate,
+    calibrated_bundle,
+    classify_photographs,
+    verify_calibrated,
+)
+from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError
+from ecovision_edge.labelled import find_labelled
+from ecovision_edge.views import parse_views
 from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.checkpoint import REFERENCE, load_checkpoint
 from ecovision_edge_export.dataset import list_photographs
@@ -23,7 +42,7 @@ from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_graph
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 
-__all__ = ["SHIPPED", "export_shipped", "main", "record_ranges"]
+__all__ = ["SHIPPED", "calibrate_shipped", "export_shipped", "main", "record_ranges"]
 
 SHIPPED = ExportOptions(weights=REFERENCE, precisions=("int8",), name=REFERENCE, target=RECORDED_TARGET)
 """The options that the shipped bundle is exported with, `val` apart: fastest on a Pi, right everywhere."""
@@ -48,6 +67,36 @@ def export_shipped(out: Path, val: Path | None = None, reporter: Reporter | None
     return export_bundle(dataclasses.replace(SHIPPED, val=val), out, reporter)
 
 
+def calibrate_shipped(bundle: Bundle, val: Path, out: Path) -> Calibration:
+    """Fit temperature, thresholds and views of a bundle to photographs, and put it into the package.
+
+    Args:
+        bundle: Exported, anywhere.
+        val: Photographs, a folder a class.
+        out: Where it then is.
+
+    Raises:
+        DatasetError: too few photographs, or no folder a class.
+        BundleWriteError: the disk says no; what was there before is untouched.
+    """
+    classifier = Classifier.from_bundle(bundle)
+    contract = classifier.contract
+    showing = Showing(parse_views("auto", any_orientation=contract.any_orientation), turns=4, strip_bars=True)
+    images = find_labelled(val, contract.labels).images
+    seen = classify_photographs(classifier, [i.path for i in images], showing)
+    truth = np.array([images[i].label for i in seen.rows], np.intp)
+    found = calibrate(contract.labels, seen.logits, truth, present=contract.temperature, views=showing.views)
+    evidence: dict[str, JsonValue] = {
+        "artifact": classifier.artifact,
+        "data": val.resolve().name,
+        "turns": showing.turns,
+        "bars_stripped": showing.strip_bars,
+        **found.to_json(),
+    }
+    write_folder(out, calibrated_bundle(bundle, found, evidence), verify_calibrated)
+    return found
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of this module; the exit status."""
     from ecovision_edge_export.cli import ConsoleReporter
@@ -61,7 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.calib is not None:
             REFERENCE_CALIBRATION.write_bytes(record_ranges(arguments.calib, reporter).dumps())
-        export_shipped(arguments.out, arguments.val, reporter)
+        with tempfile.TemporaryDirectory() as folder:
+            exported = Path(folder) / REFERENCE
+            export_shipped(exported, arguments.val, reporter)
+            calibrate_shipped(Bundle.open(exported), arguments.val, arguments.out)
     except EcovisionError as e:
         sys.stderr.write(f"{e}\n")
         return e.exit_status

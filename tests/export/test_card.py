@@ -31,6 +31,7 @@ from ecovision_edge.stats import wilson_interval
 from ecovision_edge.turns import TurnFigure, TurnFigures, TurnReport
 from ecovision_edge_export.card import Facts, known_facts, write_card
 from ecovision_edge_export.card.training import MOST_ROWS, training_lines
+from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.outcomes import Outcome, measure_outcome, outcome_json
 from ecovision_edge_export.parity import Accuracy, Parity, budget_for
 from ecovision_edge_export.reference import REFERENCE_WEIGHTS
@@ -404,6 +405,16 @@ def test_the_card_says_whether_it_was_trained_for_any_orientation(said, known, w
     facts = known_facts(source, {**TRAINING, **said})
     assert facts.turns == known
     assert words in write_card(manifest(), [parity()], facts).split("## Accuracy by turn")[1][:300]
+
+
+def test_the_contract_says_it_to_the_device(reference):
+    """A lone model file then knows whether quarter turns are worth looking at."""
+    options = ExportOptions(weights="reference")
+    assert not make_contract(options, reference).any_orientation  # upright, as its facts say
+    source = dataclasses.replace(reference.source, sha256="ab" * 32)
+    for said, known in (("any", True), ("upright", False), ("sideways", False)):
+        trained = dataclasses.replace(reference, source=source, training={**TRAINING, "turns": said})
+        assert make_contract(options, trained).any_orientation is known
 
 
 JSON = st.recursive(

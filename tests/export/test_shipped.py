@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -12,13 +14,16 @@ from ecovision_edge import Bundle, Classifier, verify_bundle
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.calibration import Outcome, Showing
+from ecovision_edge.calibration._model_files import with_contract
+from ecovision_edge.views import UPRIGHT
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.checkpoint import load_checkpoint
 from ecovision_edge_export.dataset import list_photographs
 from ecovision_edge_export.exact import exact_sums
 from ecovision_edge_export.parity import budget_for, measure_parity
 from ecovision_edge_export.pipeline import ExportResult, finish
-from ecovision_edge_export.shipped import export_shipped
+from ecovision_edge_export.shipped import calibrate_shipped, export_shipped
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +39,9 @@ def today(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
 
 
 def test_it_is_what_the_exporter_makes_today(shipped: Bundle, today: ExportResult) -> None:
-    """Same contract; same graph, node by node; weights and scales the same within a rounding."""
-    assert shipped.contract == today.manifest.contract
+    """Same contract, but for what was fitted to photographs since; same graph; weights within a rounding."""
+    exported = replace(shipped.contract, temperature=1.0, thresholds=None, views=None)
+    assert exported == today.manifest.contract
     old, new = (onnx.load(b / "model.int8.onnx") for b in (shipped.path, today.path))
     for a, b in zip(old.graph.node, new.graph.node, strict=True):
         assert (a.op_type, a.name, a.input, a.output) == (b.op_type, b.name, b.input, b.output)
@@ -55,8 +61,10 @@ def test_with_the_same_libraries_it_is_the_same_bytes(shipped: Bundle, today: Ex
     assert isinstance(versions, dict)
     here = today.manifest.provenance
     if all(here[key] == provenance[key] for key in ("versions", "machine", "cpu_features")):
-        for name in ("model.int8.onnx", "golden.npz"):
-            assert (shipped.path / name).read_bytes() == (today.path / name).read_bytes(), name
+        model = (shipped.path / "model.int8.onnx").read_bytes()
+        exported = with_contract(model, "onnx", today.manifest.contract)
+        assert exported == (today.path / "model.int8.onnx").read_bytes()
+        assert (shipped.path / "golden.npz").read_bytes() == (today.path / "golden.npz").read_bytes()
     else:  # another toolchain: the graph test above holds, and the golden vectors do
         assert verify_bundle(shipped.path).ok
 
@@ -87,3 +95,32 @@ def test_its_parity_is_still_what_it_says(shipped: Bundle, photographs: Path) ->
         # A last bit of fp32 on another CPU may move a photograph or two across a border.
         assert abs(parity.agreed - entry.parity["agreed"]) <= 3  # type: ignore[operator]
         assert parity.max_dp == pytest.approx(entry.parity["max_dp"], abs=0.05)
+
+
+def test_it_is_calibrated_as_things_lie_in_a_bin(
+    shipped: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In views, each photograph at one of four turns and without bars; the model is the same but for that."""
+    labels, rng, shown = shipped.contract.labels, np.random.default_rng(0), []
+    for label in labels:
+        (tmp_path / "val" / label).mkdir(parents=True)
+        for n in range(8):
+            picture = rng.integers(0, 256, (24, 24, 3), np.uint8)
+            assert cv2.imwrite(str(tmp_path / "val" / label / f"{n}.png"), picture)
+
+    def classified(classifier: Classifier, paths: list[Path], showing: Showing) -> Outcome:
+        shown.append(showing)
+        shape = (len(paths), len(showing.views), len(labels))
+        logits = rng.normal(size=shape) + 5 * np.eye(len(labels))[np.arange(len(paths)) // 8][:, None]
+        return Outcome(logits, np.arange(len(paths)))
+
+    monkeypatch.setattr("ecovision_edge_export.shipped.classify_photographs", classified)
+    found = calibrate_shipped(shipped, tmp_path / "val", tmp_path / "out")
+    new = Bundle.open(tmp_path / "out")
+    assert shown == [Showing(UPRIGHT, 4, True)]
+    assert found.views is not None
+    assert new.contract.views == found.views.plan
+    assert new.contract.thresholds is not None
+    assert verify_bundle(new.path).ok
+    models = [b.read(b.artifact("int8-onnx")) for b in (new, shipped)]
+    assert with_contract(models[0], "onnx", shipped.contract) == models[1]
