@@ -13,6 +13,7 @@ from ecovision_edge.decision.options import RANGES
 from ecovision_edge.decision.settings import PICTURE, SETTINGS, settings_table
 from ecovision_edge.errors import OptionError, RulesError
 from ecovision_edge.rules import Rules
+from ecovision_edge.triggers import open_trigger
 
 REPOSITORY = Path(__file__).parents[2]
 RULES = """\
@@ -79,6 +80,13 @@ def test_the_command_line_comes_before_the_rules_and_they_before_the_default():
     )
     assert told == DecisionSettings(settle=1, error=0.2, trigger=PICTURE)
     assert told.options() == DeciderOptions(settle=1, error=0.2)
+
+
+@pytest.mark.parametrize("address", ["picture", "Picture", "picture:", "keyboard:", "gpio:4", "mqtt://h/x"])
+def test_a_decider_waits_for_a_trigger_where_there_is_one(address):
+    """However it is written: else it would wait for ever."""
+    gate = DecisionSettings(trigger=address).options().gate
+    assert gate == ("picture" if open_trigger(address) is None else "trigger")
 
 
 @pytest.mark.parametrize(

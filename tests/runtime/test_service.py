@@ -448,6 +448,12 @@ def test_the_pin_of_a_trigger_is_open(command, monkeypatch, given, in_rules):
     assert "IPAddressDeny" in out
 
 
+def test_a_service_has_no_keyboard(command):
+    """It would be in fault from its start."""
+    with pytest.raises(OptionError, match=r"trigger of a service: expected gpio:PIN .*, found keyboard:"):
+        command("--", "--source", "demo:", "--bin", "/etc/eco/rules.toml", "--trigger", "keyboard:")
+
+
 def test_rules_that_cannot_be_read_are_the_check_s_affair(command):
     """They name no trigger; `run --check`, which is not asked here, tells of them."""
     status, out = command("--", "--source", "demo:", "--bin", "/etc/eco/no-rules.toml")

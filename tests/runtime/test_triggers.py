@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -315,6 +316,26 @@ def test_a_broker_that_never_answers_a_subscription_is_a_fault():
     connected = b"\x20\x03\0\0\0"
     with scripted([connected], deaf=True) as (port, _), Heard(trigger_at(port, timeout=0.05)) as heard:
         heard.wait_fault(r"does not take a subscription: no answer within 0\.05 s")
+
+
+def test_a_broker_of_mqtt_3_1_1_will_do():
+    """One that refuses MQTT 5 is asked again without."""
+    refused, taken = b"\x20\x03\0\x84\0", b"\x20\x02\0\0\x90\x03\0\x01\x01"
+    with scripted([refused, taken]) as (port, got), Heard(trigger_at(port)) as heard:
+        heard.wait_ready()
+        assert [connect[7] for connect in got] == [5, 4]  # the protocol's level
+
+
+def test_a_broker_that_never_answers_holds_up_nobody():
+    """Neither the start nor the end; until it answers the bin starts."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        trigger = trigger_at(listener.getsockname()[1], timeout=0.2)
+        trigger.start(lambda: None, lambda: None)
+        found = trigger.hindrance
+        assert (found.state, found.reason.rpartition(": ")[2]) == (BinState.STARTING, "it connects")
+        trigger.close(0)
+        trigger._thread.join(PROMPT)
+        assert [end.fileno() for end in trigger._pair] == [-1, -1]
 
 
 def test_a_sink_s_connection_takes_no_messages_still():

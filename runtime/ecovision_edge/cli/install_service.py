@@ -89,6 +89,8 @@ def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None)
     source, sinks = str(parameters["source"]), [str(s) for s in parameters.get("sink") or ()]
     refuse_credentials(source, sinks, secrets, parameters["trigger"])
     addresses = [*sinks, *_triggers(parameters)]
+    if any(address.partition(":")[0].lower() == "keyboard" for address in addresses):
+        raise OptionError("trigger of a service", expected="gpio:PIN or mqtt://HOST/TOPIC", found="keyboard:")
     return ServiceOptions(
         command=(sys.executable, "-m", "ecovision_edge", "run", *given),
         needs=service_needs(

@@ -63,7 +63,7 @@ class Setting:
     @property
     def help(self) -> str:
         """For the command line."""
-        return f"{self.means} Default: {self.default}, or what the rules say under [decision]."
+        return f"{self.means} Default: what the rules say under [decision], else {self.default}."
 
     @property
     def expected(self) -> str:
@@ -163,7 +163,7 @@ class DecisionSettings:
     @property
     def by_trigger(self) -> bool:
         """Whether a trigger tells that an item came, and not the picture."""
-        return self.trigger is not None and self.trigger != PICTURE
+        return self.trigger is not None and self.trigger.partition(":")[0].lower() != PICTURE
 
     def options(self) -> DeciderOptions:
         """What a decider is given; with a trigger it waits for that."""

@@ -76,28 +76,26 @@ class MqttTrigger(Trigger):
             return
         with contextlib.suppress(OSError):
             self._pair[0].send(b"x")
-        if self._thread is threading.current_thread():
-            return
-        self._thread.join(timeout)  # a broker that does not answer may keep it a little longer
-        if not self._thread.is_alive():
-            for end in self._pair:
-                end.close()
+        if self._thread is not threading.current_thread():
+            self._thread.join(timeout)  # a broker that does not answer may keep it a little longer
 
     # The thread.
 
     def _run(self) -> None:
-        while self._attempt():
-            pass
-
-    def _attempt(self) -> bool:
-        """One connection, from its beginning to its end; whether there is to be another one."""
         assert self._pair is not None
+        while self._attempt(self._pair[1]):
+            pass
+        for end in self._pair:
+            end.close()
+
+    def _attempt(self, wake: socket.socket) -> bool:
+        """One connection, from its beginning to its end; whether there is to be another one."""
         connection, since = Connection(self._broker, None, v5=self._v5), time.monotonic()
         try:
             with typed("the MQTT client"):
-                connection.open(self._pair[1])
-                connection.subscribe(self._topic, self._pair[1])
-                self._listen(connection, self._pair[1])
+                connection.open(wake)
+                connection.subscribe(self._topic, wake)
+                self._listen(connection, wake)
         except NoProtocolError as e:
             self._v5 = not self._v5  # one that hung up may know the other version alone
             if e.certain and not self._v5:
