@@ -82,8 +82,8 @@ for size, out, pad, ceil, include, seen in CASES:
     for name, engine in (("onnxruntime", ort), ("openvino", vino), ("opencv", opencv)):
         found = engine(model, x)
         off = np.abs(found - wanted)
-        print(f"  {name}: edge {found[0, 0, -1, 1]:.3f} corner {found[0, 0, -1, -1]:.3f}; off by {off.max():.3f} at most, "
-              f"{off[..., :-1, :-1].max():.1e} but for the last row and column")
+        print(f"  {name}: edge {found[0, 0, -1, 1]:.3f} corner {found[0, 0, -1, -1]:.3f}; off by {off.max():.3f} at "
+              f"most, {off[..., :-1, :-1].max():.1e} but for the last row and column")
         changed |= (off.max() > 1e-4) != (name in seen) or off[..., :-1, :-1].max() > 1e-4
 print("changed" if changed else "still so: the overhang is counted as padding")
 sys.exit(int(changed))

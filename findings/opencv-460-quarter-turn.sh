@@ -77,8 +77,8 @@ for turn, right in RIGHT.items():
     stored = cv2.VideoCapture("turned.mp4", cv2.CAP_FFMPEG)
     stored.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
     plain = white(stored.read()[1])
-    print(f"  {cv2.__version__}, tag {turn}: {frame.shape[1]}x{frame.shape[0]}, white at the {white(frame)}, META {meta}; "
-          f"AUTO=0: {plain}")
+    print(f"  {cv2.__version__}, tag {turn}: {frame.shape[1]}x{frame.shape[0]}, white at the {white(frame)}, "
+          f"META {meta}; AUTO=0: {plain}")
     expected = -turn % 360 if cv2.__version__ == "4.6.0" else turn
     changed |= (meta, white(frame), plain) != (expected, RIGHT[expected], "top left")
 sys.exit(int(changed))

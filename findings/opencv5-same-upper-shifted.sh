@@ -3,8 +3,8 @@
 #
 # Ground: Conv and MaxPool of kernel 3, stride 2 with auto_pad, on an even input: the first layer of a MobileNet or
 # EfficientNet that comes from TensorFlow or Keras. SAME_UPPER asks for 0 rows before and 1 behind.
-# Guess before running: auto_pad equals the pads spelled out, within 1e-4; if anything is wrong, it is the rare SAME_LOWER,
-# and OpenCV 5 is no worse than 4.
+# Guess before running: auto_pad equals the pads spelled out, within 1e-4; if anything is wrong, it is the rare
+# SAME_LOWER, and OpenCV 5 is no worse than 4.
 # Seen (onnx 1.23.2, onnxruntime 1.32.0 and openvino 2026.4.0 equal to the pads spelled out in every case):
 #   opencv-python-headless 5.0.0.93: SAME_UPPER, kernel 3, stride 2, size 224 gives just what pads (1, 0) give, and so
 #     with SAME_LOWER of an even kernel at stride 1; SAME_LOWER with kernel 3 is right
@@ -12,14 +12,16 @@
 #   both: right on an odd size (225), where the padding is even; right with `pads` spelled out; no error, no warning
 # So a model that was right in OpenCV 4 loses accuracy in OpenCV 5, by a shift of one pixel per such layer, at 224 and
 # not at 225; the shapes agree, so only a comparison of the numbers finds it.
-# What to do: write the pads out before deployment (static shapes allow it: total = max(0, (ceil(n / s) - 1) * s + k - n),
-# the smaller half first for SAME_UPPER, behind for SAME_LOWER), and compare the engine's output with onnxruntime's.
+# What to do: write the pads out before deployment (static shapes allow it: the total is
+# max(0, (ceil(n / s) - 1) * s + k - n), the smaller half first for SAME_UPPER, behind for SAME_LOWER), and compare the
+# engine's output with onnxruntime's.
 #
 # usage: bash findings/opencv5-same-upper-shifted.sh   (exit 0: still so; 1: it has changed)
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.0
+venv/bin/pip install --quiet --disable-pip-version-check \
+  numpy==2.4.6 onnx==1.23.2 onnxruntime==1.32.0 openvino==2026.4.0
 cat > same.py <<'PYTHON'
 import sys
 

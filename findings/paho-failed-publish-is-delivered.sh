@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# paho-mqtt: a QoS 1 publish() that failed for want of a connection is delivered all the same, and still counts as failed.
+# paho-mqtt: a QoS 1 publish() that failed for want of a connection is delivered all the same, and still counts as
+# failed.
 #
 # Ground: a client that is not connected yet (or any more) publishes once at QoS 0 and once at QoS 1, then connects. The
-# broker is thirty lines of this script that acknowledge and write down what they get; mosquitto 2 got the same (tried by hand).
+# broker is a few lines of this script that acknowledge and write down what they get; mosquitto 2.0.11 got the same
+# (tried by hand).
 # Guess before running: what is said to have failed is not sent; or it is queued, and then is_published() is False first
 # and True once the broker has acknowledged it.
 # Seen (paho-mqtt 2.2.0):
@@ -12,8 +14,8 @@
 #   is_published() of the delivered message raises the same RuntimeError from then on
 #   an application that sends again what failed, the natural thing, has the broker get it twice
 # So one code and one exception stand for "lost" (QoS 0) and "will be sent" (QoS 1 and 2).
-# What to do: treat rc 4 at QoS 1 and 2 as queued and wait for on_publish with its mid, not for the MessageInfo; or never
-# call publish() unless is_connected(), and keep an outbox with an identifier by which the receiver drops repeats.
+# What to do: treat rc 4 at QoS 1 and 2 as queued and wait for on_publish with its mid, not for the MessageInfo; or
+# never call publish() unless is_connected(), and keep an outbox with an identifier by which the receiver drops repeats.
 #
 # usage: bash findings/paho-failed-publish-is-delivered.sh   (exit 0: still so; 1: it has changed)
 set -euo pipefail
@@ -70,8 +72,8 @@ client.on_connect = lambda *arguments: connected.set()
 lost = client.publish("frames", "at most once", qos=0)
 kept = client.publish("events", "at least once", qos=1)
 for name, info in (("QoS 0", lost), ("QoS 1", kept)):
-    print(f"{name}, not connected: rc {int(info.rc)}; is_published: {verdict(info, mqtt.MQTTMessageInfo.is_published)}; "
-          f"wait_for_publish: {verdict(info, lambda info: info.wait_for_publish(0.1))}")
+    print(f"{name}, not connected: rc {int(info.rc)}; is_published: {verdict(info, mqtt.MQTTMessageInfo.is_published)}"
+          f"; wait_for_publish: {verdict(info, lambda info: info.wait_for_publish(0.1))}")
 refused = all(int(info.rc) == mqtt.MQTT_ERR_NO_CONN for info in (lost, kept))
 
 client.connect("127.0.0.1", server.getsockname()[1])

@@ -7,11 +7,12 @@
 # Seen (onnx 1.23.2, onnxruntime 1.32.0, openvino 2026.4.0, opencv-python-headless 5.0.0.93):
 #   onnxruntime equals numpy in every case; Mul by the same vector is right in all engines
 #   slope [4] on 1x4x5x4: OpenVINO and OpenCV give one slope per channel
-#   slope [9] on 1x4x5x9: OpenVINO is right; OpenCV takes the first 4 of the 9 as slopes of the channels, and says nothing
+#   slope [9] on 1x4x5x9: OpenVINO is right; OpenCV takes the first 4 of the 9 for the channels, and says nothing
 #   slope [1, 1, 4] on 1x4x5x4: OpenVINO is right; OpenCV gives one slope per channel
 #   slope [4, 1, 1], one per channel: all are right
 # So the meaning of one file depends, in OpenVINO, on whether the width happens to equal the number of channels.
-# What to do: write the slope with as many axes as the input has (OpenVINO), or write it as Relu(x) - slope * Relu(-x) (everywhere).
+# What to do: write the slope with as many axes as the input has (OpenVINO), or write it as
+# Relu(x) - slope * Relu(-x) (everywhere).
 #
 # usage: bash findings/prelu-slope-on-the-wrong-axis.sh   (exit 0: still so; 1: it has changed)
 set -euo pipefail
@@ -77,7 +78,8 @@ for shape, form, wrong in CASES:
         right, swapped = bool(np.allclose(found, slope * x)), bool(np.allclose(found, channels))
         product = bool(np.allclose(engine(build("Mul", shape, slope), x), slope * x))
         print(f"{'x'.join(map(str, shape))}, slope {list(form)}: {name} row 0 of channel 0 {found[0, 0, 0].tolist()}: "
-              f"{'right' if right else 'one per channel' if swapped else 'other'}; Mul {'right' if product else 'wrong'}")
+              f"{'right' if right else 'one per channel' if swapped else 'other'}"
+              f"; Mul {'right' if product else 'wrong'}")
         changed |= right != (name not in wrong) or (name in wrong and not swapped) or not product
 print("changed" if changed else "still so: the slope is laid along the channels")
 sys.exit(int(changed))

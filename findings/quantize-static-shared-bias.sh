@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# onnxruntime's quantize_static, QOperator format: a bias that two layers share gets the scale of the first and ruins the
-# second; the QDQ format of the same call is right.
+# onnxruntime's quantize_static, QOperator format: a bias that two layers share gets the scale of the first and ruins
+# the second; the QDQ format of the same call is right.
 #
 # Ground: one Conv applied to two feature maps, same weight and same bias, as the heads of RetinaNet and other detectors
 # share them between levels; the second map has 8 times the range. Calibrated on the very data that is then tried.
-# Guess before running: the bias, an int32 whose scale is input scale times weight scale, is copied for the second layer,
-# as each needs its own; both formats are within 1 dB of each other, at 35 dB or more.
+# Guess before running: the bias, an int32 whose scale is input scale times weight scale, is copied for the second
+# layer, as each needs its own; both formats are within 1 dB of each other, at 35 dB or more.
 # Seen (onnx 1.23.2, onnxruntime 1.32.0):
 #   QDQ: 47 dB and 39 dB; the file holds the bias twice, with two scales
 #   QOperator: 47 dB and -4 dB, per tensor and per channel alike; the file holds one bias, and the second layer reads it
@@ -13,8 +13,8 @@
 #   with a bias for each layer, of the same values, both formats are right
 #   no error, no warning from quantize_static or the checker
 # So a detector finds small objects well and large ones not at all (or the reverse), after int8 alone.
-# What to do: take QuantFormat.QDQ (the default), or give each layer a bias of its own before quantizing (initializers that
-# are equal may also have been merged by a simplifier); compare int8 and float per output, not on an average.
+# What to do: take QuantFormat.QDQ (the default), or give each layer a bias of its own before quantizing (initializers
+# that are equal may also have been merged by a simplifier); compare int8 and float per output, not on an average.
 #
 # usage: bash findings/quantize-static-shared-bias.sh   (exit 0: still so; 1: it has changed)
 set -euo pipefail
@@ -72,7 +72,8 @@ def decibels(form, per_channel):
     """Give the ratio of signal to quantization noise of each output."""
     quantize_static("float.onnx", "int8.onnx", Frames(), quant_format=form, per_channel=per_channel)
     onnx.checker.check_model("int8.onnx")
-    runs = [onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]) for path in ("float.onnx", "int8.onnx")]
+    runs = [onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            for path in ("float.onnx", "int8.onnx")]
     found = {}
     for level in SIZES:
         exact, rough = (np.concatenate([run.run([f"{level}_out"], frame)[0] for frame in frames]) for run in runs)
@@ -87,7 +88,8 @@ for levels in (("fine", "coarse"), ("coarse", "fine")):
         for form in (QuantFormat.QDQ, QuantFormat.QOperator):
             for per_channel in (False, True):
                 found = decibels(form, per_channel)
-                print(f"order {levels}, {'one bias' if shared else 'two biases'}, {form.name}, per_channel {per_channel}: "
+                print(f"order {levels}, {'one bias' if shared else 'two biases'}, {form.name}, "
+                      f"per_channel {per_channel}: "
                       + ", ".join(f"{level} {value:.1f} dB" for level, value in found.items()))
                 for level, value in found.items():
                     ruined = shared and form == QuantFormat.QOperator and level == levels[1]
