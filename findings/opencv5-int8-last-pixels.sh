@@ -12,8 +12,8 @@
 #     number of threads, so it may come and go with an unrelated change
 #   opencv-python-headless 4.14.0.94, OpenVINO: within one step everywhere; the float model is right in OpenCV 5, too
 # So an int8 network for 224x224 has a spoilt lower right corner in its last 7x7 maps, with no error and no warning.
-# What to do: keep int8 models out of OpenCV 5.0.0 (run them in onnxruntime or OpenVINO, or the float model in OpenCV), and
-# compare int8 with the float model per pixel, not by accuracy alone.
+# What to do: keep int8 models out of OpenCV 5.0.0 (run them in onnxruntime or OpenVINO, or the float model in OpenCV),
+# and compare int8 with the float model per pixel, not by accuracy alone.
 #
 # usage: bash findings/opencv5-int8-last-pixels.sh   (exit 0: still so; 1: it has changed)
 set -euo pipefail

@@ -7,8 +7,8 @@
 # Seen (onnx 1.23.2, onnxruntime 1.32.0, openvino 2026.4.0):
 #   4 -> 4 channels: OpenVINO runs it and is off by more than half of the range; it equals a numpy convolution with
 #     the scales along the wrong axis
-#   3 -> 4 channels, and depthwise: OpenVINO refuses to convert the model: "scale elements '4' must match the input shape
-#     dimension '3 pointed to by the axis attribute: 1"
+#   3 -> 4 channels, and depthwise: OpenVINO refuses to convert the model: "scale elements '4' must match the input
+#     shape dimension '3 pointed to by the axis attribute: 1"
 #   one scale for the whole weight, and the form with DequantizeLinear (axis=0): OpenVINO is right
 #   onnxruntime equals the numpy convolution along the right axis in each case
 # So whether one gets an error or wrong numbers depends on the layer being square, and a network is refused at its first
