@@ -177,14 +177,19 @@ MODELS = {}
 def test_a_calibrated_bundle_verifies_and_says_what_was_fitted(forge, both, tmp_path):
     """All four models carry the new contract; golden vectors are the same bits; provenance tells."""
     opened, result = Bundle.open(both), calibration()
-    out = tmp_path / "out"
+    ranges = {"evidence": "photographs", "images": 512}
+    manifest = dataclasses.replace(
+        opened.manifest, provenance={**opened.manifest.provenance, "calibration": ranges}
+    )
+    opened, out = dataclasses.replace(opened, manifest=manifest), tmp_path / "out"
     write_calibrated(out, opened, calibrated_bundle(opened, result, {"data": "d"}))
     new = Bundle.open(out)
     assert verify_bundle(out).ok
     assert (new.contract.temperature, new.contract.thresholds) == (result.temperature, result.thresholds)
     assert dataclasses.replace(new.contract, temperature=1.0, thresholds=None) == opened.contract
     assert (out / "golden.npz").read_bytes() == (both / "golden.npz").read_bytes()
-    assert new.manifest.provenance == {**opened.manifest.provenance, "calibration": {"data": "d"}}
+    assert new.manifest.provenance == {**manifest.provenance, "fitted": {"data": "d"}}
+    assert new.manifest.provenance["calibration"] == ranges  # of int8's ranges: not overwritten
     for entry in new.manifest.artifacts:
         old = opened.artifact(entry.name)
         assert Classifier.from_bundle(new, entry.name).contract == new.contract
@@ -293,7 +298,7 @@ def test_the_artifact_and_the_risks_are_chosen(cli, bundle, photos, tmp_path):
     assert "coverage at 1.0% risk" in out
     assert "coverage at 10.0% risk" in out
     assert [c["asked"] for c in json.loads(file.read_bytes())["coverage_at_risk"]] == [0.01, 0.1]
-    assert Bundle.open(tmp_path / "new").manifest.provenance["calibration"]["artifact"] == "fp32-onnx"
+    assert Bundle.open(tmp_path / "new").manifest.provenance["fitted"]["artifact"] == "fp32-onnx"
 
 
 def test_views_are_calibrated_and_written_into_every_model(cli, bundle, photos):
@@ -309,7 +314,7 @@ def test_views_are_calibrated_and_written_into_every_model(cli, bundle, photos):
     assert "By all 3 views" in out
     assert cli("verify", bundle)[0] == 0
     assert Classifier.load(bundle).contract == new.contract
-    value = new.manifest.provenance["calibration"]
+    value = new.manifest.provenance["fitted"]
     assert (value["turns"], value["bars_stripped"]) == (1, False)
     assert value["views"]["plan"] == plan.to_json()
     assert cli("calibrate", bundle, "--data", photos, *EASY)[0] == 0

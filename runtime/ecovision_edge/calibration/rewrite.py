@@ -62,7 +62,8 @@ def calibrated_bundle(
     Args:
         bundle: The bundle, as it is.
         calibration: What was fitted.
-        evidence: Goes into the provenance, under `calibration`.
+        evidence: Goes into the provenance, under `fitted`; what set the ranges of int8 stands under
+            `calibration` and stays there.
 
     Raises:
         BundleError, ModelError, ContractError: a file of the bundle is not what it should be.
@@ -87,7 +88,7 @@ def calibrated_bundle(
     for name, card in cards.items():
         files[name] = renewed_card(card, calibration, bundle.contract.temperature, whose)
     files[bundle.manifest.golden.file] = bundle.read(bundle.manifest.golden)
-    provenance = {**bundle.manifest.provenance, "calibration": dict(evidence or {})}
+    provenance = {**bundle.manifest.provenance, "fitted": dict(evidence or {})}
     manifest = replace(bundle.manifest, contract=contract, artifacts=tuple(entries), provenance=provenance)
     files[MANIFEST_NAME] = manifest.dumps()
     return files
