@@ -20,6 +20,7 @@ from ecovision_edge.rules import Rules
 from ecovision_edge.sinks import Sink
 from ecovision_edge.sinks.serial import SerialSink
 from ecovision_edge.smart_bin import SmartBin
+from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 TRIGGER = DeciderOptions(
@@ -115,12 +116,32 @@ def test_of_a_frame_with_an_item_that_part_is_classified(classifier):
     with SmartBin(classifier, Tray(15 * 7), on_result=results.append) as smart_bin:
         smart_bin.run()
     [event] = smart_bin.events
-    [decided] = [r.region for r in results if r.frame.sequence / 15 == event.monotonic]
+    [decided] = [r.region.place for r in results if r.frame.sequence / 15 == event.monotonic]
     assert event.box == decided
     assert 0 < (event.box.right - event.box.left) * (event.box.bottom - event.box.top) < 160 * 120 / 2
     assert results[5].region is None
-    used = {r.region for r in results if r.frame.sequence / 15 in (event.monotonic, event.monotonic + 1)}
+    used = {
+        r.region.place for r in results if r.frame.sequence / 15 in (event.monotonic, event.monotonic + 1)
+    }
     assert len(used) == 1  # of an item that lies still always the same
+
+
+def test_the_views_of_the_contract_are_those_that_are_classified(forge, tmp_path):
+    """In turn while an item is weighed; else each frame is looked at as it is."""
+    views = (PLAIN, RegionView(mirrored=True), RegionView(2))
+    contract = forge.contract(views=ViewPlan(views, (1.0, 1.0, 1.0)))
+    loaded = Classifier.load(forge.bundle(tmp_path / "b", contract), threads=1)
+    results, options = [], DeciderOptions(error=1e-6)
+    with SmartBin(loaded, Tray(15 * 7), options=options, on_result=results.append) as smart_bin:
+        smart_bin.run()
+    [event] = smart_bin.events
+    seen = [PLAIN if r.region is None else r.region.view for r in results]
+    first = seen.index(views[1])
+    assert set(seen[:first]) == {PLAIN}
+    weighed = event.frames - 1
+    assert seen[first : first + weighed] == [views[(n + 1) % 3] for n in range(weighed)]
+    assert set(seen[first + weighed :]) == {PLAIN}
+    assert event.box in {r.region.place for r in results if r.region is not None}
 
 
 def test_a_model_that_looks_at_the_middle_square_is_given_squares(forge, tmp_path):
