@@ -38,9 +38,7 @@ def test_a_view_comes_back_from_its_text(view):
 def test_the_texts_of_views_are_what_one_would_write():
     """Of the views that bins use."""
     assert [str(v) for v in UPRIGHT] == ["plain", "x0.85", "mirrored", "mirrored+x0.85"]
-    assert [str(v) for v in ANY_ORIENTATION] == [
-        *("plain", "90+mirrored", "180", "270+mirrored", "180+mirrored+x0.85")
-    ]
+    assert [str(v) for v in ANY_ORIENTATION] == ["plain", "90+mirrored", "180", "270+mirrored"]
 
 
 @pytest.mark.parametrize(
