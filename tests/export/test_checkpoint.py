@@ -123,10 +123,14 @@ def test_a_weight_beyond_fp16_is_not_made_infinite(weights, tmp_path, capsys):
     assert not (tmp_path / "a.safetensors").exists()
 
 
-def test_tiny_variances_survive_the_embedded_file(reference):
-    # fp16 ends at 6e-8: this one would have become 0.
-    smallest = min(float(v[v > 0].min()) for k, v in reference.state.items() if k.endswith("running_var"))
-    assert 0 < smallest < 6e-8
+def test_tiny_variances_survive_the_embedded_file(weights, tmp_path):
+    # fp16 ends at 6e-8: this one would become 0, as small kernels of trained networks have had it.
+    weights["features.0.1.running_var"] = weights["features.0.1.running_var"].clone()
+    weights["features.0.1.running_var"][3] = 1e-9
+    torch.save(weights, tmp_path / "src.pth")
+    assert main([str(tmp_path / "src.pth"), "--output", str(tmp_path / "a.safetensors")]) == 0
+    kept = load_checkpoint(str(tmp_path / "a.safetensors")).state["features.0.1.running_var"]
+    assert float(kept[3]) == pytest.approx(1e-9)
 
 
 # -- the model ------------------------------------------------------------------------------------------

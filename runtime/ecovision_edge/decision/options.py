@@ -91,7 +91,7 @@ class DeciderOptions:
     settle: float = 0.3
     settle_at_edge: float = 1.5
     settle_within: float = 5.0
-    decide_within: float = 3.0
+    decide_within: float = 2.0
     min_frames: int = 5
     agree: float = 0.8
     error: float = 0.1
