@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,15 +12,31 @@ from ecovision_edge_export.harmless import plain
 
 __all__ = ["HeldLabels", "find_labels"]
 
-LABEL_KEYS = (
-    *("labels", "classes", "class_names", "names", "label_names", "class_labels", "categories", "idx2label"),
-    *("id2label", "idx_to_class", "id_to_class", "idx2class", "index_to_class", "int_to_label"),
+_LISTED = re.compile(
+    r"(class|label|target|category|cat|cls)?(names?|labels?|classes|list)|categor(y|ies)|labels?(map|dict)|"
+    r"class(map|dict)"
 )
-NUMBER_KEYS = ("class_to_idx", "label2id", "class_to_id", "class2idx", "class_to_index", "label_to_idx")
-"""Dicts from the label to its number; else either way round is told by what is a text."""
+_INDEX, _CLASS = r"(ids?|idx|index|indices|int|num|number)", r"(labels?|class|classes|cls|name|cat|category)"
+_BY_NUMBER = re.compile(rf"{_INDEX}(2|to){_CLASS}")
+_BY_LABEL = re.compile(rf"{_CLASS}((2|to){_INDEX}|indices|ids|index)")
+"""Keys in small letters and without `_`: of labels, of dicts from the number, and of dicts from the label;
+in others which is which is told by what is a text."""
 
-VAGUE_KEYS = ("names", "categories")  # may name something else: labels only where they are as many
-HOLDERS = ("hyper_parameters", "hparams", "args", "config", "cfg", "meta", "dataset_meta", "metadata")
+_VAGUE = re.compile(r"names?|categor(y|ies)|list|targetnames|.*(map|dict|list)")
+"""Keys that may name something else: labels only where they are as many as classes."""
+
+HOLDERS = (
+    *(
+        "hyper_parameters",
+        "datamodule_hyper_parameters",
+        "hyperparameters",
+        "hparams",
+        "args",
+        "opt",
+        "config",
+    ),
+    *("cfg", "model_config", "model_args", "meta", "dataset_meta", "metadata", "data"),
+)
 """Dicts and namespaces beside the weights that are looked into too."""
 
 _FIX = "give --labels FILE, one label a line, in the order the model was trained on"
@@ -54,8 +71,9 @@ def find_labels(
     notes: list[str] = []
     unread: list[str] = []
     for key, value in _places([*around, metadata]):
-        labels, first = _labels(key.rpartition(".")[2], plain(value))
-        vague = key.rpartition(".")[2] in VAGUE_KEYS
+        named = _letters(key.rpartition(".")[2])
+        labels, first = _labels(named, plain(value))
+        vague = _VAGUE.fullmatch(named) is not None
         if labels is not None and (len(labels) == num_classes or not vague):
             places.setdefault(key, labels)
             if first:
@@ -90,34 +108,59 @@ def _agreed(places: Mapping[str, tuple[str, ...]], num_classes: int, name: str) 
 def _places(holders: Sequence[Mapping[object, object]]) -> Iterator[tuple[str, object]]:
     """What may be labels, with its key, outermost first."""
     for holder in holders:
-        for key in (*LABEL_KEYS, *NUMBER_KEYS):
-            if key in holder:
-                yield key, holder[key]
+        yield from _named(holder)
     for holder in holders:
-        for within in HOLDERS:
-            inner = plain(holder.get(within))
-            if isinstance(inner, Mapping):
-                for key in (*LABEL_KEYS, *NUMBER_KEYS):
-                    if key in inner:
-                        yield f"{within}.{key}", inner[key]
+        yield from _within(holder, "", 2)
+
+
+def _within(holder: Mapping[object, object], path: str, depth: int) -> Iterator[tuple[str, object]]:
+    """Likewise, of the dicts and namespaces in a holder, and of those in them."""
+    for within in HOLDERS:
+        inner = plain(holder.get(within))
+        if isinstance(inner, Mapping):
+            yield from ((f"{path}{within}.{key}", value) for key, value in _named(inner))
+            if depth > 1:
+                yield from _within(inner, f"{path}{within}.", depth - 1)
+
+
+def _named(holder: Mapping[object, object]) -> list[tuple[str, object]]:
+    """The items whose keys name labels; dicts from the label last."""
+    texts = [(key, _letters(key), value) for key, value in holder.items() if isinstance(key, str)]
+    found = [(k, v) for k, named, v in texts if _LISTED.fullmatch(named) or _BY_NUMBER.fullmatch(named)]
+    return found + [(k, v) for k, named, v in texts if _BY_LABEL.fullmatch(named)]
+
+
+def _letters(key: str) -> str:
+    """A key as it is compared: trainings differ in case and in `_`."""
+    return key.lower().replace("_", "").replace("-", "") if len(key) <= 40 else ""
 
 
 def _labels(key: str, value: object) -> tuple[tuple[str, ...] | None, int]:
     """Labels in order, or None where the value is something else of that name; and their first number."""
     if isinstance(value, (list, tuple)):
         items = [plain(item) for item in value]
+        if items and all(isinstance(item, Mapping) for item in items):
+            return _described([item for item in items if isinstance(item, Mapping)])
         return tuple(str(item) for item in items) if items and all(map(_is_text, items)) else None, 0
     if not isinstance(value, Mapping) or not value:
         return None, 0
     pairs = [(plain(k), plain(v)) for k, v in value.items()]
-    numbered = _numbered(pairs) if key not in NUMBER_KEYS else None
-    numbered = numbered or _numbered([(v, k) for k, v in pairs])
+    numbered = _numbered(pairs) if not _BY_LABEL.fullmatch(key) else None
+    return _ordered(numbered or _numbered([(v, k) for k, v in pairs]), len(pairs))
+
+
+def _described(items: Sequence[Mapping[object, object]]) -> tuple[tuple[str, ...] | None, int]:
+    """Likewise of dicts with `id` and `name`, as in annotations of COCO."""
+    return _ordered(_numbered([(plain(i.get("id")), plain(i.get("name"))) for i in items]), len(items))
+
+
+def _ordered(numbered: Mapping[int, str] | None, count: int) -> tuple[tuple[str, ...] | None, int]:
+    """The labels by their numbers, if these are `count` in a row from 0 or 1; and the first number."""
     if numbered is None:
         return None, 0
     first = min(numbered)
-    ordered = [numbered.get(first + i) for i in range(len(value))]
-    labels = tuple(label for label in ordered if label is not None)
-    return labels if len(labels) == len(value) and first in {0, 1} else None, first
+    labels = tuple(numbered[first + i] for i in range(count) if first + i in numbered)
+    return labels if len(labels) == count and first in {0, 1} else None, first
 
 
 def _numbered(pairs: Sequence[tuple[object, object]]) -> dict[int, str] | None:
@@ -130,6 +173,8 @@ def _numbered(pairs: Sequence[tuple[object, object]]) -> dict[int, str] | None:
 def _number(value: object) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 4:
         return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 10_000:
+        return int(value)  # as JSON and tables make of integers
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ __all__ = ["Held", "check_fits", "select_state", "to_fp32"]
 
 INNER_KEYS = ("module",)  # ultralytics and torch.optim.swa_utils wrap once more
 MAX_DEPTH = 3  # of dicts within dicts
+MAX_ITEMS = 1000  # of a list or a dict that is looked through
 SHOWN = 8  # keys of each kind in an error
 
 
@@ -43,6 +45,9 @@ def select_state(loaded: object, name: str) -> Held:
 
     around: list[Mapping[object, object]] = []
     notes: list[str] = []
+    whole = loaded
+    if isinstance(loaded, (list, tuple)) and len(loaded) <= MAX_ITEMS:  # `(epoch, state)`
+        loaded = dict(enumerate(loaded))
     while isinstance(loaded, Mapping) and not _is_state(loaded) and len(around) < MAX_DEPTH:
         found = _inner(loaded)
         if not found:
@@ -57,7 +62,10 @@ def select_state(loaded: object, name: str) -> Held:
     if not _is_state(loaded):
         keys = ", ".join(_key(k) for k in list(loaded)[:SHOWN]) or "nothing"
         raise CheckpointError(
-            name, expected=f"a state dict, or one under {', '.join((*RAW_KEYS[:4], *EMA_KEYS))}", found=keys
+            name,
+            expected=f"a state dict, or one under {', '.join((*RAW_KEYS[:4], *EMA_KEYS))}",
+            found=keys,
+            fix=_line_for(whole, name),
         )
     odd = {k: v for k, v in loaded.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))}
     if odd:  # as `state["classes"] = names` makes
@@ -73,6 +81,29 @@ def _inner(loaded: Mapping[object, object]) -> list[object]:
     holding = [k for k, v in loaded.items() if isinstance(v, Mapping) and _holds_state(v, MAX_DEPTH)]
     known: list[object] = [k for k in (*WEIGHT_KEYS, *INNER_KEYS) if k in holding]
     return known or (holding if len(holding) == 1 else [])
+
+
+def _line_for(loaded: object, name: str) -> str | None:
+    """The line of Python that makes a good file of one whose state dict is not found; None if it has none."""
+    paths = list(_states(loaded, "", 6))
+    if not paths:
+        return None
+    path, others = ascii(name.rpartition("/")[2]), len(paths) > 1
+    return (
+        f"save the {'one that is meant' if others else 'weights alone'}: import torch; torch.save(torch.load("
+        f"{path}, map_location='cpu', weights_only=False){paths[0]}, 'weights.pth')"
+    )
+
+
+def _states(value: object, path: str, depth: int) -> Iterator[str]:
+    """Where state dicts lie, as Python subscripts."""
+    if isinstance(value, Mapping) and _is_state(value):
+        yield path
+    elif depth and isinstance(value, (Mapping, list, tuple)) and len(value) <= MAX_ITEMS:
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, inner in items:
+            if isinstance(key, (str, int)) and len(repr(key)) <= 80:
+                yield from itertools.islice(_states(inner, f"{path}[{key!a}]", depth - 1), SHOWN)
 
 
 def _holds_state(value: Mapping[object, object], depth: int) -> bool:

@@ -21,7 +21,9 @@ _PROFILERS = {"total_ops", "total_params"}  # that thop leaves in every module
 _ANCHOR = "1.block.0.0.weight"  # of the body, after its prefix
 _HIDDEN, _WIDTH = 1280, 960  # of the classifier: its inner width, and what it is given
 _LINEAR = ("weight", "bias")
-_BESIDE = ("criterion", "loss", "metric")  # parts of networks' wrappers that compute no answer
+# Parts of networks' wrappers that compute no answer, and the states of metrics beside them
+_BESIDE = ("criterion", "loss", "metric", "accuracy", "auroc", "confusion")
+_METRIC_STATES = {"confmat", "tp", "fp", "tn", "fn", "preds", "target", "targets", "correct", "total"}
 _SHOWN = 6
 
 
@@ -232,6 +234,8 @@ def _may_compute(key: str, left: Mapping[str, torch.Tensor]) -> bool:
     """Whether what is left may be a layer that the answer goes through."""
     path, _, parameter = key.rpartition(".")
     if any(word in part for part in path.split(".") for word in _BESIDE):
+        return False
+    if parameter in _METRIC_STATES or any(word in parameter for word in _BESIDE):
         return False
     tensor = left[key]
     if parameter in {"running_mean", "running_var", "num_batches_tracked"}:

@@ -239,11 +239,12 @@ def _refusal(file: WeightsFile, error: Exception) -> CheckpointError:
     wanted = match[1].rstrip(".") if match else None
     if wanted is None and protocol > TORCH_PROTOCOL:
         wanted = first_foreign(steps, (name for _, name in SAFE_GLOBALS))
-    fix = _one_line(file, _LOAD_ALL + find_weights(steps, WEIGHT_KEYS))
+    weights = find_weights(steps, WEIGHT_KEYS)
+    fix = _one_line(file, _LOAD_ALL + weights)
     if runs_commands(steps):  # no line that would run them
         fix = "save the weights alone: torch.save(model.state_dict(), 'weights.pth')"
     if wanted:
-        whole = wanted.startswith(("torchvision.", "torch.nn.", "timm."))
+        whole = wanted.startswith(("torchvision.", "torch.nn.", "timm.")) and weights.endswith("()")
         what = "is a whole pickled model" if whole else "is a pickle that wants code to be run"
         return CheckpointError(
             f"{file.name} {what}: it asks for `{wanted}`, and was not loaded, because it could run anything",

@@ -280,6 +280,14 @@ def test_labels_that_travel_in_the_checkpoint_are_picked_up(load, weights, extra
         {"args": argparse.Namespace(class_names=list(LABELS), lr=0.1)},
         {"hyper_parameters": {"class_names": LABELS}},
         {"names": ["loss", "accuracy"], "labels": LABELS},
+        {"CLASSES": LABELS},
+        {"idx_to_label": dict(enumerate(LABELS))},
+        {"label_to_id": {n: float(i) for i, n in enumerate(LABELS)}},
+        {"class_indices": {n: i for i, n in enumerate(LABELS)}},
+        {"label_map": {n: i for i, n in enumerate(LABELS)}, "class_map": {0: "a"}},
+        {"target_names": LABELS},
+        {"meta": {"dataset_meta": {"classes": LABELS}}},
+        {"categories": [{"id": i, "name": n} for i, n in reversed(list(enumerate(LABELS)))]},
     ],
 )
 def test_labels_are_read_in_every_form(load, weights, extra):
@@ -302,9 +310,10 @@ def test_labels_that_are_counted_from_1_are_read_with_a_note(load, weights, extr
 
 
 def test_what_is_called_labels_and_is_none_is_told(load, weights):
-    c = load({"model": weights, "class_names": [1, 2]})
-    assert c.labels is None
-    assert c.notes == ("`class_names` in w.pth is not read as labels",)
+    for value in ([1, 2], {0: "a", 2: "b"}, [{"id": 0}], {"a": 0.5}):
+        c = load({"model": weights, "class_names": value})
+        assert c.labels is None
+        assert c.notes == ("`class_names` in w.pth is not read as labels",)
 
 
 def test_wrong_labels_are_no_hindrance_for_who_gives_others(load, weights, tmp_path):
@@ -747,11 +756,15 @@ def test_keys_that_compute_nothing_of_the_answer_are_left_away_with_a_note(load,
         "criterion.weight": torch.ones(10),
         "center_loss.centers": torch.ones(10, 1280),
         "val_cm.confmat": torch.zeros(10, 10, dtype=torch.int64),
+        "test_cm.confmat": torch.zeros(10, 10),
+        "confusion_matrix": torch.zeros(10, 10),
+        "val_accuracy.seen": torch.zeros(10, 10),
         "temperature": torch.ones(1),
     }
     c = load({"state_dict": under("model.", weights) | beside})
     assert same(c.state, weights)
-    assert c.notes == (f"weights taken from `model.`; not used: {', '.join(f'`{k}`' for k in beside)}",)
+    shown = ", ".join(f"`{key}`" for key in list(beside)[:6])
+    assert c.notes == (f"weights taken from `model.`; not used: {shown} and 1 more",)
 
 
 @pytest.mark.parametrize(
@@ -812,6 +825,28 @@ def test_a_single_state_dict_under_any_name_is_found(load, weights):
     c = load({"epoch": 3, "mobilenet": weights, "optimizer": {"state": {0: {"exp_avg": torch.zeros(1)}}}})
     assert same(c.state, weights)
     assert c.notes == ("weights taken from `mobilenet`",)
+
+
+def test_a_state_dict_in_a_tuple_is_found(load, weights):
+    c = load((3, weights))
+    assert same(c.state, weights)
+    assert c.notes == ("weights taken from `1`",)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "line"),
+    [
+        (lambda w: {"teacher": w, "student": w}, "one that is meant: .*['teacher'], "),
+        (
+            lambda w: {"a": {"b": [0, {"c": {"d": {"e": w}}}]}},
+            "weights alone: .*['a']['b'][1]['c']['d']['e'], ",
+        ),
+    ],
+)
+def test_where_a_state_dict_lies_that_is_not_taken_is_told_as_a_line(load, weights, wrap, line):
+    pattern = re.escape(line).replace(r"\.\*", ".*")
+    with pytest.raises(CheckpointError, match=rf"expected a state dict.*save the {pattern}'weights\.pth'"):
+        load(wrap(weights))
 
 
 def test_the_difference_is_told_without_the_prefix(load, weights):
