@@ -12,11 +12,15 @@ __all__ = ["refuse_credentials"]
 
 _VARIABLE = re.compile(r"\$\{[A-Za-z_][A-Za-z0-9_]*\}")
 _USERINFO = re.compile(r"://(\S*)@")
-_PAIR = re.compile(r"(?:[?&;/\s])([A-Za-z][\w.-]*)=([^?&;/\s]+)")
+_NAME = re.compile(r"([A-Za-z][\w.-]*)=(?=[^?&;/#\s])")
 _SECRET_WORD = re.compile(
-    r"(?:pass|passwd|pwd|pw|key|apikey|auth|sig|signature|credentials?)|.*(?:password|token|secret)"
+    r"(?:pass|passcode|passphrase|pwd|pw|key|auth|sig|signature|credentials?)|.*(?:pas|passwd|password|passwort|token|secret|apikey)"
 )
 _RANDOM = re.compile(r"(?=[^/]*[0-9])(?=[^/]*[A-Za-z])[\w:-]{20,}")
+# Where ordinary words are long too, as in the path of a camera: letters of all kinds, hexadecimal, a UUID.
+_RANDOM_WORD = re.compile(
+    r"(?=.*[0-9])(?=.*[A-Z])(?=.*[a-z])[A-Za-z0-9]{16,}|(?=.*[0-9])(?=.*[A-Fa-f])[0-9A-Fa-f-]{32,}"
+)
 _OWN = ("file", "gpio", "mqtt", "mqtts", "serial", "stdout")  # their options are ours, none is a secret
 _EXPECTED = "none in a unit: every user can read it"
 
@@ -41,6 +45,8 @@ def refuse_credentials(source: str, sinks: Sequence[str], file: Path, trigger: s
             fix = f"a pipeline takes no variables: give the camera as rtsp://; {fix}"
         raise OptionError("password in --source", expected=_EXPECTED, fix=fix)
     _refuse_pairs(source, "--source", "CAM", where)
+    if "://" in source:
+        _refuse_random(source, "--source", "CAM", where, _RANDOM_WORD)
     for sink in sinks:
         _refuse_in_sink(sink, "--sink", where)
     if trigger is not None:
@@ -60,13 +66,21 @@ def _refuse_in_sink(sink: str, option: str, where: str) -> None:
     if scheme in _OWN:
         return
     _refuse_pairs(sink, option, "HOOK", where)
-    path = _VARIABLE.sub("", sink.partition("?")[0])
-    if any(_RANDOM.fullmatch(part) for part in path.split("/")[3:]):
-        raise OptionError(
-            f"path of {option} looks like a key",
-            expected=_EXPECTED,
-            fix=f"write ${{HOOK_KEY}} in its place, and HOOK_KEY=... {where}",
-        )
+    _refuse_random(sink, option, "HOOK", where, _RANDOM)
+
+
+def _refuse_random(address: str, option: str, prefix: str, where: str, random: re.Pattern[str]) -> None:
+    """Refuse what looks like a key, whatever it is called: a part of the path, or a value behind it."""
+    path, *behind = re.split(r"[?#]", _VARIABLE.sub("", address))
+    pairs = [pair.partition("=") for part in behind for pair in re.split("[&;]", part)]
+    values = [value for name, _, value in pairs if not name.startswith("ecovision.")]
+    for what, parts, pattern in (("path", path.split("/")[3:], random), ("query", values, _RANDOM_WORD)):
+        if any(pattern.fullmatch(part) for part in parts):
+            raise OptionError(
+                f"{what} of {option} looks like a key",
+                expected=_EXPECTED,
+                fix=f"write ${{{prefix}_KEY}} in its place, and {prefix}_KEY=... {where}",
+            )
 
 
 def _has_password(address: str) -> bool:
@@ -76,10 +90,17 @@ def _has_password(address: str) -> bool:
 
 def _refuse_pairs(address: str, option: str, prefix: str, where: str) -> None:
     """Refuse `token=...` and its like, in a query or a path."""
-    for name, _ in _PAIR.findall(_VARIABLE.sub("", address)):
+    text = _VARIABLE.sub("", address)
+    for match in _NAME.finditer(text):
+        name = match[1]
         words = re.split(r"[._-]", name.lower())
-        if words[0] == "ecovision" or words[-1] == "file" or not any(map(_SECRET_WORD.fullmatch, words)):
+        secret = [word for word in words if _SECRET_WORD.fullmatch(word)]
+        if words[0] == "ecovision" or words[-1] == "file" or not secret:
             continue
+        before = text[: match.start()][-1:]
+        if before not in {"", "?", "&", ";", "/", "#"} and not before.isspace():
+            # Of `user=admin_password=...` the first half is a value.
+            name = secret[-1]
         variable = f"{prefix}_{re.sub('[^A-Z0-9]', '_', name.upper())}"
         raise OptionError(
             f"{name}= in {option}",
