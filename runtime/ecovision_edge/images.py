@@ -143,6 +143,7 @@ def find_images(
 ) -> Iterator[Path]:
     """The image files below `folder`, in sorted order; hidden files and folders are passed over.
 
+    What a recording says of an image, a `.json` of its name beside it, is part of it and not counted.
     Links are followed, each folder once, and none to what `folder` is in.
 
     Args:
@@ -162,13 +163,18 @@ def find_images(
             continue
         seen.add(identity)
         folders[:] = sorted(name for name in folders if deep and not name.startswith("."))
-        for name in sorted(files):
-            if name.startswith("."):
-                continue
-            if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        shown = sorted(name for name in files if not name.startswith("."))
+        stems = {Path(name).stem for name in shown if _is_image(name)}
+        for name in shown:
+            if _is_image(name):
                 yield Path(root) / name
-            else:
+            elif Path(name).suffix != ".json" or Path(name).stem not in stems:
                 passed[_kind(Path(root) / name)] += 1
+
+
+def _is_image(name: str) -> bool:
+    """Whether the name of a file is that of an image."""
+    return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def passed_over(where: str, passed: Mapping[str, int]) -> tuple[str, ...]:

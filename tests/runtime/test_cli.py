@@ -316,6 +316,15 @@ def test_an_error_of_the_parser_points_to_the_help(cli):
     assert "see ecovision-edge classify --help" in cli("classify", "--nonsense")[2]
 
 
+def test_a_pattern_that_the_shell_unfolded_is_told_in_short(cli):
+    """The first few of its names, and what to do, however many they are."""
+    status, out, err = cli("run", "--source", *[f"photos/{i:04}.jpg" for i in range(1000)])
+    assert (status, out) == (2, "")
+    assert len(err) < 300
+    assert "quote it" in err
+    assert "see ecovision-edge run --help" in err
+
+
 def test_debug_shows_the_traceback(cli):
     """The error itself comes through."""
     with pytest.raises(FileNotFoundError):

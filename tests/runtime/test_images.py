@@ -289,6 +289,17 @@ def test_links_to_folders_are_followed_each_folder_once(tmp_path):
     assert len(list(find_images(tmp_path / "many"))) == 1
 
 
+def test_a_sidecar_of_an_image_is_not_passed_over(tmp_path):
+    """What a recording says of a picture belongs to it; another `.json` is told."""
+    for name in ("0.json", "0.png", "1.jpg", "1.json", "2.json", "deep/1.json", "deep/3.webp"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    passed = Counter()
+    assert len(list(find_images(tmp_path, passed))) == 3
+    assert passed == {".json": 2}
+
+
 def test_what_is_passed_over_is_counted(tmp_path, monkeypatch):
     """By suffix, if one can be shown; a link that leads nowhere and a folder that cannot be read, too."""
     for name in ("a.jpg", "b.HEIC", "c.heic", "d.gif", "noext", "e.\x1b[2J", "f.averylongsuffix", ".h.heic"):

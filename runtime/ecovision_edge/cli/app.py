@@ -64,10 +64,13 @@ COMMANDS: dict[str, Command] = {
     ),
     "score": Command("ecovision_edge_bench.score.cli", "score", "Score a recorded bin: one item, one event."),
     "eval": Command(
-        "ecovision_edge_bench.evaluate.cli", "evaluate", "Measure accuracy on labelled photographs. [bench]"
+        "ecovision_edge_bench.evaluate.cli", "evaluate", "Measure accuracy on labelled photographs."
     ),
 }
 """Every command; those of other packages are named by import path and loaded when they are called."""
+
+
+_MOST_OF_USAGE = 120  # characters of the parser's message about arguments that it does not expect
 
 
 class _ReaderGoneError(Exception):
@@ -237,7 +240,10 @@ def _usage_message(error: Exception) -> str | None:
         return None
     context = getattr(error, "ctx", None)
     hint = f"; see {context.command_path} --help" if context is not None else ""
-    return f"{str(format_message()).rstrip('.')}{hint}"
+    message = str(format_message()).rstrip(".")
+    if message.startswith("Got unexpected extra arg") and len(message) > _MOST_OF_USAGE:
+        message = f"{message[:_MOST_OF_USAGE]}...; of a pattern: quote it, or name its folder"
+    return f"{message}{hint}"
 
 
 def _fail(message: str, status: int) -> int:

@@ -117,7 +117,8 @@ def run(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check the sinks' addresses, and give them nothing.")
+        bool,
+        typer.Option("--dry-run", help="Run, with the sinks' addresses checked and nothing sent to them."),
     ] = False,
     check: Annotated[
         bool,
