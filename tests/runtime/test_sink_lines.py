@@ -109,8 +109,14 @@ def test_a_line_that_a_power_cut_left_is_cut_off(tmp_path):
         b"\0" * 5000,
         b"one\n\0\0",
         b"x" * 2**20 + b"{",
+        b'{"schema_version": 1, "half',
+        b'{"schema_version":2,"half',
+        b'{"schema_version":1,"half',
     ],
-    ids=["JSON", "PNG", "brace", "brace after text", "zeros", "zeros after text", "long"],
+    ids=[
+        *("JSON", "PNG", "brace", "brace after text", "zeros", "zeros after text", "long"),
+        *("spaced", "another version", "another schema"),
+    ],
 )
 def test_what_others_left_stays(tmp_path, foreign):
     """An end without a newline is cut off only if it begins as an event of ours; a line begins a line."""
@@ -228,6 +234,24 @@ def test_a_pipe_is_appended_to(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_events_wait_for_a_reader_of_a_pipe(tmp_path):
+    """What nobody reads is not delivered; a reader may come late, go, and come again."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    FileSink(path).check()
+    with FileSink(path) as sink:
+        hurried(sink)
+        for number in range(2):
+            sink.put(event(number))
+            assert not sink.flush(0.05)
+            assert "nobody reads this pipe" in sink.stats.error or "Broken pipe" in sink.stats.error
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+            assert sink.flush(PROMPT)
+            assert json.loads(os.read(reader, 10_000))["sequence"] == number
+            os.close(reader)
+    assert sink.stats.dropped == 0
+
+
 def test_a_disk_that_says_no_is_tried_again(tmp_path, monkeypatch):
     """No half line, and no event lost."""
     path, real, calls = tmp_path / "events.jsonl", os.write, []
@@ -289,6 +313,26 @@ def test_a_file_that_cannot_be_written_can_be_told_at_once(tmp_path, place, foun
         FileSink(tmp_path / place).check()
     FileSink(tmp_path / "file").check()
     assert (tmp_path / "file").read_bytes() == b"{}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("", "a file to write to, found Is a directory"),
+        ("x" * 256, "a file to write to, found File name too long"),
+        ("x" * 254, r"a file that can be put aside as \.5, found File name too long"),
+        ("taken", r"a file that can be put aside as \.5, found Is a directory"),
+    ],
+    ids=["folder", "long", "long aside", "folder aside"],
+)
+def test_a_path_that_can_never_be_one_is_told_without_opening_it(tmp_path, name, expected):
+    """As in a dry run; so is one that could not be put aside when it is full."""
+    (tmp_path / "taken.5").mkdir()
+    with pytest.raises(OptionError, match=f"expected {expected}"):
+        FileSink(tmp_path / name).check_event(event(0))
+    FileSink(tmp_path / ("x" * 253)).check_event(event(0))
+    FileSink(tmp_path / ("x" * 254), keep=0).check_event(event(0))
+    assert [path.name for path in tmp_path.iterdir()] == ["taken.5"]
 
 
 KILLED = """

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
 from pathlib import Path
 
+from ecovision_edge.events import EVENT_SCHEMA_VERSION
 from ecovision_edge.files import behind_links, is_open_file, sync_folder, try_lock
 
 __all__ = ["LineFile"]
 
-_HEAD = b'{"schema_version":'  # how each of our lines begins
+_HEAD = b'{"schema_version":%d,"type":"' % EVENT_SCHEMA_VERSION  # how each of our lines begins
 _MOST_TAIL = 2**20  # bytes: no line of ours is longer
 
 
@@ -22,7 +24,7 @@ class LineFile:
     Before each line it looks whether the path still leads to the open file: one that was renamed, removed or
     replaced, or whose folder was, is opened again, and made if nothing is there. Only one `LineFile` has a
     file open, by a lock, as far as the file system has locks. What is no regular file (a pipe, a device) is
-    only ever appended to.
+    only ever appended to, and a pipe only while somebody reads it.
 
     Args:
         path: The file; its folder is made if it is not there.
@@ -53,12 +55,27 @@ class LineFile:
     def take(self) -> None:
         """Open the file and change nothing in it; raises as `open`."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_CLOEXEC", 0)
-        self._descriptor = os.open(self._path, flags, 0o644)
+        flags = os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        if self.is_pipe():  # open for reading too, it would swallow lines that nobody reads
+            self._descriptor = _open_pipe(self._path, flags | os.O_WRONLY | os.O_NONBLOCK)
+        else:
+            self._descriptor = os.open(self._path, flags | os.O_RDWR | os.O_CREAT, 0o644)
         self._regular = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
         self._named = behind_links(self._path) if self._regular else None
         if self._regular and not self._lock():
             raise OSError("another process, or another sink, writes to it")
+
+    def is_pipe(self) -> bool:
+        """Whether a named pipe has this name now."""
+        return self._path.is_fifo()
+
+    def last_aside(self) -> Path | None:
+        """The longest name that a full file gets; None if it is none that is put aside."""
+        try:
+            there = behind_links(self._path)
+        except OSError:  # opening it tells why
+            return None
+        return _aside(there, self._keep) if there is not None and self._keep else None
 
     def append(self, line: bytes) -> None:
         """Append a line, its newline included; in a new file if it would not fit.
@@ -110,6 +127,15 @@ class LineFile:
             path.unlink()
         self.close()
         self.open()
+
+
+def _open_pipe(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags)
+    except OSError as e:
+        if e.errno == errno.ENXIO:
+            raise OSError("nobody reads this pipe") from e
+        raise
 
 
 def _write_whole(descriptor: int, line: bytes) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
 
 __all__ = ["FileSink", "StdoutSink"]
+
+_A_FILE = "a file to write to"
 
 
 class StdoutSink(Sink):
@@ -60,7 +63,7 @@ class FileSink(Sink):
     A line is written whole and handed to the system; with `fsync` to the disk itself before the event counts
     as delivered. What a power cut left of a last line of ours is cut off at the next start; what others wrote
     stays. One that was renamed, compressed or removed, as logrotate does, is begun again with the next event.
-    Only one sink writes to a file: a second one waits until it may.
+    Only one sink writes to a file: a second one waits until it may. A named pipe's events wait for a reader.
 
     Args:
         path: The file; its folder is made if it is not there.
@@ -96,20 +99,31 @@ class FileSink(Sink):
             OptionError: it cannot be written, its folder cannot be made, or another sink writes to it.
         """
         try:
-            self._file.take()
+            if not self._file.is_pipe():  # whose reader may come later
+                self._file.take()
         except OSError as e:
             raise self._unwritable(e) from e
         finally:
             self._file.close()
 
     def check_event(self, event: BinEvent) -> None:
-        """Refuse a path that can never be one; what may be mended is tried for ever."""
+        """Refuse a path that can never be one, or be put aside; what may be mended is tried for ever."""
         super().check_event(event)
-        try:
-            self._path.stat()
-        except OSError as e:
-            if e.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-                raise self._unwritable(e) from e
+        for path, expected in self._names():
+            try:
+                folder = stat.S_ISDIR(path.stat().st_mode)
+            except OSError as e:
+                if e.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+                    raise self._unwritable(e, expected) from e
+                continue
+            if folder:
+                raise self._unwritable(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), expected)
+
+    def _names(self) -> Iterator[tuple[Path, str]]:
+        """The paths that it writes to, the longest last, and what each has to be."""
+        yield self._path, _A_FILE
+        if (aside := self._file.last_aside()) is not None:
+            yield aside, f"a file that can be put aside as {aside.suffix}"
 
     def claims(self) -> frozenset[str]:
         """The file behind all links; a pipe or a device is anyone's."""
@@ -140,8 +154,8 @@ class FileSink(Sink):
         """Close the file."""
         self._file.close()
 
-    def _unwritable(self, error: OSError) -> OptionError:
-        return OptionError(f"file {self._path}", expected="a file to write to", found=reason_of(error))
+    def _unwritable(self, error: OSError, expected: str = _A_FILE) -> OptionError:
+        return OptionError(f"file {self._path}", expected=expected, found=reason_of(error))
 
     @contextlib.contextmanager
     def _failures(self) -> Iterator[None]:
