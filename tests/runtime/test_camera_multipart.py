@@ -40,6 +40,10 @@ def fed(data, boundary="frame", step=None):
         honest(*PICTURES, headers=b"X-Timestamp: 1.5\r\n"),
         honest(*PICTURES, headers=b""),
         honest(*PICTURES, boundary=b"--another"),
+        honest(PICTURES[0], boundary=b"--first") + honest(*PICTURES[1:]),
+        honest(*PICTURES, boundary=b"frame"),
+        b"\r\n" + b"".join(part(p, boundary=b"frame") for p in PICTURES),
+        honest(*PICTURES, boundary=b"--frame  "),
         b"\r\n" + honest(*PICTURES),
         b"This is a multipart message.\r\n" + honest(*PICTURES),
         b"".join(part(p, 0) for p in PICTURES),
@@ -49,7 +53,9 @@ def fed(data, boundary="frame", step=None):
     ],
     ids=[
         *("plain", "no lengths", "no line before a boundary", "small letters", "other headers"),
-        *("no headers but the length", "another boundary than declared", "a line first", "a preamble"),
+        *("no headers but the length", "another boundary than declared", "another boundary at first only"),
+        *("a boundary without its dashes", "so without lengths", "spaces behind a boundary"),
+        *("a line first", "a preamble"),
         *("lengths of 0", "lengths without the end marker", "lengths of half", "lengths too large"),
     ],
 )
@@ -73,6 +79,22 @@ def test_a_picture_comes_with_its_last_byte(length):
     parts = Parts("frame")
     assert parts.feed(data[:-1]) == []
     assert parts.feed(data[-1:]) == [PICTURES[0]]
+
+
+def test_a_length_that_never_comes_waits_for_no_more_than_the_boundary():
+    """The largest that there is, for a camera that knows none."""
+    data = b"".join(part(p, 2**31 - 1) for p in PICTURES)
+    assert fed(data) == PICTURES[:2]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_boundary_inside_a_picture_is_none(known):
+    """In its comment, for one; where its length is told."""
+    comment = b"by\n--frame\r\n\r\n"
+    segment = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
+    pictures = [p[:2] + segment + p[2:] for p in PICTURES]
+    found = fed(honest(*pictures) if known else b"".join(part(p, len(p) + 40) for p in pictures))
+    assert found == (pictures if known else pictures[:2])
 
 
 def test_a_damaged_part_is_a_part():

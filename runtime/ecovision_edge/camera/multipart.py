@@ -11,6 +11,7 @@ __all__ = ["MAX_PART_BYTES", "Parts"]
 
 MAX_PART_BYTES = 32 * 2**20
 _MAX_HEADER_BYTES = 2**16
+_MAX_LINE = 200  # a boundary has at most 70 characters
 
 _FIRST_LINE = re.compile(rb"\s*(?:(--[^\r\n]*[^\r\n\s-])[^\r\n]*\r?\n|[^-\s]|-[^-])")
 _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
@@ -22,8 +23,8 @@ class Parts:
     """Finds whole parts in a stream of bytes, each as soon as its last byte is there.
 
     A part ends after its `Content-Length`; where there is none, or it is wrong, at the end marker of its JPEG
-    picture, or before the next boundary. The boundary is the stream's first line: some cameras declare
-    another one than they send.
+    picture, or before the next boundary. The boundary is the stream's first line, or the one that is
+    declared, with its two dashes or without: some cameras declare another one than they send.
 
     Args:
         boundary: As declared, for a stream that begins with something else; None if it is not.
@@ -79,12 +80,18 @@ class Parts:
         first = _FIRST_LINE.match(self._held)
         if first is None:
             return False
-        line = first[1]
-        if line is None:
-            if self._declared is None:
-                raise CaptureError("a multipart answer without a boundary")
-            line = b"--" + self._declared.encode("latin-1", "replace")
-        self._delimiter = re.compile(rb"(?:^|\n)" + re.escape(line))
+        lines = [first[1]] if first[1] is not None else []
+        if self._declared:
+            declared = self._declared.encode("latin-1", "replace")
+            lines.append(b"--" + declared)
+            bare = re.match(rb"\s*(" + re.escape(declared) + rb")[ \t]*(\r?\n)?", self._held)
+            if bare is not None and bare[2] is not None:
+                lines = [declared]
+            elif first[1] is None and b"\n" not in self._held.lstrip() and len(self._held) < _MAX_LINE:
+                return False
+        if not lines:
+            raise CaptureError("a multipart answer without a boundary")
+        self._delimiter = re.compile(rb"(?:^|\n)(?:" + b"|".join(map(re.escape, lines)) + rb")")
         return True
 
     def _body(self) -> bytes | None:
@@ -92,11 +99,15 @@ class Parts:
         assert self._delimiter is not None
         length = self._length
         if length is not None:
-            if len(self._held) < length:
+            whole = jpeg_end(self._held) if self._held.startswith(JPEG_START) else None
+            if whole is None and len(self._held) < length:
                 return None
-            if (early := self._delimiter.search(self._held, 1, length)) is not None:
+            # A whole picture may hold what looks like a boundary, a comment of it for one.
+            if (early := self._delimiter.search(self._held, whole or 1, length)) is not None:
                 self._length = None  # it is too large
                 return self._take(early.start())
+            if len(self._held) < length:
+                return None
             after = self._held[length : length + 2]
             if not is_cut_off(self._held[:length]) or after.startswith((b"\n", b"\r\n", b"--")):
                 return self._take(length)
