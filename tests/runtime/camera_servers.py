@@ -172,8 +172,9 @@ class HttpServer:
 
     `/cam`: MJPEG of frames that count from 0, until `stop`. `/short`: three of them, then the end in the
     middle of the fourth. `/damaged`: of four the second is empty, the third half, the last no picture.
-    `/still`: one frame for each request, the next number each time. `/basic`, `/digest`: the same as `/still`
-    for `user` and `password`. `/moved`: to `/still`, then `/away`: to another port, `/round`: to itself.
+    `/chunked`: as `/cam`, each part a chunk of its own. `/still`: one frame for each request, the next number
+    each time; `/untold`: without saying that it is a picture. `/basic`, `/digest`: the same as `/still` for
+    `user` and `password`. `/moved`: to `/still`, then `/away`: to another port, `/round`: to itself.
     `/video`: the file in `video`. `/text`: a page. `/private`: 401. `/silent`: never an answer. Others: 404.
     """
 
@@ -215,9 +216,11 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
                 "/cam": self.stream,
                 "/short": self.stream,
                 "/damaged": self.stream,
+                "/chunked": self.stream,
                 "/text": self.page,
                 "/video": self.file,
                 "/still": self.still,
+                "/untold": self.still,
                 "/basic": self.locked,
                 "/digest": self.locked,
                 "/moved": self.moved,
@@ -238,11 +241,13 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
             self.end_headers()
             self.wfile.write(b"<p>A camera's menu.</p>")
 
-        def still(self, _):
+        def still(self, path):
             data = jpeg(bars(state.stills))
             state.stills += 1
             self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
+            self.send_header(
+                "Content-Type", "application/octet-stream" if path == "/untold" else "image/jpeg"
+            )
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()
             self.wfile.write(data)
@@ -274,6 +279,8 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
         def stream(self, path):
             self.send_response(200)
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+            if path == "/chunked":
+                self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             count = 0
             while not state.stop.is_set():
@@ -287,7 +294,7 @@ def mjpeg_server(port: int = 0, *, fps: float = 50.0) -> Iterator[HttpServer]:
                 if path == "/short" and count == 3:
                     self.wfile.write(part[: len(part) // 2])
                     return
-                self.wfile.write(part)
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part) if path == "/chunked" else part)
                 count += 1
                 with state.more:
                     state.sent += 1

@@ -78,6 +78,22 @@ def test_a_still_is_asked_for_again_and_again(server, soon, caplog):
         stream.read()
 
 
+def test_a_stream_in_chunks_gives_each_picture_as_it_comes(server):
+    """Though one ends where the next has not begun: what waits then is no picture, and is not waited for."""
+    stream = open_source(f"{server.url('chunked')}?ecovision.read_timeout=5").connect()
+    counts = [count_in(stream.read()) for _ in range(5)]
+    stream.close()
+    assert counts == sorted(set(counts))
+
+
+def test_a_still_that_does_not_say_so_is_one(server, soon):
+    """Some servers call every file a stream of octets; what is no picture is left to FFmpeg."""
+    stream = open_source(server.url("untold")).connect()
+    counts = [count_in(stream.read()) for _ in range(3)]
+    stream.close()
+    assert counts == [counts[0], counts[0] + 1, counts[0] + 2]
+
+
 def test_a_still_has_the_pace_that_is_asked_for(server):
     """Kept by the reader, so that a slow one is no stall."""
     source = open_source(f"{server.url('still')}?ecovision.fps=1000")

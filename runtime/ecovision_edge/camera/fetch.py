@@ -15,15 +15,10 @@ import time
 from dataclasses import dataclass
 from email.message import Message
 from urllib.parse import urljoin, urlsplit
-from urllib.request import (
-    HTTPDigestAuthHandler,
-    HTTPPasswordMgrWithDefaultRealm,
-    Request,
-    parse_http_list,
-    parse_keqv_list,
-)
 
 from ecovision_edge._version import __version__
+from ecovision_edge.camera.chunked import Chunks
+from ecovision_edge.camera.digest import digest_answer
 from ecovision_edge.camera.uri import NetworkAddress
 
 __all__ = ["Answer", "get"]
@@ -49,6 +44,7 @@ class Answer:
     _connection: http.client.HTTPConnection
     _socket: socket.socket
     _body: http.client.HTTPResponse
+    _chunks: Chunks | None
 
     @property
     def kind(self) -> str:
@@ -67,15 +63,22 @@ class Answer:
         words = f"HTTP {self.status} {self.reason}".rstrip()
         return f"{words} with {self.kind or 'no content type'}" if self.status == http.client.OK else words
 
-    def read_some(self, deadline: float) -> bytes:
-        """The bytes that come next, at most 64 KiB; empty at the end.
+    def read_some(self, deadline: float) -> bytes | None:
+        """The bytes that come next, at most 64 KiB; None at the end.
+
+        Where `more_waits` it does not wait; what came may be none of the content yet, so empty.
 
         Raises:
             TimeoutError: none came before `deadline`, seconds of `time.monotonic()`.
-            OSError, http.client.HTTPException: the connection failed.
+            OSError, http.client.HTTPException: the connection failed, or its chunks are none.
         """
+        if self._chunks is not None and self._chunks.ended:
+            return None
         self._socket.settimeout(_left(deadline))
-        return self._body.read1(_CHUNK)
+        data = self._body.read1(_CHUNK)
+        if not data:
+            return None
+        return data if self._chunks is None else self._chunks.feed(data)
 
     def more_waits(self) -> bool:
         """Whether bytes have come already that nobody has read."""
@@ -136,14 +139,21 @@ def _ask(url: str, authorization: str | None, deadline: float) -> Answer:
         connection.connect()
         opened = connection.sock
         opened.settimeout(_left(deadline))
-        connection.request(
-            "GET", f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}", headers=headers
-        )
+        connection.request("GET", _target(url), headers=headers)
         answer = connection.getresponse()
     except BaseException:
         connection.close()
         raise
-    return Answer(answer.status, answer.reason, answer.headers, connection, opened, answer)
+    chunks = Chunks() if answer.chunked else None
+    if chunks is not None:  # what it reads is then what comes, and it waits for no next chunk
+        answer.chunked, answer.length = False, None
+    return Answer(answer.status, answer.reason, answer.headers, connection, opened, answer, chunks)
+
+
+def _target(url: str) -> str:
+    """Path and query of an address."""
+    parts = urlsplit(url)
+    return f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
 
 
 def _left(deadline: float) -> float:
@@ -154,23 +164,16 @@ def _left(deadline: float) -> float:
 
 
 def _authorization(headers: Message, url: str, credentials: tuple[str, str] | None) -> str | None:
-    """What answers the server's challenge: Digest with MD5 or SHA-1 (RFC 7616), else Basic, or None."""
+    """What answers the server's challenges: Digest, else Basic, or None."""
     if credentials is None:
         return None
-    offered = {}
+    offered: dict[str, list[str]] = {}
     for challenge in headers.get_all("WWW-Authenticate", []):
         scheme, _, rest = challenge.strip().partition(" ")
-        offered[scheme.lower()] = rest
-    if "digest" in offered:
-        passwords = HTTPPasswordMgrWithDefaultRealm()
-        passwords.add_password(None, url, *credentials)
-        try:
-            terms = parse_keqv_list(parse_http_list(offered["digest"]))
-            answer = HTTPDigestAuthHandler(passwords).get_authorization(Request(url), terms)  # noqa: S310
-        except ValueError:  # an algorithm that it does not know, or no sound challenge
-            answer = None
-        if answer is not None:
-            return f"Digest {answer}"
+        offered.setdefault(scheme.lower(), []).append(rest)
+    answer = digest_answer(offered.get("digest", []), credentials, _target(url))
+    if answer is not None:
+        return f"Digest {answer}"
     if "basic" in offered:
         return f"Basic {base64.b64encode(':'.join(credentials).encode()).decode('ascii')}"
     return None

@@ -29,7 +29,7 @@ from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import FOREIGN_PREFIX, NetworkAddress, Options, network_address, split_foreign
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.images import decode_image
-from ecovision_edge.jpeg import is_cut_off, jpeg_end
+from ecovision_edge.jpeg import JPEG_START, is_cut_off, jpeg_end
 
 __all__ = ["STILL_FPS", "HttpSource", "MjpegStream", "StillStream", "http_source"]
 
@@ -37,6 +37,8 @@ STILL_FPS = 2.0
 """How often a still is asked for where `fps=` does not say it: an item lies in a bin for seconds."""
 
 _MOST_SKIPPED = 16 * 2**20  # bytes of older pictures before one is shown, of a server that never pauses
+_SKIP_WITHIN = 0.2  # seconds: a line that is always busy, as of https, brings the end of no picture sooner
+_UNTOLD = frozenset({"", "application/octet-stream", "binary/octet-stream"})  # kinds that say nothing
 _NO_HTTP = (ValueError, http.client.HTTPException)
 _FAILURES = (OSError, *_NO_HTTP)
 
@@ -94,10 +96,31 @@ class HttpSource:
             return MjpegStream(self, answer)
         if answer.kind.startswith("image/") and answer.status == http.client.OK:
             return StillStream(self, answer)
+        picture = self._untold_picture(answer)
+        if picture is not None:
+            return StillStream(self, answer, picture)
         answer.close()
         if answer.status != http.client.OK:
             raise self._refused(answer.words, status_advice(answer.status, self.address))
         return self._by_ffmpeg(f"{answer.words}, but no video", None)
+
+    def _untold_picture(self, answer: Answer) -> bytes | None:
+        """The picture of an answer that does not say that it is one; None if it is something else."""
+        length = answer.headers.get("Content-Length", "")
+        if answer.status != http.client.OK or answer.kind not in _UNTOLD or not length.isdecimal():
+            return None
+        if not len(JPEG_START) < int(length) <= MAX_PART_BYTES:
+            return None
+        deadline, body = time.monotonic() + self.read_timeout, b""
+        try:
+            while len(body) < len(JPEG_START) and (data := answer.read_some(deadline)):
+                body += data
+            if body.startswith(JPEG_START):
+                body += _whole(answer, deadline)
+                return body if jpeg_end(body) == len(body.rstrip(b"\0\r\n")) else None
+        except _FAILURES:  # what then opens it says why it does not
+            pass
+        return None
 
     def _refused(self, found: str, fix: str | None) -> SourceOpenError:
         return SourceOpenError(f"{self.name} cannot be opened", found=found, fix=fix)
@@ -166,14 +189,17 @@ class MjpegStream(_HttpStream):
             BadFrameError: it is empty, cut off, or cannot be decoded.
             CaptureError: none came in time, the stream ended, or it is closed.
         """
-        answer, deadline = self._opened(), time.monotonic() + self._source.read_timeout
+        answer, began = self._opened(), time.monotonic()
+        deadline, skip_until = began + self._source.read_timeout, began + _SKIP_WITHIN
         taken = 0
-        while self._newest is None or (taken < _MOST_SKIPPED and answer.more_waits()):
+        while self._newest is None or (
+            taken < _MOST_SKIPPED and time.monotonic() < skip_until and answer.more_waits()
+        ):
             try:
                 data = answer.read_some(deadline)
             except _FAILURES as e:
                 raise self._no_frame(e) from None
-            if not data:
+            if data is None:
                 raise self._no_frame(None)
             taken += len(data)
             for part in self._parts.feed(data):
@@ -190,10 +216,10 @@ class MjpegStream(_HttpStream):
 class StillStream(_HttpStream):
     """A still, asked for again and again."""
 
-    def __init__(self, source: HttpSource, answer: Answer) -> None:
-        """Of the first answer."""
+    def __init__(self, source: HttpSource, answer: Answer, picture: bytes | None = None) -> None:
+        """Of the first answer, and of its picture if that was read."""
         super().__init__(source, answer)
-        self._unread = True
+        self._unread, self._first = True, picture
         self._due = time.monotonic()
         # With `fps=` the reader keeps to the pace.
         self._interval = 1 / STILL_FPS if source.interval is None else 0.0
@@ -221,6 +247,9 @@ class StillStream(_HttpStream):
                 answer.close()
                 self._answer = answer = get(source.address, source.read_timeout)
             self._unread = False
+            picture, self._first = self._first, None
+            if picture is not None:
+                return self._image(picture)
             if answer.status != http.client.OK:
                 raise CaptureError(f"{source.name} gave no frame", found=answer.words)
             return self._image(_whole(answer, deadline))
@@ -233,7 +262,7 @@ class StillStream(_HttpStream):
 def _whole(answer: Answer, deadline: float) -> bytes:
     """The body, or the first JPEG picture of one that goes on; raises as `Answer.read_some`."""
     body = bytearray()
-    while data := answer.read_some(deadline):
+    while (data := answer.read_some(deadline)) is not None:
         body += data
         if len(body) > MAX_PART_BYTES:
             raise CaptureError(f"a still of more than {MAX_PART_BYTES} bytes")
