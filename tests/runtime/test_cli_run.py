@@ -16,6 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -23,6 +24,7 @@ import pytest
 
 from ecovision_edge.cli import main
 from ecovision_edge.cli import running as running_signals
+from ecovision_edge.cli.output import is_stdout
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
@@ -590,6 +592,32 @@ def test_a_summary_beside_the_sink_s_lines_is_refused(capsys, pristine, rules):
     assert err == (
         "ecovision-edge: --summary -: expected a file: standard output is the sink's, found stdout:\n"
     )
+
+
+def test_a_summary_in_the_place_of_events_is_refused(capsys, pristine, rules, tmp_path):
+    """It would be written last, and whole: the events would be gone."""
+    (tmp_path / "events.jsonl").write_text('{"old": 1}\n')
+    (tmp_path / "link").symlink_to("events.jsonl")
+    given = ("--source", "demo:", "--bundle", pristine, "--bin", rules, "--check")
+    sink = f"file:{tmp_path / 'events.jsonl'}"
+    status, lines, err = run(capsys, *given, "--sink", sink, "--summary", tmp_path / "link")
+    assert (status, lines) == (2, [])
+    assert "expected a file of its own, found that of file " in err
+    assert (tmp_path / "events.jsonl").read_text() == '{"old": 1}\n'
+
+
+def test_standard_output_is_known_by_any_name(tmp_path):
+    """As the file that a shell's `>` leads to; a device disturbs nobody."""
+    assert is_stdout(Path("-"))
+    (tmp_path / "link").symlink_to("out")
+    with (tmp_path / "out").open("wb") as out:
+        assert is_stdout(tmp_path / "link", out.fileno())
+        assert is_stdout(Path(f"/dev/fd/{out.fileno()}"), out.fileno())
+        assert not is_stdout(tmp_path, out.fileno())
+        assert not is_stdout(tmp_path / "none", out.fileno())
+        assert not is_stdout(tmp_path / ("x" * 300), out.fileno())
+    with open(os.devnull, "wb") as null:  # noqa: PTH123 - no path
+        assert not is_stdout(Path(os.devnull), null.fileno())
 
 
 def test_the_page_is_shown_the_bin(capsys, monkeypatch, pristine, rules):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_target",
+    "is_stdout",
     "printable",
     "progress_bar",
     "silence",
@@ -67,6 +69,20 @@ def check_target(target: Path, option: str) -> None:
         )
     if os.path.isdir(target):  # noqa: PTH112
         raise OptionError(f"{option} {target}", expected="a file to write to", found="a folder")
+
+
+def is_stdout(target: Path, descriptor: int = 1) -> bool:
+    """Whether what is written to a file comes to standard output: `-`, `/dev/stdout`, where `>` leads to.
+
+    A terminal or `/dev/null` is not meant: nothing that reads it is disturbed.
+    """
+    if str(target) == "-":
+        return True
+    try:
+        there, ours = os.stat(target), os.fstat(descriptor)  # noqa: PTH116
+    except (OSError, ValueError):
+        return False
+    return os.path.samestat(there, ours) and not stat.S_ISCHR(ours.st_mode)
 
 
 def write_json(value: JsonValue, target: Path) -> None:

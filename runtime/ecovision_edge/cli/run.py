@@ -13,12 +13,13 @@ import typer
 from ecovision_edge._fields import canonical_json
 from ecovision_edge.camera.health import HealthState
 from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
-from ecovision_edge.cli.output import check_target, tell, write_file
+from ecovision_edge.cli.output import check_target, is_stdout, tell, write_file
 from ecovision_edge.cli.running import Consumers, learns_by_signal, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
 from ecovision_edge.decision.settings import SETTINGS, DecisionSettings, SettingValue
 from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import CaptureError, OptionError, SinkError
+from ecovision_edge.files import one_name
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.rules import Rules
 from ecovision_edge.sizes import parse_size
@@ -221,6 +222,7 @@ def run(
             )
             stack.enter_context(learns_by_signal(machine.learn))
             loop = machine.loop
+            _check_apart(summary, machine.sinks)
         if check:
             tell("ecovision-edge: nothing is wrong that could be told without the camera\n")
             return 0
@@ -241,11 +243,22 @@ def run(
 def _has_stdout(addresses: Sequence[str] | None, summary: Path | None) -> bool:
     """Whether standard output is a sink's, which has it alone; raises OptionError of the summary."""
     has = any(address.lower().startswith("stdout:") for address in addresses or ())
-    if has and str(summary) == "-":
-        raise OptionError("--summary -", expected="a file: standard output is the sink's", found="stdout:")
+    if has and summary is not None and is_stdout(summary):
+        raise OptionError(
+            f"--summary {summary}", expected="a file: standard output is the sink's", found="stdout:"
+        )
     if summary is not None:
         check_target(summary, "--summary")
     return has
+
+
+def _check_apart(summary: Path | None, sinks: Sequence[Sink]) -> None:
+    """Refuse a summary that would take the place of a sink's events."""
+    for sink in sinks:
+        if summary is not None and f"file {one_name(summary)}" in sink.claims():
+            raise OptionError(
+                f"--summary {summary}", expected="a file of its own", found=f"that of {sink.name}"
+            )
 
 
 def _check_end(summary: LoopSummary, duration: float | None, sinks: Sequence[Sink]) -> None:
