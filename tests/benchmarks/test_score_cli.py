@@ -12,6 +12,7 @@ from ecovision_edge.camera.scene import Scene
 from ecovision_edge.cli.app import main
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import OptionError, RecordError
+from ecovision_edge.events import BinState, StateMessage
 from ecovision_edge.images import read_image
 from ecovision_edge.recording import read_recording
 from ecovision_edge.tray.composed import compose
@@ -192,6 +193,17 @@ def test_events_of_a_sink_are_scored_without_a_model(cli, recorded, rules, tmp_p
     assert (found["found"], found["verdicts"]["right"], found["verdicts"]["unknown"]) == (2, 1, 1)
     assert found["false"] + found["doubled"] == 1
     assert scored(cli, *arguments, "--recording", recorded)["each_item"] == found["each_item"]
+
+
+def test_states_among_the_events_of_a_sink_are_passed_over(tmp_path):
+    """The sink `file:` writes them too, with `states=1`."""
+    lines = [
+        StateMessage(id=state.value, state=state, reason="why", time=2.0, since=1.0).dumps()
+        for state in BinState
+    ]
+    events = tmp_path / "events.jsonl"
+    events.write_text("\n".join([*lines[:2], event_line(3.0), *lines[2:]]))
+    assert [decision.at_s for decision in read_events(events, 0.0)] == [3.0]
 
 
 def test_events_of_a_live_bin_are_timed_from_the_first_frame(recorded, tmp_path):

@@ -181,7 +181,7 @@ def as_long_as(truth: Truth, frames: Iterable[Seen]) -> Iterator[Seen]:
 
 
 def read_events(path: Path, zero: float) -> list[Decision]:
-    """The events of a file of JSON lines, as the sink `file:` writes it.
+    """The events of a file of JSON lines, as the sink `file:` writes it; states of the bin are passed over.
 
     Args:
         path: The file.
@@ -192,13 +192,19 @@ def read_events(path: Path, zero: float) -> list[Decision]:
     """
     lines = read_document(path, "events").splitlines()
     try:
-        return [
-            _event(parse_json(line, f"{path}:{n}", fix="mend the file"), zero)
+        every = (
+            parse_json(line, f"{path}:{n}", fix="mend the file")
             for n, line in enumerate(lines, 1)
             if line.strip()
-        ]
+        )
+        return [_event(f, zero) for f in every if not _is_state(f)]
     except ContractError as e:
         raise TruthError(e.message) from e
+
+
+def _is_state(f: Fields) -> bool:
+    """Whether a line is a state of the bin, which `states=1` has the sink write too."""
+    return f.has("type") and f.value("type") == "state"
 
 
 def _event(f: Fields, zero: float) -> Decision:
