@@ -7,7 +7,6 @@ beside it (`direct_url.json`, PEP 610).
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
@@ -51,7 +50,7 @@ class Installation:
 
     def pip_line(self, *arguments: str, command: str = "install") -> str:
         """A shell's command of pip, `install` or `uninstall`, for this interpreter."""
-        if importlib.util.find_spec("pip") is None and (self._made_by_uv() or shutil.which("uv")):
+        if not _has_pip() and (self._made_by_uv() or shutil.which("uv")):
             return shlex.join(["uv", "pip", command, "--python", self._python, *arguments])
         return shlex.join([self._python, "-m", "pip", command, *arguments])
 
@@ -164,3 +163,16 @@ def _object(text: str) -> dict[str, object]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _has_pip() -> bool:
+    """Whether this interpreter has pip.
+
+    Not by find_spec("pip"): setuptools takes that for the start of pip, and puts back Python's own distutils,
+    for the whole process.
+    """
+    try:
+        metadata.version("pip")
+    except metadata.PackageNotFoundError:
+        return False
+    return True

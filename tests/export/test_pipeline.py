@@ -229,7 +229,7 @@ def test_a_centre_crop_is_exported(export: Export, tmp_path: Path) -> None:
     """--resize shortest:256 passes the gate against torchvision's Resize and CenterCrop."""
     result = export(tmp_path / "crop", precisions=("fp32",), resize="shortest:256")
     assert result.parity[0].ok
-    assert result.parity[0].max_dp < 1e-3
+    assert result.parity[0].max_dp < 5e-3  # what the rounding of a pixel may move
 
 
 def test_the_fast_filter_is_what_parity_measures(export: Export, tmp_path: Path) -> None:

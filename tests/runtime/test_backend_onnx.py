@@ -158,7 +158,7 @@ def test_a_model_with_a_broken_contract_is_refused(forge, text):
 
 def test_a_model_of_a_newer_schema_is_refused(forge):
     """With its own error."""
-    newer = {**forge.contract().to_json(), "schema_version": 2}
+    newer = {**forge.contract().to_json(), "schema_version": 3}
     with pytest.raises(SchemaVersionError):
         OnnxBackend(forge.model(metadata={METADATA_KEY: json.dumps(newer)}))
 

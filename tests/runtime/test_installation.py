@@ -1,7 +1,9 @@
 """Facts about the pip lines of errors: each for this very installation."""
 
 import json
+import os
 import shlex
+import subprocess
 import sys
 from importlib import metadata
 
@@ -108,7 +110,7 @@ def test_a_copy_of_the_sources_that_was_never_installed_names_itself(source, tmp
 
 def test_without_pip_it_is_uv_if_that_is_there(installed, monkeypatch):
     """Environments of uv have no pip."""
-    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(installation, "_has_pip", lambda: False)
     monkeypatch.setattr(installation.shutil, "which", lambda name: None)
     line = shlex.split(installed(installer="uv").pip_line("x"))
     assert line == ["uv", "pip", "install", "--python", PYTHON, "x"]
@@ -137,3 +139,19 @@ def test_every_extra_that_is_advised_exists():
     """A line with a slip in it would install nothing, with a warning that scrolls by."""
     extras = {e.replace("_", "-") for e in metadata.metadata("ecovision-edge").get_all("Provides-Extra")}
     assert {"bench", "demo", "export", "gpio", "litert", "mqtt", "serial", "web"} <= extras
+
+
+def test_asking_for_pip_leaves_setuptools_distutils_alone():
+    """setuptools takes find_spec("pip") for the start of pip, and steps aside for the whole process."""
+    code = (
+        "import sys\nfrom ecovision_edge.installation import pip_fix\npip_fix('x')\n"
+        "import distutils\nprint(distutils.__file__)"
+    )
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
+    )
+    assert "setuptools" in found.stdout, found.stderr
