@@ -324,7 +324,8 @@ class SmartBin:
             self._blind = None
             if health.state not in (HealthState.RUNNING, HealthState.ENDED):
                 state = BinState.STARTING if health.state is HealthState.STARTING else BinState.FAULT
-                reason = f"camera {health.state}: {health.reason}".rstrip(": ")
+                # Not when the next try is: each would be another state, told to every sink.
+                reason = f"camera {health.state}: {health.trouble}".rstrip(": ")
                 self._blind = BinStatus(state, health.since, reason)
                 self._show_status()
         if self._on_health is not None:

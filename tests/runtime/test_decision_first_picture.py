@@ -101,6 +101,18 @@ def light(by, seconds, how):
     return scene
 
 
+def test_a_light_that_settles_is_no_state_a_frame():
+    """Each reason is a message to every sink: one that counted would be many a second."""
+    camera, said = Camera(), []
+
+    def scene(picture, at):
+        said.append(camera.decider.status.reason)
+        return light(8, 9, "line")(picture, at)
+
+    camera.see(9, scene)
+    assert len({reason for reason in said if "too bright or too dark" in reason}) == 1
+
+
 LIGHTS = [(1.5, 1.2), (2, 2.5), (2.4, 10), (3, 1), (4, 1.2), (4, 6), (8, 3), (8, 10), (0.5, 2), (0.125, 10)]
 
 

@@ -9,7 +9,7 @@ import pytest
 from ecovision_edge import Classifier
 from ecovision_edge.camera import FakeCamera, WatchOptions
 from ecovision_edge.camera.fake import Block, Frames
-from ecovision_edge.camera.health import Health, HealthState
+from ecovision_edge.camera.health import NEXT_TRY, Health, HealthState
 from ecovision_edge.camera.scene import Scene
 from ecovision_edge.contract import ResizeSpec
 from ecovision_edge.decision import DeciderOptions
@@ -210,6 +210,21 @@ def test_a_lost_camera_is_a_fault_of_the_bin(classifier, caplog):
     assert said[0] == "the bin is in fault: camera STALLED: the cable is out"
     assert said[1].startswith("the bin is out of its fault after 0 s: ")
     assert len(said) == 2
+
+
+def test_each_try_to_reconnect_is_no_state_of_its_own(classifier):
+    """A camera that is away for a night is one message, not one each half minute."""
+    shown = []
+
+    class Every(Kept):
+        def show(self, state, reason=""):
+            shown.append((state, reason))
+            super().show(state, reason)
+
+    smart_bin = SmartBin(classifier, FakeCamera(Frames(1)), sinks=[Every()], options=TRIGGER)
+    for seconds in (0.4, 0.9, 28.0):
+        smart_bin._health(lost(f"no route{NEXT_TRY}{seconds} s", HealthState.RECONNECTING))
+    assert shown == [(BinState.FAULT, "camera RECONNECTING: no route")]
 
 
 def test_frames_that_stop_are_told_though_the_camera_says_nothing(classifier):

@@ -7,7 +7,10 @@ from enum import Enum
 
 from ecovision_edge._fields import JsonValue
 
-__all__ = ["Health", "HealthState"]
+__all__ = ["NEXT_TRY", "Health", "HealthState"]
+
+NEXT_TRY = "; next try in "
+"""What stands in a reason before the seconds until the source is connected to again."""
 
 
 class HealthState(str, Enum):
@@ -46,6 +49,11 @@ class Health:
     def ok(self) -> bool:
         """Whether frames are coming."""
         return self.state is HealthState.RUNNING
+
+    @property
+    def trouble(self) -> str:
+        """The reason without the time of the next try: the same for as long as the trouble is."""
+        return self.reason.partition(NEXT_TRY)[0]
 
     def to_json(self) -> dict[str, JsonValue]:
         """As a JSON object; `since` is in seconds of the monotonic clock."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import TracebackType
 
 from ecovision_edge.camera.connection import Connection
-from ecovision_edge.camera.health import Health, HealthState
+from ecovision_edge.camera.health import NEXT_TRY, Health, HealthState
 from ecovision_edge.camera.health_log import HealthLog
 from ecovision_edge.camera.source import CapturedFrame, FrameSource, Image, SlowStart
 from ecovision_edge.camera.watch import Watchdog, WatchOptions
@@ -349,7 +349,7 @@ class LatestFrame:
                     self._failure.__cause__ = error
                     self._set(HealthState.FAILED, self._failure.message)
                     return False
-                self._set(HealthState.RECONNECTING, f"{error.message}; next try in {delay:.1f} s")
+                self._set(HealthState.RECONNECTING, f"{error.message}{NEXT_TRY}{delay:.1f} s")
             self._tell()
             with self._lock:
                 self._event.wait_for(lambda: self._stopping, delay)

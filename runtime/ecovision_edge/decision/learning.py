@@ -81,7 +81,7 @@ class Learner:
         out = 1 - float(in_range(grid).mean())
         if out >= HALF and waited < PATIENCE:
             self._sums = None
-            return f"{out:.0%} of the picture are too bright or too dark to be learnt"
+            return f"{HALF:.0%} or more of the picture are too bright or too dark to be learnt"
         if moving or self._sums is None:
             self._since, self._sums = now, _Sums(grid)
         self._sums.add(grid)
