@@ -285,10 +285,10 @@ def test_a_signal_that_comes_twice_is_one(pristine):
 
 def test_a_signal_ends_it_in_order_where_a_sink_failed_from_the_start(pristine, rules, tmp_path):
     """No event waits for it: neither does the end."""
-    given = ("--source", "demo:", "--bundle", pristine, "--bin", rules, "--sink", f"file:{tmp_path}")
-    with running(*given) as process:
+    given = ("--source", "demo:", "--bundle", pristine, "--bin", rules, "--sink", "mqtt://127.0.0.1:1/bin")
+    with running(*given, env={**os.environ, "XDG_STATE_HOME": str(tmp_path)}) as process:
         said = b""
-        while b"Is a directory" not in said or b"RUNNING" not in said:
+        while b"Connection refused" not in said or b"RUNNING" not in said:
             line = process.stderr.readline()
             assert line, said
             said += line
