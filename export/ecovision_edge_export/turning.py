@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.images import read_image
-from ecovision_edge.turns import Picture, TurnCounter
+from ecovision_edge.turns import MOST_TURNED, Picture, TurnCounter
 from ecovision_edge_export.dataset import PhotographSet
 from ecovision_edge_export.made import Made
 from ecovision_edge_export.parity import Parity
@@ -17,9 +17,6 @@ __all__ = ["QUARTERS", "measure_turned"]
 
 QUARTERS = 4
 """Turns that an export measures: right, upside down, left, and upright beside them."""
-
-MOST_TURNED = 600
-"""Photographs at most, evenly spread: each takes eight answers of each artifact. `eval --turns` takes all."""
 
 
 def measure_turned(

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Installation", "extra_fix", "pip_fix", "upgrade_fix"]
+__all__ = ["Installation", "extra_fix", "has_pip", "pip_fix", "upgrade_fix"]
 
 NAME = "ecovision-edge"
 
@@ -50,7 +50,7 @@ class Installation:
 
     def pip_line(self, *arguments: str, command: str = "install") -> str:
         """A shell's command of pip, `install` or `uninstall`, for this interpreter."""
-        if not _has_pip() and (self._made_by_uv() or shutil.which("uv")):
+        if not has_pip() and (self._made_by_uv() or shutil.which("uv")):
             return shlex.join(["uv", "pip", command, "--python", self._python, *arguments])
         return shlex.join([self._python, "-m", "pip", command, *arguments])
 
@@ -165,7 +165,7 @@ def _object(text: str) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _has_pip() -> bool:
+def has_pip() -> bool:
     """Whether this interpreter has pip.
 
     Not by find_spec("pip"): setuptools takes that for the start of pip, and puts back Python's own distutils,

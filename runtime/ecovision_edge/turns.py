@@ -20,6 +20,7 @@ from ecovision_edge.letterbox import strip_bars
 from ecovision_edge.stats import wilson_interval
 
 __all__ = [
+    "MOST_TURNED",
     "MOST_TURNS",
     "Picture",
     "Predict",
@@ -39,6 +40,10 @@ Predict = Callable[[Sequence[Picture]], Sequence[int]]
 """Says the class of each frame, `(height, width, 3) uint8 BGR` of any sizes: indices of labels, in order."""
 
 MOST_TURNS = 360
+
+MOST_TURNED = 600
+"""Photographs that `export` and `train` turn at most, evenly spread: each takes eight answers of each model.
+`eval --turns` takes all."""
 
 
 def check_turns(turns: int, option: str = "--turns") -> None:

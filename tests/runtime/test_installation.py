@@ -110,7 +110,7 @@ def test_a_copy_of_the_sources_that_was_never_installed_names_itself(source, tmp
 
 def test_without_pip_it_is_uv_if_that_is_there(installed, monkeypatch):
     """Environments of uv have no pip."""
-    monkeypatch.setattr(installation, "_has_pip", lambda: False)
+    monkeypatch.setattr(installation, "has_pip", lambda: False)
     monkeypatch.setattr(installation.shutil, "which", lambda name: None)
     line = shlex.split(installed(installer="uv").pip_line("x"))
     assert line == ["uv", "pip", "install", "--python", PYTHON, "x"]

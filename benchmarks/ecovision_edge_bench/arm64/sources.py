@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import importlib.util
 import sys
 from pathlib import Path
 
 from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.installation import has_pip
 from ecovision_edge_bench.arm64.tools import EmulationError, run_step
 
 __all__ = ["build_wheel", "checkout", "pip_command", "sha256"]
@@ -47,12 +47,8 @@ def pip_command(command: str) -> list[str]:
     Raises:
         MissingDependencyError: it has none.
     """
-    # Not find_spec("pip"): setuptools takes that for the start of pip, and puts back Python's own distutils,
-    # over which torch.compile then stumbles.
-    try:
-        importlib.metadata.version("pip")
-    except importlib.metadata.PackageNotFoundError as e:
-        raise MissingDependencyError("pip is not installed", fix=f"run: {sys.executable} -m ensurepip") from e
+    if not has_pip():
+        raise MissingDependencyError("pip is not installed", fix=f"run: {sys.executable} -m ensurepip")
     return [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check"]
 
 

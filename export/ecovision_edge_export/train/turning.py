@@ -9,15 +9,12 @@ import torch
 from torch import Tensor
 
 from ecovision_edge.images import read_image_bytes
-from ecovision_edge.turns import TurnReport, measure_turns
+from ecovision_edge.turns import MOST_TURNED, TurnReport, measure_turns
 from ecovision_edge_export.decoding import decode_rgb
 from ecovision_edge_export.train.batches import normalized
 from ecovision_edge_export.train.pictures import Picture, Pictures, squash
 
-__all__ = ["MOST_TURNED", "measure_training"]
-
-MOST_TURNED = 600
-"""Photographs at most, evenly spread: each takes eight answers. `eval --turns` takes all."""
+__all__ = ["measure_training"]
 
 
 def measure_training(

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
-from ecovision_edge.turns import TurnFigures, TurnReport
+from ecovision_edge.turns import MOST_TURNED, TurnFigures, TurnReport
 from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.seen import METADATA_KEY
 from ecovision_edge_export.train.augment import augment
@@ -48,7 +48,7 @@ from ecovision_edge_export.train.terms import (
     FitResult,
     InterruptedTrainingError,
 )
-from ecovision_edge_export.train.turning import MOST_TURNED, measure_training
+from ecovision_edge_export.train.turning import measure_training
 from ecovision_edge_export.train.views import draw_view
 
 if TYPE_CHECKING:
