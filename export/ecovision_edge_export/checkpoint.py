@@ -103,6 +103,13 @@ def load_checkpoint(
         raise OptionError("num_classes", expected="2 to 1000", found=num_classes)
     require("torch", "export", "2.7")
     if spec == REFERENCE:
+        if not REFERENCE_WEIGHTS.is_file():
+            raise CheckpointError(
+                "the reference weights are not in this installation",
+                expected=f"{REFERENCE_WEIGHTS.name}, which the wheel for devices leaves out",
+                found=f"none at {REFERENCE_WEIGHTS}",
+                fix="install the ordinary wheel or the sources, or give a checkpoint of your own",
+            )
         embedded = read_weights_file(REFERENCE_WEIGHTS, REFERENCE_WEIGHTS.name)
         reference = _from_file(embedded, REFERENCE, num_classes, labels)
         as_trained = Preprocessing()

@@ -1,7 +1,8 @@
-"""The wheel, built once for all packaging tests."""
+"""The two wheels, each built once for all packaging tests."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,21 @@ import pytest
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project's wheel, built from this checkout."""
-    out = tmp_path_factory.mktemp("wheel")
+    """The project's ordinary wheel, built from this checkout."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"), "full")
+
+
+@pytest.fixture(scope="session")
+def device_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel that holds what a device needs, built from this checkout."""
+    return build_wheel(tmp_path_factory.mktemp("device-wheel"), "device")
+
+
+def build_wheel(out: Path, contents: str) -> Path:
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(root)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "ECOVISION_EDGE_WHEEL": contents}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = out.glob("*.whl")
     return built

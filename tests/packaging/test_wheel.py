@@ -4,16 +4,22 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 import venv
 import zipfile
 from email.parser import Parser
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import pytest
 
 from ecovision_edge import __version__
 from ecovision_edge.drawn import draw_frame
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 pytestmark = pytest.mark.packaging
 
@@ -27,6 +33,12 @@ def run(*command, **options):
     ran = subprocess.run([str(c) for c in command], check=False, **options)
     assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
     return ran.stdout.decode()
+
+
+def wheel_settings():
+    """The table of `pyproject.toml` that says what a wheel holds."""
+    settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    return settings["tool"]["hatch"]["build"]["targets"]["wheel"]
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +94,40 @@ def test_the_embedded_bundle_is_the_sources_own(wheel):
     with zipfile.ZipFile(wheel) as archive:
         for path in source.iterdir():
             assert archive.read(f"ecovision_edge/data/reference/{path.name}") == path.read_bytes()
+
+
+def test_the_wheel_for_devices_leaves_out_what_pyproject_names_and_no_more(wheel, device_wheel, names):
+    """Each pattern still matches something: a file that was moved would come back unnoticed."""
+    with zipfile.ZipFile(device_wheel) as archive:
+        kept = {n for n in archive.namelist() if ".dist-info/" not in n}
+    left_out = {n for n in names if ".dist-info/" not in n} - kept
+    assert kept < set(names)
+    patterns = [p.partition("/")[2] for p in wheel_settings()["exclude"]]
+    matched = {p: {n for n in left_out if PurePosixPath(n).match(p.replace("/**", "/*"))} for p in patterns}
+    assert all(matched.values()), matched
+    assert set().union(*matched.values()) == left_out
+
+
+def test_the_wheel_for_devices_is_two_fifths_of_the_other_and_says_what_it_is(wheel, device_wheel):
+    """Under 6,000,000 bytes; another version, so that pip never takes one for the other."""
+    assert device_wheel.name == f"ecovision_edge-{__version__}+device-py3-none-any.whl"
+    assert device_wheel.stat().st_size < min(6_000_000, 0.4 * wheel.stat().st_size)
+
+
+def test_the_wheel_for_devices_works_and_says_what_is_not_in_it(device_wheel, tmp_path):
+    """Unpacked beside the libraries of this environment: `verify` works; the weights are named as missing."""
+    with zipfile.ZipFile(device_wheel) as archive:
+        archive.extractall(tmp_path)
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
+    run(sys.executable, "-m", "ecovision_edge", "verify", cwd=tmp_path, env=environment)
+    command = [sys.executable, "-m", "ecovision_edge", "export", "--weights", "reference", "--out", "bundle"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert ran.returncode == 2
+    assert "the reference weights are not in this installation" in ran.stderr
+    assert "which the wheel for devices leaves out" in ran.stderr
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_the_device_needs_few_libraries(wheel):
