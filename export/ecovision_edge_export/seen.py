@@ -50,6 +50,10 @@ class Seen:
             self.chosen | {digest[:PREFIX] for digest in chosen},
         )
 
+    def __or__(self, other: Seen) -> Seen:
+        """What either saw."""
+        return Seen(self.trained | other.trained, self.chosen | other.chosen)
+
     def count_trained(self, digests: Iterable[bytes]) -> int:
         """How many of the photographs with these sha256 were trained on."""
         return sum(digest[:PREFIX] in self.trained for digest in digests)

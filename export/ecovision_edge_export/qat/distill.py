@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from torch import Tensor
 
-from ecovision_edge_export.train.objective import Objective
+from ecovision_edge_export.train.objective import Objective, divergence
 
 __all__ = ["distillation"]
 
@@ -43,14 +43,10 @@ def distillation(
         logits = model(seen)
         near = F.log_softmax(plain(seen).float() / temperature, 1)
         found = F.log_softmax(logits.float() / temperature, 1)
-        total = _divergence(found, wanted) + _divergence(near, wanted) + _divergence(found, near)
+        total = divergence(found, wanted) + divergence(near, wanted) + divergence(found, near)
         return total * temperature**2, logits
 
     return loss
-
-
-def _divergence(found: Tensor, wanted: Tensor) -> Tensor:
-    return F.kl_div(found, wanted, log_target=True, reduction="batchmean")
 
 
 def _varied(inputs: Tensor, mixed: float) -> Tensor:

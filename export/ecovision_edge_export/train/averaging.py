@@ -7,6 +7,7 @@ basin, so that the mean of their weights is a network too, and often a better on
 from __future__ import annotations
 
 import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,6 +92,8 @@ def average_trainings(
     reporter = reporter or SilentReporter()
     if len(sources) < 2:
         raise OptionError("--average", expected="two trainings or more", found=len(sources))
+    if options.teachers:
+        raise OptionError("--average", expected="no --teacher: nothing is trained", found="--teacher")
     checkpoints = [load_checkpoint(source) for source in sources]
     _check_together(sources, checkpoints)
     photographs = {"--data": options.data, **({"--val": options.val} if options.val is not None else {})}
@@ -149,6 +152,12 @@ def _check_together(sources: Sequence[str], checkpoints: Sequence[Checkpoint]) -
         )
 
 
+def _taught(checkpoint: Checkpoint) -> dict[str, JsonValue]:
+    """What the checkpoint says of its teachers, if it had some."""
+    said = (checkpoint.training or {}).get("distillation")
+    return {} if said is None else {"distillation": said}
+
+
 def _start_of(checkpoint: Checkpoint) -> object:
     init = (checkpoint.training or {}).get("init")
     return init.get("sha256") or init.get("source") if isinstance(init, Mapping) else None
@@ -198,16 +207,15 @@ def _write(
         del facts[unknown]
     facts["init"] = {"source": f"the average of {len(trainings)} trainings", "sha256": None, "head": "kept"}
     facts["averaged"] = [
-        {**t.to_json(), "sha256": c.source.sha256} for t, c in zip(trainings, checkpoints, strict=True)
+        {**t.to_json(), "sha256": c.source.sha256, **_taught(c)}
+        for t, c in zip(trainings, checkpoints, strict=True)
     ]
     turned = work.measure_turned(best.weights)
     if turned is not None:
         facts["turned"] = turned.to_json()
     labels, name = work.listing.labels, folder.path.resolve().name
-    seen = functools.reduce(
-        lambda a, b: Seen(a.trained | b.trained, a.chosen | b.chosen),
-        (checkpoint.seen or Seen() for checkpoint in checkpoints),
-    ).and_of((), work.pictures[1].hashes)
+    every = functools.reduce(operator.or_, (checkpoint.seen or Seen() for checkpoint in checkpoints))
+    seen = every.and_of((), work.pictures[1].hashes)
     folder.save_weights(best.weights, labels, work.prepared, facts, {METADATA_KEY: seen.dumps()})
     folder.save_json(FACTS, facts)
     folder.write(CARD, write_average_card(name, labels, work.prepared, facts).encode())

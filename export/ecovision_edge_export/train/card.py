@@ -52,6 +52,7 @@ def write_training_card(
         f"{prepared.mean}, standard deviation {prepared.std}.",
         _kept(facts),
         *_orientation(facts),
+        *_taught(cast("Mapping[str, JsonValue] | None", facts.get("distillation"))),
         *_flattered(data["validation"]),
         "",
         "## Training",
@@ -138,6 +139,11 @@ def _kept(facts: Mapping[str, JsonValue]) -> str:
         if recipe.get("augmentation") or recipe.get("views") or recipe.get("mixup")
         else ""
     )
+    if "distillation" in facts:
+        mixed += (
+            " The training's loss holds the divergence from its teachers, that of validation is cross "
+            "entropy alone: they do not compare."
+        )
     return (
         f"- Best epoch: {facts['best_epoch']}, whose weights `best.safetensors` holds: that of the highest "
         "validation accuracy, of equals that of the lowest loss. It was chosen on the photographs that its "
@@ -196,6 +202,27 @@ def _mixup(recipe: Mapping[str, JsonValue]) -> str:
         return ""
     share = f" of {recipe['mixup_p']} of the batches" if recipe["mixup_p"] != 1.0 else ""
     return f"mixup {recipe['mixup']}{share}"
+
+
+def _taught(distillation: Mapping[str, JsonValue] | None) -> list[str]:
+    """Whose answers it learned, and what is known of them."""
+    if distillation is None:
+        return []
+    teachers = cast("Sequence[Mapping[str, JsonValue]]", distillation["teachers"])
+    names = [f"{plain(str(t['name']))} (sha256 {str(t['sha256'])[:16]})" for t in teachers]
+    mean = "the mean of their answers" if len(teachers) > 1 else "its answers"
+    lines = [
+        f"- Learned from {len(teachers)} teacher{'s' if len(teachers) > 1 else ''}, {', '.join(names)}: "
+        f"{mean} to the same inputs, at temperature {distillation['temperature']}, are "
+        f"{distillation['weight']} of the loss."
+    ]
+    unknown = [plain(str(t["name"])) for t in teachers if t["trained_on"] != "known"]
+    if unknown:
+        lines.append(
+            f"- Which photographs {', '.join(unknown)} {'were' if len(unknown) > 1 else 'was'} trained on is "
+            "not known: if validation photographs are among them, the accuracies below are flattered."
+        )
+    return lines
 
 
 def _flattered(validation: Mapping[str, JsonValue]) -> list[str]:

@@ -63,6 +63,18 @@ def train(
         bool | None,
         typer.Option("--freeze", help="Train the classifier alone: minutes on a CPU.", show_default=False),
     ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Learn from the answers of this network too: a checkpoint as --init takes it, or a .onnx "
+            "classifier of any architecture that gives logits; several are averaged.",
+            show_default=False,
+        ),
+    ] = None,
+    teacher_weight: Annotated[
+        float | None, typer.Option(help="Share of the loss that is the teachers', 0 to 1; default: 0.7.")
+    ] = None,
     average: Annotated[
         bool,
         typer.Option(
@@ -118,6 +130,8 @@ def train(
 
       ecovision-edge train --data photos/train --val photos/val --init reference --recipe bin -o build/bin
 
+      ecovision-edge train --data photos/train --val photos/val --recipe bin --teacher big.onnx -o build/mine
+
       ecovision-edge train --data photos/train --val photos/val --average build/a build/b -o build/both
     """
     for module, minimum in (("torch", "2.7"), ("torchvision", None), ("PIL", None), ("matplotlib", None)):
@@ -136,6 +150,8 @@ def train(
         init=init,
         recipe=_recipe(recipe, qat=qat),
         freeze=freeze,
+        teachers=tuple(teacher) if teacher else None,
+        teacher_weight=teacher_weight,
         epochs=epochs,
         batch=batch,
         lr=lr,

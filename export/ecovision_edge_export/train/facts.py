@@ -23,6 +23,8 @@ def recipe_facts(settings: Settings) -> dict[str, JsonValue]:
     """The recipe, all its numbers, and what the options changed in it."""
     how = settings.how.to_json()
     chosen: dict[str, JsonValue] = {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
+    if settings.teachers:
+        how["loss"] = "cross entropy, and divergence from the answers of teachers"
     trained = "the classifier alone" if settings.freeze else "all layers"
     return {"name": settings.recipe, "trained": trained, **how, **chosen}
 

@@ -16,7 +16,12 @@ __all__ = ["Settings", "TrainOptions", "settle"]
 MIN_SIDE, MAX_SIDE = 32, 1024  # pixels; as `export` has it
 MAX_BATCH = 65536
 MAX_THREADS = 1024
-_OPTIONS = {"size": "--imgsz", "val": "--val"}  # whose name is not the setting's own
+TEACHER_WEIGHT = 0.7
+_OPTIONS = {
+    "size": "--imgsz",
+    "teachers": "--teacher",
+    "teacher_weight": "--teacher-weight",
+}  # whose name is not the setting's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,8 @@ class TrainOptions:
         init: `imagenet`, `none`, or what `load_checkpoint` takes.
         recipe: One of `RECIPES`.
         freeze: Train the classifier alone, on features computed once.
+        teachers: Networks to learn from too, each as `load_teacher` reads it.
+        teacher_weight: Share of the loss that is the teachers', 0 to 1.
         epochs: At least 1.
         batch: Photographs in a step.
         lr: Learning rate.
@@ -51,6 +58,8 @@ class TrainOptions:
     init: str | None = None
     recipe: str | None = None
     freeze: bool | None = None
+    teachers: tuple[str, ...] | None = None
+    teacher_weight: float | None = None
     epochs: int | None = None
     batch: int | None = None
     lr: float | None = None
@@ -73,6 +82,10 @@ class TrainOptions:
             raise OptionError("--imgsz", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found=found)
         if self.init is not None and not self.init.strip():
             raise OptionError("--init", expected="imagenet, reference, none or a checkpoint", found="nothing")
+        if any(not teacher.strip() for teacher in self.teachers or ()):
+            raise OptionError("--teacher", expected="a .onnx file or a checkpoint", found="nothing")
+        if self.teacher_weight is not None and not 0 <= self.teacher_weight <= 1:
+            raise OptionError("--teacher-weight", expected="0 to 1", found=self.teacher_weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,8 @@ class Settings:
     size: tuple[int, int]
     map: str | None
     val: bool
+    teachers: tuple[str, ...] = ()
+    teacher_weight: float = TEACHER_WEIGHT
 
     @property
     def how(self) -> Recipe:
@@ -127,8 +142,11 @@ def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Setting
         "seed": 0,
         "size": (224, 224),
         "map": None,
+        "teachers": (),
+        "teacher_weight": TEACHER_WEIGHT,
     }
-    known = defaults if saved is None else {k: _tuple(v) for k, v in saved.items()}
+    # A state of an older version says nothing of what it did not have.
+    known = defaults | {k: _tuple(v) for k, v in (saved or {}).items()}
     given = {name: getattr(options, name) for name in defaults}
     for name, value in given.items():
         if saved is not None and value is not None and value != known[name]:
@@ -144,6 +162,7 @@ def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Setting
         raise OptionError(
             "--freeze", expected="--recipe card: its features are computed once", found=settings.recipe
         )
+    _check_teachers(settings, options)
     if settings.recipe == QAT and settings.init in ("imagenet", "none"):
         raise OptionError(
             "--qat",
@@ -153,14 +172,41 @@ def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Setting
     return settings
 
 
+def _check_teachers(settings: Settings, options: TrainOptions) -> None:
+    if not settings.teachers:
+        if options.teacher_weight is not None:
+            raise OptionError(
+                "--teacher-weight", expected="--teacher with it", found="no --teacher", fix="give a teacher"
+            )
+        return
+    for option, is_set, why in (
+        ("--freeze", settings.freeze, "its features are computed once, and a teacher looks at photographs"),
+        ("--qat", settings.recipe == QAT, "it learns the answers of its own start"),
+    ):
+        if is_set:
+            raise OptionError(
+                f"{option}: {why}",
+                expected="no --teacher",
+                found="--teacher",
+                fix=f"train with the teacher first, then with {option} from that",
+            )
+
+
 def _differs(option: str, saved: object, given: object) -> OptionError:
-    before, now = ("x".join(map(str, v)) if isinstance(v, tuple) else v for v in (saved, given))
+    before, now = map(_shown, (saved, given))
     return OptionError(
         f"{option} is not what this training began with",
         expected=before,
         found=now,
         fix="leave it out with --resume, or train anew in another --out",
     )
+
+
+def _shown(value: object) -> object:
+    if not isinstance(value, tuple):
+        return value
+    sizes = all(isinstance(v, int) for v in value)
+    return ("x" if sizes else ", ").join(map(str, value)) or "none"
 
 
 def _tuple(value: object) -> object:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
+
+import torch
 
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge_export.train.listing import list_training
 from ecovision_edge_export.train.options import Settings, TrainOptions
 from ecovision_edge_export.train.pictures import Memory, Skipped, read_pictures, squash, stripped, within
+from ecovision_edge_export.train.recipes import train_sizes
 from ecovision_edge_export.train.reporter import Reporter
 from ecovision_edge_export.train.revive import find_branches, revive
-from ecovision_edge_export.train.start import NO_WEIGHTS, start_model
+from ecovision_edge_export.train.start import NO_WEIGHTS, Start, start_model
 from ecovision_edge_export.train.statistics import estimate_statistics, re_estimated
+from ecovision_edge_export.train.teachers import Teacher, load_teacher
 from ecovision_edge_export.train.terms import InterruptedTrainingError
 from ecovision_edge_export.train.work import Work, worker_count
 
@@ -47,6 +51,9 @@ def prepare(
         f"start: {start.source}, {head.get(start.head, 'a new classifier')}; "
         f"{len(listing.labels)} classes: {', '.join(listing.labels)}"
     )
+    teachers = [
+        _teacher(spec, settings, listing.labels, start, device, reporter) for spec in settings.teachers
+    ]
     skipped: list[Skipped] = []
     memory, workers, how = Memory(), worker_count(options), settings.how
     exact = squash(*settings.size)
@@ -70,7 +77,9 @@ def prepare(
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd files: what is decoded is what counts
             pictures = read_pictures(images, shape, memory, workers, progressed=counted, skipped=skip)
         sides.append(pictures)
-    work = Work(settings, options, listing, start, (sides[0], sides[1]), skipped, device, reporter, stop)
+    work = Work(
+        settings, options, listing, start, (sides[0], sides[1]), skipped, device, reporter, stop, teachers
+    )
     _check_readable(work)
     _start_well(work)
     if how.temperature:
@@ -80,6 +89,17 @@ def prepare(
         + (f"; {len(skipped)} left out" if skipped else "")
     )
     return work
+
+
+def _teacher(
+    spec: str, settings: Settings, labels: Sequence[str], start: Start, device: str, reporter: Reporter
+) -> Teacher:
+    sizes = train_sizes(settings.how, settings.size)
+    teacher = load_teacher(spec, labels, start, sizes, device, torch.get_num_threads())
+    for note in teacher.notes:
+        reporter.warned(note)
+    reporter.noted(f"teacher: {teacher.name}, {100 * settings.teacher_weight:.0f} % of the loss")
+    return teacher
 
 
 def _start_well(work: Work) -> None:
@@ -176,8 +196,9 @@ def check_same(state: Mapping[str, object], work: Work, reporter: Reporter) -> N
         ("train", "--data", "photographs to train on"),
         ("val", "--val" if work.settings.val else "--data", "photographs to validate on"),
         ("init", "--init", "weights to start from"),
+        ("teachers", "--teacher", "teachers"),
     ):
-        if saved[key] != now[key]:
+        if saved.get(key) != now.get(key):
             raise OptionError(
                 f"{option}: these are not the {what} that this training began with",
                 fix="give those, or train anew in another --out",

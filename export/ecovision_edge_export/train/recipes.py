@@ -14,7 +14,7 @@ from ecovision_edge_export.train.streams import SIZES
 from ecovision_edge_export.train.terms import Schedule
 from ecovision_edge_export.train.views import Views
 
-__all__ = ["BIN", "QAT", "RECIPES", "Recipe", "train_size"]
+__all__ = ["BIN", "QAT", "RECIPES", "Recipe", "train_size", "train_sizes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,15 @@ def train_size(
         raise OptionError("--imgsz", expected="32 pixels or more", found="x".join(map(str, size)))
     shares = next(s for until, s in recipe.sizes if (epoch - 0.5) / epochs <= until)
     draw = np.random.default_rng((SIZES, seed, epoch, step)).integers(len(shares)) if len(shares) > 1 else 0
-    share = shares[int(draw)]
+    return _scaled(size, shares[int(draw)])
+
+
+def train_sizes(recipe: Recipe, size: tuple[int, int]) -> set[tuple[int, int]]:
+    """Every height and width that batches of a training at `size` may have."""
+    return {_scaled(size, share) for _, shares in recipe.sizes for share in shares}
+
+
+def _scaled(size: tuple[int, int], share: float) -> tuple[int, int]:
     if share == 1.0:
         return size
     return max(32, 32 * round(size[0] * share / 32)), max(32, 32 * round(size[1] * share / 32))

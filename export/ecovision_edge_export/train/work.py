@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -16,7 +17,7 @@ from torch import Tensor
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.turns import MOST_TURNED, TurnFigures, TurnReport
 from ecovision_edge_export.preprocessing import Preprocessing
-from ecovision_edge_export.seen import METADATA_KEY
+from ecovision_edge_export.seen import METADATA_KEY, Seen
 from ecovision_edge_export.train.augment import augment
 from ecovision_edge_export.train.batches import (
     STATISTICS_BATCH,
@@ -31,7 +32,7 @@ from ecovision_edge_export.train.facts import data_facts, history_json, training
 from ecovision_edge_export.train.fit import adam, fit, sgd
 from ecovision_edge_export.train.freeze import FeatureBatches, extract
 from ecovision_edge_export.train.listing import Listing
-from ecovision_edge_export.train.objective import cross_entropy
+from ecovision_edge_export.train.objective import cross_entropy, distilled
 from ecovision_edge_export.train.options import Settings, TrainOptions
 from ecovision_edge_export.train.pictures import Picture, Pictures, Skipped, squash, turned
 from ecovision_edge_export.train.recipes import train_size
@@ -40,6 +41,7 @@ from ecovision_edge_export.train.revive import Branch
 from ecovision_edge_export.train.saving import HISTORY, Folder
 from ecovision_edge_export.train.start import Start
 from ecovision_edge_export.train.streams import PICTURES, STATISTICS
+from ecovision_edge_export.train.teachers import TEMPERATURE, Teacher
 from ecovision_edge_export.train.terms import (
     Best,
     EpochRow,
@@ -72,6 +74,7 @@ class Work:
     device: str
     reporter: Reporter
     stop: Callable[[], bool]
+    teachers: Sequence[Teacher] = ()
     int8: Int8Training | None = None
     revived: list[Branch] = field(default_factory=list)
     machine: str = field(init=False)
@@ -91,6 +94,12 @@ class Work:
         facts = training_facts(self.settings, self.start, data, labels, history, best, self.machine)
         if self.revived:
             cast("dict[str, JsonValue]", facts["init"])["revived"] = [b.name for b in self.revived]
+        if self.teachers:
+            facts["distillation"] = {
+                "weight": self.settings.teacher_weight,
+                "temperature": TEMPERATURE,
+                "teachers": [teacher.to_json() for teacher in self.teachers],
+            }
         return facts
 
     def weights(self, best: Best) -> dict[str, Tensor]:
@@ -103,23 +112,30 @@ class Work:
         return whole | {_CLASSIFIER + k: v for k, v in best.weights.items()}
 
     @property
+    def seen_before(self) -> Seen:
+        """The photographs that the start and the teachers were trained on, as far as is known."""
+        return functools.reduce(operator.or_, (t.seen or Seen() for t in self.teachers), self.start.seen)
+
+    @property
     def flattered(self) -> int:
         """Validation photographs that were trained on, in this training or, as far as is known, before it."""
         train, val = self.pictures
-        return self.start.seen.and_of(train.hashes, ()).count_trained(val.hashes)
+        return self.seen_before.and_of(train.hashes, ()).count_trained(val.hashes)
 
     def metadata(self) -> dict[str, str]:
         """What the checkpoint says beside weights and facts."""
         train, val = self.pictures
         # With `keep_last` no epoch is chosen.
-        seen = self.start.seen.and_of(train.hashes, () if self.int8 is not None else val.hashes)
+        seen = self.seen_before.and_of(train.hashes, () if self.int8 is not None else val.hashes)
         ranges = self.int8.metadata() if self.int8 is not None else {}
         return {METADATA_KEY: seen.dumps(), **ranges}
 
     def identity(self) -> dict[str, object]:
         """What has to be the same for a training to go on."""
         train, val = self.pictures
+        taught = {"teachers": [teacher.sha256 for teacher in self.teachers]} if self.teachers else {}
         return {
+            **taught,
             "labels": list(self.listing.labels),
             "init": self.start.sha256 or self.start.source,
             "train": train.digest,
@@ -146,7 +162,9 @@ class Work:
                 folder.save_json(HISTORY, history_json(history))
 
         model = self.start.model.to(memory_format=torch.channels_last)
-        objective = cross_entropy(how.smoothing, how.mixup, how.mixup_p)
+        answers = [teacher.answer for teacher in self.teachers]
+        lesson = distilled(answers, settings.teacher_weight, TEMPERATURE) if answers else None
+        objective = cross_entropy(how.smoothing, how.mixup, how.mixup_p, lesson)
         if self.int8 is not None:
             model, objective = self.int8.model, self.int8.objective
         data = self.data()
