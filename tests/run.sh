@@ -18,7 +18,7 @@ if { [ -n "${CI:-}" ] || [ -d ../shared ]; } && [ "$(id -u)" = 0 ] && command -v
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
   fi
 fi
-bash export/setup-venv.sh all,dev
+bash export/setup-venv.sh all,dev,docs
 run=.venv/bin/python
 
 # Beside ../shared everything is there that a test can want: then a skip is a failure.

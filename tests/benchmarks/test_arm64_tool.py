@@ -645,7 +645,7 @@ def test_the_tests_of_other_sources_are_refused(monkeypatch, tmp_path):
 
 
 def test_it_runs_as_a_module():
-    """As the README says."""
+    """As the docs say."""
     command = [sys.executable, "-m", "ecovision_edge_bench.arm64", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0

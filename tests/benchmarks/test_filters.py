@@ -192,7 +192,7 @@ def test_without_pillow_the_pip_line_is_given(folder, capsys, monkeypatch):
 
 
 def test_it_runs_as_a_module():
-    """As the README says."""
+    """As the docs say."""
     command = [sys.executable, "-m", "ecovision_edge_bench.filters", "--help"]
     result = subprocess.run(command, check=False, capture_output=True, text=True)
     assert result.returncode == 0

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import cv2
+import jsonschema
 import pytest
 
 import ecovision_edge
@@ -22,42 +23,61 @@ from ecovision_edge.tray.script_file import load_script
 from ecovision_edge.tray.truth import Truth
 
 REPOSITORY = Path(__file__).parents[2]
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+README = REPOSITORY / "README.md"
+DOCS = REPOSITORY / "docs"
+PAGES = {path: path.read_text(encoding="utf-8") for path in (README, *sorted(DOCS.rglob("*.md")))}
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 
 
-def blocks(*languages):
-    """The fenced code blocks of the README in one of the languages."""
-    found = re.findall(r"^```([\w+-]*)[^\n]*\n(.*?)^```\s*$", README, re.MULTILINE | re.DOTALL)
+def blocks(page, *languages):
+    """The fenced code blocks of a page in one of the languages."""
+    found = re.findall(r"^```([\w+-]*)[^\n]*\n(.*?)^```\s*$", PAGES[page], re.MULTILINE | re.DOTALL)
     return [text for language, text in found if language in languages]
 
 
+def all_blocks(*languages):
+    """Those of all pages."""
+    return [text for page in PAGES for text in blocks(page, *languages)]
+
+
 def command_lines():
-    """Each `ecovision-edge ...` of the README's shell blocks, split as a shell would."""
-    for block in blocks("sh", "bash", "shell", "console"):
+    """Each `ecovision-edge ...` of the shell blocks of all pages, split as a shell would."""
+    lines = []
+    for block in all_blocks("sh", "bash", "shell", "console"):
         for line in block.replace("\\\n", " ").splitlines():
             for part in re.split(r"\|\|?|&&|;", line.strip().removeprefix("$ ")):
                 words = shlex.split(part, comments=True)
-                if words and words[0] == "ecovision-edge":
-                    yield words[1:]
+                if words and Path(words[0]).name == "ecovision-edge":
+                    own, _, of_run = " ".join(map(shlex.quote, words[1:])).partition(" -- ")
+                    lines.append(shlex.split(own))
+                    if of_run:  # install-service -- what `run` is to be called with
+                        lines.append(["run", *shlex.split(of_run)])
+    return [list(words) for words in dict.fromkeys(map(tuple, lines))]
 
 
 def test_the_readme_shows_python_and_commands():
     """At least one of each, or the tests below look at nothing."""
-    assert blocks("python")
+    assert blocks(README, "python")
+    assert blocks(README, "sh")
     assert list(command_lines())
 
 
-def test_every_python_block_of_the_readme_runs(tmp_path):
-    """One after the other in one process, with a `photo.jpg` in the current folder."""
+def test_the_readme_is_short_and_has_its_two_commands():
+    """At most 150 lines: the rest is in the pages. The main job and the tests are set up by one line each."""
+    assert len(PAGES[README].splitlines()) <= 150
+    assert {"bash export/quickstart.sh\n", "bash tests/run.sh\n"} <= set(blocks(README, "sh"))
+
+
+def test_every_python_block_runs(tmp_path):
+    """In one process, those of a page in one namespace, with a `photo.jpg` in the current folder."""
     cv2.imwrite(str(tmp_path / "photo.jpg"), draw_frame(1))
-    assert blocks("python")
-    for number, block in enumerate(blocks("python")):
-        (tmp_path / f"block{number}.py").write_text(block, encoding="utf-8")
+    for number, page in enumerate(PAGES):
+        for block, text in enumerate(blocks(page, "python")):
+            (tmp_path / f"{number:03}-{page.stem}-{block:03}.py").write_text(text, encoding="utf-8")
     runner = (
-        "import glob, sys\nspace = {'__name__': '__main__'}\n"
-        f"for i in range({len(blocks('python'))}):\n"
-        "    name = f'block{i}.py'\n"
+        "import glob\nspaces = {}\n"
+        "for name in sorted(glob.glob('*.py')):\n"
+        "    space = spaces.setdefault(name[:3], {'__name__': '__main__'})\n"
         "    exec(compile(open(name, encoding='utf-8').read(), name, 'exec'), space)\n"
     )
     ran = subprocess.run(
@@ -71,18 +91,22 @@ def test_every_python_block_of_the_readme_runs(tmp_path):
     assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
 
 
-def test_every_json_block_of_the_readme_is_read(tmp_path):
-    """By whatever its schema names: the truth of a recording, a script for the tray."""
+def test_every_json_block_is_read(tmp_path):
+    """By what its schema names: the truth of a recording, a script for the tray; or as a bin's message."""
+    data = Path(ecovision_edge.__file__).parent / "data"
+    messages = json.loads((data / "bin-event.schema.json").read_bytes())
     readers = {
         "ecovision-edge/bin-truth": Truth.load,
         "ecovision-edge/tray-script": lambda path: load_script(path.read_bytes(), path.name),
+        "event": lambda path: jsonschema.validate(json.loads(path.read_bytes()), messages),
     }
-    schemas = []
-    for block in blocks("json"):
-        schemas.append(json.loads(block)["schema"])
+    schemas = set()
+    for block in all_blocks("json"):
+        value = json.loads(block)
+        schemas.add(schema := value.get("schema", value.get("type")))
         (tmp_path / "block.json").write_text(block, encoding="utf-8")
-        readers[schemas[-1]](tmp_path / "block.json")
-    assert sorted(schemas) == sorted(readers)
+        readers[schema](tmp_path / "block.json")
+    assert schemas == set(readers)
 
 
 def help_of(command, capsys):
@@ -102,7 +126,7 @@ def split_command(words, capsys):
     return command, words[len(command) :]
 
 
-def test_every_command_of_the_readme_exists(capsys):
+def test_every_command_exists(capsys):
     """Its name, and every option as the command's own help lists it."""
     for words in command_lines():
         command, rest = split_command(words, capsys)
@@ -116,7 +140,7 @@ def test_every_command_of_the_readme_exists(capsys):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_examples_of_the_help_use_known_options(name, capsys):
-    """As the README: what is shown, exists."""
+    """As the pages: what is shown, exists."""
     text, _ = help_of([name], capsys)
     shown = text.partition("Examples:")[2].partition("Options:")[0]
     examples = re.findall(rf"ecovision-edge ({name}\b.*)", shown)
@@ -135,10 +159,13 @@ def test_the_example_of_the_package_is_true():
     assert result.failed == 0
 
 
-def test_the_rules_of_the_readme_are_rules():
-    """And have a bin for each label of the embedded model."""
-    [text] = blocks("toml")
-    Rules.loads(text).check(Bundle.open(embedded_bundle_path()).contract.labels)
+def test_every_toml_block_is_rules():
+    """And has a bin for each label of the embedded model."""
+    labels = Bundle.open(embedded_bundle_path()).contract.labels
+    texts = all_blocks("toml")
+    assert texts
+    for text in texts:
+        Rules.loads(text).check(labels)
 
 
 def test_the_example_of_a_bin_gives_an_event():
@@ -148,7 +175,41 @@ def test_the_example_of_a_bin_gives_an_event():
     assert result.failed == 0
 
 
-def test_links_of_the_readme_into_the_repository_lead_somewhere():
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
+def test_links_into_the_repository_lead_somewhere(page):
     """Relative links name files that are there."""
-    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)\s#]+)", README):
-        assert (REPOSITORY / target).exists(), target
+    for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)\s#]+)", PAGES[page]):
+        assert (page.parent / target).exists(), target
+
+
+def test_every_finding_is_linked_from_its_page():
+    """And described there: a script that nobody finds helps nobody."""
+    text = PAGES[DOCS / "findings.md"]
+    for script in sorted((REPOSITORY / "findings").glob("*.*")):
+        assert f"](../findings/{script.name})" in text, script.name
+
+
+@pytest.mark.parametrize("page", sorted((DOCS / "figures").glob("[!i]*.md")), ids=lambda page: page.stem)
+def test_figures_begin_with_their_origin(page):
+    """Command, date, commit, machine and model, before anything else."""
+    _title, head, *_ = PAGES[page].split("\n\n")
+    head = re.findall(r"^- \*\*(\w+):\*\* \S", head, re.MULTILINE)
+    assert head == ["Command", "Date", "Commit", "Machine", "Model"]
+
+
+def test_the_pages_build_without_a_warning(tmp_path):
+    """By Sphinx, strictly; and what is built loads nothing from another machine."""
+    for library in ("sphinx", "myst_parser", "furo"):
+        pytest.importorskip(library, reason="needs Sphinx, MyST and Furo: pip install '.[docs]'")
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(DOCS), str(tmp_path)],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=300,
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    foreign = re.compile(r"<(?:script|img|link|iframe)[^>]*(?:src|href)=.(?:https?:)?//[^>]*>")
+    for page in PAGES.keys() - {README}:
+        html = (tmp_path / page.relative_to(DOCS).with_suffix(".html")).read_text(encoding="utf-8")
+        assert not foreign.findall(html), page

@@ -1,4 +1,4 @@
-"""Facts about what a bin's owner sets of a decision: one table for command line, rules and README."""
+"""Facts about what a bin's owner sets of a decision: one table for command line, rules and docs."""
 
 import dataclasses
 import inspect
@@ -40,7 +40,7 @@ def test_each_is_an_option_of_run_and_a_field_and_a_line_of_the_readme():
         [option] = parameters[name].annotation.__metadata__
         assert option.help == setting.help
         assert parameters[name].default is None
-    assert "\n".join(settings_table()) in (REPOSITORY / "README.md").read_text()
+    assert "\n".join(settings_table()) in (REPOSITORY / "docs" / "bin.md").read_text()
 
 
 @pytest.mark.parametrize("name", ["settle", "decide_within", "error", "cooldown"])

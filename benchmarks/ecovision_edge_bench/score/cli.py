@@ -163,7 +163,7 @@ def _truth(recording: Path | None, truth: Path | None) -> Truth:
         if not truth.exists():
             raise OptionError(
                 "--truth", expected=f"a file that says what lay there and when, or {truth}", found="neither",
-                fix="the README shows one under \"Score it\"",
+                fix="docs/score.md shows one",
             )  # fmt: skip
     return Truth.load(truth)
 

@@ -45,7 +45,7 @@ def convert(model: onnx.ModelProto, contract: Contract) -> bytes:
             raise ExportError(
                 "litert-torch cannot convert the network",
                 found=f"{type(e).__name__}: {str(e)[:300]}",
-                fix="choose --formats onnx, or install the versions that the README names",
+                fix="choose --formats onnx, or install what the extra litert-export names",
             ) from e
 
 

@@ -227,5 +227,5 @@ def _write(
         raise ExportError(
             "ai-edge-quantizer cannot quantize the network",
             found=f"{type(e).__name__}: {str(e)[:300]}",
-            fix="choose --precision fp32, or install the versions that the README names",
+            fix="choose --precision fp32, or install what the extra litert-export names",
         ) from e

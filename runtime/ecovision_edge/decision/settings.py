@@ -1,7 +1,7 @@
 """What a bin's owner sets of a decision: options of `run`, and keys of `[decision]` in the rules.
 
 `SETTINGS` documents each of them once, with its unit and its default; the command line's help, the check of a
-file of rules and the table in the README are made of it.
+file of rules and the table in `docs/bin.md` are made of it.
 """
 
 from __future__ import annotations
