@@ -99,7 +99,7 @@ def align_additions(
 
 
 def _width(span: Range, least: float) -> float:
-    """As the quantizer sees it: zero has to be in the range."""
+    """Return the width as the quantizer sees it: zero has to be in the range."""
     return max(max(span[1], 0.0) - min(span[0], 0.0), least)
 
 

@@ -1,7 +1,7 @@
 """Calibration: what each tensor's values are over photographs, streamed one at a time, twice.
 
-Memory does not grow with the number of photographs: statistics a channel and a histogram a tensor are kept,
-of which each recipe's ranges follow without another look at the photographs.
+Memory does not grow with the number of photographs: statistics per channel and one histogram per tensor are
+kept, from which each recipe's ranges follow without another look at the photographs.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class CalibrationTable:
         return "trained" if self.trained else self.recipe.ranges
 
     def dumps(self) -> bytes:
-        """As JSON, the same bytes for the same table."""
+        """Return JSON, the same bytes for the same table."""
         ranges: dict[str, JsonValue] = {k: [lo, hi] for k, (lo, hi) in sorted(self.ranges.items())}
         return _compact(
             {
@@ -211,7 +211,7 @@ def measure(
     """Run `model` over network inputs, twice: find what to prepare, then what values the tensors have.
 
     The first time each channel's least and greatest value, mean and mean square are kept, from which come the
-    excitations to fold and the channels' scales; the second time a histogram a tensor.
+    excitations to fold and the channels' scales; the second time one histogram per tensor.
 
     Args:
         model: The fp32 graph, preprocessing folded.
@@ -264,14 +264,14 @@ def prepare(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
             "calibration table",
             expected="that of this graph",
             found=str(e),
-            fix="give --calib photographs, so that it is measured anew",
+            fix="give --calib photographs, so that it is measured again",
         ) from e
 
 
 def _measure_channels(
     model: onnx.ModelProto, inputs: Iterable[NetworkInput], progress: Callable[[int], None]
 ) -> tuple[dict[str, ChannelStatistics], dict[str, Values], int]:
-    """Of each channel of each float tensor the statistics and the mean; and how many images."""
+    """Measure statistics and mean of each channel of each float tensor; and count the images."""
     probe, names = _with_channel_statistics(model)
     session = onnx_session(probe)
     input_name = session.get_inputs()[0].name

@@ -100,11 +100,11 @@ def export(
     ] = "reference",
     calib: Annotated[Path | None, typer.Option(help="Photographs that set the int8 ranges.")] = None,
     val: Annotated[
-        Path | None, typer.Option(help="Photographs for parity: a folder a class, or flat.")
+        Path | None, typer.Option(help="Photographs for parity: one folder per class, or flat.")
     ] = None,
     map: LabelMap = None,
     labels: Annotated[
-        Path | None, typer.Option(help="A text file, one label a line, in the order of the output.")
+        Path | None, typer.Option(help="A text file, one label per line, in the order of the output.")
     ] = None,
     num_classes: Annotated[int | None, typer.Option(help="Classes the weights must have, 2 to 1000.")] = None,
     mean: Annotated[
@@ -246,7 +246,7 @@ def export(
 def parity(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     images: Annotated[
-        Path | None, typer.Option(help="Photographs: a folder a class, or flat. Default: drawn frames.")
+        Path | None, typer.Option(help="Photographs: one folder per class, or flat. Default: drawn frames.")
     ] = None,
     map: LabelMap = None,
     weights: Annotated[

@@ -21,7 +21,7 @@ __all__ = ["MODEL_ERROR", "RATES", "Work", "modelled_cost", "work_of"]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Of one inference, in millions; or what a million of each costs.
+    """The work of one inference, in millions; or what a million of each costs.
 
     Args:
         fp32_conv: Multiply-adds of ordinary convolutions and matrix products in fp32.
@@ -68,7 +68,7 @@ _UNITS = 1e6
 
 
 def modelled_cost(target: Target, work: Work) -> float:
-    """Of an inference, in the unit of the target's rates: only ratios mean something."""
+    """Return the cost of an inference in the unit of the target's rates: only ratios mean something."""
     rates = RATES[target]
     pairs = zip(dataclasses.astuple(work), dataclasses.astuple(rates), strict=True)
     return float(sum(amount * rate for amount, rate in pairs))

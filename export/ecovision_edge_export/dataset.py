@@ -84,7 +84,7 @@ def list_photographs(
         if loose:
             raise DatasetError(
                 f"{option} {folder}",
-                expected="a folder a class, or images alone",
+                expected="one folder per class, or images alone",
                 found=f"{len(loose)} images beside {sum(map(len, wanted.values()))} in subfolders",
                 fix="put each image into the folder of its class, and others elsewhere",
             )

@@ -34,7 +34,7 @@ def decode_rgb(data: bytes, name: str, *, draft: bool = False) -> Image.Image:
             of its size, which takes less time.
 
     Raises:
-        ImageReadError: not an image that PIL can decode, or one of more than 8 bits a channel; or, before
+        ImageReadError: not an image that PIL can decode, or one of more than 8 bits per channel; or, before
             anything is decoded, one of more than `MAX_IMAGE_PIXELS`. Says `name`.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -53,6 +53,6 @@ def decode_rgb(data: bytes, name: str, *, draft: bool = False) -> Image.Image:
         raise ImageReadError(f"cannot decode {name}", expected="an image", found=reason) from e
     if mode.startswith("I"):  # 16 bits: PIL clips what OpenCV scales, so the two sides see two pictures
         raise ImageReadError(
-            f"cannot judge {name}", expected="8 bits a channel", found=f"PIL mode {mode}", fix="convert it"
+            f"cannot judge {name}", expected="8 bits per channel", found=f"PIL mode {mode}", fix="convert it"
         )
     return upright

@@ -85,7 +85,7 @@ def judge_network(
     if expect is not None and not photographs.labelled:
         raise OptionError(
             "--expect-accuracy",
-            expected=f"{option} with a folder a class",
+            expected=f"{option} with one folder per class",
             found="photographs without labels",
         )
     labels = contract.labels

@@ -19,7 +19,7 @@ Logits = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """Of a model against fp32.
+    """How near a model is to fp32.
 
     Args:
         sqnr_db: Signal to quantization noise of the logits in dB; higher is better.
@@ -36,7 +36,7 @@ class Fidelity:
         return min(self.agreement, self.expected_agreement) >= agree
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values, rounded to what they mean."""
+        """Return JSON values, rounded to what they mean."""
         return {
             "sqnr_db": round(self.sqnr_db, 1),
             "agreement": round(self.agreement, 4),

@@ -46,7 +46,7 @@ Values = npt.NDArray[np.float64]
 
 
 def room_of_rows(quantized: Quantized, inputs: Sequence[NetworkInput]) -> dict[str, tuple[float, ...]]:
-    """Of the weights that need room, by name, how many times as large the scale of each row is to be.
+    """Return by which factor to enlarge the scale of each row, for the weights that need room, by name.
 
     Args:
         quantized: Without room, activations uint8.
@@ -95,7 +95,7 @@ def clipping_loss(x: npt.NDArray[np.uint8], weights: npt.NDArray[np.int8]) -> np
 
 
 def _room(x: npt.NDArray[np.uint8], scale: float, zero: int, weights: Values) -> Values:
-    """Of each row."""
+    """Return the factor of each row."""
     values = (x.astype(np.float64) - zero) * scale
     values -= values.mean(axis=0)
     covariance = values.T @ values

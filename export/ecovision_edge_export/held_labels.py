@@ -39,7 +39,7 @@ HOLDERS = (
 )
 """Dicts and namespaces beside the weights that are looked into too."""
 
-_FIX = "give --labels FILE, one label a line, in the order the model was trained on"
+_FIX = "give --labels FILE, one label per line, in the order the model was trained on"
 
 
 @dataclass(frozen=True, slots=True)

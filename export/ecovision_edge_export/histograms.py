@@ -98,7 +98,7 @@ class Histogram:
         return float((self.counts * (levels * step - self._centers) ** 2).sum())
 
     def _divergence(self, low: float, high: float) -> float:
-        """Of the counts, what is beyond an end counted at it, from their mean over each level."""
+        """Return how far counts diverge from their mean over each level; the ends take those beyond."""
         levels, _ = self._rounded(low, high)
         centers = self._centers
         inside = (centers >= low) & (centers <= high)

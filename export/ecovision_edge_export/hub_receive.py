@@ -63,7 +63,7 @@ def find_remote(repo: str, file: str, revision: str | None, timeout_s: float) ->
 
     Raises:
         DownloadError: the file is larger than `MAX_BYTES`.
-        FileMetadataError: the answer is none of a hub.
+        FileMetadataError: the answer does not come from a hub.
         Others: those of huggingface_hub and of its HTTP library.
     """
     from huggingface_hub import file_download, hf_hub_url

@@ -302,7 +302,7 @@ def _why(table: CalibrationTable) -> str:
 def _choose(
     calib: PhotographSet, options: ExportOptions, script: Transcript
 ) -> tuple[PhotographSet, PhotographSet]:
-    """Those that set ranges and as many others, of those that can be read; the rest is told.
+    """Choose the photographs that set ranges and as many others, of those that can be read; tell the rest.
 
     Raises:
         DatasetError: none can be read.

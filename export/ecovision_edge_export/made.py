@@ -34,7 +34,7 @@ class Made:
 
     @property
     def name(self) -> str:
-        """As in the manifest."""
+        """The name in the manifest."""
         return f"{self.precision}-{self.format}"
 
     @property
@@ -44,7 +44,7 @@ class Made:
 
     @property
     def opset(self) -> int | None:
-        """Of ONNX's operators."""
+        """The version of ONNX's operators."""
         return OPSET if self.format == "onnx" else None
 
     def backend(self) -> Backend:

@@ -67,7 +67,7 @@ class ExportOptions:
         formats: Some of `onnx`, `tflite`.
         calib: Folder of photographs that set the int8 ranges.
         calib_size: How many of them, at least 1.
-        val: Folder of photographs for parity, a folder a class or flat.
+        val: Folder of photographs for parity, one folder per class or flat.
         agree: Least top-1 agreement of int8 with PyTorch, per cent.
         max_drop: Most that int8 accuracy may drop, points of per cent.
         expect_accuracy: Least accuracy on `val`, per cent, of PyTorch and of each artifact; None judges none.
@@ -124,7 +124,7 @@ class ExportOptions:
             _in_range("--expect-accuracy", self.expect_accuracy, 0, 100)
             if self.val is None:
                 raise OptionError(
-                    "--expect-accuracy", expected="--val, photographs in a folder a class", found="no --val"
+                    "--expect-accuracy", expected="--val, one folder per class", found="no --val"
                 )
         if self.fp32_blocks is not None:
             _in_range("--fp32-blocks", self.fp32_blocks, -1, 16)
@@ -262,7 +262,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         OptionError: no such file, or not such labels.
     """
-    expected = "a UTF-8 text file, one label a line"
+    expected = "a UTF-8 text file, one label per line"
     try:
         if path.stat().st_size > MAX_LABELS_BYTES:
             raise OptionError(f"--labels {path}", expected=f"at most {MAX_LABELS_BYTES} bytes")
@@ -288,8 +288,8 @@ def _labels(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
             "labels",
             expected=f"{classes}, one for each class of {checkpoint.source.source}",
             found="none" if labels is None else f"{len(labels)} ({short(labels)})",
-            fix="give --labels FILE, one label a line, in the order the model was trained on (torchvision's "
-            "ImageFolder takes the folders' names sorted: LC_ALL=C ls photos/train > labels.txt)",
+            fix="give --labels FILE, one label per line, in the order the model was trained on "
+            "(torchvision's ImageFolder sorts the folders' names: LC_ALL=C ls photos/train > labels.txt)",
         )
     return labels
 

@@ -291,7 +291,7 @@ def _doubts(
         yield f"--labels are not those in the checkpoint ({short(checkpoint.labels)}): they win"
     yield from overruled(options, checkpoint)
     if val is not None and not val.labelled:
-        yield "--val has no folder a class: agreement is judged, accuracy is not"
+        yield "--val has no folders of classes: agreement is judged, accuracy is not"
     if val is None:
         yield "no --val: parity is measured on drawn frames, which is weak evidence; the manifest says so"
     if options.calib is not None and not options.int8:

@@ -43,7 +43,7 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As `find_preprocessing` reads it."""
+        """Return the form that `find_preprocessing` reads."""
         return {
             "size": list(self.size),
             "resize": self.resize,
@@ -76,7 +76,7 @@ def find_preprocessing(metadata: Mapping[object, object], name: str) -> Preproce
         )
         f.done()
     except ContractError as e:
-        raise CheckpointError(e.message, fix="train again, or write the metadata anew") from e
+        raise CheckpointError(e.message, fix="train again, or write the metadata again") from e
     return prepared
 
 

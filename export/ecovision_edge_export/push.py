@@ -101,7 +101,7 @@ class Pushed:
     private: bool
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {"url": self.url, "commit": self.commit, "private": self.private}
 
 

@@ -36,7 +36,7 @@ def recheck_parity(
 
     Args:
         path: The bundle.
-        images: Photographs, a folder a class or flat; None for drawn frames.
+        images: Photographs, one folder per class or flat; None for drawn frames.
         map_text: Folders of other names, as `ecovision_edge.labelled.parse_map` reads it.
         weights: The checkpoint, as `load_checkpoint` takes it; None takes the contract's source.
         artifact: One artifact's name; None is all.
@@ -82,7 +82,7 @@ def recheck_parity(
         if map_text is not None:
             raise OptionError("--map", expected="--images, whose folders it names", found="none")
         if expect_accuracy is not None:
-            raise OptionError("--expect-accuracy", expected="--images in a folder a class", found="none")
+            raise OptionError("--expect-accuracy", expected="--images in one folder per class", found="none")
     else:
         labels = bundle.contract.labels
         mapping = parse_map(map_text, labels) if map_text is not None else {}

@@ -26,7 +26,7 @@ class Recipe:
         fp32_also: Further blocks that do, by number; 1000 is the classifier.
         ranges: How activations' ranges are found, see `histograms`.
         equalized: Whether channels are brought to one width, see `rewrites.equalization`.
-        per_channel: Whether weights have a scale a channel, or one a tensor.
+        per_channel: Whether weights have one scale per channel, or one per tensor.
         bias_corrected: Whether biases make up for the mean error of rounded weights, see `bias`.
         headroom: Whether rows of weights whose sums could be clipped have a larger scale, see `headroom`.
         signed: Whether activations are int8, not uint8, see `signed`.
@@ -57,7 +57,7 @@ class Recipe:
         return ", ".join([leading, *also] if leading else also) or "none"
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "fp32_blocks": self.fp32_blocks,
             "fp32_also": [*self.fp32_also],

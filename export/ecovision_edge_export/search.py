@@ -117,7 +117,7 @@ def search_trained(
     fp32_blocks: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> tuple[Trial, ...]:
-    """Step 2 alone, with numbers that were trained for and are not to be found anew.
+    """Step 2 alone, with numbers that were trained for and are not to be searched again.
 
     Args:
         model: The fp32 graph.

@@ -1,7 +1,7 @@
 """Which photographs weights have seen: in the checkpoint, and when others judge them.
 
 A photograph is known by the first bytes of its file's sha256, so it is found under any name and in any
-folder; one that was saved anew, in another size say, is not.
+folder; one that was saved again, in another size say, is not.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Seen:
         return sum(digest[:PREFIX] in self.trained for digest in digests)
 
     def dumps(self) -> str:
-        """As JSON, in one line."""
+        """Return JSON on one line."""
         sides = {"trained": self.trained, "chosen": self.chosen}
         texts = {k: base64.b64encode(b"".join(sorted(v))).decode() or None for k, v in sides.items()}
         return json.dumps({"schema": SCHEMA, **texts}, separators=(",", ":"))

@@ -1,6 +1,6 @@
 """Rebuild what ships inside the package: the reference's recorded ranges, and the int8 reference bundle.
 
-With photographs, everything is measured anew::
+With photographs, everything is measured again::
 
     python -m ecovision_edge_export.shipped --calib PHOTOGRAPHS --val PHOTOGRAPHS
 
@@ -77,11 +77,11 @@ def calibrate_shipped(bundle: Bundle, val: Path, out: Path) -> Calibration:
 
     Args:
         bundle: Exported, anywhere.
-        val: Photographs, a folder a class.
+        val: Photographs, one folder per class.
         out: Where it then is.
 
     Raises:
-        DatasetError: too few photographs, or no folder a class.
+        DatasetError: too few photographs, or no folders of classes.
         BundleWriteError: the disk says no; what was there before is untouched.
     """
     classifier = Classifier.from_bundle(bundle)
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(prog="python -m ecovision_edge_export.shipped", description=__doc__)
     parser.add_argument("--calib", type=Path, help="photographs for new ranges; default: those recorded")
-    parser.add_argument("--val", type=Path, required=True, help="photographs for parity, a folder a class")
+    parser.add_argument("--val", type=Path, required=True, help="photographs, one folder per class")
     parser.add_argument("--out", type=Path, default=embedded_bundle_path(), help="default: in the package")
     arguments = parser.parse_args(argv)
     reporter = ConsoleReporter()

@@ -11,7 +11,7 @@ __all__ = ["parity_rows"]
 
 
 def parity_rows(parity: Sequence[Parity]) -> list[list[str]]:
-    """A head, then a row a figure, with a column for PyTorch and one for each artifact."""
+    """Tabulate a head, then one row per figure, with a column for PyTorch and one for each artifact."""
     rows = [
         ["", "PyTorch", *(p.artifact for p in parity)],
         ["top-1 agreement", "", *(f"{100 * p.agreement:.2f} % of {p.judged}" for p in parity)],

@@ -505,7 +505,7 @@ def fitted(labels, seed=0, scale=4.0):
 
 
 def test_a_calibration_changes_its_own_part_of_the_card_and_the_hashes(tmp_path):
-    """Both names of the card; a second time it is written anew; what was measured at export stays."""
+    """Both names of the card; a second time it is rewritten; what was measured at export stays."""
     folder = bundle_with_card(tmp_path / "b")
     before = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     (folder / "README.md").write_text(before, encoding="utf-8")

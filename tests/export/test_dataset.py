@@ -85,7 +85,7 @@ def test_only_images_of_other_kinds_are_named(tmp_path: Path) -> None:
     (tmp_path / "glass" / "a.heic").touch()
     with pytest.raises(DatasetError, match=r"expected JPEG, .*, found none, but 1 \.heic"):
         list_photographs(tmp_path, LABELS, "--val")
-    with pytest.raises(DatasetError, match=r"a folder a class of JPEG, .*, found none, but 1 \.heic"):
+    with pytest.raises(DatasetError, match=r"one folder per class of JPEG, .*, found none, but 1 \.heic"):
         find_labelled(tmp_path, LABELS)
 
 

@@ -227,7 +227,7 @@ def test_an_expected_accuracy_that_is_met_passes(judge: Judge) -> None:
 
 def test_an_expected_accuracy_needs_labelled_photographs(judge: Judge) -> None:
     """Without them it could not be judged, and is no gate."""
-    with pytest.raises(OptionError, match="--val with a folder a class"):
+    with pytest.raises(OptionError, match="--val with one folder per class"):
         judge(threshold(0), {"": plain(0, 0, 200)}, expect=94.0)
     with pytest.raises(OptionError, match=r"expected --val.*found no --val"):
         ExportOptions(weights="reference", expect_accuracy=94.0)

@@ -210,5 +210,5 @@ def test_sixteen_bits_a_channel_are_refused(
 ) -> None:
     """PIL clips them and OpenCV scales them: neither side is to blame."""
     cv2.imwrite(str(tmp_path / "deep.png"), np.full((64, 64), 30000, np.uint16))
-    with pytest.raises(ImageReadError, match="expected 8 bits a channel"):
+    with pytest.raises(ImageReadError, match="expected 8 bits per channel"):
         measure(baseline, {"fp32": fp32}, tmp_path, fp32.labels)

@@ -1,4 +1,4 @@
-"""Facts about `ecovision-edge train`: from a folder a class to a checkpoint, on drawn pictures."""
+"""Facts about `ecovision-edge train`: from one folder per class to a checkpoint, on drawn pictures."""
 
 from __future__ import annotations
 
@@ -714,11 +714,11 @@ def test_a_validation_folder_need_not_have_every_mapped_folder(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        ({}, "expected a folder a class.* found none"),
+        ({}, "expected one folder per class.* found none"),
         ({"blue": 3}, "two classes or more, a folder each, found blue alone"),
         ({"blue": 3, "red": 0}, "an image of each class, found none of red; leave it out with --map red="),
         ({"blue": 3, "red": 1}, "two images of each class.*found 1 of red"),
-        ({"train": 3, "val": 2}, "expected a folder a class, found train, val; give one of them"),
+        ({"train": 3, "val": 2}, "expected one folder per class, found train, val; give one of them"),
     ],
 )
 def test_folders_that_cannot_be_trained_on_are_one_clear_error(

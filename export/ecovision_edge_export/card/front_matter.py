@@ -72,7 +72,7 @@ def _results(manifest: Manifest, parity: Sequence[Parity]) -> Iterator[EvalResul
         a = p.accuracy
         yield EvalResult(
             task_type="image-classification",
-            dataset_type="imagefolder",  # the hub's word for a folder a class
+            dataset_type="imagefolder",  # the hub's word for one folder per class
             dataset_name="labelled photographs of the exporter's own",
             dataset_args={"images": a.images, **({"sha256": digest} if digest else {})},
             metric_type="accuracy",

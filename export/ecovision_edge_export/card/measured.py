@@ -42,7 +42,7 @@ def accuracy_lines(parity: Sequence[Parity], validation: JsonValue) -> list[str]
 
 
 def calibration_section(parity: Sequence[Parity]) -> list[str]:
-    """Calibration error as exported, and the part that `calibrate` writes anew."""
+    """Calibration error as exported, and the part that `calibrate` rewrites."""
     sides = _sides(parity)
     lines = ["As exported, at temperature 1, not measured: that takes labelled photographs."]
     if sides:

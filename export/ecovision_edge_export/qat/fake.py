@@ -11,8 +11,8 @@ Rule:
 2. DequantizeLinear with the same zero point gives them as they are. With another, as hard-swish's addition of
    3 is written (see `rewrites.zero_points`), they are so many steps more or less. A Clip of integers clips
    values.
-3. Weights are the fp32 graph's own, rounded anew in each pass by the rule of the exporter: a scale a row, of
-   its greatest magnitude, times its room (see `headroom`), and large enough for its bias. Scales get no
+3. Weights are the fp32 graph's own, rounded in each pass by the rule of the exporter: one scale per row,
+   of its greatest magnitude, times its room (see `headroom`), and large enough for its bias. Scales get no
    gradient.
 4. A bias is rounded to the product of the scales of input and weights.
 5. Every other node is the PyTorch function of that name, in fp32.

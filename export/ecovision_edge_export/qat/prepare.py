@@ -78,7 +78,7 @@ class Outcome:
     agreement: float
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "images": self.images,
             "fp32_accuracy": round(self.fp32_accuracy, 5),

@@ -37,12 +37,12 @@ class TrainedRanges:
 
     @classmethod
     def of(cls, table: CalibrationTable, contract: Contract) -> TrainedRanges:
-        """Those of a table that was trained with, for the contract's network input."""
+        """Take the ranges of a table that was trained with, for the contract's network input."""
         table = dataclasses.replace(table, evidence="trained", tried=(), means={})
         return cls(table, describe_input(contract))
 
     def misfit(self, contract: Contract) -> str | None:
-        """Why they are none for the contract's network input; None where they are."""
+        """Say why they do not fit the contract's network input; None where they do."""
         wanted = describe_input(contract)
         differ = [
             f"{key} {wanted[key]}, not {self.input.get(key)}"
@@ -52,7 +52,7 @@ class TrainedRanges:
         return "; ".join(differ) or None
 
     def dumps(self) -> str:
-        """As JSON, in one line."""
+        """Return JSON on one line."""
         table: JsonValue = json.loads(self.table.dumps())
         return json.dumps({"schema": SCHEMA, "input": self.input, "table": table}, separators=(",", ":"))
 
@@ -83,7 +83,7 @@ class TrainedRanges:
 
 
 def describe_input(contract: Contract) -> dict[str, JsonValue]:
-    """Of the contract, what ranges hang on: how large the network input is, and how it is normalized."""
+    """Return what ranges depend on: how large the network input is, and how it is normalized."""
     spec, normalization = contract.input, contract.normalization
     return {
         "size": [float(spec.height), float(spec.width)],

@@ -83,7 +83,7 @@ def _region(g: Graph, depthwise: onnx.NodeProto, channels: int) -> Region | None
 def _note(
     g: Graph, found: dict[str, tuple[onnx.NodeProto, bool, bool]], node: onnx.NodeProto, *, as_output: bool
 ) -> bool:
-    """Note a convolution of the region; False where it is none that can be padded."""
+    """Note a convolution of the region; False where it cannot be padded."""
     if node.name in found and depthwise_channels(g, node) is not None:
         return True
     if node.input[1] not in g.constants or attribute(node, "group", 1) != 1:

@@ -8,12 +8,12 @@ Rule, exact in fp32 up to rounding:
 1. A channel divided by s > 0 where it is made can be multiplied by s where it is used: a convolution that
    makes it has that row of its weights and its bias divided, one that uses it has that column multiplied.
 2. Relu, means, additions of two such tensors and products with a gate let s through; so all tensors that
-   these connect share one s a channel: a *space* (a residual stream, or what a depthwise convolution reads).
+   these connect share one s per channel: a *space* (a residual stream, or what a depthwise one reads).
 3. A space that anything else makes or uses, HardSwish above all, is left as it is. So is one that a graph's
    output belongs to.
-4. Depthwise convolutions have a scale a channel already, so what only they use is made all equally wide. What
-   an ordinary convolution uses costs resolution of its weights: of five exponents of the width the one is
-   taken whose noise, of activations and weights as rounding makes it, is least.
+4. Depthwise convolutions have one scale per channel already, so what only they use is made all equally wide.
+   What an ordinary convolution uses costs resolution of its weights: of five exponents of the width the one
+   is taken whose noise, of activations and weights as rounding makes it, is least.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ChannelStatistics:
-    """Of one tensor over photographs: least and greatest value, and mean square, each `(channels,)`."""
+    """Minimum, maximum and mean square of a tensor over photographs, each `(channels,)`."""
 
     low: Values
     high: Values
@@ -48,7 +48,7 @@ class ChannelStatistics:
 
     @property
     def width(self) -> Values:
-        """Of each channel's range with zero in it."""
+        """The width of each channel's range with zero in it."""
         result: Values = np.maximum(self.high, 0) - np.minimum(self.low, 0)
         return result
 

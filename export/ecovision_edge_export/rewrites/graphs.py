@@ -91,7 +91,7 @@ def is_spatial_mean(g: Graph, node: onnx.NodeProto) -> bool:
 
 
 def depthwise_channels(g: Graph, node: onnx.NodeProto) -> int | None:
-    """How many channels this depthwise convolution of constant weights has; None where it is none."""
+    """Count the channels of a depthwise convolution of constant weights; None for any other node."""
     if node.op_type != "Conv" or node.input[1] not in g.constants:
         return None
     shape = g.constants[node.input[1]].dims

@@ -96,7 +96,7 @@ def _ranges(
 def _equal_tensors(
     data: bytes, source: onnx.ModelProto, contract: Contract, inputs: Sequence[NetworkInput]
 ) -> dict[int, set[str]]:
-    """Of each computed tensor of the float model, by number, the graph's tensors that are equal to it."""
+    """Find the graph's tensors that equal each computed tensor of the float model, by its number."""
     # Pixels, turned or not, are the input.
     names = [o for n in source.graph.node if n.op_type not in ("Transpose", "Cast") for o in n.output]
     session = onnx_session(giving_out(source, names))

@@ -118,7 +118,7 @@ def average_trainings(
 
 
 def _settings(options: TrainOptions, first: Checkpoint) -> Settings:
-    """Those of the first training, as far as its checkpoint says."""
+    """Return the settings of the first training, as far as its checkpoint says."""
     facts = first.training or {}
     recipe = facts.get("recipe")
     name = recipe.get("name") if isinstance(recipe, Mapping) else None

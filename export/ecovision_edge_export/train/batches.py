@@ -89,7 +89,7 @@ class PhotographBatches:
         classes: How many.
         batch: Photographs in a batch.
         seed: Of the order.
-        workers: Threads that make pictures ahead; 0 is none.
+        workers: Threads that make pictures ahead; 0 for no threads.
         to_input: Pictures `(n, h, w, 3)` uint8 RGB to the model's input.
     """
 

@@ -30,7 +30,7 @@ def train(
         typer.Argument(metavar="[A B ...]", help="With --average: the trainings.", show_default=False),
     ] = None,
     *,
-    data: Annotated[Path, typer.Option(help="Photographs to train on: a folder a class.")],
+    data: Annotated[Path, typer.Option(help="Photographs to train on: one folder per class.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for weights, state, curves and card.")],
     val: Annotated[
         Path | None,
@@ -111,7 +111,7 @@ def train(
     ] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here as JSON; - is stdout.")] = None,
 ) -> int:
-    """Train or fine-tune the classifier on photographs, a folder a class.
+    """Train or fine-tune the classifier on photographs, one folder per class.
 
     The folder then goes into `ecovision-edge export --weights`. A training that was killed goes on with
     --resume, and comes to the same result.

@@ -51,7 +51,7 @@ def describe_device(device: str) -> str:
 
 @contextlib.contextmanager
 def torch_threads(count: int | None) -> Iterator[None]:
-    """So many threads of torch for the time of a block; None leaves them as they are."""
+    """Give torch `count` threads for the time of a block; None leaves them as they are."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)

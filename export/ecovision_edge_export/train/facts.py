@@ -124,5 +124,5 @@ def class_rows(labels: Sequence[str], best: Best) -> list[dict[str, JsonValue]]:
 
 
 def history_json(history: Sequence[EpochRow]) -> list[JsonValue]:
-    """The table, a row an epoch."""
+    """Write the table, one row per epoch."""
     return [asdict(row) for row in history]

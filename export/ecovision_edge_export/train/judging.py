@@ -22,7 +22,7 @@ class Tally:
 
     @property
     def accuracy(self) -> float:
-        """Of all, 0 to 1."""
+        """The accuracy over all photographs, 0 to 1."""
         return sum(self.correct) / sum(self.images)
 
 

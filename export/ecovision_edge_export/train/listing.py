@@ -50,7 +50,7 @@ class Listing:
 
 
 def list_training(data: Path, val: Path | None, map_text: str | None, seed: int) -> Listing:
-    """List a folder a class; the classes are those that are found, by their folders' names or `map_text`.
+    """List one folder per class; the classes are those that are found, by their folders' names or `map_text`.
 
     Args:
         data: Photographs to train on.

@@ -26,7 +26,7 @@ def cross_entropy(
     Args:
         smoothing: Share of each target, 0 to 1, that is spread over all classes.
         mixup: Parameter of the Beta distribution from which the share of a second photograph is drawn, for a
-            batch at once; 0 is none. Draws from torch's own generator. Source: H. Zhang et al., "mixup:
+            batch at once; 0 for no mixup. Draws from torch's own generator. Source: H. Zhang et al., "mixup:
             Beyond Empirical Risk Minimization", ICLR 2018, arXiv 1710.09412.
         mixup_p: Share of the batches that get it.
         lesson: What teachers add, see `distilled`; of a mixture they see the mixture. None: no teacher.

@@ -29,7 +29,7 @@ class TrainOptions:
     """All that `ecovision-edge train` takes; None is the default, or with `resume` what was saved.
 
     Args:
-        data: Photographs, a folder a class.
+        data: Photographs, one folder per class.
         val: Those to validate on; None splits them off `data`.
         map: Folders of other names, as `ecovision_edge.labelled.parse_map` reads it.
         init: `imagenet`, `none`, or what `load_checkpoint` takes.
@@ -198,7 +198,7 @@ def _differs(option: str, saved: object, given: object) -> OptionError:
         f"{option} is not what this training began with",
         expected=before,
         found=now,
-        fix="leave it out with --resume, or train anew in another --out",
+        fix="leave it out with --resume, or train again in another --out",
     )
 
 

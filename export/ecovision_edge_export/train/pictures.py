@@ -168,7 +168,7 @@ def squash(height: int, width: int) -> Shape:
 
 
 def stripped(height: int, width: int) -> Shape:
-    """As `squash`, of what is inside grey letterbox bars."""
+    """Squash what is inside grey letterbox bars."""
     whole = squash(height, width)
 
     def shape(image: Image.Image) -> Picture:

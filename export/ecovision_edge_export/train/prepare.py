@@ -120,7 +120,7 @@ def _start_well(work: Work) -> None:
         names = ", ".join(f"{b.name} ({b.silent} of {b.hidden} units never fired)" for b in work.revived)
         work.reporter.noted(
             f"{len(work.revived)} squeeze-and-excitation branches of the start said the same to every "
-            f"photograph, and are made anew without changing its answers: {names}"
+            f"photograph, and are revived without changing its answers: {names}"
         )
 
 
@@ -201,7 +201,7 @@ def check_same(state: Mapping[str, object], work: Work, reporter: Reporter) -> N
         if saved.get(key) != now.get(key):
             raise OptionError(
                 f"{option}: these are not the {what} that this training began with",
-                fix="give those, or train anew in another --out",
+                fix="give those, or train again in another --out",
             )
     for key in ("device", "threads", "torch"):
         if saved[key] != now[key]:

@@ -16,7 +16,7 @@ class Reporter(Watcher, Protocol):
         """Something that takes long begins, in so many steps."""
 
     def counted(self, done: int) -> None:
-        """So many more of them are done."""
+        """Count `done` more of them as done."""
 
     def noted(self, message: str) -> None:
         """A fact worth a line."""

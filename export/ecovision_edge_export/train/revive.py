@@ -1,7 +1,7 @@
 """Squeeze-and-excitation branches that say the same to every photograph: found, and brought back to life.
 
 A branch whose hidden units never fire (their ReLU gets less than 0 for every picture) gets no gradient and
-stays as it is for ever. It is made anew so that the network still computes what it did, but can learn again.
+stays as it is for ever. It is revived so that the network still computes what it did, but can learn again.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def _branch(name: str, squeezed: Tensor, hidden: Tensor, scales: Tensor) -> Bran
 
 @torch.no_grad()
 def revive(model: torch.nn.Module, branches: Iterable[Branch], seed: int) -> list[Branch]:
-    """Make dead branches anew, in place, so that the network still computes (nearly) what it did.
+    """Revive dead branches, in place, so that the network still computes (nearly) what it did.
 
-    The first layer is drawn anew with a positive bias, so that its units fire. The second is drawn small,
+    The first layer is drawn again with a positive bias, so that its units fire. The second is drawn small,
     with the bias that gives each channel its mean scale, moved to between 0.1 and 0.9; what that changes goes
     into the weights of the 1x1 convolution that follows, exactly.
 
@@ -106,7 +106,7 @@ def revive(model: torch.nn.Module, branches: Iterable[Branch], seed: int) -> lis
         seed: Of the draw.
 
     Returns:
-        Those made anew.
+        The names of those revived.
     """
     generator = torch.Generator().manual_seed(seed)
     revived = [branch for branch in branches if branch.dead]

@@ -83,7 +83,7 @@ class Folder:
         if not isinstance(loaded, dict) or loaded.get("ecovision_edge_training") != _SCHEMA:
             raise CheckpointError(
                 f"{LAST} is not the state of a training that this version can go on with",
-                fix="train anew in another --out",
+                fix="train again in another --out",
             )
         return cast("dict[str, object]", loaded)
 

@@ -36,7 +36,7 @@ class Start:
     """What the training starts from.
 
     Args:
-        model: With one output a label, its parameters wanting gradients.
+        model: With one output per label, its parameters wanting gradients.
         source: Of the weights, without folders; `none` for random ones.
         sha256: Of their file; None for random ones.
         head: `kept`, `reordered` or `new`.

@@ -58,7 +58,7 @@ class FitData(Protocol):
         """The batches of an epoch, from number `first` on."""
 
     def val(self) -> Iterator[Batch]:
-        """Those that are validated on."""
+        """Give the batches to validate on."""
 
     def statistics(self, epoch: int) -> Iterator[Batch]:
         """Some to estimate BatchNorm's statistics from: as they are trained on, at the size of validation."""
@@ -156,7 +156,7 @@ class Watcher(Protocol):
         """`training` or `validating` of an epoch begins."""
 
     def stepped(self, done: int, loss: float | None) -> None:
-        """So many of its batches are done; the mean loss so far."""
+        """Tell how many of its batches are done, and the mean loss so far."""
 
     def ended(self, row: EpochRow, *, best: bool) -> None:
         """An epoch is over, now or before the training was resumed.

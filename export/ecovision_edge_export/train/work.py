@@ -103,7 +103,7 @@ class Work:
         return facts
 
     def weights(self, best: Best) -> dict[str, Tensor]:
-        """Of the whole network."""
+        """Return the weights of the whole network."""
         if self.int8 is not None:
             return self.int8.weights(best.weights)
         if not self.settings.freeze:
