@@ -83,7 +83,7 @@ class Agreement:
         return self.judged > 0 and wilson_interval(self.agreed, self.judged)[1] < self.budget
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         result: dict[str, JsonValue] = {
             "images": self.images,
             "judged": self.judged,

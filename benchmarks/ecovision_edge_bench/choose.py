@@ -136,7 +136,7 @@ def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images
     """What parity is measured on: at most `limit` photographs, evenly spread; or as many drawn frames.
 
     Raises:
-        DatasetError: not a folder of photographs, flat or a folder a class.
+        DatasetError: not a folder of photographs, flat or one folder per class.
         OptionError: `limit` below 1.
     """
     if limit < 1:

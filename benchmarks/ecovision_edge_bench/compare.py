@@ -48,7 +48,7 @@ class Change:
         return slower or self.turned_wrong
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "ratio": self.ratio.to_json(),
             "differs": self.ratio.differs,

@@ -19,7 +19,7 @@ that are not square are stretched out of square, which the resize undoes.
 What this cannot say: how a particular camera's noise, sharpening and compression behave.
 
 **Times** are of the resize alone, one thread in OpenCV, all filters on the same frame in an order shuffled
-anew for each; PIL's excludes the conversion from numpy, which a program would have to pay as well. Set
+again for each; PIL's excludes the conversion from numpy, which a program would have to pay as well. Set
 `OPENBLAS_NUM_THREADS=1` to hold `pil` to one thread too.
 """
 

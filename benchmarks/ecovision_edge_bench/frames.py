@@ -46,7 +46,7 @@ class FrameSource:
         return [to_camera_size(read_image(Path(p)), self.width, self.height) for p in self.images[:FRAMES]]
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {**dataclasses.asdict(self), "images": [*self.images]}
 
 

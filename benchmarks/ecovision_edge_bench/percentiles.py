@@ -23,7 +23,7 @@ PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 
 def supported(count: int, percentiles: Sequence[float] = PERCENTILES) -> tuple[float, ...]:
-    """Those of the percentiles that `count` samples support."""
+    """Select the percentiles that `count` samples support."""
     return tuple(p for p in percentiles if count >= min_samples(p))
 
 

@@ -42,7 +42,7 @@ class Ratio:
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {"value": self.value, "low95": self.low, "high95": self.high}
 
     def __str__(self) -> str:

@@ -47,7 +47,7 @@ class Summary:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Summary:
-        """Of at least one value."""
+        """Summarize at least one value."""
         return cls(
             len(values),
             math.fsum(values) / len(values),
@@ -56,7 +56,7 @@ class Summary:
         )
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         named: dict[str, JsonValue] = {percentile_name(p): v for p, v in self.percentiles.items()}
         return {"count": self.count, "mean": self.mean, "least": self.least, **named}
 
@@ -173,7 +173,7 @@ class Result:
         return paired_ratio(a, b, int(_number(self.settings.get("seed")))) if a.keys() & b.keys() else None
 
     def dumps(self) -> bytes:
-        """As JSON: raw samples, and beside them the figures that follow from them."""
+        """Return JSON: raw samples, and the figures that follow from them."""
         return canonical_json(
             {
                 "schema": SCHEMA,

@@ -47,7 +47,7 @@ class Listener(Protocol):
         """A phase begins."""
 
     def progress(self, share: float) -> None:
-        """So much of it is done, 0 to 1."""
+        """Tell the share that is done, 0 to 1."""
 
     def note(self, message: str) -> None:
         """Something the user has to know at once."""
@@ -95,7 +95,7 @@ def run_benchmark(request: Request, listener: Listener | None = None) -> Result:
     """Measure; a subject that fails is a row that says so.
 
     Raises:
-        OptionError: `base` is none of the rows, or no subject is left.
+        OptionError: `base` is not among the rows, or no subject is left.
     """
     listener = listener or SilentListener()
     base = _base(request)

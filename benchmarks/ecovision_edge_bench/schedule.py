@@ -30,7 +30,7 @@ class TakesTurns(Protocol):
 
 @dataclass(slots=True)
 class Samples:
-    """What was measured of one subject, one entry a frame; times in milliseconds.
+    """What was measured of one subject, one entry per frame; times in milliseconds.
 
     Args:
         at_s: When the frame began, seconds since the first turn of the run.

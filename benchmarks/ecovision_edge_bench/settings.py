@@ -26,7 +26,7 @@ class Settings:
         settle_secs: Seconds at the start of each turn that are not recorded (one frame at least).
         warmup_secs: Seconds that each subject runs before the first turn.
         fps: Frames a second in paced mode; None is as fast as it goes.
-        sustained_secs: Seconds of sustained mode, with a row a minute; None is none.
+        sustained_secs: Seconds of sustained mode, with one row per minute; None for no sustained mode.
         isolate: Whether each subject's process is pinned to cores of its own.
         cold_starts: Fresh processes in which session creation and memory are measured.
         seed: Of the order of turns and of the bootstrap.
@@ -71,11 +71,11 @@ class Settings:
 
     @property
     def seconds_per_turn(self) -> float:
-        """Of one turn: in paced mode long enough for some frames."""
+        """The seconds of one turn: in paced mode long enough for some frames."""
         return self.turn_secs if self.fps is None else max(1.0, 8 / self.fps)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {**dataclasses.asdict(self), "samples_for_p90": min_samples(90)}
 
 

@@ -16,7 +16,7 @@ _MB = 1e6
 
 
 def latency_rows(result: Result) -> list[list[str]]:
-    """A head, then a row a subject: stages, percentiles that the samples support, ratio, parity."""
+    """Tabulate one row per subject: stages, percentiles that the samples support, ratio, parity."""
     shown = [p for p in PRINTED if any(p in supported(len(row.samples)) for row in result.rows)]
     labelled = any(row.agreement is not None and row.agreement.labelled for row in result.rows)
     head = ["", "precision", "threads", "prepare", "infer", "post", "end to end p50"]
@@ -41,7 +41,7 @@ def latency_rows(result: Result) -> list[list[str]]:
 
 
 def cold_rows(result: Result) -> list[list[str]]:
-    """A head, then a row a subject: what runs, and what a start costs."""
+    """Tabulate a head, then one row per subject: what runs, and what a start costs."""
     rows = [["", "engine", "file", "sha256", "import", "open", "first answer", "peak memory", "frames by"]]
     for row in result.rows:
         if not row.engine:
@@ -59,7 +59,7 @@ def cold_rows(result: Result) -> list[list[str]]:
 
 
 def minute_rows(result: Result) -> list[list[str]]:
-    """Of sustained mode: a head, then a row a minute with each subject's median and the machine's state."""
+    """Tabulate sustained mode: a head, then one row per minute with each median and the machine's state."""
     if not result.minutes:
         return []
     keys = [row.key for row in result.rows if len(row.samples)]

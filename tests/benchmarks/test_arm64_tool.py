@@ -411,7 +411,7 @@ def test_an_interrupted_run_leaves_what_was_there(made, wheel, tmp_path, monkeyp
 
 
 def test_what_a_killed_run_left_is_not_taken_for_finished(made, wheel, tmp_path):
-    """Even with a stamp; it is removed and made anew."""
+    """Even with a stamp; it is removed and made again."""
     root = make_root(tmp_path / "pi", wheel).path
     root.rename(root.with_name("root.unfinished"))
     with pytest.raises(EmulationError, match="no emulated root"):

@@ -317,7 +317,7 @@ def test_images_without_a_folder_have_no_class(cli, photos, tmp_path):
         assert status == 2
         assert one_line(err)
         assert "0.png" in err
-        assert "in a folder a class only" in err
+        assert "in one folder per class only" in err
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def test_torch_compile_without_a_compiler_says_so(
 
 
 def test_torch_takes_its_threads_whatever_another_took(subject) -> None:
-    """The number is one of the process, so it is set anew where it was changed."""
+    """The number is one of the process, so it is set again where it was changed."""
     import torch
 
     before = torch.get_num_threads()

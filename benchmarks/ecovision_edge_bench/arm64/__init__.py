@@ -10,7 +10,7 @@ what Raspberry Pi OS bookworm is made of, and aarch64 wheels of the engines, of 
 and of this project, installed by this machine's pip. Until the first start nothing of it runs; nothing is
 mounted, and no privilege is needed. Debian's tools are: where some are missing the error names the apt-get
 line, and `--install`, as root, runs it. A finished root is used again as long as this recipe and the wheel
-are the same. One that was interrupted is never taken for finished; the next run makes it anew.
+are the same. One that was interrupted is never taken for finished; the next run makes it again.
 
 DIR/root/usr/local/bin/python3 starts the emulated Python as any program is started, so a test can start
 `sys.executable`. QEMU_CPU chooses the CPU: `cortex-a72` (Raspberry Pi 4, the default) or `cortex-a76` (Pi 5),

@@ -95,11 +95,11 @@ class Row:
 
     @property
     def difference(self) -> float:
-        """Of the largest and the least of `repeats`, as a share of the least."""
+        """The difference of the maximum and the minimum of `repeats`, as a share of the minimum."""
         return max(self.repeats) / min(self.repeats) - 1
 
     def to_json(self) -> dict[str, object]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "model": self.model.name,
             "file": self.model.path.name,

@@ -53,7 +53,7 @@ def pip_command(command: str) -> list[str]:
 
 
 def sha256(*files: Path) -> str:
-    """Of the files' bytes, one after the other."""
+    """Hash the files' bytes, one after the other."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.read_bytes())

@@ -30,7 +30,7 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    data: Annotated[Path, typer.Option(help="Photographs: a folder a class, named as the labels.")],
+    data: Annotated[Path, typer.Option(help="Photographs: one folder per class, named as the labels.")],
     bundle: BundleOrModel = None,
     artifact: ArtifactName = "auto",
     threads: Threads = None,

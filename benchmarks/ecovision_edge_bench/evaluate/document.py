@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 
 
 def json_chunks(evaluation: Evaluation) -> Iterator[bytes]:
-    """The document piece by piece, UTF-8: an image a line, a class a line, a row of the matrix a line.
+    """Give the document piece by piece, UTF-8; images, classes and rows of the matrix each on one line.
 
     Probabilities are in the order of `labels`, rounded to 6 decimals; all other figures are as computed.
     """

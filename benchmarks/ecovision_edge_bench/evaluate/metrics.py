@@ -117,7 +117,7 @@ class Metrics:
 
     @property
     def correct(self) -> int:
-        """Those that were called what they are."""
+        """The number of images that were called what they are."""
         return sum(c.correct for c in self.classes)
 
     @property

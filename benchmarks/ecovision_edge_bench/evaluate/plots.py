@@ -81,7 +81,7 @@ def _cell(
 
 
 def reliability_diagram(bins: Sequence[ReliabilityBin]) -> ET.Element:
-    """Accuracy against confidence, a bar a bin with Wilson's 95 % interval, over a histogram."""
+    """Accuracy against confidence, one bar per bin with Wilson's 95 % interval, over a histogram."""
     floor = _TOP + _HIGH
     bottom = floor + _GAP + _LOW
     svg = _svg(_LEFT + _WIDE + 12, bottom + 36, "Reliability diagram")

@@ -37,7 +37,7 @@ def title(evaluation: Evaluation) -> str:
 
 
 def class_rows(metrics: Metrics) -> list[tuple[str, str, str, str]]:
-    """The table of a model card: head, a row a class in the order of the labels, and all together."""
+    """The table of a model card: head, one row per class in the order of the labels, and all together."""
     return [
         ("class", "correct", "incorrect", "accuracy"),
         *((c.label, str(c.correct), str(c.incorrect), percent(c.accuracy)) for c in metrics.classes),
@@ -82,7 +82,7 @@ def figure_lines(metrics: Metrics) -> list[str]:
 
 
 def turn_rows(report: TurnReport) -> list[tuple[str, ...]]:
-    """Accuracy by turn: a head, a row a turn, mean and worst; with and without bars if some have them."""
+    """Accuracy by turn: a head, one row per turn, mean and worst; with and without bars if some have them."""
     sides = [("as published", report.published), ("bars stripped", report.stripped)]
     if not report.barred:
         sides = [("accuracy", report.stripped)]

@@ -85,7 +85,7 @@ def _summaries(line: Line) -> Html:
 
 
 def _minutes(result: Result, lines: Sequence[Line]) -> list[Html]:
-    """Of sustained mode: the figures under the curve."""
+    """Write the figures of sustained mode under the curve."""
     if not result.minutes:
         return []
     count = len(result.minutes)

@@ -107,7 +107,7 @@ def minutes_of(line: Line, count: int) -> list[Minute]:
 
 
 def over_minutes(lines: Sequence[Line], result: Result) -> Html:
-    """Of sustained mode: a curve a minute for each row, and the machine's state under the same minutes."""
+    """Draw sustained mode: one point per minute for each row, and the machine's state below."""
     count = len(result.minutes)
     minutes = {x.number: found for x in lines if (found := minutes_of(x, count))}
     values = [

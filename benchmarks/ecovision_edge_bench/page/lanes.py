@@ -78,7 +78,7 @@ def plain_axis(values: Sequence[float]) -> Axis:
 
 
 def nice_above(value: float) -> float:
-    """The least of 1, 2, 2.5, 5 times a power of ten that is not below `value`, which is above 0."""
+    """Return the minimum of 1, 2, 2.5, 5 times a power of ten that is not below `value`, which is above 0."""
     power = 10.0 ** math.floor(math.log10(value))
     return next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value * (1 - 1e-9))
 

@@ -126,7 +126,7 @@ def lines_of(result: Result) -> list[Line]:
 
 
 def seed_of(result: Result) -> int:
-    """Of the bootstrap."""
+    """Return the seed of the bootstrap."""
     seed = result.settings.get("seed")
     return seed if isinstance(seed, int) else 0
 

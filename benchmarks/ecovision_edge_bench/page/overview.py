@@ -1,4 +1,4 @@
-"""The main table: a row a subject."""
+"""The main table: one row per subject."""
 
 from __future__ import annotations
 

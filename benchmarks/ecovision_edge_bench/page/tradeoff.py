@@ -42,7 +42,7 @@ class _Scale:
 
     @property
     def high(self) -> float:
-        """Of the whole plot, pixels."""
+        """The height of the whole plot, in pixels."""
         return self.top + _AREA + _MARGIN
 
     def down(self, share: float) -> float:

@@ -6,7 +6,7 @@
 The first runs a whole `SmartBin` in a process of its own, again and again: a camera and a network that are
 scripted, and four sinks at once, a file, MQTT to a real mosquitto, a serial line to a twin of the reference
 sketch over a line that spoils bytes, and a servo on gpiozero's mock pins. The process is killed (SIGKILL) at
-random moments, in its start too, and started anew. What has to hold:
+random moments, in its start too, and started again. What has to hold:
 
 - Each event that a sink **acknowledged to its producer** is received. That is: of the file, `deliver`
   returned (with `fsync=1`: the line is on the disk), and the line is there; of MQTT, `on_safe` was called
@@ -21,6 +21,6 @@ random moments, in its start too, and started anew. What has to hold:
 A SIGKILL takes the process, not the system: what the system holds in memory stays. That it is on the disk is
 what `fsync` is for, and is not proved here.
 
-The second ends the broker in the middle of a stream of events and starts it anew: by SIGTERM, after which it
+The second ends the broker in the middle of a stream of events and starts it again: by SIGTERM, after which it
 writes down what it holds, or by SIGKILL.
 """

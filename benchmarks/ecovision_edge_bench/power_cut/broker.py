@@ -1,4 +1,4 @@
-"""A real mosquitto that can be killed and started anew, and a subscriber that counts what comes."""
+"""A real mosquitto that can be killed and started again, and a subscriber that counts what comes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def wait_until(condition: Callable[[], bool], what: str, within: float = _PROMPT
     pause, deadline = threading.Event(), time.monotonic() + within
     while not condition():
         if time.monotonic() >= deadline:
-            raise SinkError(f"waited in vain for {what}", found=f"{within:g} s without")
+            raise SinkError(f"timed out waiting for {what}", found=f"{within:g} s without")
         pause.wait(0.005)
 
 
@@ -136,7 +136,7 @@ class Mosquitto:
         return True
 
     def kill(self) -> None:
-        """As if its power went."""
+        """Kill it as if its power went."""
         self.end(signal.SIGKILL)
 
     def stop(self) -> None:
@@ -242,7 +242,7 @@ class Subscriber:
         with self._changed:
             if not self._changed.wait_for(condition, timeout):
                 raise SinkError(
-                    "a subscriber waited in vain",
+                    "a subscriber timed out waiting",
                     found=f"{len(self.messages)} messages, {len(self.ids)} different events",
                 )
 

@@ -298,7 +298,7 @@ def _file_lines(folder: Path) -> Iterator[bytes]:
 
 
 def _event_of(line: bytes) -> dict[str, str] | None:
-    """The event of a whole line; None if it is none."""
+    """Read the event of a whole line; None if it holds no event."""
     try:
         event: dict[str, str] = json.loads(line)
     except ValueError:

@@ -183,7 +183,7 @@ class Board(threading.Thread):
         return bytes(out)
 
     def run(self) -> None:
-        """Of the thread."""
+        """Run the thread."""
         while not self.over.is_set():
             if self._serve():
                 self.pull()

@@ -64,7 +64,7 @@ class RestartReport:
     def lines(self) -> list[str]:
         """For people."""
         return [
-            f"{self.events} events, mosquitto ended by SIG{self.how} and started anew {self.restarts} times",
+            f"{self.events} events, mosquitto ended by SIG{self.how} and started again {self.restarts} times",
             f"acknowledged {self.delivered}, lost {self.lost}, forgotten by the broker {self.forgotten}",
             f"published twice, with one id: {self.doubled} (one at most an end);"
             f" repeated by the broker, and said so: {self.repeated}",

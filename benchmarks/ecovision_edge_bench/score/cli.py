@@ -39,7 +39,7 @@ def score(
     ] = None,
     events: Annotated[
         Path | None,
-        typer.Option(help="Score these events, JSON lines of the sink file:, instead of deciding anew."),
+        typer.Option(help="Score these events, JSON lines of the sink file:, instead of deciding again."),
     ] = None,
     bin: Annotated[
         Path | None,

@@ -5,9 +5,9 @@
     python -m ecovision_edge_bench.score.compose --photographs DIR --items 20 --out recording
     python -m ecovision_edge_bench.score.compose --script script.json --out recording
 
-Photographs, a folder a class, lose their grey letterbox bars and come to lie on a drawn tray, in the ways of
-`ordinary_script`, or as a script says (see `script_file`). They lie as they fell, in any orientation;
-`--turn 0.2` lays them down nearly upright. Without `--photographs` the things are drawn. The
+Photographs, one folder per class, lose their grey letterbox bars and come to lie on a synthetic tray, in
+the ways of `ordinary_script`, or as a script says (see `script_file`). They lie as they fell, in any
+orientation; `--turn 0.2` lays them down nearly upright. Without `--photographs` the things are drawn. The
 sequence is scored as it is made; with `--out` it is written as a recording instead, with `truth.json` and
 `script.json` beside it, which `ecovision-edge score --recording` reads, and `ecovision-edge run --source`
 replays. A recording has the photographs in it: it is theirs to publish who took them. It is large: 91
@@ -45,7 +45,7 @@ def ordinary_things(
     """Label and picture of so many things, all classes alike; without photographs such as can be drawn.
 
     Raises:
-        DatasetError: not a folder a class.
+        DatasetError: not one folder per class.
     """
     if photographs is None:
         return [(_DRAWN_LABELS[(k + seed) % len(_DRAWN_LABELS)], None) for k in range(count)]
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ecovision_edge_bench.score.compose", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add_arguments(parser, items=100)
-    parser.add_argument("--photographs", type=Path, help="a folder a class; default: things are drawn")
+    parser.add_argument("--photographs", type=Path, help="one folder per class; default: things are drawn")
     parser.add_argument("--script", type=Path, help="what happens; --items and --seed are then its own")
     parser.add_argument(
         "--turn",
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second")
     parser.add_argument("--size", default="320x240", help="of a frame: WIDTHxHEIGHT")
     parser.add_argument(
-        "--out", type=Path, help="write a recording with its truth to this folder, some 9 MB an item"
+        "--out", type=Path, help="write a recording with its truth to this folder, some 9 MB per item"
     )
     arguments = parser.parse_args(argv)
     judge = make_judge(arguments)

@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser, items=10)
-    parser.add_argument("--photographs", type=Path, help="a folder a class; default: things are drawn")
+    parser.add_argument("--photographs", type=Path, help="one folder per class; default: things are drawn")
     parser.add_argument("--only", default="", help="trials with this in their name")
     arguments = parser.parse_args(argv)
     judge = make_judge(arguments)

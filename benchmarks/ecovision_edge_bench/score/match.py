@@ -170,7 +170,7 @@ class Score:
 
     @property
     def mean_cost(self) -> float | None:
-        """Of the items that were found, by the rules; None without rules."""
+        """The mean cost of the items that were found, by the rules; None without rules."""
         costs = [one.cost for one in self.items if one.cost is not None]
         return sum(costs) / len(costs) if costs else None
 
@@ -216,7 +216,7 @@ def match(
 
 
 def _debounced(decisions: Sequence[Decision], debounce: float) -> tuple[tuple[Decision, ...], int]:
-    """Those that count, and how many do not: they came within `debounce` of one that counts."""
+    """Select the decisions that count, and count the others, within `debounce` of one that counts."""
     kept: list[Decision] = []
     for decision in decisions:
         if not kept or debounce == 0 or decision.at_s - kept[-1].at_s > debounce:

@@ -81,7 +81,7 @@ class Judge:
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, items: int) -> None:
-    """Those that all tools have."""
+    """Add the arguments that all tools have."""
     parser.add_argument("--items", type=int, default=items, help="how many things come")
     parser.add_argument("--seed", type=int, default=1, help="of everything that is left open")
     parser.add_argument("--one-frame", action="store_true", help="decide by single frames, to compare with")
@@ -91,7 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser, *, items: int) -> None:
 
 
 def make_judge(arguments: argparse.Namespace) -> Judge:
-    """As the arguments say.
+    """Make the judge that the arguments describe.
 
     Raises:
         OptionError: out of range.
@@ -114,7 +114,7 @@ def make_judge(arguments: argparse.Namespace) -> Judge:
 
 
 def consoles() -> tuple[Console, Console]:
-    """Of standard output, and of standard error."""
+    """Make the consoles of standard output and of standard error."""
     require("rich")
     return text_console(soft_wrap=True), text_console(stderr=True, soft_wrap=True)
 

@@ -29,7 +29,7 @@ Seen = tuple["Image | LoopResult", float]
 def make_decider(
     classifier: Classifier, rules: Rules | None, options: DeciderOptions | None = None
 ) -> BinDecider:
-    """As `SmartBin` makes it, for frames alone: only those that are needed are classified.
+    """Make a decider as `SmartBin` does, for frames alone: only those that are needed are classified.
 
     Without `options` it decides as the rules say; always by the picture, for a recording has no trigger.
     """

@@ -57,7 +57,7 @@ def figure_rows(score: Score) -> list[tuple[str, str, str]]:
 
 
 def label_rows(score: Score) -> list[tuple[str, ...]]:
-    """A head, and a row a class that was there: items, found, and what the first events were worth."""
+    """Tabulate a head, and one row per class: items, found, and what the first events were worth."""
     by_label: dict[str, list[ItemScore]] = {}
     for one in score.items:
         by_label.setdefault(one.item.label or "(no class)", []).append(one)
@@ -104,7 +104,7 @@ def wrong_lines(score: Score) -> list[str]:
 
 
 def show_score(console: Console, title: str, score: Score) -> None:
-    """Title, figures, a row a class, and what went wrong: drawn tables on a terminal, else plain text."""
+    """Title, figures, one row per class, and what went wrong: drawn tables on a terminal, else plain text."""
     console.print(printable(title))
     _table(console, [("", "", ""), *figure_rows(score)])
     if score.items:

@@ -80,7 +80,7 @@ class Spec:
 
     @property
     def format(self) -> str:
-        """Of `classifier`: `onnx` or `tflite`, by the name of the artifact or the lone file."""
+        """The format of `classifier`: `onnx` or `tflite`, by the name of the artifact or the lone file."""
         return "tflite" if (self.artifact or self.source).lower().endswith("tflite") else "onnx"
 
     @property
@@ -94,7 +94,7 @@ class Spec:
         return f"{self.name} {self.threads}t" + ("" if self.spinning else " no-spin")
 
     def to_json(self) -> dict[str, str | int | bool]:
-        """As JSON values; `Spec(**values)` is the way back."""
+        """Return JSON values; `Spec(**values)` reads them back."""
         return dataclasses.asdict(self)
 
 

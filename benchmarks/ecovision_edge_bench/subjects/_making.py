@@ -37,7 +37,7 @@ CALIBRATION, HOW, STATE = "calibration.npy", "how.txt", "state.safetensors"
 
 _LIMIT_S = 1800.0  # the slowest takes half a minute on two x86 cores
 _PROGRAM = "ecovision_edge_bench.make_peer_model"
-_REVISION = 1  # of the steps; to be raised with a change of them, so that models are made anew
+_REVISION = 1  # of the steps; to be raised with a change of them, so that models are made again
 
 
 @dataclass(frozen=True, slots=True)

@@ -144,7 +144,7 @@ def _absolute(weights: str) -> str:
 
 
 def _bytes(source: str, checkpoint: Checkpoint) -> int:
-    """Of the checkpoint's file; of one from the hub, of its weights in memory."""
+    """Return the bytes of the checkpoint's file, or of the weights in memory for one from the hub."""
     from ecovision_edge_export.checkpoint import REFERENCE
     from ecovision_edge_export.reference import REFERENCE_WEIGHTS
 

@@ -74,7 +74,7 @@ class Candidate:
         return percentile(self.samples.total_ms, 50) if len(self.samples) else None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "artifact": self.spec.artifact,
             "precision": self.spec.precision,
@@ -132,7 +132,7 @@ def set_ratio(candidate: Candidate, base: Samples, seed: int) -> None:
 
 
 def finalists(candidates: Sequence[Candidate], base: Candidate) -> list[Candidate]:
-    """Those that looked faster than the base, at most `FINALISTS`, the fastest first."""
+    """Select those that looked faster than the base, at most `FINALISTS`, the fastest first."""
     faster = [
         (c.ratio.value, i, c)
         for i, c in enumerate(candidates)

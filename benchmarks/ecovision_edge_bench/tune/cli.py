@@ -27,7 +27,7 @@ def tune(
     budget: Annotated[str, typer.Option(help="Time for the whole run: 60s, 5m.")] = "60s",
     images: Annotated[
         Path | None,
-        typer.Option(help="Photographs, flat or a folder a class; default: drawn frames, weak evidence."),
+        typer.Option(help="Photographs, flat or one folder per class; default: drawn frames, weak evidence."),
     ] = None,
     parity_images: Annotated[
         int | None,

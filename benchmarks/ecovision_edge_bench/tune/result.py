@@ -80,7 +80,7 @@ class Tuned:
         return unread_note(self.states[-1], self.load)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         chosen = self.choice.candidate
         return {
             "choice": None if chosen is None else chosen.key,

@@ -26,7 +26,7 @@ def headline(request: Request, tuned: Tuned) -> str:
 
 
 def table_rows(tuned: Tuned) -> list[list[str]]:
-    """A head, then a row a configuration."""
+    """Tabulate a head, then one row per configuration."""
     base = "base" if tuned.base is None else tuned.base.key
     rows = [["", "median", f"/ {base} [95 %]", "agreement", ""]]
     for c in tuned.candidates:
