@@ -82,7 +82,7 @@ def _png(data: bytes) -> Size | None:
 
 
 def _jpeg(data: bytes) -> Size | None:
-    """As libjpeg: what stands between two segments is passed over; the frame comes before the first scan."""
+    """Read as libjpeg does, passing over what stands between segments; the frame precedes the first scan."""
     at = 2
     while True:
         at = data.find(b"\xff", at)
@@ -124,7 +124,7 @@ def _webp(data: bytes) -> Size | None:
 
 
 def _tiff(data: bytes) -> Size | None:
-    """Of the first picture, the one that is decoded; a tile may be larger than its picture."""
+    """Read the size of the first picture, the one that is decoded; a tile may be larger than its picture."""
     order, big = "<" if data[:1] == b"I" else ">", data[2:4] in (b"+\0", b"\0+")
     (at,) = struct.unpack_from(f"{order}{'Q' if big else 'I'}", data, 8 if big else 4)
     count_form, entry_bytes = ("Q", 20) if big else ("H", 12)
@@ -146,7 +146,7 @@ def _tiff(data: bytes) -> Size | None:
 
 
 def _avif(data: bytes) -> Size | None:
-    """Of all pictures and tracks the largest."""
+    """Find the largest size among all pictures and tracks."""
     sizes: list[Size] = []
     spans = [(0, len(data))]  # that hold boxes
     for _ in range(_AVIF_MOST_BOXES):

@@ -34,7 +34,7 @@ class SinkReport:
         return self.stats.error or ("its thread has ended" if self.ended else "")
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object."""
+        """Return a JSON object."""
         stats = self.stats
         return {
             "name": self.name,
@@ -82,7 +82,7 @@ class BinReport:
         return "; ".join(problems)
 
     def to_json(self, now: float) -> dict[str, JsonValue]:
-        """As a JSON object; `now` is seconds of `time.monotonic()`, and `since` is time of day in UTC."""
+        """Return a JSON object; `now` is seconds of `time.monotonic()`, and `since` is time of day in UTC."""
         seconds = max(0.0, now - self.since)
         return {
             "state": self.state.value,

@@ -21,7 +21,7 @@ _RENAME_EXCHANGE = 2  # linux/fs.h
 
 
 class TargetError(BundleWriteError):
-    """The folder asked for is none to write a bundle to."""
+    """The target folder cannot hold a bundle."""
 
     exit_status = 2
 

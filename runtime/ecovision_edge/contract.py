@@ -306,7 +306,9 @@ def check_labels(labels: tuple[str, ...], where: str) -> None:
     for label in labels:
         if not 0 < len(label) <= 200 or not label.isprintable() or label != label.strip():
             raise ContractError(
-                where, expected="1 to 200 printable characters, none of space around", found=ascii(label)[:60]
+                where,
+                expected="1 to 200 printable characters, no leading or trailing spaces",
+                found=ascii(label)[:60],
             )
     if len(set(labels)) != len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})

@@ -89,7 +89,7 @@ class Machine:
     python: str
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values; of the CPU's features those that engines choose kernels by."""
+        """Return JSON values, with the CPU features that engines choose kernels by."""
         return {
             "arch": self.cpu.arch,
             "cpu": self.cpu.model,
@@ -152,7 +152,7 @@ class DeviceState:
         return tuple(name for name, value in known.items() if value is None)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         t = self.throttling
         return {
             "governors": None if self.governors is None else [*self.governors],

@@ -1,4 +1,4 @@
-"""What a bin says: one event an item, and on request each state, in a versioned JSON form.
+"""What a bin says: one event per item, and on request each state, in a versioned JSON form.
 
 The JSON Schema of both is `event_schema()`, in the package as `data/bin-event.schema.json`.
 """
@@ -94,7 +94,7 @@ class BinEvent:
     best_probability: float | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object that `event_schema()` describes."""
+        """Return a JSON object that `event_schema()` describes."""
         time = self.time
         return {
             "schema_version": EVENT_SCHEMA_VERSION,
@@ -147,7 +147,7 @@ class StateMessage:
     device: str = ""
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object that `event_schema()` describes."""
+        """Return a JSON object that `event_schema()` describes."""
         return {
             "schema_version": EVENT_SCHEMA_VERSION,
             "type": "state",

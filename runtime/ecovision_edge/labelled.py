@@ -185,7 +185,7 @@ def find_labelled(
         first = there.loose[0].name
         raise DatasetError(
             f"{option} {folder}",
-            expected="images in a folder a class only",
+            expected="images in one folder per class only",
             found=f"{first} beside the folders" if there.classes else f"{first} and no folder",
             fix="put each image into the folder of its class, and others elsewhere",
         )
@@ -201,7 +201,7 @@ def find_labelled(
             skipped.append((name, len(paths)))
     if not images:
         raise DatasetError(
-            f"{option} {folder}", expected=f"a folder a class of {IMAGE_KINDS}", found=there.found
+            f"{option} {folder}", expected=f"one folder per class of {IMAGE_KINDS}", found=there.found
         )
     return LabelledImages(tuple(images), tuple(skipped), passed_over(f"{option} {folder}", there.passed))
 
@@ -238,7 +238,7 @@ def check_no_splits(folder: Path, option: str, names: Sequence[str]) -> None:
     if names and all(name.lower() in _SPLITS for name in names):
         raise DatasetError(
             f"{option} {folder}",
-            expected="a folder a class",
+            expected="one folder per class",
             found=short(names),
             fix=f"give one of them: {option} {shlex.quote(str(folder / names[0]))}",
         )

@@ -34,7 +34,7 @@ class FileEntry:
         check_file_name(self.file)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {"file": self.file, "sha256": self.sha256, "bytes": self.bytes}
 
     @classmethod
@@ -69,7 +69,7 @@ class ArtifactEntry:
         return f"{self.precision}-{self.format}"
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "name": self.name,
             **self.file.to_json(),

@@ -1,4 +1,4 @@
-"""Foreign text in Markdown, tables, and parts of a text that are written anew later."""
+"""Foreign text in Markdown, tables, and parts of a text that are rewritten later."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def section(name: str, lines: Sequence[str]) -> list[str]:
 def replace_section(text: bytes, name: str, lines: Sequence[str]) -> bytes:
     """Put other lines between the marks of `name`; a text without them, or with several, stays as it is.
 
-    A mark is a line of its own: what a foreign name holds, in the front matter of a card, is none.
+    A mark is a line of its own: one that a foreign name holds, in the front matter of a card, does not count.
     """
     places = [
         [m.span() for m in re.finditer(b"^%s$" % re.escape(mark.encode()), text, re.MULTILINE)]

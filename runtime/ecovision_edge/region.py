@@ -53,7 +53,7 @@ class Region:
         return (self.left, self.top) == (0, 0) and self.right >= width and self.bottom >= height
 
     def cut(self, image: npt.NDArray[_Pixel]) -> npt.NDArray[_Pixel]:
-        """That part of `(height, width, ...)` in its view; what lies beyond the frame is left out.
+        """Cut this part out of `(height, width, ...)`, in its view, without what lies beyond the frame.
 
         It shares its memory with the frame where it is neither turned nor mirrored.
         """

@@ -163,7 +163,7 @@ class SmartBin:
 
     @property
     def sinks(self) -> tuple[Sink, ...]:
-        """Those that are told of events and states."""
+        """The sinks that are told of events and states."""
         return self._sinks
 
     @property
@@ -300,11 +300,11 @@ class SmartBin:
             self._decider.learn(now)
 
     def _now(self) -> float:
-        """Of the decider's clock; one that is behind counts as its latest time."""
+        """Read the decider's clock; one that is behind counts as its latest time."""
         return time.monotonic() if self._period is None else 0.0
 
     def _time_of(self, frame: CapturedFrame) -> float:
-        """Of a camera, when the frame was captured; of files, when it would have been."""
+        """Return when a camera captured the frame, or when that of a file would have been captured."""
         if self._period is None:
             return frame.captured_at
         return frame.sequence * self._period

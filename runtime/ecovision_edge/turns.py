@@ -47,7 +47,7 @@ MOST_TURNED = 600
 
 
 def check_turns(turns: int, option: str = "--turns") -> None:
-    """Refuse a number of turns that is none.
+    """Refuse a number of turns out of range.
 
     Raises:
         OptionError: not 1 to 360.
@@ -123,7 +123,7 @@ class TurnFigures:
 
     @property
     def upright(self) -> TurnFigure:
-        """As the photograph is."""
+        """The figure of the photographs as they are."""
         return self.by_turn[0]
 
     @property

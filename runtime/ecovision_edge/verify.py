@@ -57,7 +57,7 @@ class VerifyReport:
         return all(check.ok for check in self.checks if check.checked)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "ok": self.ok,
             "cpu": {

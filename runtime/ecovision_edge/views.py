@@ -139,7 +139,7 @@ class ViewPlan:
             )
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values; the views as texts."""
+        """Return JSON values, with the views as texts."""
         return {
             "views": [str(view) for view in self.views],
             "correlation": list(self.correlation),
@@ -175,7 +175,7 @@ def effective_count(frames: Sequence[int], correlation: Sequence[float]) -> floa
     ones.
 
     Args:
-        frames: How many, one number a view.
+        frames: How many, one number per view.
         correlation: As of a `ViewPlan`.
 
     Returns:

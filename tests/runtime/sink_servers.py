@@ -1,4 +1,4 @@
-"""Brokers for tests: a real mosquitto that can be killed and started anew, and a scripted one."""
+"""Brokers for tests: a real mosquitto that can be killed and started again, and a scripted one."""
 
 from __future__ import annotations
 

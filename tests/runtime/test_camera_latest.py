@@ -302,7 +302,7 @@ def test_a_reader_that_waits_is_woken_by_stop():
 
 
 def test_it_runs_once():
-    """Closing twice is once; starting again is refused."""
+    """Closing is idempotent; starting again is refused."""
     frames = LatestFrame(FakeCamera())
     with frames:
         frames.start()

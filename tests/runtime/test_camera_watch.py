@@ -142,7 +142,7 @@ def test_one_frame_does_not_make_a_source_well():
 
 
 def test_a_connection_that_gave_a_frame_lets_the_next_one_come_soon():
-    """The delay begins anew with the first frame; the tries are counted on."""
+    """The delay begins again with the first frame; the tries are counted on."""
     dog = Watchdog(OPTIONS, live=True, backoff=Backoff(1, 8, rng=Most()))
     assert [dog.failed() for _ in range(3)] == [1, 2, 4]
     for start in (0.0, 10.0):

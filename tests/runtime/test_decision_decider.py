@@ -468,7 +468,7 @@ def test_else_it_is_the_whole_frame(changes, seen):
 
 
 def test_who_classifies_first_asks_where_to_look_and_the_gate_looks_once():
-    """`look`, then `step` with the same frame; another frame is looked at anew."""
+    """`look`, then `step` with the same frame; another frame is looked at again."""
     gate, decided = ScriptedGate(), []
     gate.now = Seen(View.ITEM, box=(0.25, 0.25, 0.75, 0.75))
     decider = BinDecider(LABELS, options=OPTIONS, gate=gate)

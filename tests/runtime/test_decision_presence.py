@@ -143,7 +143,7 @@ def test_the_colour_of_light_may_change(world):
 
 
 def test_soft_light_from_a_side_is_no_item(world):
-    """It has no edges; the empty tray is learnt anew."""
+    """It has no edges; the empty tray is learnt again."""
     world.light = (1 + 0.5 * X)[..., None]
     assert world.look(20).view is View.EMPTY
     world.put()

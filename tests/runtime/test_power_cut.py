@@ -73,7 +73,7 @@ def test_the_broker_part_says_what_it_found(capsys):
         status = main(["mqtt", "--events", "60", "--restarts", "2", "--signal", "TERM"])
     out = capsys.readouterr().out
     assert status == 0, out
-    assert "60 events, mosquitto ended by SIGTERM and started anew 2 times" in out
+    assert "60 events, mosquitto ended by SIGTERM and started again 2 times" in out
     assert "acknowledged 60, lost 0" in out
 
 

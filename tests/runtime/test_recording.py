@@ -365,7 +365,7 @@ def test_damaged_sidecars_are_read_or_refused(changes, kept):
 
 
 def test_everything_handed_over_is_written_at_the_close(tmp_path):
-    """Up to a whole queue, and twice is once."""
+    """Up to a whole queue; closing is idempotent."""
     recorder = Recorder(tmp_path, options())
     assert all(recorder.put(result(i)) for i in range(QUEUE))
     assert recorder.close()
@@ -445,7 +445,7 @@ def test_a_close_is_bounded_when_the_disk_hangs(tmp_path, disk, caplog):
     assert disk.hangs.wait(PROMPT)
     recorder.put(result(1))
     assert not recorder.close(timeout=0.01)
-    assert not recorder.close(timeout=PROMPT)  # twice is once: it does not wait again
+    assert not recorder.close(timeout=PROMPT)  # idempotent: it does not wait again
     assert "did not take the last frames" in caplog.text
     assert (recorder.stats.kept, recorder.stats.dropped) == (0, 1)
     with pytest.raises(RecordError, match="another recorder"):  # it still writes there

@@ -145,7 +145,7 @@ WRONG = [
     (('["biological"]', "[7]"), 8, r"bins.bio\[0\]: expected a label"),
     (('["biological"]', '["biological",\n\n"paper"]'), 10, r"bins.bio\[1\]: .* paper again, .* on line 7"),
     (('["battery"]', '["battery", "battery"]'), 9, "each label in one bin, found battery again"),
-    (('["battery"]', '[" battery"]'), 9, "none of space around"),
+    (('["battery"]', '[" battery"]'), 9, "no leading or trailing spaces"),
     (("bio =", '"" ='), 8, "a bin's name, 1 to 200 printable characters"),
     (("[costs]", "[cost]"), 11, r"cost: .*did you mean costs\?"),
     (("wrong = 1.5", "wrong = -1"), 12, "costs.wrong: expected a number from 0 to 1e\\+06, found -1"),

@@ -67,7 +67,7 @@ def test_events_are_delivered_in_order_once():
 
 
 def test_a_failed_delivery_is_tried_again_before_the_next(caplog):
-    """After connecting anew; told once, and once more when it is well again."""
+    """After reconnecting; told once, and once more when it is well again."""
     with caplog.at_level("INFO", "ecovision_edge"), Scripted([SinkError("gone")] * 3) as sink:
         for n in range(3):
             sink.put(event(n))

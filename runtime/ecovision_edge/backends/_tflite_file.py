@@ -144,7 +144,7 @@ class _File:
         table = self._table(self._follow(place))
         scales, zeros = self._numbers(table, _SCALE, np.float32), self._numbers(table, _ZERO_POINT, np.int64)
         if not (np.isfinite(scales) & (scales >= 0)).all():
-            raise ValueError("a scale that is none")
+            raise ValueError("a scale that is negative, NaN or infinite")
         kind = _INTEGERS.get(self._scalar(tensor, _TYPE, "<B"), np.int32)
         if (zeros != zeros.astype(kind)).any():
             raise ValueError(f"a zero point that is no {kind.__name__}")

@@ -71,7 +71,7 @@ def _entry_key(entry: bytes) -> str:
 
 
 def _fields(message: bytes) -> list[tuple[int, int, int, int]]:
-    """Of each field: number, where it starts, where its content starts, where it ends."""
+    """List the fields: number, start, start of the content, end."""
     found, at = [], 0
     while at < len(message):
         start = at

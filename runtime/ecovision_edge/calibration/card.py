@@ -1,4 +1,4 @@
-"""What a model card says of a calibration: the part of it that `calibrate` writes anew."""
+"""What a model card says of a calibration: the part of it that `calibrate` rewrites."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ def unfitted_section() -> list[str]:
     return section(
         _NAME,
         [
-            "Temperature 1, no thresholds: nothing was fitted. To photographs of the bin, a folder a class, "
-            "`ecovision-edge calibrate . --data PHOTOGRAPHS --out CALIBRATED` fits both, and writes a bundle "
-            "with them.",
+            "Temperature 1, no thresholds: nothing was fitted. To photographs of the bin, one folder per "
+            "class, `ecovision-edge calibrate . --data PHOTOGRAPHS --out CALIBRATED` fits both, and writes a "
+            "bundle with them.",
         ],
     )
 

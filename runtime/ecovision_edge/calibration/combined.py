@@ -45,7 +45,7 @@ class Answers:
     truth: Indices
 
     def part(self, rows: npt.NDArray[np.bool_]) -> Answers:
-        """Those of some photographs."""
+        """Select the answers of some photographs."""
         return Answers(self.logits[rows], self.truth[rows])
 
     def logs(self, temperature: float) -> Floats:

@@ -84,7 +84,7 @@ class Coverage:
         return self.wrong / self.kept if self.kept else None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "threshold": self.threshold,
             "coverage": self.coverage,
@@ -120,7 +120,7 @@ class ClassCalibration:
     unknown_kept: int
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "label": self.label,
             "photographs": self.photographs,
@@ -159,7 +159,7 @@ class Combination:
     at_risk: tuple[tuple[float, float], ...]
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "last": str(self.last),
             "correlation": self.correlation,
@@ -194,7 +194,7 @@ class ViewsCalibration:
     unknown_kept: int
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "plan": self.plan.to_json(),
             "basis": [t.basis for t in self.thresholds],
@@ -254,7 +254,7 @@ class Calibration:
         return tuple(c.threshold.value for c in self.classes)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "temperature": self.temperature,
             "temperature_fitted": self.fitted,

@@ -62,7 +62,7 @@ def negative_log_likelihood(logits: Floats, truth: Indices, temperature: float =
 def fit_temperature(logits: Floats, truth: Indices) -> float | None:
     """The temperature, 0.05 to 20, of the least negative log-likelihood; None where there is none between.
 
-    There is none where every photograph is recognised, for instance: the surer, the likelier, without end.
+    None, for instance, where every photograph is recognised: the surer, the likelier, without end.
 
     In b = 1/T the likelihood is convex: its derivative, mean(E[z] - z(truth)) with E under the softmax of
     b z, only grows. So its one zero is found by bisection, on a scale of ln T.
@@ -130,7 +130,7 @@ def error_is_proved(wrong: int, count: int, most: float, confidence: float) -> b
 
 
 def least_threshold(scores: Floats, wrong: Flags, most: float, confidence: float | None) -> float | None:
-    """The least of `scores` at or above which the error rate is at most `most`; None where there is none.
+    """Find the lowest of `scores` from which on the error rate is at most `most`; None if there is none.
 
     With `confidence` it has to be proved (`error_is_proved`), else it is the rate that is seen. It is looked
     for among many, so the proof is of that one threshold as if it had been the only one: what it is worth on
@@ -155,7 +155,7 @@ def least_threshold(scores: Floats, wrong: Flags, most: float, confidence: float
 def fit_thresholds(
     scores: Floats, predicted: Indices, wrong: Flags, classes: int, most: float, confidence: float
 ) -> tuple[Threshold, ...]:
-    """A threshold a class, such that of its predictions at or above it at most `most` are wrong.
+    """Find one threshold per class, such that of its predictions at or above it at most `most` are wrong.
 
     A class is judged by its own predictions where they suffice. A proof of 5 % at a confidence of 95 % takes
     59 of them without an error; a class that has no such takes the threshold that all classes' predictions

@@ -70,7 +70,7 @@ class Outcome:
     """What became of some photographs.
 
     Args:
-        logits: `(n, views, classes) float64`, a row a photograph that could be read.
+        logits: `(n, views, classes) float64`, one row per photograph that could be read.
         rows: `(n,)`, which of the photographs it is.
         failures: Why the others could not be read, a line each.
     """

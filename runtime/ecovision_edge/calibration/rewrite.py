@@ -57,7 +57,7 @@ def calibrated_bundle(
     """The files of the bundle with the fitted temperature, thresholds and views in every contract.
 
     The golden vectors stay as they are: they are logits, which no temperature changes. In the model card the
-    hashes and what it says of calibration are written anew, and nothing else.
+    hashes and what it says of calibration are rewritten, and nothing else.
 
     Args:
         bundle: The bundle, as it is.

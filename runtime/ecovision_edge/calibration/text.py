@@ -50,7 +50,7 @@ def calibration_lines(result: Calibration, present: float) -> list[str]:
 
 
 def class_rows(result: Calibration) -> list[list[str]]:
-    """A head, then a row a class: photographs, predictions, threshold, and what it keeps, held out."""
+    """Tabulate one row per class: photographs, predictions, threshold, and what it keeps, held out."""
     head = ["class", "photographs", "called so", "wrong", "threshold", "kept", "wrong", "set by"]
     unknown = result.unknown > 0
     rows = [[*head[:7], *(["unknown"] if unknown else []), head[7]]]
@@ -69,10 +69,10 @@ def class_rows(result: Calibration) -> list[list[str]]:
 
 
 def view_rows(views: ViewsCalibration) -> list[list[str]]:
-    """A head, then a row a view: what it and those before it say together, held out."""
+    """Tabulate a head, then one row per view: what it and those before it say together, held out."""
     risks = [risk for risk, _ in views.combinations[0].at_risk]
     rows = [
-        ["views, one more a row", "correlation", "worth", "accuracy", "ECE", "NLL"]
+        ["views, one more in each row", "correlation", "worth", "accuracy", "ECE", "NLL"]
         + [f"decided at {risk:.1%}" for risk in risks]
     ]
     for c in views.combinations:

@@ -73,6 +73,6 @@ def _answer(
 
 
 def _quoted(text: str) -> str:
-    """As a quoted string of HTTP (RFC 9110, 5.6.4)."""
+    """Write a quoted string of HTTP (RFC 9110, 5.6.4)."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

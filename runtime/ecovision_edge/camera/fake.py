@@ -202,17 +202,17 @@ class FakeCamera:
 
     @property
     def name(self) -> str:
-        """As given."""
+        """The argument of the constructor."""
         return self._name
 
     @property
     def live(self) -> bool:
-        """As given."""
+        """The argument of the constructor."""
         return self._live
 
     @property
     def interval(self) -> float | None:
-        """As given."""
+        """The argument of the constructor."""
         return self._interval
 
     def __repr__(self) -> str:
@@ -346,7 +346,7 @@ class FakeStream:
         return self._camera.read_step()
 
     def close(self) -> None:
-        """Count it out; twice is once."""
+        """Count it out. Idempotent."""
         if self._open:
             self._open = False
             self._camera.closed()

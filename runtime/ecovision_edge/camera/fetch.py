@@ -53,7 +53,7 @@ class Answer:
 
     @property
     def boundary(self) -> str | None:
-        """Of a multipart answer, as declared."""
+        """The boundary that a multipart answer declares."""
         found = self.headers.get_param("boundary")
         return found.strip() if isinstance(found, str) else None
 
@@ -70,7 +70,7 @@ class Answer:
 
         Raises:
             TimeoutError: none came before `deadline`, seconds of `time.monotonic()`.
-            OSError, http.client.HTTPException: the connection failed, or its chunks are none.
+            OSError, http.client.HTTPException: the connection failed, or its chunks are malformed.
         """
         if self._chunks is not None and self._chunks.ended:
             return None
@@ -85,7 +85,7 @@ class Answer:
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
-        """Close the connection; twice is once."""
+        """Close the connection. Idempotent."""
         self._body.close()
         self._connection.close()
 

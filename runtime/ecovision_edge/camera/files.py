@@ -87,7 +87,7 @@ class FileStream:
         return self._transform.finish(frame, self._name)
 
     def close(self) -> None:
-        """Close the file; twice is once."""
+        """Close the file. Idempotent."""
         self._closed = True
         close = getattr(self._frames, "close", None)  # of a generator
         if close is not None:

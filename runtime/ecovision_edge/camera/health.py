@@ -35,7 +35,7 @@ class Health:
         state: What it is.
         since: When that began, seconds of `time.monotonic()`.
         reason: Why, in one line without credentials; empty where nothing is to be said.
-        reconnects: How often the source was connected to anew since the start.
+        reconnects: How often the source was reconnected since the start.
         bad_frames: Frames since the start that were passed over: empty, cut off, or not to be decoded.
     """
 
@@ -56,7 +56,7 @@ class Health:
         return self.reason.partition(NEXT_TRY)[0]
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object; `since` is in seconds of the monotonic clock."""
+        """Return a JSON object; `since` is in seconds of the monotonic clock."""
         return {
             "state": self.state.value,
             "since": self.since,

@@ -126,7 +126,7 @@ class HttpSource:
         return SourceOpenError(f"{self.name} cannot be opened", found=found, fix=fix)
 
     def _by_ffmpeg(self, found: str, fix: str | None) -> FrameStream:
-        """Video of another kind; raises SourceOpenError with `found` if it is none that FFmpeg knows."""
+        """Video of another kind; raises SourceOpenError with `found` if FFmpeg does not know it."""
         source = NetworkSource(self.address, "", self.open_timeout, self.read_timeout, self.transform)
         return source.open(lambda: (found, fix))
 
@@ -135,12 +135,12 @@ class _HttpStream:
     """What streams and stills have in common."""
 
     def __init__(self, source: HttpSource, answer: Answer) -> None:
-        """Of an answer that is closed with it."""
+        """Take an answer, which is closed with it."""
         self._source = source
         self._answer: Answer | None = answer
 
     def close(self) -> None:
-        """Close the connection; twice is once."""
+        """Close the connection. Idempotent."""
         answer, self._answer = self._answer, None
         if answer is not None:
             answer.close()
@@ -176,7 +176,7 @@ class MjpegStream(_HttpStream):
     """A multipart answer, a picture in each part."""
 
     def __init__(self, source: HttpSource, answer: Answer) -> None:
-        """Of an answer that is closed with it."""
+        """Take an answer, which is closed with it."""
         super().__init__(source, answer)
         self._parts = Parts(answer.boundary)
         self._newest: bytes | None = None  # that has not been given
@@ -217,7 +217,7 @@ class StillStream(_HttpStream):
     """A still, asked for again and again."""
 
     def __init__(self, source: HttpSource, answer: Answer, picture: bytes | None = None) -> None:
-        """Of the first answer, and of its picture if that was read."""
+        """Take the first answer, and its picture if that was read."""
         super().__init__(source, answer)
         self._unread, self._first = True, picture
         self._due = time.monotonic()

@@ -130,7 +130,7 @@ class LatestFrame:
             return len(self._hanging)
 
     def start(self) -> None:
-        """Begin to read; returns at once. Twice is once.
+        """Begin to read; returns at once. Idempotent.
 
         Raises:
             OptionError: it was closed before.
@@ -190,7 +190,7 @@ class LatestFrame:
                 condition.notify_all()
 
     def close(self) -> None:
-        """Stop, and wait for the threads, two seconds at most. Twice is once.
+        """Stop, and wait for the threads, two seconds at most. Idempotent.
 
         A thread that hangs in the source's own code cannot be ended: it is left, and closes its connection
         itself when it returns.

@@ -209,7 +209,7 @@ class NetworkSource:
         return self.open(lambda: _reason(self.address, min(self.open_timeout, PROBE_TIMEOUT)))
 
     def open(self, reason: Callable[[], tuple[str, str | None]]) -> CaptureStream:
-        """As `connect`; `reason` says why it did not open, and what to do, where that was not the time."""
+        """Open as `connect` does; `reason` gives cause and remedy of a failure that was not a time-out."""
         params = [
             cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
             max(1, round(self.open_timeout * 1000)),

@@ -72,7 +72,7 @@ class CaptureStream:
         return self._transform.finish(frame, self._name)
 
     def close(self) -> None:
-        """Release the capture; twice is once."""
+        """Release the capture. Idempotent."""
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.release()

@@ -155,7 +155,7 @@ class PiCameraStream:
         return source.transform.finish(frame, source.name)
 
     def close(self) -> None:
-        """Stop the camera and give it back; twice is once."""
+        """Stop the camera and give it back. Idempotent."""
         camera, self._camera = self._camera, None
         if camera is not None:
             _close(camera, self._source.name)

@@ -65,7 +65,7 @@ def completed(pipeline: str) -> str:
 
 
 def elements(pipeline: str) -> list[str]:
-    """Names of its elements, as far as they begin a link: caps, pads and what is in quotes are none."""
+    """Names of its elements, as far as they begin a link: caps, pads and what is in quotes do not count."""
     plain = re.sub(r'"(?:\\.|[^"\\])*"', '""', pipeline)
     return list(dict.fromkeys(re.findall(r"(?:^|!)\s*([A-Za-z][\w-]*)(?=\s|!|$)", plain)))
 
@@ -88,7 +88,7 @@ def _caps(kind: str, width: int | None, height: int | None, fps: float | None) -
 
 
 def _rate(fps: float) -> str:
-    """As a fraction; 29.97 and its like are what television makes of them, 30000/1001."""
+    """Write a rate as a fraction; 29.97 and its like as television has them, 30000/1001."""
     whole = round(fps * 1.001)
     if not float(fps).is_integer() and abs(fps * 1.001 - whole) < 0.001:
         return f"{whole * 1000}/1001"

@@ -1,7 +1,7 @@
 """Raspberry Pi cameras through `rpicam-vid`, which Raspberry Pi OS brings along: no Python library is needed.
 
 The program runs beside us and hands over JPEG pictures by a pipe. So a driver that hangs or dies takes
-nothing of ours with it: the process is killed and started anew.
+nothing of ours with it: the process is killed and started again.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class RpicamStream:
             raise BadFrameError(f"{name} gave a broken picture", found=str(e)) from e
 
     def close(self) -> None:
-        """End the program; twice is once."""
+        """End the program. Idempotent."""
         process, self._process = self._process, None
         if process is None:
             return

@@ -48,7 +48,7 @@ class FrameStream(Protocol):
         """
 
     def close(self) -> None:
-        """Give back the device, the socket or the file; twice is once."""
+        """Give back the device, the socket or the file. Idempotent."""
 
 
 class FrameSource(Protocol):

@@ -243,7 +243,7 @@ def _parted(rest: str, scheme: str, environment: Mapping[str, str]) -> tuple[str
     """User and password percent-encoded or None, `host:port`, and what follows; raises SourceError."""
 
     def split(at: int) -> tuple[str | None, str, str] | None:
-        """With the credentials before `at`, of which -1 is none; None if no host would follow."""
+        """Split with the credentials before `at`, -1 for no credentials; None if no host would follow."""
         end = re.compile(r"[/?#]").search(rest, at + 1)
         stop = end.start() if end else len(rest)
         host = expand_variables(rest[at + 1 : stop], environment, scheme, encode=False)

@@ -21,14 +21,14 @@ class WatchOptions:
 
     Args:
         open_timeout: For connecting, up to the first frame; above 0.
-        stall_after: Without a frame for so long, a live source is connected to anew; above 0.
+        stall_after: Without a frame for so long, a live source is reconnected; above 0.
         frozen_after: Likewise if each frame is the same picture: an unplugged camera often goes on giving
             its last one. A real sensor's noise makes no two alike; None for drawn or still pictures.
         max_reconnects: Tries one after the other before giving up; None is for ever, 0 is no other try.
         first_delay: Before the first try; each next one waits twice as long, up to `most_delay`, less up to
             half of it by chance.
         most_delay: The longest wait; at least `first_delay`.
-        steady_after: After so long of frames the count of tries begins anew; the delay does so with the
+        steady_after: After so long of frames the count of tries begins again; the delay does so with the
             first frame.
     """
 
@@ -82,7 +82,7 @@ class Backoff:
         return whole * self._rng.uniform(0.5, 1.0)
 
     def reset(self) -> None:
-        """Begin anew with `first`."""
+        """Begin again with `first`."""
         self._tries = 0
 
 

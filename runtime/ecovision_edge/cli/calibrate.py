@@ -21,7 +21,7 @@ __all__ = ["calibrate"]
 
 
 def calibrate(
-    data: Annotated[Path, typer.Option(help="Photographs: a folder a class, named as the labels.")],
+    data: Annotated[Path, typer.Option(help="Photographs: one folder per class, named as the labels.")],
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")
     ] = None,

@@ -223,7 +223,7 @@ def _triggers(parameters: dict[str, Any]) -> list[str]:
 
 
 def _fixed_part(path: str) -> str:
-    """Of a pattern, the folder above its first star."""
+    """Return the folder above the first star of a pattern."""
     while glob.has_magic(path) and not os.path.exists(path):  # noqa: PTH110 - raises over no name
         path = os.path.dirname(path)  # noqa: PTH120
     return path

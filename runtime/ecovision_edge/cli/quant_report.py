@@ -146,7 +146,7 @@ def _span(value: JsonValue) -> str:
 
 
 def _table(rows: Sequence[Row], columns: Mapping[str, Callable[[Row], str]], left: int) -> list[str]:
-    """A head and a line a row: the first `left` columns flush left, the others flush right."""
+    """Write a head and one line per row: the first `left` columns flush left, the others flush right."""
     cells = [[*columns], *([show(row) for show in columns.values()] for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
     return [

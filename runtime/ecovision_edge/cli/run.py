@@ -57,7 +57,8 @@ def run(
         ),
     ] = False,
     every: Annotated[
-        str | None, typer.Option(help="Classify a frame at most so often: 200ms. Default: each newest one.")
+        str | None,
+        typer.Option(help="Minimum time between two classified frames, as 200ms. Default: none."),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(help="End after so many were classified.")] = None,
     duration: Annotated[str | None, typer.Option(help="End after so long: 90s, 30m, 2h.")] = None,

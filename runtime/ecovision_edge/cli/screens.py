@@ -71,7 +71,7 @@ def make_screen(
         source: What its source is called.
         labels: What its model knows.
         smart_bin: The bin whose loop it is, if it is one's.
-        events_alone: Standard output is a sink's: `auto` is none then, and others go to standard error.
+        events_alone: Standard output is a sink's: `auto` then shows nothing, others go to standard error.
     """
     if kind == "auto":
         kind = "none" if events_alone else "live" if sys.stdout.isatty() else "lines"
@@ -109,7 +109,7 @@ class Lines(_Silent):
     """One line a result, or one an event of a bin."""
 
     def __init__(self, events: bool = False, *, on_stderr: bool = False) -> None:
-        """Of results, or of events."""
+        """Show results, or events."""
         self._events, self._on_stderr = events, on_stderr
 
     def result(self, result: LoopResult) -> None:
@@ -149,7 +149,7 @@ class JsonLines(Lines):
 
 
 class LiveScreen(_Silent):
-    """Label, bars of all scores, times and health, drawn anew a few times a second by rich's own thread."""
+    """Label, bars of all scores, times and health, redrawn a few times a second by rich's own thread."""
 
     def __init__(
         self,
@@ -160,7 +160,7 @@ class LiveScreen(_Silent):
         *,
         on_stderr: bool = False,
     ) -> None:
-        """Of a loop over `source`, whose model knows `labels`; of a bin too, if it is one's loop."""
+        """Show a loop over `source`, whose model knows `labels`, and the bin that it belongs to, if any."""
         self._loop, self._source, self._labels, self._bin = loop, source, labels, smart_bin
         self._on_stderr = on_stderr
         self._result: LoopResult | None = None
@@ -250,7 +250,7 @@ class Preview(_Silent):
     """A window with the frames; q, Escape, or closing it ends the loop."""
 
     def __init__(self, loop: CameraLoop) -> None:
-        """Of a loop that is to end with the window.
+        """Show a loop that is to end with the window.
 
         Raises:
             MissingDependencyError: this OpenCV has no windows.

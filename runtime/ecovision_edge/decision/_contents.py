@@ -27,7 +27,7 @@ class Outline:
 
 
 def outline(mask: Mask) -> Outline | None:
-    """Of the cells that differ from the empty tray; None if none does.
+    """Find the outline of the cells that differ from the empty tray; None if none does.
 
     What covers three sides of the view fills it: an arm comes over one side, or over a corner.
     """

@@ -1,4 +1,4 @@
-"""`BinDecider`: from frames to one event an item."""
+"""`BinDecider`: from frames to one event per item."""
 
 from __future__ import annotations
 
@@ -404,7 +404,7 @@ class BinDecider:
     def _probabilities(
         self, seen: object, image: Image | None, look: Look
     ) -> tuple[Sequence[float], Region | None] | None:
-        """Those in what was seen, or of a frame alone, classified; and what of it that was.
+        """Take the probabilities that were seen, or classify the frame; and the region they are of.
 
         None if there is nothing.
         """

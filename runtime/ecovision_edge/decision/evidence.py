@@ -83,7 +83,7 @@ class Evidence:
         return self._probabilities(1.0)
 
     def _probabilities(self, count: float) -> list[float]:
-        """Of so many independent frames, each of which says what a typical one says."""
+        """Combine `count` independent frames, each of which says what a typical one says."""
         seen = [(n, sums) for n, sums in zip(self._frames, self._sums, strict=True) if n]
         if not seen:
             return [1 / len(self._sums[0])] * len(self._sums[0])

@@ -63,7 +63,7 @@ class Hindrances:
         return self._stayed is not None
 
     def clear(self, now: float) -> None:
-        """There is none: the tray is empty, or an item came."""
+        """Clear what keeps it from deciding: the tray is empty, or an item came."""
         self._decided = self._lies_since = self._stayed = None
         self._see(None, now)
 

@@ -32,7 +32,7 @@ class KeptTray:
     spread: Grid
 
     def dumps(self) -> bytes:
-        """As the bytes of a file: about 58 kB, with a CRC-32."""
+        """Return the bytes of a file: about 58 kB, with a CRC-32."""
         data = np.stack([self.mean, self.spread]).astype(_TYPE).tobytes()
         return _MAGIC + zlib.crc32(data).to_bytes(4, "little") + data
 

@@ -95,7 +95,7 @@ class Learner:
 
 
 class _Sums:
-    """Of the pictures that are learnt from, each as in the light of the first one.
+    """Sums over the pictures to learn from, each brought to the light of the first one.
 
     A light that flickers would else pass for noise of every cell, and no item would stand out from that.
     """

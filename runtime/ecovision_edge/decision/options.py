@@ -25,11 +25,11 @@ class Range:
     unit: str = ""
 
     def holds(self, value: float) -> bool:
-        """Whether it is one of them; NaN is none."""
+        """Whether the value is in the range; NaN is not."""
         return self.low <= value <= self.high and value < math.inf and not (self.above and value == self.low)
 
     def __str__(self) -> str:
-        """As messages say what they expect."""
+        """Write the range as messages state what they expect."""
         bounds = f"above {self.low:g}" if self.above else f"{self.low:g}"
         if self.high < math.inf:
             bounds += f", at most {self.high:g}" if self.above else f" to {self.high:g}"

@@ -41,11 +41,11 @@ Image = npt.NDArray[np.uint8]
 
 NOISE_FLOOR = 1.0  # levels; a cell that never varied while it was learnt may still do so later
 EDGE = 6.0  # levels from cell to cell; soft light makes less than three, noise three of its deviations
-SHOWN = 0.5  # of the cells that were cut off when they were learnt: once these show more, all is learnt anew
+SHOWN = 0.5  # of the cells that were cut off when they were learnt: once these show more, all is learnt again
 PLAIN = 3.0  # levels around the middle that a picture without anything in it keeps to, in 95 of 100 cells
 SEGMENT = 0.25  # of the cells along each half of a side: what differs everywhere is another view
 LOOK_CLOSER = 1.0  # seconds between two looks whether what differs is the tray after all
-REMEMBERED = 2  # pictures of the tray from before it was learnt anew: by day, say, and by night
+REMEMBERED = 2  # pictures of the tray from before it was learnt again: by day, say, and by night
 SAME_EDGES, SAME_EDGES_HERE = 0.6, 0.85  # correlation, of the whole view and of a part, where an item may be
 SAME_EDGE = 0.5  # cells by which a picture that was moved is off, for it is known cell by cell
 BRIGHTER = 2.0  # times the light that the tray was learnt in: its picture of then is a poor one
@@ -59,7 +59,7 @@ class PresenceGate:
     has edges that the empty tray has not: soft light from the side has none, and where something that was
     learnt as part of the tray is taken away, the edges are those of the learnt picture (ghosts; R. Cucchiara
     et al., "Detecting moving objects, ghosts, and shadows in video streams", IEEE TPAMI 25 (2003) 1337-1342).
-    Both are learnt anew.
+    Both are learnt again.
     """
 
     def __init__(self, options: PresenceOptions | None = None, kept: KeptTray | None = None) -> None:
@@ -138,7 +138,7 @@ class PresenceGate:
             return self._learn_again(moving)
         if not moving and (why := self._same_tray(grid, now, light, mask, covered)):
             self._covered_since, self._there = None, False
-            return Look(View.EMPTY, share, moving, f"{why}: the empty tray is learnt anew there")
+            return Look(View.EMPTY, share, moving, f"{why}: the empty tray is learnt again there")
         if everywhere:
             return self._covered(grid, now, share, moving)
         self._covered_since, self._there = None, True
@@ -154,7 +154,7 @@ class PresenceGate:
         )
 
     def _same_tray(self, grid: Grid, now: float, light: Grid, mask: Mask, everywhere: bool) -> str | None:
-        """Why what differs is the tray nonetheless, which is then learnt anew; None if it is not."""
+        """Why what differs is the tray nonetheless, which is then learnt again; None if it is not."""
         assert self._mean is not None
         seen = in_range(grid) | self._unseen
         shown = float(seen.mean()) >= SHOWN  # else nothing is learnt from it
@@ -263,7 +263,7 @@ class PresenceGate:
     def _know(self, mean: Grid, spread: Grid, unseen: Mask | None = None) -> None:
         """The empty tray; a few pictures may have shown less of the noise of a cell than there is.
 
-        `unseen` are cells that were out of range, which are learnt anew as soon as they are not.
+        `unseen` are cells that were out of range, which are learnt again as soon as they are not.
         """
         self._mean = mean
         self._noise = float(np.median(spread))
@@ -292,7 +292,7 @@ class PresenceGate:
             self._before = [self._mean, *self._before][:REMEMBERED]
 
     def _as_before(self, grid: Grid) -> bool:
-        """Whether this is the tray as it was before it was learnt anew; it is then known as that."""
+        """Whether this is the tray as it was before it was learnt again; it is then known as that."""
         for n, before in enumerate(self._before):
             shown = lit(before, gain(grid, before))
             if self._explains(grid, shown):

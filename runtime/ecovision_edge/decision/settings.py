@@ -55,7 +55,7 @@ class Setting:
 
     @property
     def default(self) -> str:
-        """As a user would write it."""
+        """The default, as a user would write it."""
         if self.range is None:
             return PICTURE
         return f"{getattr(_DEFAULTS, self.name):g}{'s' if self.in_seconds else ''}"
@@ -73,7 +73,7 @@ class Setting:
         return f"{self.range}, or like 300ms" if self.in_seconds else f"a number {self.range}"
 
     def read(self, given: object) -> SettingValue | None:
-        """The value of what a file or a command line gives; None if it is none."""
+        """Read the value that a file or a command line gives; None if it is no value of this setting."""
         if self.range is None:
             sound = isinstance(given, str) and 0 < len(given) <= _MOST_ADDRESS and given.isprintable()
             return str(given) if sound else None
@@ -120,7 +120,7 @@ SETTINGS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSettings:
-    """Those that somebody set; None leaves the default, which `SETTINGS` has.
+    """The settings that a user made; None leaves the default, which `SETTINGS` has.
 
     Args:
         settle: Seconds that an item has to lie still before its frames count, 0 to 5.
@@ -140,7 +140,7 @@ class DecisionSettings:
     trigger: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is none."""
+        """Refuse values outside their range."""
         for name, value in self.given().items():
             setting = SETTINGS[name]
             if isinstance(value, str) != (setting.range is None) or setting.read(value) is None:
@@ -148,12 +148,12 @@ class DecisionSettings:
 
     @classmethod
     def of(cls, given: Mapping[str, SettingValue]) -> DecisionSettings:
-        """Of values by name; raises OptionError."""
+        """Read values by name; raises OptionError."""
         values: dict[str, Any] = dict(given)
         return cls(**values)
 
     def given(self) -> dict[str, SettingValue]:
-        """Those that are set, by name."""
+        """Return the settings that are set, by name."""
         return {name: value for name in SETTINGS if (value := getattr(self, name)) is not None}
 
     def over(self, below: DecisionSettings) -> DecisionSettings:

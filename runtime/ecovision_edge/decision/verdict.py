@@ -24,10 +24,10 @@ class Sorting(Protocol):
 
     @property
     def unknown_cost(self) -> float:
-        """Of sending something there as unknown."""
+        """The cost of sending something there as unknown."""
 
     def expected_costs(self, probabilities: Sequence[float], labels: Sequence[str]) -> Mapping[str, float]:
-        """Of each bin, for something of these probabilities."""
+        """Return the expected cost of each bin for something of these probabilities."""
 
 
 class EveryLabel:
@@ -37,7 +37,7 @@ class EveryLabel:
     unknown_cost = 1 / 3
 
     def expected_costs(self, probabilities: Sequence[float], labels: Sequence[str]) -> Mapping[str, float]:
-        """Of a label's bin: the probability that it is another one."""
+        """Return the cost of each label's bin: the probability that it is another one."""
         return {label: 1 - p for label, p in zip(labels, probabilities, strict=True)}
 
 
@@ -82,7 +82,7 @@ class Judge:
         thresholds: Sequence[float] | None,
         views: ViewPlan | None = None,
     ) -> None:
-        """Raises OptionError if there is not one threshold a label, from 0 to 1."""
+        """Raises OptionError if there is not one threshold per label, from 0 to 1."""
         self._labels, self._rules, self._options = tuple(labels), rules, options
         self._views: tuple[RegionView, ...] = (PLAIN,) if views is None else views.views
         self._correlation = options.correlation if views is None else views.correlation
@@ -116,7 +116,7 @@ class Judge:
         return self._views[frames % len(self._views)]
 
     def number(self, view: RegionView) -> int:
-        """Of a view, for `Evidence.add`; one that is not planned counts as plain."""
+        """Return the number of a view for `Evidence.add`; one that is not planned counts as plain."""
         return self._views.index(view) if view in self._views else 0
 
     def verdict(self, evidence: Evidence) -> Verdict:

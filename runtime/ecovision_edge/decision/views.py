@@ -66,7 +66,7 @@ class Gate(Protocol):
     """Tells whether there is an item, and where."""
 
     def look(self, image: Image, now: float) -> Look:
-        """Of a frame at `now`, seconds that never go back."""
+        """Look at a frame at `now`, seconds that never go back."""
 
     def relearn(self) -> None:
         """Forget the empty tray: what is seen from now on is the empty tray."""

@@ -123,7 +123,7 @@ class Page:
             return answer.nowhere_html(e.message)
 
     def forget(self, request: gr.Request) -> None:
-        """The tab was closed, or loaded anew: nobody can ask about its picture any more."""
+        """The tab was closed, or reloaded: nobody can ask about its picture any more."""
         self.kept.forget(_session(request))
 
     def _asked(self, payload: _Payload, artifact: str) -> tuple[Shot | None, tuple[object, ...]]:

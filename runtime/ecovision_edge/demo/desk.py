@@ -154,12 +154,12 @@ class Desk:
 
     @property
     def contract(self) -> Contract:
-        """Of all artifacts: a bundle has one."""
+        """The contract of all artifacts: a bundle has one."""
         return self.classifier(self._default).contract
 
     @property
     def name(self) -> str:
-        """Of the bundle, or of the lone model file."""
+        """The name of the bundle, or of the lone model file."""
         bundle = self.classifier(self._default).bundle
         return self._default if bundle is None else bundle.manifest.name
 
@@ -220,7 +220,7 @@ class Desk:
         return Where(artifact, classifier.labels[found.index], found, picture)
 
     def close(self) -> None:
-        """Whoever asks from now on, or in the middle of a map, gets an InferenceError. Twice is once."""
+        """Whoever asks from now on, or in the middle of a map, gets an InferenceError. Idempotent."""
         self._closed.set()
 
     @contextmanager

@@ -75,7 +75,7 @@ def decode_upload(data: bytes, name: str) -> Picture:
     kinds = f"{', '.join(most)} or {last} image"
     size = image_size(data)
     if size is None or image_kind(data) not in (*most, last):
-        found = f"{len(data)} bytes that are none" if data else "an empty file"
+        found = f"{len(data)} bytes of another kind" if data else "an empty file"
         raise ImageReadError(f"cannot read {name}", expected=f"a {kinds}", found=found)
     check_pixels(size, name, MAX_PIXELS)
     try:

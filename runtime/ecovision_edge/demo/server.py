@@ -113,7 +113,7 @@ class DemoServer:
         return self._url
 
     def start(self) -> None:
-        """Serve the page; returns once it answers. Twice is once.
+        """Serve the page; returns once it answers. Idempotent.
 
         Raises:
             ServeError: the port is taken, or the page cannot be served.
@@ -141,7 +141,7 @@ class DemoServer:
             self._thread.join()
 
     def stop(self) -> None:
-        """Drop all connections, delete the uploads, and give the port back. Twice is once."""
+        """Drop all connections, delete the uploads, and give the port back. Idempotent."""
         self._stopping.set()
         self._desk.close()
         if self._server is not None:

@@ -64,7 +64,7 @@ class Flap(Sink):
     """
 
     def __init__(self, motor: Motor, angles: Mapping[str, float], failsafe: str) -> None:
-        # After ten seconds in vain an item is no longer waited for: whoever brought it has gone.
+        # After ten seconds without success an item is no longer waited for: whoever brought it has gone.
         super().__init__("flap", max_age=10.0, most_delay=5.0)
         self._motor, self._angles, self._home = motor, angles, angles[failsafe]
         self._open, self._state = False, BinState.STARTING

@@ -148,7 +148,7 @@ class CameraLoop:
         return True
 
     def close(self, timeout: float = 10.0) -> None:
-        """Stop, and wait until it has ended. Twice is once; from `on_result` it only stops.
+        """Stop, and wait until it has ended. Idempotent; from `on_result` it only stops.
 
         Raises:
             LoopStuckError: it has not ended within `timeout` seconds: a consumer or the engine hangs.

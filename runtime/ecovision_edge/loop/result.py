@@ -44,7 +44,7 @@ class LoopResult:
     bad_frames: int = 0
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object, the picture left out; one line of `--output jsonl`.
+        """Return a JSON object without the picture: one line of `--output jsonl`.
 
         `box` is in it only where a part of the frame was classified, `view` only where that was not looked at
         as it is.

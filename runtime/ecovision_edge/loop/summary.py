@@ -38,7 +38,7 @@ class StageTimes:
         return cls(p50, p90, p99, times.most * 1000)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object, milliseconds."""
+        """Return a JSON object, in milliseconds."""
         return {"p50": self.p50, "p90": self.p90, "p99": self.p99, "max": self.most}
 
 
@@ -53,7 +53,7 @@ class LoopSummary:
         classified: Frames that were classified.
         dropped: Frames that nobody looked at: a newer one came first, or they had grown too old.
         bad_frames: Frames that came and were of no use: empty, cut off, or not to be decoded.
-        reconnects: How often the source was connected to anew.
+        reconnects: How often the source was reconnected.
         labels: How often each label was the answer; those that never were are left out.
         stages: Milliseconds by stage, of `STAGES`.
         health: How the source was at the end.
@@ -71,7 +71,7 @@ class LoopSummary:
     health: Health
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object; stages in milliseconds."""
+        """Return a JSON object with the stages in milliseconds."""
         return {
             "source": self.source,
             "seconds": self.seconds,

@@ -62,7 +62,7 @@ class DeviceProfile:
         return cls(artifact, threads, spinning, current_key(bundle), place_of(bundle), now, measured or {})
 
     def dumps(self) -> bytes:
-        """As JSON."""
+        """Return JSON."""
         return canonical_json(
             {
                 "schema": SCHEMA,

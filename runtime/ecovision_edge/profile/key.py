@@ -66,7 +66,7 @@ class ProfileKey:
         return tuple(changed)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values."""
+        """Return JSON values."""
         return {
             "arch": self.arch,
             "cpu": self.cpu,
@@ -133,7 +133,7 @@ def bundle_sha256(bundle: Bundle) -> str:
 
 
 def _versions() -> dict[str, str | None]:
-    """Of what the speed depends on; engines are asked for by their packages' metadata, not imported."""
+    """Return the versions that the speed depends on, read from metadata: no engine is imported."""
     import importlib.metadata  # here, since only a profile that is there needs it
 
     found: dict[str, str | None] = {"ecovision-edge": __version__}

@@ -134,13 +134,13 @@ class FrameFolder:
                 self._open()
             try:
                 return self._add(result)
-            except FileNotFoundError:  # somebody removed the folder: it is made anew
+            except FileNotFoundError:  # somebody removed the folder: it is made again
                 self.close()
                 self._open()
                 return self._add(result)
 
     def close(self) -> None:
-        """Let others record here; twice is once."""
+        """Let others record here. Idempotent."""
         self._ready = False
         if self._lock is not None:
             os.close(self._lock)
@@ -148,7 +148,7 @@ class FrameFolder:
 
     @contextlib.contextmanager
     def _typed(self) -> Iterator[None]:
-        """Of an error of the disk make one of ours; the cause has its number."""
+        """Turn an error of the disk into one of ours; the cause has its number."""
         try:
             yield
         except RecordError:

@@ -77,5 +77,5 @@ class RecordStats:
     bytes: int = 0
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object."""
+        """Return a JSON object."""
         return {**asdict(self)}

@@ -114,7 +114,7 @@ class Recorder:
             return True
 
     def close(self, timeout: float = CLOSE_TIMEOUT) -> bool:
-        """Write what waits, for `timeout` seconds at most; whether all of it was. Twice is once.
+        """Write what waits, for `timeout` seconds at most; whether all of it was. Idempotent.
 
         Frames that the time was too short for are dropped; a write that hangs is left to its thread.
         """

@@ -80,12 +80,12 @@ class ReplayReport:
 
     @property
     def ok(self) -> bool:
-        """As many frames, at least one, with the same labels, and probabilities within the tolerance."""
+        """Whether as many frames, at least one, have the same labels, and probabilities within tolerance."""
         same = self.missing == self.extra == self.labels_changed == 0
         return same and self.compared > 0 and self.largest <= self.tolerance
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object."""
+        """Return a JSON object."""
         return {
             "ok": self.ok,
             "compared": self.compared,

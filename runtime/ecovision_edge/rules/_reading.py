@@ -129,7 +129,7 @@ def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping
 
 
 def _parse_toml(text: str, where: str) -> tuple[Mapping[str, object], Source]:
-    """As `parse`; raises ValueError, RecursionError or TooDeepError."""
+    """Parse as `parse` does; raises ValueError, RecursionError or TooDeepError."""
     try:
         lines = toml_lines(text)  # first: it bounds what the parser has to do
     except TooDeepError:
@@ -287,7 +287,9 @@ def _check_name(value: object, path: KeyPath, at: Source, what: str) -> str:
         or value != value.strip()
     ):
         raise at.error(
-            path, expected=f"{what}, 1 to 200 printable characters, none of space around", found=_show(value)
+            path,
+            expected=f"{what}, 1 to 200 printable characters, no leading or trailing spaces",
+            found=_show(value),
         )
     return value
 

@@ -117,7 +117,7 @@ class Rules:
         )
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As JSON values, which `loads` reads; what is empty is left out."""
+        """Return JSON values that `loads` reads, without what is empty."""
         decision: dict[str, JsonValue] = dict(self.decision.given())
         texts: dict[str, JsonValue] = {"name": self.name, "region": self.region, "date": self.date}
         return {
@@ -173,7 +173,7 @@ class Rules:
         return self.costs.get(label, {}).get(bin, self.wrong_cost)
 
     def expected_costs(self, probabilities: Sequence[float], labels: Sequence[str]) -> dict[str, float]:
-        """Of each bin what it costs on average, the sum over the labels of probability times `cost`.
+        """Return what each bin costs on average: the sum over the labels of probability times `cost`.
 
         Args:
             probabilities: One a label, 0 to 1.
@@ -181,7 +181,7 @@ class Rules:
 
         Raises:
             RulesError: the rules know no such label.
-            OptionError: not one probability a label.
+            OptionError: not one probability per label.
         """
         if len(probabilities) != len(labels):
             raise OptionError(

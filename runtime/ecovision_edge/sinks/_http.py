@@ -140,7 +140,7 @@ class _Line:
         return io.BufferedReader(_Reader(self, self._connected))
 
     def close(self) -> None:
-        """As of a socket: what is open for reading can be read on."""
+        """Close as a socket does: what is open for reading can be read on."""
         self._connected.close()
 
 

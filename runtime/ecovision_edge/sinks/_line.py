@@ -13,7 +13,7 @@ four digits stands in it only once: no byte changed into a mark makes a line of 
 To the receiver:
 
 - `HELLO VERSION SESSION LAST`: on each connection. SESSION is eight digits that each start of the sender
-  draws anew; LAST is the number of the last event that was acknowledged to it, or `-`.
+  draws again; LAST is the number of the last event that was acknowledged to it, or `-`.
 - `EVENT BIN LABEL PERMILLE`: act. LABEL is `-` for an unknown item.
 - `STATE STATE`: what the bin is doing, each second at least; `-` before anything is known.
 
@@ -100,7 +100,7 @@ def encode_line(line: Line) -> bytes:
 
 
 def decode_line(data: bytes) -> Line | None:
-    """The line that these bytes are, from its mark to its newline; None if they are none."""
+    """The line that these bytes are, from its mark to its newline; None if they are no line."""
     match = _FORM.fullmatch(data) if len(data) <= MAX_LINE else None
     if match is None or crc16(data[: match.start(5) - 1]) != int(match[5], 16):
         return None

@@ -38,7 +38,7 @@ class LineFile:
         self._path, self._max_bytes, self._keep, self._fsync = path, max_bytes, keep, fsync
         self._descriptor = -1
         self._regular = False
-        self._named: Path | None = None  # the file behind links; None where there is none to rename
+        self._named: Path | None = None  # the file behind links; None where nothing is to be renamed
 
     def open(self) -> None:
         """Open the file, and cut off a line of ours that was not finished.
@@ -70,7 +70,7 @@ class LineFile:
         return self._path.is_fifo()
 
     def last_aside(self) -> Path | None:
-        """The longest name that a full file gets; None if it is none that is put aside."""
+        """The longest name that a full file gets; None if it is never put aside."""
         try:
             there = behind_links(self._path)
         except OSError:  # opening it tells why

@@ -95,7 +95,7 @@ class PacketGuard:
 
 
 class GuardedClient(Client):
-    """As the library's; its reading raises UnaskedError."""
+    """The library's client, whose reading raises UnaskedError."""
 
     def guard(self, guard: PacketGuard) -> None:
         """Have this one look at what comes from now on."""

@@ -242,7 +242,7 @@ class Connection:
             raise SinkError(f"{self._broker.shown} refuses the subscription", found=str(granted))
 
     def messages(self) -> list[Message]:
-        """Those that came since this was asked last."""
+        """Return the messages since the last call."""
         found, self._messages = self._messages, []
         return found
 

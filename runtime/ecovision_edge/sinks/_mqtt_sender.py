@@ -109,7 +109,7 @@ class Sender:
             return Told(self._delivered, self._dropped, self._tries.count, self._tries.error)
 
     def start(self) -> None:
-        """Begin; twice is once."""
+        """Begin. Idempotent."""
         if self._pair is None:
             self._pair = socket.socketpair()
             for end in self._pair:

@@ -53,7 +53,7 @@ def split_place(address: str, what: str, fix: str) -> Place:
         fix: What an address with a password is told to do instead.
 
     Raises:
-        OptionError: it is none, or has a password; no message shows what may be one.
+        OptionError: not an address, or one with a password; no message shows what may be a password.
     """
     problem = f"address of {what}"
     try:

@@ -12,7 +12,7 @@ def event_bytes(event: BinEvent | StateMessage) -> bytes:
     """The JSON of an event, or of a state, on one line, in UTF-8, without a newline.
 
     Raises:
-        OptionError: it has a number that is none, or a lone surrogate: it can never be delivered.
+        OptionError: it holds NaN, infinity or a lone surrogate: it can never be delivered.
     """
     try:
         return event.dumps().encode()

@@ -64,7 +64,7 @@ class Retries:
 
         Args:
             error: What happened.
-            ends: From when on there is to be no other try, of `time.monotonic`; asked again with each change.
+            ends: Monotonic time after which to stop retrying; called again with each change.
 
         Returns:
             Whether there is to be another try.

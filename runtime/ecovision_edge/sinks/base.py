@@ -139,7 +139,7 @@ class Sink:
         """Show what the bin is doing; only the newest state counts. Raises SinkError as `deliver`."""
 
     def tell_state(self, message: StateMessage) -> None:
-        """As `show_state`, which it calls, for a sink that carries whole messages."""
+        """Tell a whole message; a sink that shows states alone has `show_state`, which this calls."""
         self.show_state(message.state, message.reason)
 
     def disconnect(self) -> None:
@@ -150,7 +150,7 @@ class Sink:
         return None
 
     def idle(self) -> None:
-        """Called when nothing has happened for `wait_time`. Raises SinkError to be connected anew."""
+        """Called when nothing has happened for `wait_time`. Raises SinkError to be reconnected."""
 
     @property
     def overdue(self) -> bool:
@@ -204,7 +204,7 @@ class Sink:
             )
 
     def start(self) -> None:
-        """Begin to deliver; twice is once."""
+        """Begin to deliver. Idempotent."""
         with self._changed:
             if self.__thread is None and not self.__closing:
                 self.__thread = threading.Thread(
@@ -240,7 +240,7 @@ class Sink:
             return self._changed.wait_for(lambda: not self.__queue, timeout)
 
     def close(self, timeout: float = 5.0) -> None:
-        """Deliver what waits, `timeout` seconds at most, and end. Twice is once.
+        """Deliver what waits, `timeout` seconds at most, and end. Idempotent.
 
         What could not be delivered is dropped, unless the sink keeps it for the next start; of a sink that
         was never started, all of it. For a state that cannot be shown it does not wait.
@@ -291,7 +291,7 @@ class Sink:
             self.__called = None
 
     def __stuck(self) -> str:
-        """That the other side does not return: a full pipe that nobody reads, or a disk that hangs."""
+        """Say that the other side does not return: a full pipe that nobody reads, or a disk that hangs."""
         called = self.__called
         if called is None or time.monotonic() - called < _STUCK:
             return ""

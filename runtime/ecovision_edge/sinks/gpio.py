@@ -219,7 +219,7 @@ class GpioSink(Sink):
         self._turn(self._safe_angle)
 
     def show(self, state: BinState, reason: str = "") -> None:
-        """As of every sink; one in which nothing is seen also ends what is being served."""
+        """Show the state as every sink does; one in which nothing is seen also ends what is being served."""
         self._state = state
         super().show(state, reason)
 
@@ -253,7 +253,7 @@ class GpioSink(Sink):
             raise SinkError("the pins did not do as they were told", found=problems[0]) from problems[0]
 
     def close(self, timeout: float = 5.0) -> None:
-        """As of every sink; what is being served ends in time for the servo to go back."""
+        """Close as every sink does; what is being served ends in time for the servo to go back."""
         with self._changed:
             self._end = self._clock() + timeout
             self._changed.notify_all()

@@ -152,7 +152,7 @@ class MqttOptions:
         return self.port or _PORTS["mqtts" if self.tls else "mqtt"]
 
     def broker(self) -> Broker:
-        """The broker, for a connection; raises OptionError if the file of certificates is none."""
+        """Describe the broker for a connection; raises OptionError for a bad file of certificates."""
         return Broker(
             shown=self.shown,
             host=self.host,
@@ -169,7 +169,7 @@ class MqttOptions:
 
 @dataclass(frozen=True, slots=True)
 class MqttStats(SinkStats):
-    """As of any sink, with the events of former runs that were found in the spool.
+    """The figures of any sink, and the events of former runs that were found in the spool.
 
     Args:
         found: Events that the spool held at the start; they count as taken.
@@ -367,7 +367,7 @@ def mqtt_sink(
     User and password come from ECOVISION_EDGE_MQTT_USERNAME and ECOVISION_EDGE_MQTT_PASSWORD too.
 
     Raises:
-        OptionError: the address is none, has a password, or an option is unknown or out of range.
+        OptionError: the address is malformed, has a password, or an option is unknown or out of range.
         MissingDependencyError: paho-mqtt is not installed.
     """
     place = split_broker(address)

@@ -5,15 +5,15 @@ acknowledged; the receiver records a number before it acts, and acknowledges a r
 So:
 
 - Lost, doubled or spoilt lines, and a device that is unplugged and comes back: each event is acted on once.
-- The receiver starts anew: it wants a hello first, and answers it with the last number it recorded. If that
+- The receiver restarts: it wants a hello first, and answers it with the last number it recorded. If that
   is the event under way, only its acknowledgement was lost; otherwise it is sent again. Once, as long as the
   receiver's record outlives its start (the reference sketch keeps it in EEPROM, and an Arduino that starts
-  anew whenever its port is opened does no harm). An action that a loss of power interrupts is not begun
+  again whenever its port is opened does no harm). An action that a loss of power interrupts is not begun
   again. A receiver without such memory may act twice on the one event under way; never on an acknowledged
   one, whose number the hello brings.
 - The device is away, or busy, for longer than `max_age`: what waited so long is dropped, since its item may
   be gone. What is in the line by then cannot be called back.
-- The sender starts anew: it draws a new session, by which the receiver knows that number 1 is no repetition.
+- The sender restarts: it draws a new session, by which the receiver knows that number 1 is no repetition.
   What its queue held is gone, so nothing is acted on twice, and what was under way at most once.
 """
 
@@ -70,7 +70,7 @@ class SerialOptions:
     Args:
         baud: Bits per second, 300 to 4,000,000.
         timeout: For an answer, before the line is sent again; above 0, at most 10.
-        attempts: So often in vain, and the device is opened anew; 1 to 100.
+        attempts: Failed attempts before the device is reopened; 1 to 100.
         hello_within: From opening, for the first answer: a board may start only then. 0 to 60.
         busy_within: A receiver that is busy for so long is no longer believed; above 0, at most 600.
         max_age: An event that waited for longer is dropped: its item may be gone. Above 0; None never.
@@ -226,7 +226,7 @@ class SerialSink(Sink):
     def _tell(self, state: str) -> None:
         self._beat = (self._beat + 1) & 0xFFFF
         answer = self._ask(Line(">", self._beat, "STATE", (state,)))
-        if answer.words[1:] == ("hello",):  # it has started anew
+        if answer.words[1:] == ("hello",):  # it has restarted
             self._greet()
             self._ask(Line(">", self._beat, "STATE", (state,)))
 

@@ -95,10 +95,10 @@ def _sprite(colour: npt.NDArray[np.generic], share: npt.NDArray[np.float32]) -> 
 def choose_photographs(
     folder: Path, labels: tuple[str, ...], count: int, seed: int
 ) -> tuple[LabelledImage, ...]:
-    """So many photographs, each class as often as any other, none twice while there are others.
+    """Choose `count` photographs, each class as often as any other, none twice while there are others.
 
     Raises:
-        DatasetError: not a folder a class.
+        DatasetError: not one folder per class.
     """
     by_label: dict[int, list[LabelledImage]] = {}
     listed = find_labelled(folder, labels, option="--photographs")

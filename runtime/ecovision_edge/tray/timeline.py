@@ -49,13 +49,13 @@ class Timeline:
     truth: Truth
 
     def items_at(self, at: float) -> list[tuple[ItemTrack, Pose]]:
-        """Those in view, the last to come on top, at the end."""
+        """List the items in view, the last to come on top, at the end."""
         k = bisect_right(self.items, at, key=lambda track: track.poses[0].at)
         near = self.items[max(0, k - 2) : k]  # two at most, while they are swapped
         return [(track, pose) for track in near if (pose := track.pose(at)) is not None]
 
     def hands_at(self, at: float) -> list[tuple[HandTrack, Pose]]:
-        """Those in view."""
+        """List the hands in view."""
         k = bisect_right(self.hands, at, key=lambda track: track.poses[0].at)
         near = self.hands[max(0, k - 3) : k]
         return [(track, pose) for track in near if (pose := track.pose(at)) is not None]

@@ -67,7 +67,7 @@ class TrueItem:
     bin: str | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object; what is not known is left out."""
+        """Return a JSON object without what is not known."""
         return {
             "id": self.id,
             "label": self.label,
@@ -92,7 +92,7 @@ class Distractor:
     ends_s: float
 
     def to_json(self) -> dict[str, JsonValue]:
-        """As a JSON object."""
+        """Return a JSON object."""
         return {"kind": self.kind, "begins_s": self.begins_s, "ends_s": self.ends_s}
 
 

@@ -128,7 +128,7 @@ class MqttTrigger(Trigger):
 
 
 def _broker(options: MqttOptions) -> Broker:
-    """As a sink's, which may be at the same broker, under an id of its own."""
+    """Address the broker, which a sink may use too, under an id of its own."""
     broker = options.broker()
     return broker if options.client_id else replace(broker, client_id=f"ect{options.identity}")
 
@@ -140,7 +140,7 @@ def mqtt_trigger(address: str, *, device: str, environment: Mapping[str, str] = 
     and password come from ECOVISION_EDGE_MQTT_USERNAME and ECOVISION_EDGE_MQTT_PASSWORD too.
 
     Raises:
-        OptionError: the address is none, has a password or no topic, or an option is unknown or out of range.
+        OptionError: the address is malformed, has a password or no topic, or an option is unknown or wrong.
         MissingDependencyError: paho-mqtt is not installed.
     """
     place = split_broker(address)

@@ -76,7 +76,7 @@ class Metrics(Collector):
             value=counters.bad_frames,
         )
         yield CounterMetricFamily(
-            "ecovision_reconnects", "Times the source was connected to anew.", value=counters.reconnects
+            "ecovision_reconnects", "Times the source was reconnected.", value=counters.reconnects
         )
         stages = HistogramMetricFamily(
             "ecovision_stage_seconds", "Time a frame took, by stage.", labels=["stage"]

@@ -63,7 +63,7 @@ def bind(address: Address) -> socket.socket:
     """A socket that listens at `address`; the caller closes it.
 
     Raises:
-        ServeError: the port is taken, or the address is none of this machine's.
+        ServeError: the port is taken, or the address does not belong to this machine.
     """
     try:
         found = socket.getaddrinfo(

@@ -106,7 +106,7 @@ class Status:
     age: float | None
 
     def to_json(self, now: float) -> dict[str, JsonValue]:
-        """As a JSON object; `now` is seconds of `time.monotonic()`, and `since` is time of day in UTC."""
+        """Return a JSON object; `now` is seconds of `time.monotonic()`, and `since` is time of day in UTC."""
         seconds = max(0.0, now - self.since)
         since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - seconds))
         return {

@@ -96,10 +96,10 @@ class PageServer:
         return running.url
 
     def start(self) -> None:
-        """Serve the page; returns once it answers. Twice is once.
+        """Serve the page; returns once it answers. Idempotent.
 
         Raises:
-            ServeError: the port is taken, or the address is none of this machine's.
+            ServeError: the port is taken, or the address does not belong to this machine.
         """
         with self._lock:
             if self._running is None:
@@ -107,14 +107,14 @@ class PageServer:
                 _log.info("the live page is at %s", self._running.url)
 
     def stop(self) -> None:
-        """Close all connections and give the port back, within two seconds. Twice is once."""
+        """Close all connections and give the port back, within two seconds. Idempotent."""
         with self._lock:
             running, self._running = self._running, None
             if running is not None:
                 running.stop()
 
     def close(self) -> None:
-        """As `stop`."""
+        """Do what `stop` does."""
         self.stop()
 
     def __enter__(self) -> PageServer:
@@ -225,7 +225,7 @@ class _Running:
 
 
 def _transports(runner: web.AppRunner) -> list[asyncio.Transport]:
-    """Of all open connections, those without any request yet too."""
+    """List the transports of all open connections, those without any request yet too."""
     server = runner.server
     if server is None:
         return []
