@@ -84,7 +84,7 @@ def quantized(tensor, scale, zero):
 )
 def test_numbers_that_kernels_cannot_compute_with_are_refused(forge, scale, zero):
     """LiteRT aborts over them."""
-    with pytest.raises(ModelError, match="a scale that is negative|a zero point that is no int8"):
+    with pytest.raises(ModelError, match=r"a scale that is negative|a zero point that is no int8"):
         read_metadata(altered(forge, quantized(6, scale, zero)))
     assert read_metadata(altered(forge, quantized(6, 0.5, -128)))
 
