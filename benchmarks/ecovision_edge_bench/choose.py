@@ -21,7 +21,7 @@ from ecovision_edge_bench.peers import PEERS, Peer, Workbench, make_peer
 from ecovision_edge_bench.subjects import Frame, Spec
 
 if TYPE_CHECKING:
-    from ecovision_edge_export.checkpoint import Checkpoint
+    from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 __all__ = ["Chosen", "choose_images", "choose_subjects", "parse_against", "peer_folder"]
 
@@ -219,7 +219,7 @@ def _checkpoint(contract: Contract, weights: str | None, *, required: bool) -> t
         from ecovision_edge.installation import extra_fix
 
         return None, f"{', '.join(missing)} not installed ({extra_fix('export')})"
-    from ecovision_edge_export.checkpoint import load_checkpoint
+    from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
     try:
         checkpoint = load_checkpoint(weights or _weights_of(contract), labels=contract.labels)

@@ -170,7 +170,7 @@ def _network(source: Path) -> torch.nn.Module:
     from safetensors.torch import load_file
 
     from ecovision_edge.contract import WeightsSource
-    from ecovision_edge_export.checkpoint import ARCHITECTURE, Checkpoint, build_model
+    from ecovision_edge_export.weights.checkpoint import ARCHITECTURE, Checkpoint, build_model
 
     state = load_file(source)
     bias = state.get("classifier.3.bias")

@@ -19,7 +19,7 @@ from ecovision_edge.installation import extra_fix
 from ecovision_edge_bench.subjects import KINDS, Frame, Spec
 
 if TYPE_CHECKING:
-    from ecovision_edge_export.checkpoint import Checkpoint
+    from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 __all__ = ["PEERS", "Peer", "Workbench", "make_peer"]
 

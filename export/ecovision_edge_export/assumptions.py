@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.preprocessing import Preprocessing
+from ecovision_edge_export.weights.checkpoint import Checkpoint
+from ecovision_edge_export.weights.preprocessing import Preprocessing
 
 __all__ = ["assumptions"]
 

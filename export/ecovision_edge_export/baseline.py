@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.images import read_image_bytes
-from ecovision_edge_export.checkpoint import Checkpoint, build_model
 from ecovision_edge_export.decoding import decode_rgb
+from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 if TYPE_CHECKING:
     import torch

@@ -24,7 +24,6 @@ from ecovision_edge_export.calibrate import (
     measure,
     prepare,
 )
-from ecovision_edge_export.checkpoint import REFERENCE
 from ecovision_edge_export.costs import MODEL_ERROR
 from ecovision_edge_export.dataset import Photograph, PhotographSet, choose
 from ecovision_edge_export.layers import layer_rows
@@ -38,6 +37,7 @@ from ecovision_edge_export.seen import check_image
 from ecovision_edge_export.speed import NOT_FASTER
 from ecovision_edge_export.targets import TARGETS, Target, target_of
 from ecovision_edge_export.transcript import Transcript
+from ecovision_edge_export.weights.checkpoint import REFERENCE
 
 __all__ = [
     "DEFAULT_FP32_BLOCKS",

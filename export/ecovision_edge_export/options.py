@@ -23,9 +23,9 @@ from ecovision_edge.contract import (
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge.reasons import reason_of
 from ecovision_edge_export.card.facts import known_facts
-from ecovision_edge_export.checkpoint import Checkpoint
-from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.targets import TARGETS
+from ecovision_edge_export.weights.checkpoint import Checkpoint
+from ecovision_edge_export.weights.preprocessing import Preprocessing
 
 __all__ = [
     "ExportOptions",

@@ -22,7 +22,6 @@ from ecovision_edge_export.assemble import Unproved, assemble
 from ecovision_edge_export.assumptions import assumptions
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.card import known_facts
-from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.doubts import Verdict, judge_network
 from ecovision_edge_export.fold import fold_preprocessing
@@ -45,6 +44,7 @@ from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.turning import measure_turned
+from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
 __all__ = ["ExportResult", "export_bundle", "prepare_graph"]
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 
 from ecovision_edge.errors import EcovisionError, PushError
-from ecovision_edge_export.hub import LOG_IN, hub_host, short_reason
+from ecovision_edge_export.weights.hub import LOG_IN, hub_host, short_reason
 
 __all__ = ["explained", "http_status"]
 

@@ -35,8 +35,8 @@ from ecovision_edge_bench.subjects._making import make_model
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing, softmax
 from ecovision_edge_bench.subjects.torch_eager import make as make_torch
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.checkpoint import Checkpoint, load_checkpoint
 from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.weights.checkpoint import Checkpoint, load_checkpoint
 
 DISTRIBUTIONS = {
     "torch": "torch",

@@ -31,12 +31,12 @@ from hypothesis import strategies as st
 
 from ecovision_edge.errors import CheckpointError, MissingDependencyError, OptionError
 from ecovision_edge.installation import extra_fix
-from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.harmless import SAFE_GLOBALS
-from ecovision_edge_export.preprocessing import Preprocessing
-from ecovision_edge_export.reference import LABELS, REFERENCE_WEIGHTS, main, write_reference_weights
-from ecovision_edge_export.timm import timm_keys
+from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.weights.harmless import SAFE_GLOBALS
+from ecovision_edge_export.weights.preprocessing import Preprocessing
+from ecovision_edge_export.weights.reference import LABELS, REFERENCE_WEIGHTS, main, write_reference_weights
+from ecovision_edge_export.weights.timm import timm_keys
 
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 torchvision = pytest.importorskip("torchvision", reason="needs the extra `export`")
@@ -551,7 +551,7 @@ def test_safetensors_that_promise_terabytes_are_refused(tmp_path):
 
 
 def test_a_zip_that_unpacks_to_gigabytes_is_refused_unopened(tmp_path, monkeypatch):
-    import ecovision_edge_export.weights_file as module
+    import ecovision_edge_export.weights.weights_file as module
 
     monkeypatch.setattr(module, "MAX_BYTES", 1_000_000)
     with zipfile.ZipFile(tmp_path / "bomb.pth", "w", zipfile.ZIP_DEFLATED) as z:
@@ -999,7 +999,7 @@ def test_an_old_library_is_refused(monkeypatch, tmp_path, found, minimum, enough
 
 
 def test_importing_the_loader_imports_no_torch():
-    code = "import sys, ecovision_edge_export.checkpoint; print('torch' in sys.modules)"
+    code = "import sys, ecovision_edge_export.weights.checkpoint; print('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True, timeout=60

@@ -15,10 +15,10 @@ from ecovision_edge.contract import Contract, InputSpec, Normalization
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.calibrate import onnx_session
-from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.names import rename_tensors
 from ecovision_edge_export.trace import OPSET
+from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 
 def test_the_batch_is_dynamic_and_the_opset_ours(graph: onnx.ModelProto) -> None:

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.errors import CheckpointError, DownloadError
-from ecovision_edge_export import hub, hub_receive
-from ecovision_edge_export.checkpoint import load_checkpoint
-from ecovision_edge_export.reference import LABELS, REFERENCE_WEIGHTS
+from ecovision_edge_export.weights import hub, hub_receive
+from ecovision_edge_export.weights.checkpoint import load_checkpoint
+from ecovision_edge_export.weights.reference import LABELS, REFERENCE_WEIGHTS
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 MINE = "someone/sorter"
@@ -342,7 +342,7 @@ def test_a_name_that_the_hub_forbids_is_a_checkpoint_error(here):
 CHILD = """
 import json, sys
 from ecovision_edge.errors import EcovisionError
-from ecovision_edge_export import hub
+from ecovision_edge_export.weights import hub
 try:
     f = hub.fetch(hub.parse(sys.argv[1]))
     print(json.dumps([f.revision, f.path.read_text(), "torch" in sys.modules]))

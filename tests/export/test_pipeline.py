@@ -27,14 +27,14 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
 from ecovision_edge_export import pipeline, recheck
 from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
-from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.int8 import Recipes, find_recipes
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Budget
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.quantize import Quantized
-from ecovision_edge_export.reference import LABELS
 from ecovision_edge_export.transcript import Transcript
+from ecovision_edge_export.weights.checkpoint import Checkpoint
+from ecovision_edge_export.weights.reference import LABELS
 
 if TYPE_CHECKING:
     from ecovision_edge._fields import JsonValue

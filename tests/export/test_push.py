@@ -18,12 +18,13 @@ from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.cli import main
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import MissingDependencyError, OptionError, PushError
-from ecovision_edge_export import hub, pipeline
+from ecovision_edge_export import pipeline
 from ecovision_edge_export.card import known_facts, write_card
 from ecovision_edge_export.parity import Parity, budget_for
 from ecovision_edge_export.pipeline import ExportResult
 from ecovision_edge_export.push import PushOptions, check_push, prepare_push, push_bundle, push_options
-from ecovision_edge_export.reference import REFERENCE_WEIGHTS
+from ecovision_edge_export.weights import hub
+from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 
 REPO = "me/bin"
 TOKEN = "hf_" + "x" * 34

@@ -22,7 +22,6 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, ContractError, ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export import pipeline
-from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.int8 import find_recipes
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
@@ -34,7 +33,6 @@ from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.qat.rounding import rounded_rows, rows_scales
 from ecovision_edge_export.qat.weights import state_of
 from ecovision_edge_export.quantize import quantize
-from ecovision_edge_export.reference import LABELS
 from ecovision_edge_export.search import ranked, search_trained
 from ecovision_edge_export.tflite.flatbuffer import read_model
 from ecovision_edge_export.trace import trace
@@ -45,6 +43,8 @@ from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
 from ecovision_edge_export.train.terms import EpochRow
 from ecovision_edge_export.transcript import SilentReporter as SilentScript
 from ecovision_edge_export.transcript import Transcript
+from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.weights.reference import LABELS
 
 SIDE = 64
 

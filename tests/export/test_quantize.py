@@ -21,7 +21,6 @@ from ecovision_edge_export.calibrate import (
     onnx_session,
     prepare,
 )
-from ecovision_edge_export.checkpoint import Checkpoint, build_model
 from ecovision_edge_export.fidelity import Fidelity
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.headroom import clipping_loss, room_of_rows
@@ -31,6 +30,7 @@ from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.search import Trial, make_int8, ranked, search
 from ecovision_edge_export.signed import read_signed
 from ecovision_edge_export.trace import simplify, trace
+from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 
 @pytest.fixture(scope="module")

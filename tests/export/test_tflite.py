@@ -29,7 +29,6 @@ from ecovision_edge_export.calibrate import (
     measure,
     onnx_session,
 )
-from ecovision_edge_export.checkpoint import Checkpoint
 from ecovision_edge_export.fidelity import sqnr_db
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.options import ExportOptions, InputForm, make_contract
@@ -52,6 +51,7 @@ from ecovision_edge_export.tflite.network import Network
 from ecovision_edge_export.tflite.quantize import quantize_tflite
 from ecovision_edge_export.tflite.scales import check_scales, fit_ranges
 from ecovision_edge_export.trace import simplify, trace
+from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 Change = Callable[[np.ndarray], np.ndarray]
 

@@ -18,7 +18,6 @@ from torch import Tensor
 from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.card.turned import Turns
-from ecovision_edge_export.checkpoint import load_checkpoint
 from ecovision_edge_export.train.averaging import average_trainings
 from ecovision_edge_export.train.facts import training_facts
 from ecovision_edge_export.train.fit import Batch, FitOptions, fit
@@ -29,7 +28,8 @@ from ecovision_edge_export.train.run import train
 from ecovision_edge_export.train.start import Start, start_model
 from ecovision_edge_export.train.statistics import estimate_statistics, has_statistics, re_estimated
 from ecovision_edge_export.train.views import Views, cut_loose, draw_view
-from ecovision_edge_export.weights_file import safetensors_bytes
+from ecovision_edge_export.weights.checkpoint import load_checkpoint
+from ecovision_edge_export.weights.weights_file import safetensors_bytes
 
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0))  # clockwise from top left, RGB
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from ecovision_edge.bundle.contract import Contract
 
-from ecovision_edge.contract import Contract
 from ecovision_edge.errors import MissingDependencyError
 from ecovision_edge_bench.extras import require
 from ecovision_edge_bench.subjects import Facts, Frame, Spec
@@ -21,10 +21,10 @@ from ecovision_edge_bench.subjects._engine import EngineSubject, opening
 
 if TYPE_CHECKING:
     import torch
+    from ecovision_edge_export.parity.baseline import TorchBaseline
 
     from ecovision_edge_bench.peers import Peer, Workbench
-    from ecovision_edge_export.baseline import TorchBaseline
-    from ecovision_edge_export.checkpoint import Checkpoint
+    from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 __all__ = ["load", "make"]
 
@@ -90,9 +90,9 @@ def load(spec: Spec) -> _TorchSubject:
     for module in ("torch", "torchvision", "PIL"):
         require(module, "export")
     import torch
+    from ecovision_edge_export.parity.baseline import TorchBaseline
 
-    from ecovision_edge_export.baseline import TorchBaseline
-    from ecovision_edge_export.checkpoint import load_checkpoint
+    from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
     contract = Contract.loads(spec.contract)
     checkpoint = load_checkpoint(spec.source, num_classes=len(contract.labels), labels=contract.labels)
@@ -136,7 +136,7 @@ def _require_compiler() -> None:
 
 def _absolute(weights: str) -> str:
     """A path that means the same file in another process; `reference` and `hf://...` as they are."""
-    from ecovision_edge_export.checkpoint import REFERENCE
+    from ecovision_edge_export.weights.checkpoint import REFERENCE
 
     if weights == REFERENCE or weights.startswith("hf:"):
         return weights
@@ -145,8 +145,8 @@ def _absolute(weights: str) -> str:
 
 def _bytes(source: str, checkpoint: Checkpoint) -> int:
     """Return the bytes of the checkpoint's file, or of the weights in memory for one from the hub."""
-    from ecovision_edge_export.checkpoint import REFERENCE
-    from ecovision_edge_export.reference import REFERENCE_WEIGHTS
+    from ecovision_edge_export.weights.checkpoint import REFERENCE
+    from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 
     if source.startswith("hf:"):
         return sum(t.numel() * t.element_size() for t in checkpoint.state.values())

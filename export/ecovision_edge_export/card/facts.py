@@ -90,7 +90,7 @@ def _turns(facts: Mapping[str, JsonValue]) -> Turns | None:
 def _repository(address: str) -> str | None:
     """OWNER/NAME of an address that `hub.parse` takes."""
     from ecovision_edge.errors import CheckpointError
-    from ecovision_edge_export import hub
+    from ecovision_edge_export.weights import hub
 
     try:
         return hub.parse(address).repo

@@ -14,7 +14,6 @@ from ecovision_edge._fields import JsonValue
 from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.calibrate import NetworkInput
-from ecovision_edge_export.checkpoint import ARCHITECTURE, Checkpoint, build_model
 from ecovision_edge_export.qat.distill import distillation
 from ecovision_edge_export.qat.fake import GraphModule
 from ecovision_edge_export.qat.prepare import OnPlanes, Qat, prepare_qat
@@ -22,6 +21,7 @@ from ecovision_edge_export.qat.record import METADATA_KEY
 from ecovision_edge_export.train.objective import Objective
 from ecovision_edge_export.train.pictures import Pictures
 from ecovision_edge_export.train.start import Start
+from ecovision_edge_export.weights.checkpoint import ARCHITECTURE, Checkpoint, build_model
 
 __all__ = ["Int8Training", "calibration_steps", "make_ready"]
 

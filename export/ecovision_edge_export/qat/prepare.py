@@ -14,7 +14,6 @@ from torch import Tensor
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.contract import Contract
 from ecovision_edge_export.calibrate import CalibrationTable, NetworkInput, measure
-from ecovision_edge_export.checkpoint import Checkpoint, build_model
 from ecovision_edge_export.fidelity import logits_of
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.qat.check import LayerMatch, compare_layers, require_match
@@ -26,6 +25,7 @@ from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.rewrites.graphs import Graph
 from ecovision_edge_export.search import make_int8
 from ecovision_edge_export.trace import simplify, trace
+from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 __all__ = ["TRAINED_RECIPE", "Exported", "OnPlanes", "Outcome", "Qat", "prepare_qat"]
 

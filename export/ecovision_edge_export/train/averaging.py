@@ -17,7 +17,6 @@ from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.errors import CheckpointError, OptionError
-from ecovision_edge_export.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.seen import METADATA_KEY, Seen
 from ecovision_edge_export.train.batches import STATISTICS_OF
 from ecovision_edge_export.train.card import write_average_card
@@ -30,6 +29,7 @@ from ecovision_edge_export.train.saving import CARD, FACTS, Folder
 from ecovision_edge_export.train.statistics import estimate_statistics
 from ecovision_edge_export.train.terms import Best, EpochRow, FitData
 from ecovision_edge_export.train.work import Work
+from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
 __all__ = ["AverageResult", "Judged", "average_trainings"]
 

@@ -9,9 +9,9 @@ from ecovision_edge._fields import JsonValue
 from ecovision_edge.markdown import plain, table
 from ecovision_edge.stats import wilson_interval
 from ecovision_edge_export.card.training import training_lines
-from ecovision_edge_export.preprocessing import Preprocessing
 from ecovision_edge_export.train.fit import EpochRow
 from ecovision_edge_export.train.recipes import QAT
+from ecovision_edge_export.weights.preprocessing import Preprocessing
 
 __all__ = ["write_average_card", "write_training_card"]
 

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.photographs.turns import MOST_TURNED, TurnFigures, TurnReport
 from PIL import Image
 from torch import Tensor
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge.turns import MOST_TURNED, TurnFigures, TurnReport
-from ecovision_edge_export.preprocessing import Preprocessing
-from ecovision_edge_export.seen import METADATA_KEY, Seen
+from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
 from ecovision_edge_export.train.augment import augment
 from ecovision_edge_export.train.batches import (
     STATISTICS_BATCH,
@@ -52,9 +51,10 @@ from ecovision_edge_export.train.terms import (
 )
 from ecovision_edge_export.train.turning import measure_training
 from ecovision_edge_export.train.views import draw_view
+from ecovision_edge_export.weights.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from ecovision_edge_export.qat.method import Int8Training
+    from ecovision_edge_export.train.qat.method import Int8Training
 
 __all__ = ["Work", "worker_count"]
 

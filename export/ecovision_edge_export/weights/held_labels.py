@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ecovision_edge.contract import check_labels
 from ecovision_edge.errors import CheckpointError, ContractError
-from ecovision_edge_export.harmless import plain
+from ecovision_edge_export.weights.harmless import plain
 
 __all__ = ["HeldLabels", "find_labels"]
 

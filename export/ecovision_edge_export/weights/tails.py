@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import CheckpointError
-from ecovision_edge_export.layout import BODY, COUNTER, FIRST, LAST, layout
-from ecovision_edge_export.timm import STEM, check_variant, timm_keys, timm_state
+from ecovision_edge_export.weights.layout import BODY, COUNTER, FIRST, LAST, layout
+from ecovision_edge_export.weights.timm import STEM, check_variant, timm_keys, timm_state
 
 if TYPE_CHECKING:
     import torch

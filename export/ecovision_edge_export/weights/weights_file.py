@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from ecovision_edge.errors import CheckpointError
 from ecovision_edge.reasons import reason_of
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.harmless import SAFE_GLOBALS
-from ecovision_edge_export.pickles import (
+from ecovision_edge_export.weights.harmless import SAFE_GLOBALS
+from ecovision_edge_export.weights.pickles import (
     find_weights,
     first_foreign,
     pickle_protocol,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import CheckpointError
-from ecovision_edge_export.harmless import plain
-from ecovision_edge_export.layout import COUNTER, layout
-from ecovision_edge_export.tails import match_keys
-from ecovision_edge_export.weights_file import EMA_KEYS, RAW_KEYS, WEIGHT_KEYS
+from ecovision_edge_export.weights.harmless import plain
+from ecovision_edge_export.weights.layout import COUNTER, layout
+from ecovision_edge_export.weights.tails import match_keys
+from ecovision_edge_export.weights.weights_file import EMA_KEYS, RAW_KEYS, WEIGHT_KEYS
 
 if TYPE_CHECKING:
     import torch

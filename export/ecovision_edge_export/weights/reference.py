@@ -1,6 +1,6 @@
 """The embedded reference weights, and how they are made from the trained checkpoint.
 
-`python -m ecovision_edge_export.reference SRC.pth` writes them again, byte for byte the same.
+`python -m ecovision_edge_export.weights.reference SRC.pth` writes them again, byte for byte the same.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def write_reference_weights(src: Path, dst: Path = REFERENCE_WEIGHTS) -> str:
     """
     import hashlib
 
-    from ecovision_edge_export.checkpoint import load_checkpoint
-    from ecovision_edge_export.weights_file import safetensors_bytes
+    from ecovision_edge_export.weights.checkpoint import load_checkpoint
+    from ecovision_edge_export.weights.weights_file import safetensors_bytes
 
     checkpoint = load_checkpoint(str(src), num_classes=len(LABELS))
     metadata = {
@@ -85,7 +85,9 @@ def _compact(key: str, tensor: torch.Tensor) -> torch.Tensor:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of this module; the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m ecovision_edge_export.reference", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ecovision_edge_export.weights.reference", description=__doc__
+    )
     parser.add_argument("src", type=Path, help="the trained checkpoint, a .pth file")
     parser.add_argument("--output", type=Path, default=REFERENCE_WEIGHTS, help="default: in the package")
     arguments = parser.parse_args(argv)

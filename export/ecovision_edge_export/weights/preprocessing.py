@@ -9,7 +9,7 @@ from typing import cast
 from ecovision_edge._fields import Fields, JsonValue, canonical_json
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import CheckpointError, ContractError
-from ecovision_edge_export.harmless import plain
+from ecovision_edge_export.weights.harmless import plain
 
 __all__ = ["FIELDS", "Preprocessing", "find_beside", "find_preprocessing", "find_training"]
 

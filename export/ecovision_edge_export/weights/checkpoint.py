@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
-from ecovision_edge_export import hub
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.held_labels import HeldLabels, find_labels
-from ecovision_edge_export.layout import meta_model
-from ecovision_edge_export.preprocessing import (
+from ecovision_edge_export.seen import METADATA_KEY, Seen
+from ecovision_edge_export.weights import hub
+from ecovision_edge_export.weights.held_labels import HeldLabels, find_labels
+from ecovision_edge_export.weights.layout import meta_model
+from ecovision_edge_export.weights.preprocessing import (
     FIELDS,
     Preprocessing,
     find_beside,
     find_preprocessing,
     find_training,
 )
-from ecovision_edge_export.reference import REFERENCE_WEIGHTS
-from ecovision_edge_export.seen import METADATA_KEY, Seen
-from ecovision_edge_export.state_dicts import Held, check_fits, select_state, to_fp32
-from ecovision_edge_export.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
+from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
+from ecovision_edge_export.weights.state_dicts import Held, check_fits, select_state, to_fp32
+from ecovision_edge_export.weights.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import CheckpointError
-from ecovision_edge_export.layout import BODY, FIRST, LAST, layout
+from ecovision_edge_export.weights.layout import BODY, FIRST, LAST, layout
 
 if TYPE_CHECKING:
     import torch
