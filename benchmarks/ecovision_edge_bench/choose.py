@@ -143,7 +143,7 @@ def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images
         raise OptionError("--parity-images", expected="at least 1", found=limit)
     if folder is None:
         return Images(seeds=tuple(range(limit)))
-    from ecovision_edge_export.dataset import list_photographs
+    from ecovision_edge_export.photographs.dataset import list_photographs
 
     listed = list_photographs(folder, contract.labels, "--images")
     found = listed.photographs
@@ -245,7 +245,7 @@ def _calibration(peers: Sequence[Peer], calib: Path | None, notes: list[str]) ->
         for seed in range(CALIBRATION_FRAMES):
             yield draw_frame(20_000 + seed)
         return
-    from ecovision_edge_export.dataset import choose, list_photographs
+    from ecovision_edge_export.photographs.dataset import choose, list_photographs
 
     chosen, _ = choose(list_photographs(calib, None, "--calib"), CALIBRATION_FRAMES, 0)
     for photograph in chosen.photographs:

@@ -25,7 +25,7 @@ from ecovision_edge_export.card import CARD_NAME, Facts, write_card
 from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Parity
-from ecovision_edge_export.seen import Validation
+from ecovision_edge_export.photographs.seen import Validation
 from ecovision_edge_export.speed import Speed
 from ecovision_edge_export.weights.checkpoint import REFERENCE
 

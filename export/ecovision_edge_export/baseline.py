@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.images import read_image_bytes
-from ecovision_edge_export.decoding import decode_rgb
+from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 if TYPE_CHECKING:

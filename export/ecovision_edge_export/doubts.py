@@ -18,8 +18,8 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge.stats import wilson_interval
 from ecovision_edge_export.assignment import best_assignment
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.dataset import PhotographSet
 from ecovision_edge_export.parity import GateClosedError, photograph_cases, torch_logits
+from ecovision_edge_export.photographs.dataset import PhotographSet
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.variants import explain_by_preparation
 

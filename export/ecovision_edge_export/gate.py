@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from ecovision_edge.classifier import Classifier
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.dataset import PhotographSet
 from ecovision_edge_export.int8 import noun_of
 from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import GateClosedError, Parity, budget_for, measure_parity
+from ecovision_edge_export.photographs.dataset import PhotographSet
 from ecovision_edge_export.transcript import Transcript
 
 __all__ = ["pass_gate"]

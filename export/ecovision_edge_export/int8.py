@@ -25,15 +25,15 @@ from ecovision_edge_export.calibrate import (
     prepare,
 )
 from ecovision_edge_export.costs import MODEL_ERROR
-from ecovision_edge_export.dataset import Photograph, PhotographSet, choose
 from ecovision_edge_export.layers import layer_rows
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import GENERATED_IMAGES
+from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet, choose
+from ecovision_edge_export.photographs.seen import check_image
 from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.quantize import Quantized
 from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
-from ecovision_edge_export.seen import check_image
 from ecovision_edge_export.speed import NOT_FASTER
 from ecovision_edge_export.targets import TARGETS, Target, target_of
 from ecovision_edge_export.transcript import Transcript

@@ -22,8 +22,8 @@ from ecovision_edge.images import read_image
 from ecovision_edge.stats import mcnemar_p, wilson_interval
 from ecovision_edge.turns import TurnReport
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.dataset import PhotographSet
 from ecovision_edge_export.outcomes import Outcome, measure_outcome, outcome_json
+from ecovision_edge_export.photographs.dataset import PhotographSet
 
 __all__ = [
     "Accuracy",

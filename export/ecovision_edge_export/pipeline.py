@@ -22,7 +22,6 @@ from ecovision_edge_export.assemble import Unproved, assemble
 from ecovision_edge_export.assumptions import assumptions
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.card import known_facts
-from ecovision_edge_export.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.doubts import Verdict, judge_network
 from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.gate import pass_gate
@@ -37,8 +36,9 @@ from ecovision_edge_export.int8 import (
 from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity import GateClosedError, Parity
+from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
+from ecovision_edge_export.photographs.seen import read_validation
 from ecovision_edge_export.qat.record import TrainedRanges
-from ecovision_edge_export.seen import read_validation
 from ecovision_edge_export.speed import Speed, compare_speed
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.trace import OPSET, simplify, trace

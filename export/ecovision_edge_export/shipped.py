@@ -36,9 +36,9 @@ from ecovision_edge.errors import EcovisionError
 from ecovision_edge.labelled import find_labelled
 from ecovision_edge.views import parse_views
 from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
-from ecovision_edge_export.dataset import list_photographs
 from ecovision_edge_export.int8 import RECORDED_TARGET, find_recipes, resolve_target
 from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_graph
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.weights.checkpoint import REFERENCE, load_checkpoint

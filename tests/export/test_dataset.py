@@ -11,7 +11,6 @@ import pytest
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge.labelled import find_labelled
-from ecovision_edge_export.dataset import choose, list_photographs
 from ecovision_edge_export.options import (
     ExportOptions,
     make_contract,
@@ -20,6 +19,7 @@ from ecovision_edge_export.options import (
     parse_triple,
     read_labels,
 )
+from ecovision_edge_export.photographs.dataset import choose, list_photographs
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 LABELS = ("glass", "metal")

@@ -19,10 +19,10 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge_export.assignment import best_assignment
 from ecovision_edge_export.assumptions import assumptions
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.dataset import Photograph, PhotographSet
 from ecovision_edge_export.doubts import Verdict, judge_network
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Accuracy, GateClosedError, budget_for
+from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.transcript import SilentReporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.preprocessing import FIELDS, Preprocessing

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, DatasetError, ImageReadError
-from ecovision_edge_export.dataset import PhotographSet, list_photographs
-from ecovision_edge_export.decoding import decode_rgb
-from ecovision_edge_export.seen import Seen, Validation, read_validation
+from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
+from ecovision_edge_export.photographs.decoding import decode_rgb
+from ecovision_edge_export.photographs.seen import Seen, Validation, read_validation
 from ecovision_edge_export.transcript import SilentReporter, Transcript
 
 HASHES = st.lists(st.binary(min_size=32, max_size=32), max_size=20)

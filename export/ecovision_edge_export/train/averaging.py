@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.errors import CheckpointError, OptionError
-from ecovision_edge_export.seen import METADATA_KEY, Seen
+from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
 from ecovision_edge_export.train.batches import STATISTICS_OF
 from ecovision_edge_export.train.card import write_average_card
 from ecovision_edge_export.train.devices import choose_device, torch_threads

@@ -16,7 +16,7 @@ from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import DownloadError
 from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.card.turned import Turns
-from ecovision_edge_export.seen import Seen
+from ecovision_edge_export.photographs.seen import Seen
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
 __all__ = ["IMAGENET", "NO_WEIGHTS", "Start", "start_model"]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ecovision_edge.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.seen import METADATA_KEY, Seen
+from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
 from ecovision_edge_export.weights import hub
 from ecovision_edge_export.weights.held_labels import HeldLabels, find_labels
 from ecovision_edge_export.weights.layout import meta_model

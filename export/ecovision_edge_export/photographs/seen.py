@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from ecovision_edge._fields import JsonValue, parse_json
 from ecovision_edge.errors import CheckpointError, ContractError, DatasetError, ImageReadError
 from ecovision_edge.images import decode_image, read_image_bytes
-from ecovision_edge_export.dataset import Photograph, PhotographSet
-from ecovision_edge_export.decoding import decode_rgb
+from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
+from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.transcript import Transcript
 
 __all__ = ["METADATA_KEY", "Seen", "Validation", "check_image", "read_validation"]

@@ -1,0 +1,1 @@
+"""Folders of labelled photographs, decoded as PyTorch's side sees them; knows no network."""
