@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute, depthwise_channels
+from ecovision_edge_export.graph.graphs import Graph, attribute, depthwise_channels
 
 __all__ = ["corrected_biases", "rounded_rows"]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute
+from ecovision_edge_export.graph.graphs import Graph, attribute
 from ecovision_edge_export.targets import Target
 
 __all__ = ["MODEL_ERROR", "RATES", "Work", "modelled_cost", "work_of"]

@@ -31,8 +31,8 @@ import onnx
 
 from ecovision_edge_export.bias import rounded_rows
 from ecovision_edge_export.calibrate import NetworkInput, giving_out, onnx_session
+from ecovision_edge_export.graph.graphs import Graph, attribute
 from ecovision_edge_export.quantize import Quantized
-from ecovision_edge_export.rewrites.graphs import Graph, attribute
 
 __all__ = ["MOST_ROOM", "clipping_loss", "room_of_rows"]
 

@@ -23,8 +23,10 @@ from ecovision_edge_export.assumptions import assumptions
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.doubts import Verdict, judge_network
-from ecovision_edge_export.fold import fold_preprocessing
 from ecovision_edge_export.gate import pass_gate
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.made import Made
+from ecovision_edge_export.graph.trace import OPSET, simplify, trace
 from ecovision_edge_export.int8 import (
     Recipes,
     describe,
@@ -33,7 +35,6 @@ from ecovision_edge_export.int8 import (
     recipe_json,
     resolve_target,
 )
-from ecovision_edge_export.made import Made
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity import GateClosedError, Parity
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
@@ -41,7 +42,6 @@ from ecovision_edge_export.photographs.seen import read_validation
 from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.speed import Speed, compare_speed
 from ecovision_edge_export.targets import Target
-from ecovision_edge_export.trace import OPSET, simplify, trace
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.turning import measure_turned
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint

@@ -22,8 +22,8 @@ from ecovision_edge_export.additions import align_additions, quantized_additions
 from ecovision_edge_export.bias import corrected_biases
 from ecovision_edge_export.calibrate import CalibrationTable, prepare
 from ecovision_edge_export.exact import as_devices_compute
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.rewrites import rewrite_for_int8
-from ecovision_edge_export.rewrites.graphs import Graph
 from ecovision_edge_export.rewrites.zero_points import read_additions
 from ecovision_edge_export.signed import read_signed
 

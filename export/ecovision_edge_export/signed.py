@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto
 
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.rewrites.graphs import Graph
+from ecovision_edge_export.graph.graphs import Graph
 
 __all__ = ["read_signed"]
 

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from ecovision_edge.contract import Contract
-from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.trace import simplify, trace
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
-from ecovision_edge_export.trace import simplify, trace
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
 

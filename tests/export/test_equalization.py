@@ -16,7 +16,9 @@ from ecovision_edge.errors import ExportError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export import calibrate
 from ecovision_edge_export.calibrate import measure, onnx_session
-from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.graphs import Graph
+from ecovision_edge_export.graph.trace import simplify, trace
 from ecovision_edge_export.histograms import Histogram
 from ecovision_edge_export.quantize import quantize
 from ecovision_edge_export.rewrites.equalization import (
@@ -26,9 +28,7 @@ from ecovision_edge_export.rewrites.equalization import (
     scales_of_tensors,
 )
 from ecovision_edge_export.rewrites.excitation import fold_excitations, silent_excitations
-from ecovision_edge_export.rewrites.graphs import Graph
 from ecovision_edge_export.rewrites.zero_points import read_additions, shifted_range
-from ecovision_edge_export.trace import simplify, trace
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 Statistics = dict[str, ChannelStatistics]

@@ -15,9 +15,9 @@ from ecovision_edge.contract import Contract, InputSpec, Normalization
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.calibrate import onnx_session
-from ecovision_edge_export.fold import fold_preprocessing
-from ecovision_edge_export.names import rename_tensors
-from ecovision_edge_export.trace import OPSET
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.names import rename_tensors
+from ecovision_edge_export.graph.trace import OPSET
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 

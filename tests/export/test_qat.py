@@ -22,6 +22,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, ContractError, ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export import pipeline
+from ecovision_edge_export.graph.trace import trace
 from ecovision_edge_export.int8 import find_recipes
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
@@ -35,7 +36,6 @@ from ecovision_edge_export.qat.weights import state_of
 from ecovision_edge_export.quantize import quantize
 from ecovision_edge_export.search import ranked, search_trained
 from ecovision_edge_export.tflite.flatbuffer import read_model
-from ecovision_edge_export.trace import trace
 from ecovision_edge_export.train.batches import normalized
 from ecovision_edge_export.train.fit import InterruptedTrainingError
 from ecovision_edge_export.train.options import TrainOptions, settle

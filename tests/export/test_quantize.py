@@ -22,14 +22,14 @@ from ecovision_edge_export.calibrate import (
     prepare,
 )
 from ecovision_edge_export.fidelity import Fidelity
-from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.trace import simplify, trace
 from ecovision_edge_export.headroom import clipping_loss, room_of_rows
 from ecovision_edge_export.layers import layer_rows
 from ecovision_edge_export.quantize import blocks_of, quantize
 from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.search import Trial, make_int8, ranked, search
 from ecovision_edge_export.signed import read_signed
-from ecovision_edge_export.trace import simplify, trace
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 

@@ -30,7 +30,8 @@ from ecovision_edge_export.calibrate import (
     onnx_session,
 )
 from ecovision_edge_export.fidelity import sqnr_db
-from ecovision_edge_export.fold import fold_preprocessing
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.trace import simplify, trace
 from ecovision_edge_export.options import ExportOptions, InputForm, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.quantize import blocks_of
@@ -50,7 +51,6 @@ from ecovision_edge_export.tflite.flatbuffer import (
 from ecovision_edge_export.tflite.network import Network
 from ecovision_edge_export.tflite.quantize import quantize_tflite
 from ecovision_edge_export.tflite.scales import check_scales, fit_ranges
-from ecovision_edge_export.trace import simplify, trace
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 Change = Callable[[np.ndarray], np.ndarray]

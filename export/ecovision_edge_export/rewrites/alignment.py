@@ -21,7 +21,7 @@ from collections.abc import Collection
 import numpy as np
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute, depthwise_channels, is_spatial_mean
+from ecovision_edge_export.graph.graphs import Graph, attribute, depthwise_channels, is_spatial_mean
 
 __all__ = ["ALIGNMENT", "align_channels"]
 

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute, depthwise_channels
+from ecovision_edge_export.graph.graphs import Graph, attribute, depthwise_channels
 
 __all__ = ["ChannelStatistics", "channel_scales", "equalize", "scales_of_tensors"]
 

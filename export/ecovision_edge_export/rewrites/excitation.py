@@ -18,7 +18,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import onnx
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute, hard_sigmoid
+from ecovision_edge_export.graph.graphs import Graph, attribute, hard_sigmoid
 
 __all__ = ["fold_excitations", "silent_excitations"]
 

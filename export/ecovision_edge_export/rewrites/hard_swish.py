@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from ecovision_edge_export.rewrites.graphs import Graph, attribute, hard_sigmoid
+from ecovision_edge_export.graph.graphs import Graph, attribute, hard_sigmoid
 
 __all__ = ["FACTOR", "THREE", "integer_hard_swish"]
 

@@ -13,7 +13,7 @@ from collections.abc import Collection
 import onnx
 from onnx import helper
 
-from ecovision_edge_export.rewrites.graphs import Graph, is_spatial_mean
+from ecovision_edge_export.graph.graphs import Graph, is_spatial_mean
 
 __all__ = ["pool_means"]
 

@@ -19,7 +19,7 @@ import onnx
 from onnx import helper
 
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.rewrites.graphs import Graph
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.rewrites.hard_swish import THREE
 
 __all__ = ["read_additions", "shifted_range"]

@@ -26,7 +26,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from onnx import helper, numpy_helper
 
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.graph_functions import FIRST_INPUT_ALONE, functions_of
+from ecovision_edge_export.graph.functions import FIRST_INPUT_ALONE, functions_of
 
 __all__ = ["Network"]
 

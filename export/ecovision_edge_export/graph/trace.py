@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import onnx
 
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.names import rename_tensors
+from ecovision_edge_export.graph.names import rename_tensors
 
 if TYPE_CHECKING:
     import torch

@@ -21,7 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.trace import INPUT
+from ecovision_edge_export.graph.trace import INPUT
 
 __all__ = ["fold_preprocessing"]
 

@@ -9,7 +9,7 @@ from ecovision_edge._fields import JsonValue
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.manifest import Format, Precision
-from ecovision_edge_export.trace import OPSET
+from ecovision_edge_export.graph.trace import OPSET
 
 __all__ = ["Made"]
 
