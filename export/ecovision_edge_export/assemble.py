@@ -20,13 +20,13 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Format, Manifest
 from ecovision_edge.preprocess import Preprocessor
-from ecovision_edge_export.calibrate import CalibrationTable
 from ecovision_edge_export.card import CARD_NAME, Facts, write_card
 from ecovision_edge_export.graph.made import Made
+from ecovision_edge_export.int8.calibrate import CalibrationTable
+from ecovision_edge_export.int8.speed import Speed
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Parity
 from ecovision_edge_export.photographs.seen import Validation
-from ecovision_edge_export.speed import Speed
 from ecovision_edge_export.weights.checkpoint import REFERENCE
 
 __all__ = ["Unproved", "assemble"]

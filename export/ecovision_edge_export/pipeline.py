@@ -27,7 +27,8 @@ from ecovision_edge_export.gate import pass_gate
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.made import Made
 from ecovision_edge_export.graph.trace import OPSET, simplify, trace
-from ecovision_edge_export.int8 import (
+from ecovision_edge_export.int8.speed import Speed, compare_speed
+from ecovision_edge_export.int8.stage import (
     Recipes,
     describe,
     find_recipes,
@@ -35,12 +36,11 @@ from ecovision_edge_export.int8 import (
     recipe_json,
     resolve_target,
 )
+from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity import GateClosedError, Parity
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.photographs.seen import read_validation
-from ecovision_edge_export.qat.record import TrainedRanges
-from ecovision_edge_export.speed import Speed, compare_speed
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.turning import measure_turned

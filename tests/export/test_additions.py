@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.additions import (
+from ecovision_edge_export.int8.additions import (
     DENOMINATOR,
     MAX_RATIO,
     Addition,

@@ -14,13 +14,13 @@ from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError
 from ecovision_edge.preprocess import Preprocessor
-from ecovision_edge_export import calibrate
-from ecovision_edge_export.calibrate import measure, onnx_session
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.trace import simplify, trace
-from ecovision_edge_export.histograms import Histogram
-from ecovision_edge_export.quantize import quantize
+from ecovision_edge_export.int8.calibrate import measure, onnx_session
+from ecovision_edge_export.int8.histograms import Histogram
+from ecovision_edge_export.int8.quantize import quantize
+from ecovision_edge_export.int8.stage import calibrate
 from ecovision_edge_export.rewrites.equalization import (
     ChannelStatistics,
     channel_scales,
@@ -160,7 +160,7 @@ def test_a_zero_point_that_is_not_three_is_refused(graph: onnx.ModelProto, input
     """The rule needs 3 to be whole; anything else would be another function."""
     table = measure(graph, lambda: iter(inputs), digest="", evidence="generated").table()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ecovision_edge_export.quantize.read_additions", lambda model: model)
+        patch.setattr("ecovision_edge_export.int8.quantize.read_additions", lambda model: model)
         untouched = quantize(graph, table).model
     expected, found = (answers(m, inputs) for m in (untouched, read_additions(untouched)))
     assert np.abs(expected - found).max() < 0.1 * np.abs(expected).max()

@@ -15,12 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from ecovision_edge._fields import Fields
 from ecovision_edge.device import Cpu
 from ecovision_edge.errors import ContractError
-from ecovision_edge_export.bias import corrected_biases, rounded_rows
-from ecovision_edge_export.calibrate import onnx_session
-from ecovision_edge_export.costs import RATES, Work, modelled_cost, work_of
-from ecovision_edge_export.fidelity import fidelity, sqnr_db
-from ecovision_edge_export.histograms import Histogram
-from ecovision_edge_export.recipe import RANGE_METHODS, RangeMethod, Recipe
+from ecovision_edge_export.int8.bias import corrected_biases, rounded_rows
+from ecovision_edge_export.int8.calibrate import onnx_session
+from ecovision_edge_export.int8.costs import RATES, Work, modelled_cost, work_of
+from ecovision_edge_export.int8.fidelity import fidelity, sqnr_db
+from ecovision_edge_export.int8.histograms import Histogram
+from ecovision_edge_export.int8.recipe import RANGE_METHODS, RangeMethod, Recipe
 from ecovision_edge_export.targets import TARGETS, Target, signed_activations, target_of
 
 Floats = npt.NDArray[np.float32]

@@ -26,12 +26,12 @@ from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
 from ecovision_edge_export import pipeline, recheck
-from ecovision_edge_export.calibrate import REFERENCE_CALIBRATION, CalibrationTable
-from ecovision_edge_export.int8 import Recipes, find_recipes
+from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
+from ecovision_edge_export.int8.quantize import Quantized
+from ecovision_edge_export.int8.stage import Recipes, find_recipes
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import Budget
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
-from ecovision_edge_export.quantize import Quantized
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.reference import LABELS
@@ -51,7 +51,7 @@ def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Expo
     monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
     monkeypatch.setattr(pipeline, "simplify", lambda model: model)
     monkeypatch.setattr("ecovision_edge_export.parity.GENERATED_IMAGES", 8)
-    monkeypatch.setattr("ecovision_edge_export.speed.ROUNDS", 6)
+    monkeypatch.setattr("ecovision_edge_export.int8.speed.ROUNDS", 6)
 
     def run(out: Path, **changes: object) -> ExportResult:
         return export_bundle(ExportOptions(weights="reference", **changes), out)  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ def test_int8_that_is_not_faster_is_not_recommended(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no ratio would be good enough the export says that fp32 is to be preferred here."""
-    monkeypatch.setattr("ecovision_edge_export.speed.NOT_FASTER", 0.0)
+    monkeypatch.setattr("ecovision_edge_export.int8.speed.NOT_FASTER", 0.0)
     result = export(tmp_path / "bundle", precisions=("int8",))
     assert any("not faster than fp32 on this machine" in str(w) for w in result.transcript["warnings"])  # type: ignore[union-attr]
     stages = result.transcript["stages"]

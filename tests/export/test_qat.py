@@ -23,18 +23,18 @@ from ecovision_edge.errors import CheckpointError, ContractError, ExportError, O
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.graph.trace import trace
-from ecovision_edge_export.int8 import find_recipes
+from ecovision_edge_export.int8.quantize import quantize
+from ecovision_edge_export.int8.search import ranked, search_trained
+from ecovision_edge_export.int8.stage import find_recipes
+from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.qat import prepare
 from ecovision_edge_export.qat.check import LayerMatch, compare_layers, require_match
 from ecovision_edge_export.qat.fake import GraphModule
 from ecovision_edge_export.qat.prepare import OnPlanes, Qat, prepare_qat
-from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.qat.rounding import rounded_rows, rows_scales
 from ecovision_edge_export.qat.weights import state_of
-from ecovision_edge_export.quantize import quantize
-from ecovision_edge_export.search import ranked, search_trained
 from ecovision_edge_export.tflite.flatbuffer import read_model
 from ecovision_edge_export.train.batches import normalized
 from ecovision_edge_export.train.fit import InterruptedTrainingError
@@ -299,7 +299,7 @@ def test_malformed_ranges_are_one_typed_error(text: str) -> None:
 def test_an_export_of_another_size_says_why_it_measures_its_own_ranges(
     ready: Qat, small: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ecovision_edge_export.int8.GENERATED_IMAGES", 2)
+    monkeypatch.setattr("ecovision_edge_export.int8.stage.GENERATED_IMAGES", 2)
     other = dataclasses.replace(ready.ranges, input={**ready.ranges.input, "size": [224.0, 224.0]})
     script = Transcript(SilentScript())
     options = ExportOptions("mine.safetensors", size=(SIDE, SIDE), fp32_blocks=2)
@@ -314,8 +314,8 @@ def test_without_photographs_the_cheapest_blocks_in_fp32_come_first(
     ready: Qat, small: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The gate then takes the first that it lets through; drawn frames judge nothing."""
-    monkeypatch.setattr("ecovision_edge_export.search.LEAST_LEADING", 2)
-    monkeypatch.setattr("ecovision_edge_export.int8.LAYER_INPUTS", 2)
+    monkeypatch.setattr("ecovision_edge_export.int8.search.LEAST_LEADING", 2)
+    monkeypatch.setattr("ecovision_edge_export.int8.stage.LAYER_INPUTS", 2)
     script = Transcript(SilentScript())
     options = ExportOptions("mine.safetensors", size=(SIDE, SIDE))
     recipes = find_recipes(options, small, ready.graph, None, "arm64-dotprod", script, ready.ranges)
@@ -423,7 +423,7 @@ def bundle(tuned: tuple[TrainResult, list[str]], tmp_path_factory: pytest.TempPa
         allow_parity_failure=True,
     )
     with pytest.MonkeyPatch.context() as m:
-        m.setattr("ecovision_edge_export.search.LEAST_LEADING", 1)
+        m.setattr("ecovision_edge_export.int8.search.LEAST_LEADING", 1)
         return export_bundle(asked, tmp_path_factory.mktemp("bundle") / "b")
 
 

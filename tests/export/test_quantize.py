@@ -13,7 +13,9 @@ from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ContractError, DatasetError, ExportError
 from ecovision_edge.preprocess import Preprocessor
-from ecovision_edge_export.calibrate import (
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.trace import simplify, trace
+from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
     Calibration,
     CalibrationTable,
@@ -21,15 +23,13 @@ from ecovision_edge_export.calibrate import (
     onnx_session,
     prepare,
 )
-from ecovision_edge_export.fidelity import Fidelity
-from ecovision_edge_export.graph.fold import fold_preprocessing
-from ecovision_edge_export.graph.trace import simplify, trace
-from ecovision_edge_export.headroom import clipping_loss, room_of_rows
-from ecovision_edge_export.layers import layer_rows
-from ecovision_edge_export.quantize import blocks_of, quantize
-from ecovision_edge_export.recipe import Recipe
-from ecovision_edge_export.search import Trial, make_int8, ranked, search
-from ecovision_edge_export.signed import read_signed
+from ecovision_edge_export.int8.fidelity import Fidelity
+from ecovision_edge_export.int8.headroom import clipping_loss, room_of_rows
+from ecovision_edge_export.int8.layers import layer_rows
+from ecovision_edge_export.int8.quantize import blocks_of, quantize
+from ecovision_edge_export.int8.recipe import Recipe
+from ecovision_edge_export.int8.search import Trial, make_int8, ranked, search
+from ecovision_edge_export.int8.signed import read_signed
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 
@@ -350,12 +350,12 @@ def test_blocks_are_added_where_leading_ones_are_dear(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With a budget that nothing meets, single blocks are tried on the cheapest row as well."""
-    monkeypatch.setattr("ecovision_edge_export.search.MOST_LEADING", 2)
-    monkeypatch.setattr("ecovision_edge_export.search.LEAST_LEADING", 2)
-    monkeypatch.setattr("ecovision_edge_export.search.MOST_ADDED", 1)
-    monkeypatch.setattr("ecovision_edge_export.search.RANGE_METHODS", ("minmax",))
-    monkeypatch.setattr("ecovision_edge_export.search.blocks_of", lambda _: {"a": 2, "b": 3, "c": 15})
-    monkeypatch.setattr("ecovision_edge_export.search.WORTH_DB", -100.0)
+    monkeypatch.setattr("ecovision_edge_export.int8.search.MOST_LEADING", 2)
+    monkeypatch.setattr("ecovision_edge_export.int8.search.LEAST_LEADING", 2)
+    monkeypatch.setattr("ecovision_edge_export.int8.search.MOST_ADDED", 1)
+    monkeypatch.setattr("ecovision_edge_export.int8.search.RANGE_METHODS", ("minmax",))
+    monkeypatch.setattr("ecovision_edge_export.int8.search.blocks_of", lambda _: {"a": 2, "b": 3, "c": 15})
+    monkeypatch.setattr("ecovision_edge_export.int8.search.WORTH_DB", -100.0)
     rows = search(graph, calibration, inputs[:2], target="x86", agree=1.1)
     added = [r for r in rows if r.stage == "added blocks"]
     assert len(added) == 1

@@ -18,7 +18,7 @@ from ecovision_edge.calibration import Outcome, Showing
 from ecovision_edge.calibration._model_files import with_contract
 from ecovision_edge.views import ANY_ORIENTATION
 from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.exact import exact_sums
+from ecovision_edge_export.int8.exact import exact_sums
 from ecovision_edge_export.parity import budget_for, measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult, finish

@@ -23,19 +23,19 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export import pipeline
-from ecovision_edge_export.calibrate import (
+from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.trace import simplify, trace
+from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
     CalibrationTable,
     measure,
     onnx_session,
 )
-from ecovision_edge_export.fidelity import sqnr_db
-from ecovision_edge_export.graph.fold import fold_preprocessing
-from ecovision_edge_export.graph.trace import simplify, trace
+from ecovision_edge_export.int8.fidelity import sqnr_db
+from ecovision_edge_export.int8.quantize import blocks_of
+from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.options import ExportOptions, InputForm, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
-from ecovision_edge_export.quantize import blocks_of
-from ecovision_edge_export.recipe import Recipe
 from ecovision_edge_export.rewrites.hard_swish import integer_hard_swish
 from ecovision_edge_export.targets import TARGETS
 from ecovision_edge_export.tflite import choose, convert, quantize

@@ -16,8 +16,8 @@ from ecovision_edge_export.card.measured import (
     parity_lines,
 )
 from ecovision_edge_export.card.turned import turn_lines
+from ecovision_edge_export.int8.speed import Speed
 from ecovision_edge_export.parity import Parity
-from ecovision_edge_export.speed import Speed
 
 __all__ = ["CARD_NAME", "FETCH", "Facts", "known_facts", "write_card"]
 
@@ -87,7 +87,7 @@ def _unproved(manifest: Manifest) -> list[str]:
 
 
 def _int8_limits(manifest: Manifest) -> list[str]:
-    """Where int8 sums are not the same on every CPU; see `ecovision_edge_export.exact`."""
+    """Where int8 sums are not the same on every CPU; see `ecovision_edge_export.int8.exact`."""
     clipped = [a.name for a in manifest.artifacts if str(a.recipe.get("activations")).startswith("uint8")]
     return [
         f"The figures of {name} are those of exact integer sums, which Arm and x86 with VNNI compute. Other "

@@ -13,11 +13,11 @@ from torch import Tensor
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import OptionError
-from ecovision_edge_export.calibrate import NetworkInput
+from ecovision_edge_export.int8.calibrate import NetworkInput
+from ecovision_edge_export.int8.trained import METADATA_KEY
 from ecovision_edge_export.qat.distill import distillation
 from ecovision_edge_export.qat.fake import GraphModule
 from ecovision_edge_export.qat.prepare import OnPlanes, Qat, prepare_qat
-from ecovision_edge_export.qat.record import METADATA_KEY
 from ecovision_edge_export.train.objective import Objective
 from ecovision_edge_export.train.pictures import Pictures
 from ecovision_edge_export.train.start import Start

@@ -13,18 +13,18 @@ from torch import Tensor
 
 from ecovision_edge._fields import JsonValue
 from ecovision_edge.contract import Contract
-from ecovision_edge_export.calibrate import CalibrationTable, NetworkInput, measure
-from ecovision_edge_export.fidelity import logits_of
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.trace import simplify, trace
+from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput, measure
+from ecovision_edge_export.int8.fidelity import logits_of
+from ecovision_edge_export.int8.quantize import Quantized, quantize
+from ecovision_edge_export.int8.recipe import Recipe
+from ecovision_edge_export.int8.search import make_int8
+from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.qat.check import LayerMatch, compare_layers, require_match
 from ecovision_edge_export.qat.fake import GraphModule
-from ecovision_edge_export.qat.record import TrainedRanges
 from ecovision_edge_export.qat.weights import factors_of, state_of
-from ecovision_edge_export.quantize import Quantized, quantize
-from ecovision_edge_export.recipe import Recipe
-from ecovision_edge_export.search import make_int8
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 __all__ = ["TRAINED_RECIPE", "Exported", "OnPlanes", "Outcome", "Qat", "prepare_qat"]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecovision_edge_export.quantize import MIN_RANGE
+from ecovision_edge_export.int8.quantize import MIN_RANGE
 
 __all__ = ["Quantization", "rounded", "rounded_bias", "rounded_rows", "rows_scales"]
 

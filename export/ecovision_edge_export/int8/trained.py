@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ecovision_edge._fields import JsonValue, parse_json
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import CheckpointError, ContractError
-from ecovision_edge_export.calibrate import CalibrationTable
+from ecovision_edge_export.int8.calibrate import CalibrationTable
 
 __all__ = ["METADATA_KEY", "TrainedRanges"]
 

@@ -29,10 +29,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ecovision_edge_export.bias import rounded_rows
-from ecovision_edge_export.calibrate import NetworkInput, giving_out, onnx_session
 from ecovision_edge_export.graph.graphs import Graph, attribute
-from ecovision_edge_export.quantize import Quantized
+from ecovision_edge_export.int8.bias import rounded_rows
+from ecovision_edge_export.int8.calibrate import NetworkInput, giving_out, onnx_session
+from ecovision_edge_export.int8.quantize import Quantized
 
 __all__ = ["MOST_ROOM", "clipping_loss", "room_of_rows"]
 

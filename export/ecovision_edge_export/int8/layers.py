@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 
 from ecovision_edge._fields import JsonValue
-from ecovision_edge_export.calibrate import CalibrationTable, NetworkInput, giving_out, onnx_session
-from ecovision_edge_export.fidelity import sqnr_of_powers
 from ecovision_edge_export.graph.graphs import Graph, attribute
-from ecovision_edge_export.quantize import Quantized, blocks_of
+from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput, giving_out, onnx_session
+from ecovision_edge_export.int8.fidelity import sqnr_of_powers
+from ecovision_edge_export.int8.quantize import Quantized, blocks_of
 from ecovision_edge_export.rewrites.hard_swish import THREE
 
 __all__ = ["layer_rows"]

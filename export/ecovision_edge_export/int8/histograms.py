@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge_export.recipe import RangeMethod
+from ecovision_edge_export.int8.recipe import RangeMethod
 
 __all__ = ["Histogram"]
 

@@ -16,7 +16,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, ImageReadError
 from ecovision_edge.images import read_image
 from ecovision_edge.preprocess import Preprocessor
-from ecovision_edge_export.calibrate import (
+from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
     CalibrationTable,
     Evidence,
@@ -24,17 +24,17 @@ from ecovision_edge_export.calibrate import (
     measure,
     prepare,
 )
-from ecovision_edge_export.costs import MODEL_ERROR
-from ecovision_edge_export.layers import layer_rows
+from ecovision_edge_export.int8.costs import MODEL_ERROR
+from ecovision_edge_export.int8.layers import layer_rows
+from ecovision_edge_export.int8.quantize import Quantized
+from ecovision_edge_export.int8.recipe import Recipe
+from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
+from ecovision_edge_export.int8.speed import NOT_FASTER
+from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import GENERATED_IMAGES
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet, choose
 from ecovision_edge_export.photographs.seen import check_image
-from ecovision_edge_export.qat.record import TrainedRanges
-from ecovision_edge_export.quantize import Quantized
-from ecovision_edge_export.recipe import Recipe
-from ecovision_edge_export.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
-from ecovision_edge_export.speed import NOT_FASTER
 from ecovision_edge_export.targets import TARGETS, Target, target_of
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import REFERENCE

@@ -21,8 +21,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ecovision_edge._fields import Fields, JsonValue, parse_json
 from ecovision_edge.errors import ContractError, DatasetError
-from ecovision_edge_export.histograms import Histogram
-from ecovision_edge_export.recipe import Recipe
+from ecovision_edge_export.int8.histograms import Histogram
+from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.rewrites.equalization import (
     ChannelStatistics,
     channel_scales,
