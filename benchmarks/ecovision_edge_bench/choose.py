@@ -203,7 +203,7 @@ def _settings(specs: Sequence[Spec], threads: Sequence[int], spinning: Sequence[
 
 
 def _weights_of(contract: Contract) -> str:
-    from ecovision_edge_export.recheck import weights_spec
+    from ecovision_edge_export.parity.recheck import weights_spec
 
     return weights_spec(contract.weights)
 

@@ -25,7 +25,7 @@ from ecovision_edge_export.graph.made import Made
 from ecovision_edge_export.int8.calibrate import CalibrationTable
 from ecovision_edge_export.int8.speed import Speed
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.parity import Parity
+from ecovision_edge_export.parity.figures import Parity
 from ecovision_edge_export.photographs.seen import Validation
 from ecovision_edge_export.weights.checkpoint import REFERENCE
 

@@ -27,7 +27,7 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
 
 if TYPE_CHECKING:
-    from ecovision_edge_export.parity import Parity
+    from ecovision_edge_export.parity.figures import Parity
 
 __all__ = ["ConsoleReporter", "export", "parity"]
 
@@ -180,7 +180,7 @@ def export(
     if "tflite" in formats:
         _require_litert()
     from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
-    from ecovision_edge_export.parity import GateClosedError
+    from ecovision_edge_export.parity.figures import GateClosedError
     from ecovision_edge_export.pipeline import export_bundle
     from ecovision_edge_export.push import push_options, push_stage
 
@@ -270,7 +270,7 @@ def parity(
       ecovision-edge parity mine --weights best.pth --images val --json p.json
     """
     _require_all()
-    from ecovision_edge_export.recheck import recheck_parity
+    from ecovision_edge_export.parity.recheck import recheck_parity
 
     reporter = ConsoleReporter()
     result = recheck_parity(
@@ -312,7 +312,7 @@ def _show_parity(console: Console, result: Sequence[Parity]) -> None:
 
 def parity_table(result: Sequence[Parity]) -> Table:
     """The parity rows as a rich table."""
-    from ecovision_edge_export.tables import parity_rows
+    from ecovision_edge_export.parity.tables import parity_rows
 
     first = result[0]
     noun = "photographs" if first.evidence == "photographs" else "drawn frames (weak evidence)"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.classifier import Classifier
-from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.graph.made import Made
 from ecovision_edge_export.int8.stage import noun_of
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.parity import GateClosedError, Parity, budget_for, measure_parity
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.figures import GateClosedError, Parity, budget_for, measure_parity
 from ecovision_edge_export.photographs.dataset import PhotographSet
 from ecovision_edge_export.transcript import Transcript
 

@@ -20,9 +20,7 @@ from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge.manifest import Manifest
 from ecovision_edge_export.assemble import Unproved, assemble
 from ecovision_edge_export.assumptions import assumptions
-from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.card import known_facts
-from ecovision_edge_export.doubts import Verdict, judge_network
 from ecovision_edge_export.gate import pass_gate
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.made import Made
@@ -38,12 +36,14 @@ from ecovision_edge_export.int8.stage import (
 )
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
-from ecovision_edge_export.parity import GateClosedError, Parity
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.doubts import Verdict, judge_network
+from ecovision_edge_export.parity.figures import GateClosedError, Parity
+from ecovision_edge_export.parity.turning import measure_turned
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.photographs.seen import read_validation
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
-from ecovision_edge_export.turning import measure_turned
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
 __all__ = ["ExportResult", "export_bundle", "prepare_graph"]

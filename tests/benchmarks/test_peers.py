@@ -34,8 +34,8 @@ from ecovision_edge_bench.subjects._engine import first_line
 from ecovision_edge_bench.subjects._making import make_model
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing, softmax
 from ecovision_edge_bench.subjects.torch_eager import make as make_torch
-from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.options import ExportOptions, make_contract
+from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.weights.checkpoint import Checkpoint, load_checkpoint
 
 DISTRIBUTIONS = {

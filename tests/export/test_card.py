@@ -33,9 +33,9 @@ from ecovision_edge_export.card import Facts, known_facts, write_card
 from ecovision_edge_export.card.training import MOST_ROWS, training_lines
 from ecovision_edge_export.int8.speed import Speed
 from ecovision_edge_export.options import ExportOptions, make_contract
-from ecovision_edge_export.outcomes import Outcome, measure_outcome, outcome_json
-from ecovision_edge_export.parity import Accuracy, Parity, budget_for
-from ecovision_edge_export.tables import parity_rows
+from ecovision_edge_export.parity.figures import Accuracy, Parity, budget_for
+from ecovision_edge_export.parity.outcomes import Outcome, measure_outcome, outcome_json
+from ecovision_edge_export.parity.tables import parity_rows
 from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 
 LABELS = ("can", "jar", "rag")

@@ -16,12 +16,12 @@ from ecovision_edge.cli import main
 from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
-from ecovision_edge_export.assignment import best_assignment
 from ecovision_edge_export.assumptions import assumptions
-from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.doubts import Verdict, judge_network
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.parity import Accuracy, GateClosedError, budget_for
+from ecovision_edge_export.parity.assignment import best_assignment
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.doubts import Verdict, judge_network
+from ecovision_edge_export.parity.figures import Accuracy, GateClosedError, budget_for
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.transcript import SilentReporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
@@ -75,7 +75,7 @@ def judge(
             resize=resize or ResizeSpec(),
             normalization=normalization or Normalization(),
         )
-        monkeypatch.setattr("ecovision_edge_export.baseline.build_model", lambda _: network)
+        monkeypatch.setattr("ecovision_edge_export.parity.baseline.build_model", lambda _: network)
         script = Transcript(SilentReporter())
         verdict = judge_network(
             TorchBaseline(reference, wanted),

@@ -13,11 +13,11 @@ from onnx import helper, numpy_helper
 
 from ecovision_edge.contract import Contract, InputSpec, Normalization
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.names import rename_tensors
 from ecovision_edge_export.graph.trace import OPSET
 from ecovision_edge_export.int8.calibrate import onnx_session
+from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 

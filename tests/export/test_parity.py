@@ -13,12 +13,12 @@ from ecovision_edge import Classifier
 from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, ImageReadError, OptionError
-from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.parity import Accuracy, Budget, Parity, budget_for, measure_parity
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.figures import Accuracy, Budget, Parity, budget_for, measure_parity
+from ecovision_edge_export.parity.recheck import recheck_parity
+from ecovision_edge_export.parity.tables import parity_rows
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult
-from ecovision_edge_export.recheck import recheck_parity
-from ecovision_edge_export.tables import parity_rows
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 

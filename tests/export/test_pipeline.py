@@ -25,12 +25,12 @@ from ecovision_edge.cli import main
 from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
-from ecovision_edge_export import pipeline, recheck
+from ecovision_edge_export import pipeline
 from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.stage import Recipes, find_recipes
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.parity import Budget
+from ecovision_edge_export.parity.figures import Budget, recheck
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
@@ -50,7 +50,7 @@ def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Expo
     """`export_bundle` of the reference, without tracing it again, on eight drawn frames."""
     monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
     monkeypatch.setattr(pipeline, "simplify", lambda model: model)
-    monkeypatch.setattr("ecovision_edge_export.parity.GENERATED_IMAGES", 8)
+    monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
     monkeypatch.setattr("ecovision_edge_export.int8.speed.ROUNDS", 6)
 
     def run(out: Path, **changes: object) -> ExportResult:
@@ -466,7 +466,7 @@ def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
 
 def test_parity_is_a_command(exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It measures a finished bundle; the exit status is 1 where a budget is not met."""
-    monkeypatch.setattr("ecovision_edge_export.parity.GENERATED_IMAGES", 8)
+    monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
     assert main(["parity", str(exported.path), "--artifact", "fp32", "--json", str(tmp_path / "p.json")]) == 0
     assert json.loads((tmp_path / "p.json").read_text())["fp32-onnx"]["ok"] is True
     monkeypatch.setattr(recheck, "budget_for", lambda *_, **__: Budget(agreement=1.1))

@@ -20,7 +20,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import MissingDependencyError, OptionError, PushError
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.card import known_facts, write_card
-from ecovision_edge_export.parity import Parity, budget_for
+from ecovision_edge_export.parity.figures import Parity, budget_for
 from ecovision_edge_export.pipeline import ExportResult
 from ecovision_edge_export.push import PushOptions, check_push, prepare_push, push_bundle, push_options
 from ecovision_edge_export.weights import hub
@@ -385,7 +385,7 @@ def test_a_push_that_fails_leaves_bundle_and_figures(ours, exported, tmp_path, c
 
 def test_a_real_export_is_pushed(ours, tmp_path, monkeypatch):
     """All of it, fp32 from the reference's own weights."""
-    monkeypatch.setattr("ecovision_edge_export.parity.GENERATED_IMAGES", 8)
+    monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
     out = tmp_path / "b"
     arguments = [
         "--weights",

@@ -17,9 +17,9 @@ from ecovision_edge.bundle import embedded_bundle_path
 from ecovision_edge.calibration import Outcome, Showing
 from ecovision_edge.calibration._model_files import with_contract
 from ecovision_edge.views import ANY_ORIENTATION
-from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.int8.exact import exact_sums
-from ecovision_edge_export.parity import budget_for, measure_parity
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.figures import budget_for, measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult, finish
 from ecovision_edge_export.shipped import calibrate_shipped, export_shipped

@@ -20,8 +20,8 @@ import torch
 
 from ecovision_edge.cli import main
 from ecovision_edge.errors import CheckpointError, DatasetError, DownloadError, ExportError, OptionError
-from ecovision_edge_export.baseline import TorchBaseline
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
+from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.pipeline import export_bundle
 from ecovision_edge_export.train.augment import Augmentation, augment
 from ecovision_edge_export.train.devices import choose_device

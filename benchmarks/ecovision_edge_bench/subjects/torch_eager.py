@@ -21,9 +21,9 @@ from ecovision_edge_bench.subjects._engine import EngineSubject, opening
 
 if TYPE_CHECKING:
     import torch
-    from ecovision_edge_export.parity.baseline import TorchBaseline
 
     from ecovision_edge_bench.peers import Peer, Workbench
+    from ecovision_edge_export.parity.baseline import TorchBaseline
     from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 __all__ = ["load", "make"]
@@ -90,8 +90,8 @@ def load(spec: Spec) -> _TorchSubject:
     for module in ("torch", "torchvision", "PIL"):
         require(module, "export")
     import torch
-    from ecovision_edge_export.parity.baseline import TorchBaseline
 
+    from ecovision_edge_export.parity.baseline import TorchBaseline
     from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
     contract = Contract.loads(spec.contract)

@@ -17,7 +17,7 @@ from ecovision_edge_export.card.measured import (
 )
 from ecovision_edge_export.card.turned import turn_lines
 from ecovision_edge_export.int8.speed import Speed
-from ecovision_edge_export.parity import Parity
+from ecovision_edge_export.parity.figures import Parity
 
 __all__ = ["CARD_NAME", "FETCH", "Facts", "known_facts", "write_card"]
 

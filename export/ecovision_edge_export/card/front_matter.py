@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ecovision_edge.manifest import Manifest
 from ecovision_edge_export.card.facts import Facts
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.parity import Parity
+from ecovision_edge_export.parity.figures import Parity
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult

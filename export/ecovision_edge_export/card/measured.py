@@ -11,9 +11,9 @@ from ecovision_edge.markdown import plain, table
 from ecovision_edge.probability import CALIBRATION_BINS
 from ecovision_edge.stats import wilson_interval
 from ecovision_edge_export.int8.speed import Speed
-from ecovision_edge_export.outcomes import Outcome
-from ecovision_edge_export.parity import Parity
-from ecovision_edge_export.tables import parity_rows
+from ecovision_edge_export.parity.figures import Parity
+from ecovision_edge_export.parity.outcomes import Outcome
+from ecovision_edge_export.parity.tables import parity_rows
 
 __all__ = ["accuracy_lines", "calibration_section", "latency_lines", "parity_lines"]
 

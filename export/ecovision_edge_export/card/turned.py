@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from ecovision_edge.markdown import plain, table
 from ecovision_edge.turns import TurnFigure, TurnReport
-from ecovision_edge_export.parity import Parity
+from ecovision_edge_export.parity.figures import Parity
 
 __all__ = ["Turns", "turn_lines"]
 

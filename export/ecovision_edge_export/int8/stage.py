@@ -32,7 +32,7 @@ from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ra
 from ecovision_edge_export.int8.speed import NOT_FASTER
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.parity import GENERATED_IMAGES
+from ecovision_edge_export.parity.figures import GENERATED_IMAGES
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet, choose
 from ecovision_edge_export.photographs.seen import check_image
 from ecovision_edge_export.targets import TARGETS, Target, target_of

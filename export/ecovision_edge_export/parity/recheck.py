@@ -9,9 +9,9 @@ from ecovision_edge.classifier import Classifier
 from ecovision_edge.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge.labelled import check_mapped, class_folders, parse_map
-from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.doubts import judge_network
-from ecovision_edge_export.parity import Parity, budget_for, measure_parity
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.doubts import judge_network
+from ecovision_edge_export.parity.figures import Parity, budget_for, measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.photographs.seen import read_validation
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript

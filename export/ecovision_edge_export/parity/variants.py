@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, ResizeSpec
 from ecovision_edge.images import read_image_bytes
 from ecovision_edge.stats import mcnemar_p
-from ecovision_edge_export.baseline import TorchBaseline, pixel_transform
+from ecovision_edge_export.parity.baseline import TorchBaseline, pixel_transform
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.photographs.decoding import decode_rgb
 

@@ -21,8 +21,8 @@ from ecovision_edge.errors import OptionError, ParityError
 from ecovision_edge.images import read_image
 from ecovision_edge.stats import mcnemar_p, wilson_interval
 from ecovision_edge.turns import TurnReport
-from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.outcomes import Outcome, measure_outcome, outcome_json
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.outcomes import Outcome, measure_outcome, outcome_json
 from ecovision_edge_export.photographs.dataset import PhotographSet
 
 __all__ = [

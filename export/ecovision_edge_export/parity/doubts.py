@@ -16,12 +16,12 @@ import numpy.typing as npt
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import OptionError
 from ecovision_edge.stats import wilson_interval
-from ecovision_edge_export.assignment import best_assignment
-from ecovision_edge_export.baseline import TorchBaseline
-from ecovision_edge_export.parity import GateClosedError, photograph_cases, torch_logits
+from ecovision_edge_export.parity.assignment import best_assignment
+from ecovision_edge_export.parity.baseline import TorchBaseline
+from ecovision_edge_export.parity.figures import GateClosedError, photograph_cases, torch_logits
+from ecovision_edge_export.parity.variants import explain_by_preparation
 from ecovision_edge_export.photographs.dataset import PhotographSet
 from ecovision_edge_export.transcript import Transcript
-from ecovision_edge_export.variants import explain_by_preparation
 
 __all__ = ["Verdict", "judge_network"]
 
