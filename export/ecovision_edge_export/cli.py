@@ -182,7 +182,7 @@ def export(
     from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
     from ecovision_edge_export.parity.figures import GateClosedError
     from ecovision_edge_export.pipeline import export_bundle
-    from ecovision_edge_export.push import push_options, push_stage
+    from ecovision_edge_export.publish.push import push_options, push_stage
 
     if filter not in ("fast", "pil"):
         raise OptionError("--filter", expected="fast or pil", found=ascii(filter)[:40])

@@ -18,10 +18,7 @@ from ecovision_edge.device import read_cpu
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge.manifest import Manifest
-from ecovision_edge_export.assemble import Unproved, assemble
-from ecovision_edge_export.assumptions import assumptions
 from ecovision_edge_export.card import known_facts
-from ecovision_edge_export.gate import pass_gate
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.made import Made
 from ecovision_edge_export.graph.trace import OPSET, simplify, trace
@@ -42,6 +39,9 @@ from ecovision_edge_export.parity.figures import GateClosedError, Parity
 from ecovision_edge_export.parity.turning import measure_turned
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.photographs.seen import read_validation
+from ecovision_edge_export.publish.assemble import Unproved, assemble
+from ecovision_edge_export.publish.assumptions import assumptions
+from ecovision_edge_export.publish.gate import pass_gate
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint

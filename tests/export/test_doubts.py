@@ -16,13 +16,13 @@ from ecovision_edge.cli import main
 from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
-from ecovision_edge_export.assumptions import assumptions
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.assignment import best_assignment
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.doubts import Verdict, judge_network
 from ecovision_edge_export.parity.figures import Accuracy, GateClosedError, budget_for
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
+from ecovision_edge_export.publish.assumptions import assumptions
 from ecovision_edge_export.transcript import SilentReporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.preprocessing import FIELDS, Preprocessing

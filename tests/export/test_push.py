@@ -22,7 +22,13 @@ from ecovision_edge_export import pipeline
 from ecovision_edge_export.card import known_facts, write_card
 from ecovision_edge_export.parity.figures import Parity, budget_for
 from ecovision_edge_export.pipeline import ExportResult
-from ecovision_edge_export.push import PushOptions, check_push, prepare_push, push_bundle, push_options
+from ecovision_edge_export.publish.push import (
+    PushOptions,
+    check_push,
+    prepare_push,
+    push_bundle,
+    push_options,
+)
 from ecovision_edge_export.weights import hub
 from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 

@@ -18,7 +18,7 @@ from ecovision_edge.manifest import MAX_FILE_BYTES, Format, Precision
 from ecovision_edge.markdown import replace_section
 from ecovision_edge_export.card import CARD_NAME, FETCH
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.push_errors import explained, http_status
+from ecovision_edge_export.publish.push_errors import explained, http_status
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.hub import LOG_IN, without_password
 
