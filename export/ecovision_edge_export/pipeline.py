@@ -19,10 +19,10 @@ from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge.manifest import Manifest
 from ecovision_edge_export.card import known_facts
+from ecovision_edge_export.finished.made import Made
+from ecovision_edge_export.finished.speed import Speed, compare_speed
 from ecovision_edge_export.graph.fold import fold_preprocessing
-from ecovision_edge_export.graph.made import Made
 from ecovision_edge_export.graph.trace import OPSET, simplify, trace
-from ecovision_edge_export.int8.speed import Speed, compare_speed
 from ecovision_edge_export.int8.stage import (
     Recipes,
     describe,

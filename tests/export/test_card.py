@@ -31,7 +31,7 @@ from ecovision_edge.stats import wilson_interval
 from ecovision_edge.turns import TurnFigure, TurnFigures, TurnReport
 from ecovision_edge_export.card import Facts, known_facts, write_card
 from ecovision_edge_export.card.training import MOST_ROWS, training_lines
-from ecovision_edge_export.int8.speed import Speed
+from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity.figures import Accuracy, Parity, budget_for
 from ecovision_edge_export.parity.outcomes import Outcome, measure_outcome, outcome_json

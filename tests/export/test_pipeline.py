@@ -51,7 +51,7 @@ def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Expo
     monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
     monkeypatch.setattr(pipeline, "simplify", lambda model: model)
     monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
-    monkeypatch.setattr("ecovision_edge_export.int8.speed.ROUNDS", 6)
+    monkeypatch.setattr("ecovision_edge_export.finished.speed.ROUNDS", 6)
 
     def run(out: Path, **changes: object) -> ExportResult:
         return export_bundle(ExportOptions(weights="reference", **changes), out)  # type: ignore[arg-type]
@@ -198,7 +198,7 @@ def test_int8_that_is_not_faster_is_not_recommended(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no ratio would be good enough the export says that fp32 is to be preferred here."""
-    monkeypatch.setattr("ecovision_edge_export.int8.speed.NOT_FASTER", 0.0)
+    monkeypatch.setattr("ecovision_edge_export.finished.speed.NOT_FASTER", 0.0)
     result = export(tmp_path / "bundle", precisions=("int8",))
     assert any("not faster than fp32 on this machine" in str(w) for w in result.transcript["warnings"])  # type: ignore[union-attr]
     stages = result.transcript["stages"]

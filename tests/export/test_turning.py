@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge_export.graph.made import Made
+from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.parity.figures import Parity, budget_for, turning
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.transcript import SilentReporter, Transcript

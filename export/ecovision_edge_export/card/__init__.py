@@ -16,7 +16,7 @@ from ecovision_edge_export.card.measured import (
     parity_lines,
 )
 from ecovision_edge_export.card.turned import turn_lines
-from ecovision_edge_export.int8.speed import Speed
+from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.parity.figures import Parity
 
 __all__ = ["CARD_NAME", "FETCH", "Facts", "known_facts", "write_card"]

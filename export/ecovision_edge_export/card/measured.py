@@ -10,7 +10,7 @@ from ecovision_edge.device import read_machine
 from ecovision_edge.markdown import plain, table
 from ecovision_edge.probability import CALIBRATION_BINS
 from ecovision_edge.stats import wilson_interval
-from ecovision_edge_export.int8.speed import Speed
+from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.parity.figures import Parity
 from ecovision_edge_export.parity.outcomes import Outcome
 from ecovision_edge_export.parity.tables import parity_rows

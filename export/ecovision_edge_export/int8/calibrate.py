@@ -43,7 +43,7 @@ __all__ = [
     "prepare",
 ]
 
-REFERENCE_CALIBRATION = Path(__file__).parent / "models" / "reference.calibration.json"
+REFERENCE_CALIBRATION = Path(__file__).parents[1] / "models" / "reference.calibration.json"
 """Ranges recorded with the reference weights, so that they can be exported where there are no photographs."""
 
 MAX_CHANNELS = 10_000  # of a tensor, in a recorded table

@@ -16,6 +16,7 @@ from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, ImageReadError
 from ecovision_edge.images import read_image
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge_export.finished.speed import NOT_FASTER
 from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
     CalibrationTable,
@@ -29,7 +30,6 @@ from ecovision_edge_export.int8.layers import layer_rows
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
-from ecovision_edge_export.int8.speed import NOT_FASTER
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.figures import GENERATED_IMAGES

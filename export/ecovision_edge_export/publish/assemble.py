@@ -21,9 +21,9 @@ from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Format, Manifest
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.card import CARD_NAME, Facts, write_card
-from ecovision_edge_export.graph.made import Made
+from ecovision_edge_export.finished.made import Made
+from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.int8.calibrate import CalibrationTable
-from ecovision_edge_export.int8.speed import Speed
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.figures import Parity
 from ecovision_edge_export.photographs.seen import Validation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.classifier import Classifier
-from ecovision_edge_export.graph.made import Made
+from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.int8.stage import noun_of
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.baseline import TorchBaseline

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LABELS", "REFERENCE_WEIGHTS", "main", "write_reference_weights"]
 
-REFERENCE_WEIGHTS = Path(__file__).parent / "models" / "reference.safetensors"
+REFERENCE_WEIGHTS = Path(__file__).parents[1] / "models" / "reference.safetensors"
 """The file that `load_checkpoint("reference")` reads."""
 
 LABELS = (

@@ -12,7 +12,7 @@ from ecovision_edge.contract import Contract
 from ecovision_edge.device import read_cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.preprocess import Preprocessor
-from ecovision_edge_export.graph.made import Made
+from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.targets import Target, target_of
 from ecovision_edge_export.transcript import Transcript
 

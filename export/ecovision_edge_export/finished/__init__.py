@@ -1,0 +1,1 @@
+"""A finished model file: how it was made, and how long it takes here."""
