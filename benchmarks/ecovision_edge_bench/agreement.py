@@ -8,8 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge.stats import wilson_interval
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_bench.processes import WorkerError
 
 __all__ = ["Agreement", "Answers", "Images", "ask", "compare"]

@@ -216,7 +216,7 @@ def _checkpoint(contract: Contract, weights: str | None, *, required: bool) -> t
     """
     missing = PEERS["torch"].missing()
     if missing and not required:
-        from ecovision_edge.installation import extra_fix
+        from ecovision_edge.base.installation import extra_fix
 
         return None, f"{', '.join(missing)} not installed ({extra_fix('export')})"
     from ecovision_edge_export.weights.checkpoint import load_checkpoint

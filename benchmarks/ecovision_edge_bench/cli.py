@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary
 from ecovision_edge.cli.output import check_target, printable, text_console, write_file, write_json
 from ecovision_edge.errors import OptionError
-from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.extras import require
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _run(
     if ctx.invoked_subcommand is not None:
         return 0
     require("rich")
-    from ecovision_edge.durations import parse_duration
+    from ecovision_edge.base.durations import parse_duration
     from ecovision_edge_bench.choose import choose_images, choose_subjects, parse_against
     from ecovision_edge_bench.frames import FrameSource, parse_frame_size
     from ecovision_edge_bench.run import Request, run_benchmark
@@ -352,7 +352,7 @@ def _write(result: Result, json: Path | None, markdown: Path | None, html: Path 
 
 
 def _read(file: Path) -> Result:
-    from ecovision_edge.files import read_regular_file
+    from ecovision_edge.base.files import read_regular_file
     from ecovision_edge_bench.result import Result
 
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge_bench.ratios import Ratio, unpaired_ratio
 from ecovision_edge_bench.result import Result, Row

@@ -326,7 +326,7 @@ def _pillow() -> ModuleType:
     try:
         import PIL.Image
     except ImportError as error:
-        from ecovision_edge.installation import extra_fix
+        from ecovision_edge.base.installation import extra_fix
 
         raise MissingDependencyError("Pillow is not installed", fix=extra_fix("bench")) from error
     return PIL.Image

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.stats import min_samples
+from ecovision_edge.base.stats import min_samples
 
 __all__ = ["PERCENTILES", "min_samples", "percentile", "percentile_name", "supported"]
 

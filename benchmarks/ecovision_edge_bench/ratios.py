@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 
 __all__ = ["MIN_ROUNDS", "Ratio", "paired_ratio", "round_medians", "unpaired_ratio"]
 

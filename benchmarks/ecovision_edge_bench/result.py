@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError
 from ecovision_edge_bench.agreement import Agreement
 from ecovision_edge_bench.percentiles import percentile, percentile_name, supported

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from ecovision_edge._fields import JsonValue
 from ecovision_edge.backends import MAX_THREADS, default_threads
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.percentiles import min_samples
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from ecovision_edge.stats import wilson_interval
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_bench.percentiles import percentile, percentile_name, supported
 from ecovision_edge_bench.result import Result, Row
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ecovision_edge.device import CpuTimes, DeviceState
+from ecovision_edge.base.device import CpuTimes, DeviceState
 from ecovision_edge_bench.percentiles import percentile
 from ecovision_edge_bench.result import Row
 from ecovision_edge_bench.settings import Settings

@@ -168,8 +168,8 @@ def _check_golden(subject: Subject, spec: Spec) -> dict[str, Any]:
     """Run an artifact of a bundle on the bundle's golden inputs, with this subject's threads."""
     import numpy as np
 
+    from ecovision_edge.base.device import read_cpu
     from ecovision_edge.bundle import Bundle
-    from ecovision_edge.device import read_cpu
     from ecovision_edge.verify import compare_golden, golden_tolerance
 
     bundle = Bundle.open(spec.source)

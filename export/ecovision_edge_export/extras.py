@@ -7,8 +7,8 @@ import importlib.metadata
 import re
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import MissingDependencyError
-from ecovision_edge.installation import extra_fix
 
 if TYPE_CHECKING:
     from types import ModuleType

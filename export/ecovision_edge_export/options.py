@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ecovision_edge._names import short
+from ecovision_edge.base.names import short
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.contract import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -21,7 +22,6 @@ from ecovision_edge.contract import (
     check_labels,
 )
 from ecovision_edge.errors import ContractError, OptionError
-from ecovision_edge.reasons import reason_of
 from ecovision_edge_export.card.facts import known_facts
 from ecovision_edge_export.targets import TARGETS
 from ecovision_edge_export.weights.checkpoint import Checkpoint

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle import Bundle, embedded_bundle_path
 from ecovision_edge.bundle_write import write_folder
 from ecovision_edge.calibration import (

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from ecovision_edge.device import VNNI, Cpu
+from ecovision_edge.base.device import VNNI, Cpu
 
 __all__ = ["TARGETS", "Target", "signed_activations", "target_of"]
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Protocol
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import EcovisionError, StageError
 
 __all__ = ["Reporter", "SilentReporter", "Transcript"]

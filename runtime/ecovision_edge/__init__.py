@@ -12,7 +12,7 @@ Importing this package loads neither torch nor any command-line library; the eng
 loaded with the first model.
 """
 
-from ecovision_edge._version import __version__
+from ecovision_edge.base.version import __version__
 from ecovision_edge.bundle import Bundle
 from ecovision_edge.classifier import Classifier, Prediction, Timings
 from ecovision_edge.contract import Contract

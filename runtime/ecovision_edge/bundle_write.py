@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from ecovision_edge.base.files import sync_folder, write_file
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle import MANIFEST_NAME
 from ecovision_edge.errors import BundleWriteError, EcovisionError
-from ecovision_edge.files import sync_folder, write_file
-from ecovision_edge.reasons import reason_of
 
 __all__ = ["TargetError", "check_target", "write_folder"]
 

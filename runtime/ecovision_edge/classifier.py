@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
+from ecovision_edge.base.probability import softmax
 from ecovision_edge.bundle import Bundle, embedded_bundle_path, read_file
 from ecovision_edge.contract import Contract, Filter
 from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
 from ecovision_edge.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.preprocess import Preprocessor
-from ecovision_edge.probability import softmax
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import FrameSource

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError
 from ecovision_edge.views import ViewPlan
 

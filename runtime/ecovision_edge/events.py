@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from importlib import resources
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.region import Region
 
 __all__ = ["EVENT_SCHEMA_VERSION", "BinEvent", "BinState", "StateMessage", "event_schema", "utc"]

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge._image_size import MAX_IMAGE_PIXELS, image_size
+from ecovision_edge.base.files import read_regular_file
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.files import read_regular_file
 from ecovision_edge.jpeg import is_cut_off
-from ecovision_edge.reasons import reason_of
 
 __all__ = [
     "IMAGE_KINDS",

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge._names import SHOWN, closest, hinted, short
+from ecovision_edge.base.names import SHOWN, closest, hinted, short
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge.images import IMAGE_KINDS, find_images, found_instead, passed_over
 

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge.errors import OptionError
 from ecovision_edge.letterbox import strip_bars
-from ecovision_edge.stats import wilson_interval
 
 __all__ = [
     "MOST_TURNED",

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._fields import JsonValue
 from ecovision_edge.backends import BackendOptions
+from ecovision_edge.base.device import Cpu, read_cpu
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle import Bundle
 from ecovision_edge.classifier import Classifier
-from ecovision_edge.device import Cpu, read_cpu
 from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError
 from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecovision_edge._fields import Fields, JsonValue
+from ecovision_edge.base.fields import Fields, JsonValue
 from ecovision_edge.errors import ContractError
 
 __all__ = [

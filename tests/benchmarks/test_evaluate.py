@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge import Classifier
+from ecovision_edge.base.device import Cpu
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.cli.app import main
 from ecovision_edge.contract import METADATA_KEY, Contract, InputSpec, WeightsSource
-from ecovision_edge.device import Cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
-from ecovision_edge.installation import extra_fix
 from ecovision_edge.labelled import LabelledImage, find_labelled, parse_map, spread
 from ecovision_edge_bench.evaluate import run
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.device import Cpu
+from ecovision_edge.base.device import Cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.labelled import LabelledImage
 from ecovision_edge_bench.evaluate.metrics import measure

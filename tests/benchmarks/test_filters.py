@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, ModelError
-from ecovision_edge.installation import extra_fix
 from ecovision_edge_bench import filters
 
 NAMES = ["PIL", "pil", "fast", "INTER_LINEAR", "INTER_AREA"]

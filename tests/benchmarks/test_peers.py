@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from ecovision_edge.backends import default_threads
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import (
@@ -27,7 +28,6 @@ from ecovision_edge.errors import (
     MissingDependencyError,
     ModelError,
 )
-from ecovision_edge.installation import extra_fix
 from ecovision_edge_bench.peers import PEERS, Workbench, make_peer
 from ecovision_edge_bench.subjects import KINDS, Spec, Subject, load
 from ecovision_edge_bench.subjects._engine import first_line

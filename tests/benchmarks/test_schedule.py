@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from ecovision_edge.durations import parse_duration
+from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.processes import WorkerError
 from ecovision_edge_bench.schedule import Samples, run_schedule

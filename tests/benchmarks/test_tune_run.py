@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle import Bundle, embedded_bundle_path
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
 from ecovision_edge.images import read_image
-from ecovision_edge.installation import extra_fix
 from ecovision_edge.manifest import ArtifactEntry, FileEntry
 from ecovision_edge_bench.agreement import Images
 from ecovision_edge_bench.frames import FrameSource
@@ -359,7 +359,7 @@ def test_throttling_is_told() -> None:
     """The profile may not be what a cool device would get."""
     request = request_of("int8-onnx", threads=(1,))
     tuned = run(Device(), request)
-    from ecovision_edge.device import Throttling
+    from ecovision_edge.base.device import Throttling
 
     tuned.states[-1] = dataclasses.replace(tuned.states[-1], throttling=Throttling("x", now=("throttled",)))
     assert "in doubt: the processor reports: throttled" in "\n".join(minds(request, tuned))

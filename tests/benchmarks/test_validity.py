@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from ecovision_edge.device import CpuTimes, DeviceState, Throttling
+from ecovision_edge.base.device import CpuTimes, DeviceState, Throttling
 from ecovision_edge_bench.result import Row
 from ecovision_edge_bench.schedule import Samples
 from ecovision_edge_bench.settings import Settings

@@ -12,8 +12,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ecovision_edge._fields import Fields
-from ecovision_edge.device import Cpu
+from ecovision_edge.base.device import Cpu
+from ecovision_edge.base.fields import Fields
 from ecovision_edge.errors import ContractError
 from ecovision_edge_export.int8.bias import corrected_biases, rounded_rows
 from ecovision_edge_export.int8.calibrate import onnx_session

@@ -37,7 +37,7 @@ from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.reference import LABELS
 
 if TYPE_CHECKING:
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
 
     from .conftest import FakeHub
 

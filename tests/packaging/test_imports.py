@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from ecovision_edge.installation import extra_fix
+from ecovision_edge.base.installation import extra_fix
 
 HEAVY = [
     *[

@@ -22,14 +22,14 @@ import cv2
 import numpy as np
 import pytest
 
+from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.cli import main
 from ecovision_edge.cli import running as running_signals
 from ecovision_edge.cli.output import is_stdout
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 from ecovision_edge.sinks import Sink, addresses
-from ecovision_edge.sizes import parse_size
 from ecovision_edge.smart_bin import SmartBin
 
 PROMPT = 60.0  # seconds: a safety net, nowhere expected to pass

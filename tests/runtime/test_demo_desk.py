@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from ecovision_edge.backends import engines
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.classifier import Classifier, Prediction, Timings
 from ecovision_edge.demo import answer
 from ecovision_edge.demo.desk import Choice, Desk, Look
@@ -31,7 +32,6 @@ from ecovision_edge.demo.pictures import (
 )
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, InferenceError, IntegrityError
-from ecovision_edge.installation import extra_fix
 
 RED, BLUE = (np.full((40, 60, 3), c, np.uint8) for c in ((20, 30, 230), (230, 30, 20)))
 

@@ -6,7 +6,7 @@ import platform
 
 import pytest
 
-from ecovision_edge.device import (
+from ecovision_edge.base.device import (
     KERNEL_FEATURES,
     Cpu,
     CpuTimes,

@@ -45,7 +45,7 @@ def test_a_thread_that_hangs_does_not_spoil_the_end(python, argument, status, sa
 
 STUCK = """
 import sys, threading
-from ecovision_edge import ending
+from ecovision_edge.base import ending
 from ecovision_edge.cli import app
 
 def write():

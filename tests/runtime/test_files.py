@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
+from ecovision_edge.base.files import is_open_file, replace_file, try_lock
 from ecovision_edge.cli.output import write_json
 from ecovision_edge.errors import OptionError
-from ecovision_edge.files import is_open_file, replace_file, try_lock
 
 
 def test_a_file_is_replaced_whole(tmp_path):
@@ -95,7 +95,7 @@ def test_a_descriptor_is_written_to(tmp_path):
     """`/dev/stdout` that a shell sent into a file: what else goes there stays."""
     out = tmp_path / "out"
     code = (
-        "import sys; from pathlib import Path; from ecovision_edge.files import replace_file;"
+        "import sys; from pathlib import Path; from ecovision_edge.base.files import replace_file;"
         "print('one', flush=True); replace_file(Path('/proc/self/fd/1'), [b'two\\n']); print('three')"
     )
     with out.open("ab") as stream:

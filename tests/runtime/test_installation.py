@@ -9,8 +9,8 @@ from importlib import metadata
 
 import pytest
 
-from ecovision_edge import installation
-from ecovision_edge.installation import Installation, extra_fix, pip_fix, upgrade_fix
+from ecovision_edge.base import installation
+from ecovision_edge.base.installation import Installation, extra_fix, pip_fix, upgrade_fix
 
 PYTHON = "/home/pi/my venv/bin/python"
 REQUIRES = [
@@ -144,7 +144,7 @@ def test_every_extra_that_is_advised_exists():
 def test_asking_for_pip_leaves_setuptools_distutils_alone():
     """setuptools takes find_spec("pip") for the start of pip, and steps aside for the whole process."""
     code = (
-        "import sys\nfrom ecovision_edge.installation import pip_fix\npip_fix('x')\n"
+        "import sys\nfrom ecovision_edge.base.installation import pip_fix\npip_fix('x')\n"
         "import distutils\nprint(distutils.__file__)"
     )
     found = subprocess.run(

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ecovision_edge.base.device import Cpu
 from ecovision_edge.bundle import Bundle, embedded_bundle_path
 from ecovision_edge.cli.app import main
 from ecovision_edge.cli.quant_report import report_lines
-from ecovision_edge.device import Cpu
 from ecovision_edge.manifest import Precision
 from ecovision_edge.verify import compare_golden
 

@@ -6,7 +6,7 @@ import ssl
 
 import pytest
 
-from ecovision_edge.reasons import reason_of
+from ecovision_edge.base.reasons import reason_of
 
 MISSING = "No such file or directory"
 

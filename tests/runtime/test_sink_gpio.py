@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
-from ecovision_edge.installation import extra_fix
 from ecovision_edge.sinks.gpio import GpioOptions, GpioSink, gpio_sink
 
 WAIT = 30.0  # a safety net

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
-from ecovision_edge.installation import extra_fix
 from ecovision_edge.sinks._line import (
     MAX_LINE,
     Line,

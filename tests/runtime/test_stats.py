@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.stats import mcnemar_p, wilson_interval
+from ecovision_edge.base.stats import mcnemar_p, wilson_interval
 
 # R. G. Newcombe, "Two-sided confidence intervals for the single proportion", Statistics in Medicine 17 (1998)
 # 857-872, table I, method 3.

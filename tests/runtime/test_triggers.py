@@ -11,12 +11,12 @@ import threading
 import pytest
 from tests.runtime.sink_servers import PROMPT, mosquitto, scripted
 
+from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.camera import FakeCamera
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.decision import DeciderOptions, DecisionSettings
 from ecovision_edge.errors import MissingDependencyError, OptionError, TriggerError
 from ecovision_edge.events import BinState
-from ecovision_edge.installation import extra_fix
 from ecovision_edge.rules import Rules
 from ecovision_edge.sinks import Sink
 from ecovision_edge.sinks._mqtt_client import PacketGuard, UnaskedError

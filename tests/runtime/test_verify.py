@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ecovision_edge.backends import BackendOptions
+from ecovision_edge.base.device import Cpu
 from ecovision_edge.bundle import Bundle, embedded_bundle_path
-from ecovision_edge.device import Cpu
 from ecovision_edge.errors import BundleNotFoundError, OptionError
 from ecovision_edge.golden import Golden
 from ecovision_edge.verify import SATURATING_FACTOR, compare_golden, golden_tolerance, verify_bundle

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge._fields import Fields
+from ecovision_edge.base.fields import Fields
 from ecovision_edge.errors import ContractError
 from ecovision_edge.region import Region
 from ecovision_edge.views import (

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import EcovisionError, OptionError
-from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.arm64.boards import BOARDS, board_of
 from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, NOTE, Row, count, find_models, to_markdown
 from ecovision_edge_bench.arm64.making import make_root

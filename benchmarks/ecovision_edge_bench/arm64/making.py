@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from ecovision_edge.base.files import try_lock
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError
-from ecovision_edge.files import try_lock
-from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.arm64.boards import BOARDS
 from ecovision_edge_bench.arm64.root import STAMP, PiRoot, Stamp, recipe
 from ecovision_edge_bench.arm64.sources import build_wheel, pip_command, sha256

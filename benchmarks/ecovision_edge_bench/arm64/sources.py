@@ -7,8 +7,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from ecovision_edge.base.installation import has_pip
 from ecovision_edge.errors import MissingDependencyError
-from ecovision_edge.installation import has_pip
 from ecovision_edge_bench.arm64.tools import EmulationError, run_step
 
 __all__ = ["build_wheel", "checkout", "pip_command", "sha256"]

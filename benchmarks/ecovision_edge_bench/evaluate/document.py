@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge._version import __version__
-from ecovision_edge.device import KERNEL_FEATURES
+from ecovision_edge.base.device import KERNEL_FEATURES
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.version import __version__
 from ecovision_edge_bench.evaluate.metrics import CALIBRATION_SOURCE, Metrics
 from ecovision_edge_bench.evaluate.run import Answers, Evaluation
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.probability import (
+from ecovision_edge.base.probability import (
     CALIBRATION_BINS,
     ReliabilityBin,
     expected_calibration_error,
     reliability,
 )
-from ecovision_edge.stats import wilson_interval
+from ecovision_edge.base.stats import wilson_interval
 
 __all__ = [
     "CALIBRATION_BINS",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
-from ecovision_edge.stats import wilson_interval
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_bench.evaluate.metrics import Metrics, ReliabilityBin
 
 __all__ = ["add", "heat_map", "reliability_diagram"]

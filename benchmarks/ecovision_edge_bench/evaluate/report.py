@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import cv2
 
+from ecovision_edge.base.device import KERNEL_FEATURES
 from ecovision_edge.cli.output import printable
-from ecovision_edge.device import KERNEL_FEATURES
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.images import read_image
 from ecovision_edge_bench.evaluate.metrics import CALIBRATION_SOURCE, ClassFigures, Metrics, most_confused

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli.output import printable
-from ecovision_edge.device import Cpu, read_cpu
 from ecovision_edge.errors import DatasetError, FrameError, ImageReadError
 from ecovision_edge.images import read_image
 from ecovision_edge.labelled import LabelledImage

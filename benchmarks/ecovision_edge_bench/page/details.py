@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_bench.page.drift import minutes_of
 from ecovision_edge_bench.page.lines import Line
 from ecovision_edge_bench.page.markup import UNMEASURED, Html, milliseconds, named, quantity, tag, unbroken

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_bench.page.lanes import (
     CURVE_WIDTH,
     Axis,

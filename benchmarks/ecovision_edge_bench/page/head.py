@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_bench.page.lines import Line, seed_of
 from ecovision_edge_bench.page.markup import Html, join, milliseconds, named, quantity, span, tag
 from ecovision_edge_bench.ratios import paired_ratio

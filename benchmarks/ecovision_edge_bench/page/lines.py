@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.stats import wilson_interval
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_bench.page.markup import Html, join, span, tag
 from ecovision_edge_bench.percentiles import percentile
 from ecovision_edge_bench.ratios import Ratio, paired_ratio

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 
 __all__ = [
     "UNMEASURED",

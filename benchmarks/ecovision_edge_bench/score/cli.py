@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
 from ecovision_edge.cli.output import check_target, printable, progress_bar, write_json
 from ecovision_edge.decision.settings import SETTINGS
-from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 
 if TYPE_CHECKING:
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
     from ecovision_edge.rules import Rules
     from ecovision_edge.tray.truth import Truth
     from ecovision_edge_bench.score.match import MatchOptions, Score

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge._version import __version__
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.version import __version__
 from ecovision_edge_bench.score.match import Decision, ItemScore, MatchOptions, Score, Verdict
 from ecovision_edge_bench.score.text import time_figures
 

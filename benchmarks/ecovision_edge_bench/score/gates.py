@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.cli.output import progress_bar, write_json
 from ecovision_edge.errors import OptionError
 from ecovision_edge.tray.composed import compose

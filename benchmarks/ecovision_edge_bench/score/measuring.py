@@ -18,7 +18,7 @@ from ecovision_edge_bench.score.run import decide, decide_by_single_frames, defa
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.decision import DeciderOptions
     from ecovision_edge.rules import Rules

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from ecovision_edge.base.files import replace_file
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import replace_file
 from ecovision_edge.loop import LoopResult
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.recording import FrameFolder, Outcome, RecordOptions
 from ecovision_edge.tray.composed import Composed
 from ecovision_edge.tray.script_file import dump_script

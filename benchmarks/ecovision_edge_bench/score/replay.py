@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge._fields import Fields, parse_json
+from ecovision_edge.base.fields import Fields, parse_json
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, VideoSource
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Prediction

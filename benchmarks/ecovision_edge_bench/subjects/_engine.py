@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import EcovisionError, InferenceError, ModelError
-from ecovision_edge.reasons import reason_of
 from ecovision_edge_bench.subjects import Facts, Frame, Probabilities
 from ecovision_edge_bench.subjects._tutorial import softmax
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_bench.agreement import Agreement
 from ecovision_edge_bench.percentiles import percentile
 from ecovision_edge_bench.ratios import Ratio, paired_ratio, round_medians

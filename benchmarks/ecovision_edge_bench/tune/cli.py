@@ -10,7 +10,7 @@ import typer
 from ecovision_edge.cli.output import check_target, printable, write_json
 
 if TYPE_CHECKING:
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
     from ecovision_edge_bench.tune.result import Request, Tuned
 
 __all__ = ["tune"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.device import DeviceState
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle import Bundle
-from ecovision_edge.device import DeviceState
 from ecovision_edge_bench.agreement import Images
 from ecovision_edge_bench.frames import FrameSource
 from ecovision_edge_bench.settings import Settings

@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Callable, Sequence
 
-from ecovision_edge.device import read_cpu_times, read_state
+from ecovision_edge.base.device import read_cpu_times, read_state
 from ecovision_edge_bench.frames import FrameSource
 from ecovision_edge_bench.processes import ANSWER_LIMIT_S, Worker
 from ecovision_edge_bench.schedule import Samples, run_schedule

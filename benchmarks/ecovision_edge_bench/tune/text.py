@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ecovision_edge.device import read_machine
+from ecovision_edge.base.device import read_machine
 from ecovision_edge_bench.tune.choice import Candidate
 from ecovision_edge_bench.tune.result import Request, Tuned
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.device import read_machine
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.markdown import plain, table
+from ecovision_edge.base.probability import CALIBRATION_BINS
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge.calibration.card import unfitted_section
-from ecovision_edge.device import read_machine
-from ecovision_edge.markdown import plain, table
-from ecovision_edge.probability import CALIBRATION_BINS
-from ecovision_edge.stats import wilson_interval
 from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.parity.figures import Parity
 from ecovision_edge_export.parity.outcomes import Outcome

@@ -6,8 +6,8 @@ import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge.markdown import plain, table
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.markdown import plain, table
 
 __all__ = ["training_lines"]
 

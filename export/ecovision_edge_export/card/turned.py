@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
-from ecovision_edge.markdown import plain, table
+from ecovision_edge.base.markdown import plain, table
 from ecovision_edge.turns import TurnFigure, TurnReport
 from ecovision_edge_export.parity.figures import Parity
 

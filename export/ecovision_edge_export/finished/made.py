@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ecovision_edge._fields import JsonValue
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.manifest import Format, Precision
 from ecovision_edge_export.graph.trace import OPSET
 

@@ -19,7 +19,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from ecovision_edge._fields import Fields, JsonValue, parse_json
+from ecovision_edge.base.fields import Fields, JsonValue, parse_json
 from ecovision_edge.errors import ContractError, DatasetError
 from ecovision_edge_export.int8.histograms import Histogram
 from ecovision_edge_export.int8.recipe import Recipe

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from ecovision_edge.device import Cpu, read_cpu
+from ecovision_edge.base.device import Cpu, read_cpu
 
 __all__ = ["as_devices_compute", "exact_sums"]
 

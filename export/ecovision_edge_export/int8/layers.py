@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import onnx
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.graph.graphs import Graph, attribute
 from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput, giving_out, onnx_session
 from ecovision_edge_export.int8.fidelity import sqnr_of_powers

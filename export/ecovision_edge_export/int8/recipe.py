@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from ecovision_edge._fields import Fields, JsonValue
+from ecovision_edge.base.fields import Fields, JsonValue
 from ecovision_edge_export.targets import Target, signed_activations
 
 __all__ = ["RANGE_METHODS", "RangeMethod", "Recipe"]

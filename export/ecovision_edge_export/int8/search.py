@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import onnx
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.int8.calibrate import Calibration, CalibrationTable, NetworkInput
 from ecovision_edge_export.int8.costs import MODEL_ERROR, modelled_cost, work_of
 from ecovision_edge_export.int8.fidelity import Fidelity, Logits, fidelity, logits_of

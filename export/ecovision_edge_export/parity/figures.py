@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.stats import mcnemar_p, wilson_interval
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError, ParityError
 from ecovision_edge.images import read_image
-from ecovision_edge.stats import mcnemar_p, wilson_interval
 from ecovision_edge.turns import TurnReport
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.outcomes import Outcome, measure_outcome, outcome_json

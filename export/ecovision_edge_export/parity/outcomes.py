@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge.probability import expected_calibration_error, reliability
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.probability import expected_calibration_error, reliability
 
 __all__ = ["Confusion", "Outcome", "measure_outcome", "outcome_json"]
 

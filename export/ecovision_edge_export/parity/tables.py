@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ecovision_edge.stats import wilson_interval
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_export.parity.figures import Parity
 
 __all__ = ["parity_rows"]

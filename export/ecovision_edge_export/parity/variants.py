@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.stats import mcnemar_p
 from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, ResizeSpec
 from ecovision_edge.images import read_image_bytes
-from ecovision_edge.stats import mcnemar_p
 from ecovision_edge_export.parity.baseline import TorchBaseline, pixel_transform
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.photographs.decoding import decode_rgb

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from ecovision_edge._fields import JsonValue, parse_json
+from ecovision_edge.base.fields import JsonValue, parse_json
 from ecovision_edge.errors import CheckpointError, ContractError, DatasetError, ImageReadError
 from ecovision_edge.images import decode_image, read_image_bytes
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge._version import __version__
+from ecovision_edge.base.device import KERNEL_FEATURES, read_cpu
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.version import __version__
 from ecovision_edge.bundle import MANIFEST_NAME
 from ecovision_edge.contract import Contract
-from ecovision_edge.device import KERNEL_FEATURES, read_cpu
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.golden import Golden
 from ecovision_edge.manifest import ArtifactEntry, FileEntry, Format, Manifest

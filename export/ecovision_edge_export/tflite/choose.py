@@ -28,9 +28,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ecovision_edge._fields import JsonValue
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.litert import LiteRtBackend
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
 from ecovision_edge_export.train.batches import STATISTICS_OF

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import cast
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge.markdown import plain, table
-from ecovision_edge.stats import wilson_interval
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.markdown import plain, table
+from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_export.card.training import training_lines
 from ecovision_edge_export.train.fit import EpochRow
 from ecovision_edge_export.train.recipes import QAT

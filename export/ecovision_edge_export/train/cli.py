@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.cli.options import LabelMap
 from ecovision_edge.cli.output import check_target, write_json
-from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
 

@@ -43,7 +43,7 @@ def describe_device(device: str) -> str:
     """The device by its name, for the record."""
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, automatic mixed precision"
-    from ecovision_edge.device import read_cpu
+    from ecovision_edge.base.device import read_cpu
 
     threads = torch.get_num_threads()
     return f"{read_cpu().model}, {threads} thread{'' if threads == 1 else 's'}"

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import cast
 
 from ecovision_edge import __version__
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.train.fit import Best, EpochRow
 from ecovision_edge_export.train.listing import Listing

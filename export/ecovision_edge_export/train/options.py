@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.train.recipes import QAT, RECIPES, Recipe
 from ecovision_edge_export.train.terms import FitOptions

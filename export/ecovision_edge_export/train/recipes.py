@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.train.augment import Augmentation
 from ecovision_edge_export.train.streams import SIZES

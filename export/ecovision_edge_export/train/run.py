@@ -9,7 +9,7 @@ from typing import cast
 
 from torch import Tensor
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.train.card import write_training_card
 from ecovision_edge_export.train.curves import draw_curves
 from ecovision_edge_export.train.devices import choose_device, torch_threads

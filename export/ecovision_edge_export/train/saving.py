@@ -12,10 +12,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from ecovision_edge._fields import JsonValue, canonical_json
+from ecovision_edge.base.fields import JsonValue, canonical_json
+from ecovision_edge.base.files import sync_folder, write_file
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import CheckpointError, ExportError, OptionError
-from ecovision_edge.files import sync_folder, write_file
-from ecovision_edge.reasons import reason_of
 from ecovision_edge_export.weights.checkpoint import ARCHITECTURE
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 from ecovision_edge_export.weights.weights_file import decode, read_weights_file, safetensors_bytes

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.letterbox import strip_bars
 from ecovision_edge_export.train.augment import Augmentation, Picture, film
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
 
 __all__ = ["ARCHITECTURE", "REFERENCE", "Checkpoint", "build_model", "load_checkpoint"]
 

@@ -25,7 +25,7 @@ class Engine(NamedTuple):
     @property
     def fix(self) -> str:
         """What to do where it is missing."""
-        from ecovision_edge.installation import extra_fix, pip_fix
+        from ecovision_edge.base.installation import extra_fix, pip_fix
 
         return (pip_fix(self.package) if self.extra is None else extra_fix(self.extra)) + self.note
 

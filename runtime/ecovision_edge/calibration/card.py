@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from ecovision_edge.base.markdown import plain, replace_section, section, table
 from ecovision_edge.calibration.figures import Calibration
 from ecovision_edge.calibration.text import class_rows, kept_by_views, view_rows
-from ecovision_edge.markdown import plain, replace_section, section, table
 
 __all__ = ["renewed_card", "unfitted_section"]
 

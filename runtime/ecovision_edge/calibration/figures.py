@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.calibration.fit import Threshold
 from ecovision_edge.calibration.rejection import RejectionFigures
 from ecovision_edge.errors import OptionError

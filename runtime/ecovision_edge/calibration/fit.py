@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.probability import CALIBRATION_BINS, log_sum_exp, reliability, softmax
-from ecovision_edge.probability import expected_calibration_error as error_of_bins
+from ecovision_edge.base.probability import CALIBRATION_BINS, log_sum_exp, reliability, softmax
+from ecovision_edge.base.probability import expected_calibration_error as error_of_bins
 
 __all__ = [
     "CALIBRATION_BINS",

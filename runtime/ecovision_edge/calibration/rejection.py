@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.probability import log_sum_exp, softmax
+from ecovision_edge.base.probability import log_sum_exp, softmax
 
 __all__ = ["RejectionFigures", "auroc", "false_positive_rate", "rejection_scores"]
 

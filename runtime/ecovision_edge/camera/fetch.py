@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from email.message import Message
 from urllib.parse import urljoin, urlsplit
 
-from ecovision_edge._version import __version__
+from ecovision_edge.base.version import __version__
 from ecovision_edge.camera.chunked import Chunks
 from ecovision_edge.camera.digest import digest_answer
 from ecovision_edge.camera.uri import NetworkAddress

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.network import TRIES, open_ffmpeg
 from ecovision_edge.camera.opencv import MAX_FPS
 from ecovision_edge.camera.source import Image
@@ -20,7 +21,6 @@ from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.images import IMAGE_SUFFIXES, find_images, found_instead, passed_over, read_image
-from ecovision_edge.reasons import reason_of
 
 __all__ = [
     "VIDEO_SUFFIXES",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 
 __all__ = ["NEXT_TRY", "Health", "HealthState"]
 

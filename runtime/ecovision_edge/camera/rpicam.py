@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import IO
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.opencv import take_size
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
@@ -27,7 +28,6 @@ from ecovision_edge.errors import (
     SourceOpenError,
 )
 from ecovision_edge.images import decode_image
-from ecovision_edge.reasons import reason_of
 
 __all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 

@@ -15,11 +15,11 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperGroup
 
-from ecovision_edge._version import __version__
+from ecovision_edge.base.ending import end_though_a_thread_hangs
+from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.base.version import __version__
 from ecovision_edge.cli.output import silence, tell
-from ecovision_edge.ending import end_though_a_thread_hangs
 from ecovision_edge.errors import EcovisionError, OptionError
-from ecovision_edge.reasons import reason_of
 
 __all__ = ["COMMANDS", "main"]
 

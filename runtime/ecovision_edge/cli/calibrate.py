@@ -13,7 +13,7 @@ from ecovision_edge.cli.output import check_target, printable, progress_bar, tex
 from ecovision_edge.errors import DatasetError
 
 if TYPE_CHECKING:
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
     from ecovision_edge.calibration import Calibration, Showing
     from ecovision_edge.classifier import Classifier
 
@@ -162,7 +162,7 @@ def _figures(
     classifier: Classifier, data: Path, unknown: Path | None, showing: Showing, result: Calibration
 ) -> dict[str, JsonValue]:
     """What goes into the bundle's provenance, and into --json: no whole paths, they are private."""
-    from ecovision_edge._version import __version__
+    from ecovision_edge.base.version import __version__
 
     return {
         "ecovision_edge": __version__,

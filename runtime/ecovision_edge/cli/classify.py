@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
     from ecovision_edge.classifier import Classifier, Prediction
 
 __all__ = ["classify"]

@@ -11,7 +11,7 @@ import typer
 from ecovision_edge.cli.output import printable, write_json
 
 if TYPE_CHECKING:
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
 
 __all__ = ["inspect"]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ecovision_edge._fields import JsonValue, canonical_json
+from ecovision_edge.base.fields import JsonValue, canonical_json
+from ecovision_edge.base.files import replace_file
 from ecovision_edge.errors import OptionError
-from ecovision_edge.files import replace_file
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ import typer
 from ecovision_edge.cli.output import check_target, printable, write_json
 
 if TYPE_CHECKING:
-    from ecovision_edge._fields import JsonValue
+    from ecovision_edge.base.fields import JsonValue
 
     Row = Mapping[str, JsonValue]
 

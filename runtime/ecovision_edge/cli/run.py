@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecovision_edge._fields import canonical_json
+from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.base.fields import canonical_json
+from ecovision_edge.base.files import one_name
+from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.camera.health import HealthState
 from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
 from ecovision_edge.cli.output import check_target, is_stdout, tell, write_file
 from ecovision_edge.cli.running import Consumers, learns_by_signal, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import SCREENS, Preview, make_screen
 from ecovision_edge.decision.settings import SETTINGS, DecisionSettings, SettingValue
-from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import CaptureError, OptionError, SinkError
-from ecovision_edge.files import one_name
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.rules import Rules
-from ecovision_edge.sizes import parse_size
 from ecovision_edge.smart_bin import SmartBin
 
 if TYPE_CHECKING:

@@ -260,7 +260,7 @@ class Preview(_Silent):
 
         gui = next((line for line in cv2.getBuildInformation().splitlines() if "GUI:" in line), "")
         if "NONE" in gui or not gui:
-            from ecovision_edge.installation import Installation
+            from ecovision_edge.base.installation import Installation
 
             here = Installation.here()
             remove = here.pip_line("opencv-python-headless", command="uninstall")

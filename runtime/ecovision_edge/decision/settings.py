@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.base.markdown import table
 from ecovision_edge.decision.options import RANGES, DeciderOptions, Range
-from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import OptionError
-from ecovision_edge.markdown import table
 
 __all__ = ["PICTURE", "SETTINGS", "DecisionSettings", "Setting", "SettingValue", "settings_table"]
 

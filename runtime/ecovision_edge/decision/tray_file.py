@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ecovision_edge.base.files import read_regular_file, replace_file, sync_folder
 from ecovision_edge.decision.kept import KeptTray
 from ecovision_edge.decision.presence import PresenceGate
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import read_regular_file, replace_file, sync_folder
 
 __all__ = ["TrayFile", "default_tray_file"]
 

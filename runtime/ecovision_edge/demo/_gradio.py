@@ -9,8 +9,8 @@ import os
 import re
 import warnings
 
+from ecovision_edge.base.installation import extra_fix, pip_fix
 from ecovision_edge.errors import MissingDependencyError
-from ecovision_edge.installation import extra_fix, pip_fix
 
 __all__ = ["LEAST", "check_gradio", "load_gradio"]
 

@@ -12,13 +12,13 @@ from typing import TypeAlias
 import cv2
 import gradio as gr
 
+from ecovision_edge.base.files import read_regular_file
 from ecovision_edge.demo import answer
 from ecovision_edge.demo.desk import Desk
 from ecovision_edge.demo.kept import MOST_VISITORS, Kept, Shot
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES, decode_upload
 from ecovision_edge.drawn import ITEM_KINDS, draw_frame
 from ecovision_edge.errors import EcovisionError, ImageReadError
-from ecovision_edge.files import read_regular_file
 
 __all__ = ["KEPT_S", "Page", "View"]
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.probability import log_sum_exp
 from ecovision_edge.contract import Contract
 from ecovision_edge.errors import InferenceError, OptionError
-from ecovision_edge.probability import log_sum_exp
 
 __all__ = ["BUDGET_S", "LEVELS", "Occlusion", "covering_color", "occlude"]
 

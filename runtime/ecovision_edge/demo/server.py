@@ -12,13 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.device import read_machine
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.demo._gradio import check_gradio, load_gradio
 from ecovision_edge.demo.desk import Desk
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES
 from ecovision_edge.demo.uploads import remove, uploads
-from ecovision_edge.device import read_machine
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.web.address import Address, bind
 from ecovision_edge.web.guard import Guard
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ecovision_edge.files import try_lock
+from ecovision_edge.base.files import try_lock
 
 __all__ = ["PREFIX", "remove", "remove_stale", "uploads"]
 

@@ -19,9 +19,9 @@ from importlib import resources
 from pathlib import Path
 
 from ecovision_edge import Classifier, EcovisionError
+from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.base.ending import end_though_a_thread_hangs
 from ecovision_edge.camera import Health, HealthState, open_source
-from ecovision_edge.durations import parse_duration
-from ecovision_edge.ending import end_though_a_thread_hangs
 from ecovision_edge.errors import CaptureError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop import LoopOptions

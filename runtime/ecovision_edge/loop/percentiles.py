@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ecovision_edge.stats import min_samples
+from ecovision_edge.base.stats import min_samples
 
 __all__ = ["Percentiles"]
 

@@ -12,8 +12,8 @@ import os
 import re
 from pathlib import Path
 
+from ecovision_edge.base.files import read_regular_file, sync_folder, try_lock, write_file
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import read_regular_file, sync_folder, try_lock, write_file
 from ecovision_edge.recording.sidecar import MAX_SIDECAR_BYTES, is_sidecar
 
 __all__ = [

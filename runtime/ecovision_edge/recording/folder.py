@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from ecovision_edge.base.files import is_open_file, read_regular_file
 from ecovision_edge.errors import RecordError
-from ecovision_edge.files import is_open_file, read_regular_file
 from ecovision_edge.images import find_images
 from ecovision_edge.recording import disk
 from ecovision_edge.recording.options import RecordOptions

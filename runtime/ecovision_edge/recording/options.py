@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias, get_args
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
 
 __all__ = ["PictureFormat", "RecordOptions", "RecordStats", "WhenFull"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.classifier import Timings
 from ecovision_edge.errors import ContractError, OptionError, RecordError
 from ecovision_edge.region import Region

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ecovision_edge._names import closest, short
+from ecovision_edge.base.names import closest, short
 from ecovision_edge.decision.settings import SETTINGS, DecisionSettings, SettingValue
 from ecovision_edge.errors import RulesError
 from ecovision_edge.rules._places import MAX_DEPTH, KeyPath, TooDeepError, json_lines, line_of, toml_lines
@@ -182,7 +182,7 @@ def _check_schema(data: Mapping[str, object], at: Source) -> None:
     if isinstance(version, bool) or not isinstance(version, int) or version < 1:
         raise at.error(("schema",), expected=RULES_SCHEMA_VERSION, found=_show(version))
     if version > RULES_SCHEMA_VERSION:
-        from ecovision_edge.installation import upgrade_fix
+        from ecovision_edge.base.installation import upgrade_fix
 
         raise at.error(
             ("schema",), expected=f"at most {RULES_SCHEMA_VERSION}", found=_show(version), fix=upgrade_fix()

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge._names import hinted, short
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.files import read_regular_file
+from ecovision_edge.base.names import hinted, short
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.errors import OptionError, RulesError
-from ecovision_edge.files import read_regular_file
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.rules._reading import RULES_SCHEMA_VERSION, Source, parse, read_rules
 
 __all__ = ["RULES_SCHEMA_VERSION", "Rules", "RulesKind"]

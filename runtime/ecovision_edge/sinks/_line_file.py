@@ -9,8 +9,8 @@ import os
 import stat
 from pathlib import Path
 
+from ecovision_edge.base.files import behind_links, is_open_file, sync_folder, try_lock
 from ecovision_edge.events import EVENT_SCHEMA_VERSION
-from ecovision_edge.files import behind_links, is_open_file, sync_folder, try_lock
 
 __all__ = ["LineFile"]
 

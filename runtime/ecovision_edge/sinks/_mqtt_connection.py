@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
-from ecovision_edge.reasons import reason_of
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -119,7 +119,7 @@ def check_library() -> None:
         if hasattr(client, "CallbackAPIVersion"):
             return
         found = "an older one"
-    from ecovision_edge.installation import extra_fix
+    from ecovision_edge.base.installation import extra_fix
 
     raise MissingDependencyError(problem, found=found, fix=extra_fix("mqtt"))
 

@@ -18,8 +18,8 @@ from collections import deque
 from dataclasses import replace
 from pathlib import Path
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, SinkError
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._spool_files import Found, Spooled, SpoolFiles, SpoolInUseError
 
 __all__ = ["Spool", "Spooled"]

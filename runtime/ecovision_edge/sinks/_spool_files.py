@@ -18,7 +18,7 @@ from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge.files import is_open_file, sync_folder, try_lock
+from ecovision_edge.base.files import is_open_file, sync_folder, try_lock
 
 __all__ = ["Found", "SpoolFiles", "SpoolInUseError", "Spooled"]
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.camera.uri import (
     FOREIGN_PREFIX,
     Options,
@@ -19,7 +20,6 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge.sinks._checks import check_names, check_sinks
 from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
-from ecovision_edge.sizes import parse_size
 
 __all__ = ["SinkPaths", "check_sinks", "open_sink", "sink_paths"]
 

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
 
+from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.camera.uri import Options, split_pairs
-from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks.base import Sink
@@ -337,7 +337,7 @@ def gpio_library() -> ModuleType:
     try:
         import gpiozero  # type: ignore[import-untyped,unused-ignore]
     except ImportError as e:
-        from ecovision_edge.installation import extra_fix
+        from ecovision_edge.base.installation import extra_fix
 
         raise MissingDependencyError(
             "gpio: needs gpiozero, which is not installed", fix=extra_fix("gpio")

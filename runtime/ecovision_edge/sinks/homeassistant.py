@@ -11,8 +11,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge._version import __version__
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.version import __version__
 from ecovision_edge.events import BinState
 
 __all__ = ["MOST_OPTIONS", "discovery_messages"]

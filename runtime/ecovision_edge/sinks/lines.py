@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from ecovision_edge.base.files import one_name
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent, StateMessage
-from ecovision_edge.files import one_name
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._line_file import LineFile
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink

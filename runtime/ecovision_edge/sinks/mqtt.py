@@ -36,11 +36,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from ecovision_edge.base.files import one_name
+from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.camera.uri import Options, split_pairs
 from ecovision_edge.camera.watch import Backoff
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.events import BinEvent, BinState
-from ecovision_edge.files import one_name
 from ecovision_edge.sinks._mqtt_connection import Broker, check_library, tls_context
 from ecovision_edge.sinks._mqtt_sender import Sender
 from ecovision_edge.sinks._network import Place, read_secret, split_broker
@@ -49,7 +50,6 @@ from ecovision_edge.sinks._retries import typed
 from ecovision_edge.sinks._spool import Spool
 from ecovision_edge.sinks.base import Sink, SinkStats
 from ecovision_edge.sinks.homeassistant import discovery_messages
-from ecovision_edge.sizes import parse_size
 
 __all__ = ["MqttOptions", "MqttSink", "MqttStats", "default_spool", "mqtt_sink"]
 

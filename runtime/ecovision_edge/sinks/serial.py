@@ -28,12 +28,12 @@ from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
 
+from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.base.files import one_name
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.uri import Options, split_options
-from ecovision_edge.durations import parse_duration
 from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
-from ecovision_edge.files import one_name
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._line import LINE_VERSION, Line, LineReader, encode_line, event_words
 from ecovision_edge.sinks.base import Sink
 
@@ -278,7 +278,7 @@ def _library() -> ModuleType:
     try:
         import serial  # type: ignore[import-untyped,unused-ignore]
     except ImportError as e:
-        from ecovision_edge.installation import extra_fix
+        from ecovision_edge.base.installation import extra_fix
 
         raise MissingDependencyError(
             "serial:// needs pyserial, which is not installed", fix=extra_fix("serial")

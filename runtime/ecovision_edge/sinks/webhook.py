@@ -11,11 +11,11 @@ from datetime import timezone
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
-from ecovision_edge._version import __version__
+from ecovision_edge.base.hosts import is_loopback
+from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.base.version import __version__
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent, StateMessage
-from ecovision_edge.hosts import is_loopback
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.sinks._http import HttpClient
 from ecovision_edge.sinks._network import split_place
 from ecovision_edge.sinks._payload import event_bytes

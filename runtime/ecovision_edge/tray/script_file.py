@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import get_args
 
-from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge.tray.script import (
     ANY_TURN,

@@ -24,10 +24,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge._fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.files import read_regular_file
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import ContractError, EcovisionError
-from ecovision_edge.files import read_regular_file
-from ecovision_edge.reasons import reason_of
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "Distractor", "TrueItem", "Truth", "TruthError", "read_document"]
 

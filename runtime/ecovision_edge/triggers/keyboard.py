@@ -7,9 +7,9 @@ import select
 import sys
 import threading
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import TriggerError
 from ecovision_edge.events import BinState
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.triggers.base import Trigger
 
 __all__ = ["KeyboardTrigger"]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from importlib import resources
 
-from ecovision_edge._version import __version__
+from ecovision_edge.base.version import __version__
 from ecovision_edge.errors import MissingDependencyError
 from ecovision_edge.web._connections import Connections, hold_little_back
 from ecovision_edge.web._events import Events
@@ -26,7 +26,7 @@ try:
     from aiohttp import web
     from aiohttp.abc import AbstractStreamWriter
 except ImportError as e:
-    from ecovision_edge.installation import extra_fix
+    from ecovision_edge.base.installation import extra_fix
 
     raise MissingDependencyError("aiohttp is not installed", fix=extra_fix("web")) from e
 

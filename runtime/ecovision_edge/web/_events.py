@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ecovision_edge._fields import JsonValue
-from ecovision_edge._version import __version__
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.version import __version__
 from ecovision_edge.web.board import Board, Status, View
 from ecovision_edge.web.limits import Limits
 

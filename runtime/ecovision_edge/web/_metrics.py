@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from ecovision_edge._version import __version__
+from ecovision_edge.base.version import __version__
 from ecovision_edge.camera.health import HealthState
 from ecovision_edge.errors import MissingDependencyError
 from ecovision_edge.events import BinState
@@ -24,7 +24,7 @@ try:
     )
     from prometheus_client.registry import Collector
 except ImportError as e:
-    from ecovision_edge.installation import extra_fix
+    from ecovision_edge.base.installation import extra_fix
 
     raise MissingDependencyError("prometheus_client is not installed", fix=extra_fix("web")) from e
 

@@ -8,9 +8,9 @@ import re
 import socket
 from dataclasses import dataclass
 
+from ecovision_edge.base.hosts import Ip, ip_of, is_loopback
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, ServeError
-from ecovision_edge.hosts import Ip, ip_of, is_loopback
-from ecovision_edge.reasons import reason_of
 
 __all__ = ["Address", "bind"]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.errors import OptionError
 from ecovision_edge.loop.result import LoopResult

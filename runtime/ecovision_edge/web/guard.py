@@ -7,8 +7,8 @@ import hmac
 import re
 import socket
 
+from ecovision_edge.base.hosts import ip_of
 from ecovision_edge.errors import OptionError
-from ecovision_edge.hosts import ip_of
 from ecovision_edge.web.address import Address
 
 __all__ = ["HEADERS", "Guard", "check_access"]

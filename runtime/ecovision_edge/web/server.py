@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
-from ecovision_edge.reasons import reason_of
 from ecovision_edge.web._connections import Door
 from ecovision_edge.web.address import Address, bind
 from ecovision_edge.web.board import Board
@@ -75,7 +75,7 @@ class PageServer:
             try:
                 importlib.import_module(module)
             except ImportError as e:
-                from ecovision_edge.installation import extra_fix
+                from ecovision_edge.base.installation import extra_fix
 
                 raise MissingDependencyError(f"{module} is not installed", fix=extra_fix("web")) from e
         self._board, self._token, self._title = board, token, title

@@ -142,7 +142,7 @@ class Fields:
         """
         version = self.integer("schema_version", 1, 2**31)
         if version > newest:
-            from ecovision_edge.installation import upgrade_fix
+            from ecovision_edge.base.installation import upgrade_fix
 
             raise SchemaVersionError(
                 self.at("schema_version"),

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge._fields import JsonValue
+from ecovision_edge.base.fields import JsonValue
 
 __all__ = [
     "KERNEL_FEATURES",
