@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.backends.engines import ENGINES, is_installed
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.classifier import Classifier
-from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, EcovisionError, OptionError
 from ecovision_edge.images import read_image

@@ -43,7 +43,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.contract import (
+from ecovision_edge.bundle.contract import (
     METADATA_KEY,
     Contract,
     InputSpec,

@@ -39,9 +39,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge import Classifier
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.camera import FakeCamera, FrameSource, WatchOptions, open_source
 from ecovision_edge.camera.fake import Block, Frames, Freeze, Nothing, Raise, Resize, Step, Unplug
-from ecovision_edge.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions

@@ -169,7 +169,7 @@ def _network(source: Path) -> torch.nn.Module:
     """The checkpoint whose weights the parent saved."""
     from safetensors.torch import load_file
 
-    from ecovision_edge.contract import WeightsSource
+    from ecovision_edge.bundle.contract import WeightsSource
     from ecovision_edge_export.weights.checkpoint import ARCHITECTURE, Checkpoint, build_model
 
     state = load_file(source)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.installation import extra_fix
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import MissingDependencyError
 from ecovision_edge_bench.subjects import KINDS, Frame, Spec
 

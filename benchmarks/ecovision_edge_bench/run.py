@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from ecovision_edge.base.device import read_cpu_times, read_machine, read_state
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.version import __version__
-from ecovision_edge.bundle import MANIFEST_NAME, Bundle
+from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.agreement import Agreement, Answers, Images, ask, compare
 from ecovision_edge_bench.frames import FrameSource

@@ -169,7 +169,7 @@ def _check_golden(subject: Subject, spec: Spec) -> dict[str, Any]:
     import numpy as np
 
     from ecovision_edge.base.device import read_cpu
-    from ecovision_edge.bundle import Bundle
+    from ecovision_edge.bundle.folder import Bundle
     from ecovision_edge.verify import compare_golden, golden_tolerance
 
     bundle = Bundle.open(spec.source)

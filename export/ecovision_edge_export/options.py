@@ -11,7 +11,7 @@ from typing import Literal
 
 from ecovision_edge.base.names import short
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.contract import (
+from ecovision_edge.bundle.contract import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     Contract,

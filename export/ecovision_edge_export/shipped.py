@@ -20,8 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
-from ecovision_edge.bundle_write import write_folder
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.views import parse_views
+from ecovision_edge.bundle.writing import write_folder
 from ecovision_edge.calibration import (
     Calibration,
     CalibrationOptions,
@@ -34,7 +35,6 @@ from ecovision_edge.calibration import (
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.labelled import find_labelled
-from ecovision_edge.views import parse_views
 from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.int8.stage import RECORDED_TARGET, find_recipes, resolve_target
 from ecovision_edge_export.options import ExportOptions, make_contract

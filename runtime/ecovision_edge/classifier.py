@@ -15,10 +15,10 @@ import numpy.typing as npt
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.base.probability import softmax
-from ecovision_edge.bundle import Bundle, embedded_bundle_path, read_file
-from ecovision_edge.contract import Contract, Filter
+from ecovision_edge.bundle.contract import Contract, Filter
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path, read_file
+from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
-from ecovision_edge.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.preprocess import Preprocessor
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.errors import OptionError
-from ecovision_edge.views import PLAIN, RegionView
 
 __all__ = ["Region"]
 

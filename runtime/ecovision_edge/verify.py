@@ -12,11 +12,11 @@ import numpy.typing as npt
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.bundle import Bundle
+from ecovision_edge.bundle.folder import Bundle
+from ecovision_edge.bundle.golden import Golden
+from ecovision_edge.bundle.manifest import ArtifactEntry
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError
-from ecovision_edge.golden import Golden
-from ecovision_edge.manifest import ArtifactEntry
 
 __all__ = ["Check", "VerifyReport", "golden_tolerance", "verify_bundle"]
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from ecovision_edge import Classifier
 from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.installation import extra_fix
+from ecovision_edge.bundle.contract import METADATA_KEY, Contract, InputSpec, WeightsSource
 from ecovision_edge.cli.app import main
-from ecovision_edge.contract import METADATA_KEY, Contract, InputSpec, WeightsSource
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
 from ecovision_edge.labelled import LabelledImage, find_labelled, parse_map, spread

@@ -19,7 +19,7 @@ import pytest
 
 from ecovision_edge.backends import default_threads
 from ecovision_edge.base.installation import extra_fix
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import (
     DatasetError,

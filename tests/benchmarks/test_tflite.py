@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.choose import choose_subjects

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from ecovision_edge.base.installation import extra_fix
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry
 from ecovision_edge.errors import MissingDependencyError, OptionError
-from ecovision_edge.manifest import ArtifactEntry, FileEntry
 from ecovision_edge_bench.agreement import Agreement, Images
 from ecovision_edge_bench.ratios import MIN_ROUNDS, Ratio
 from ecovision_edge_bench.schedule import Samples

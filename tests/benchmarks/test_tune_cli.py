@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ecovision_edge import Bundle
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli import main
 from ecovision_edge.profile import PROFILE_DIR_VARIABLE, load_profile
 from ecovision_edge_bench.tune import plan as plan_module

@@ -16,7 +16,7 @@ import onnx
 import pytest
 import yaml
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.trace import simplify, trace
 from ecovision_edge_export.options import ExportOptions, make_contract

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.int8.additions import (
     DENOMINATOR,

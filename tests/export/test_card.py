@@ -23,11 +23,11 @@ from ecovision_edge import Bundle
 from ecovision_edge.base.device import read_machine
 from ecovision_edge.base.markdown import plain, replace_section, section, table
 from ecovision_edge.base.stats import wilson_interval
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.contract import Contract, WeightsSource
+from ecovision_edge.bundle.folder import embedded_bundle_path
+from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.calibration import calibrate, calibrated_bundle, write_calibrated
-from ecovision_edge.contract import Contract, WeightsSource
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.turns import TurnFigure, TurnFigures, TurnReport
 from ecovision_edge_export.card import Facts, known_facts, write_card
 from ecovision_edge_export.card.training import MOST_ROWS, training_lines

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, ResizeSpec
 from ecovision_edge.cli import main
-from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.options import ExportOptions

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError
 from ecovision_edge.preprocess import Preprocessor

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 from ecovision_edge.base.device import Cpu, read_cpu
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.int8.calibrate import onnx_session

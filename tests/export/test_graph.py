@@ -11,7 +11,7 @@ import pytest
 import torch
 from onnx import helper, numpy_helper
 
-from ecovision_edge.contract import Contract, InputSpec, Normalization
+from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.names import rename_tensors

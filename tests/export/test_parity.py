@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ecovision_edge import Classifier
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, ImageReadError, OptionError
 from ecovision_edge_export.parity.baseline import TorchBaseline

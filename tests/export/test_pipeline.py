@@ -20,9 +20,9 @@ import pytest
 import torch
 
 from ecovision_edge import Bundle, Classifier, verify_bundle
-from ecovision_edge.bundle_write import write_folder
+from ecovision_edge.bundle.contract import METADATA_KEY, Contract
+from ecovision_edge.bundle.writing import write_folder
 from ecovision_edge.cli import main
-from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
 from ecovision_edge_export import pipeline
@@ -378,7 +378,7 @@ def test_what_fails_verification_is_not_put_in_place(tmp_path: Path) -> None:
 def test_a_bundle_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
     """With the atomic exchange, and without it where the system has none: no file of the old one stays."""
     if not exchange:
-        monkeypatch.setattr("ecovision_edge.bundle_write._exchange", lambda first, second: False)
+        monkeypatch.setattr("ecovision_edge.bundle.writing._exchange", lambda first, second: False)
     write_folder(tmp_path / "b", {"bundle.json": b"1", "old": b""}, lambda folder: None)
     write_folder(tmp_path / "b", {"bundle.json": b"2"}, lambda folder: None)
     assert names(tmp_path / "b") == {"bundle.json"}
@@ -398,7 +398,7 @@ def test_killed_at_any_moment_there_is_the_old_bundle_or_the_new(tmp_path: Path)
     code = textwrap.dedent("""
         import sys
         from pathlib import Path
-        from ecovision_edge.bundle_write import write_folder
+        from ecovision_edge.bundle.writing import write_folder
         n = 0
         while True:
             n += 1

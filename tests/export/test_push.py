@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge import Bundle, Classifier, verify_bundle
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli import main
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import MissingDependencyError, OptionError, PushError

@@ -17,7 +17,7 @@ import torch
 from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import quantize_nparray
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, ContractError, ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor

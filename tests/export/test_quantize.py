@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ContractError, DatasetError, ExportError
 from ecovision_edge.preprocess import Preprocessor

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.int8.calibrate import onnx_session

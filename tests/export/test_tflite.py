@@ -15,10 +15,10 @@ import torch
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.litert import LiteRtBackend
-from ecovision_edge.bundle import Bundle
+from ecovision_edge.bundle.contract import METADATA_KEY, Contract
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import main
-from ecovision_edge.contract import METADATA_KEY, Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor

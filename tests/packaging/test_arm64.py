@@ -19,7 +19,7 @@ import pytest
 from ecovision_edge import Classifier, read_image
 from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.base.device import read_cpu
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, count, find_models
 from ecovision_edge_bench.arm64.making import make_root
@@ -148,7 +148,7 @@ def test_golden_vectors_pass_on_x86_without_vnni() -> None:
         pytest.skip("needs an x86-64 machine with qemu-user")
     code = textwrap.dedent("""
         from ecovision_edge import verify_bundle
-        from ecovision_edge.bundle import embedded_bundle_path
+        from ecovision_edge.bundle.folder import embedded_bundle_path
         from ecovision_edge.base.device import Cpu
         # /proc/cpuinfo is the host's, so the emulated CPU is named here.
         report = verify_bundle(embedded_bundle_path(), cpu=Cpu("x86_64", "Haswell", frozenset({"avx2"})))

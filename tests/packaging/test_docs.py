@@ -15,7 +15,7 @@ import pytest
 
 import ecovision_edge
 from ecovision_edge import Bundle, smart_bin
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli.app import COMMANDS, main
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.rules import Rules

@@ -19,9 +19,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.engines import open_model
-from ecovision_edge.contract import METADATA_KEY, Contract, InputSpec, Normalization, WeightsSource
-from ecovision_edge.golden import Golden
-from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
+from ecovision_edge.bundle.contract import METADATA_KEY, Contract, InputSpec, Normalization, WeightsSource
+from ecovision_edge.bundle.golden import Golden
+from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
 
 SIDE = 8
 LABELS = ("blue", "green", "red")

@@ -11,7 +11,7 @@ import pytest
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.engines import open_model
-from ecovision_edge.contract import METADATA_KEY, OutputSpec
+from ecovision_edge.bundle.contract import METADATA_KEY, OutputSpec
 from ecovision_edge.errors import (
     ContractError,
     InferenceError,

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from ecovision_edge.backends import MAX_THREADS, BackendOptions, default_threads
 from ecovision_edge.backends.onnx import OnnxBackend
-from ecovision_edge.contract import METADATA_KEY
+from ecovision_edge.bundle.contract import METADATA_KEY
 from ecovision_edge.errors import (
     ContractError,
     InferenceError,

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import ecovision_edge.bundle as module
-from ecovision_edge.bundle import Bundle, embedded_bundle_path, read_file
+import ecovision_edge.bundle.folder as module
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path, read_file
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
     BundleNotFoundError,

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ecovision_edge.bundle import Bundle
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.verify import verify_bundle
@@ -288,7 +288,7 @@ def test_a_link_inside_is_not_refused(pristine):
 AUDIT = """
     import contextlib, json, os, shutil, sys, tempfile
     from pathlib import Path
-    from ecovision_edge.bundle import Bundle
+    from ecovision_edge.bundle.folder import Bundle
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.errors import EcovisionError
     from ecovision_edge.verify import verify_bundle

@@ -15,13 +15,14 @@ from onnx import helper
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends._tflite_file import read_metadata
 from ecovision_edge.backends.engines import open_model
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.contract import METADATA_KEY
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.views import PLAIN, UPRIGHT, RegionView, ViewPlan
 from ecovision_edge.calibration import Showing, calibrate, calibrated_bundle, rewrite, write_calibrated
 from ecovision_edge.calibration._model_files import with_contract
 from ecovision_edge.calibration.photographs import in_view
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import app
-from ecovision_edge.contract import METADATA_KEY
 from ecovision_edge.errors import (
     BundleWriteError,
     ContractError,
@@ -30,7 +31,6 @@ from ecovision_edge.errors import (
     ModelError,
 )
 from ecovision_edge.verify import Check, VerifyReport, verify_bundle
-from ecovision_edge.views import PLAIN, UPRIGHT, RegionView, ViewPlan
 
 EASY = ("--max-error", "0.2", "--confidence", "0.8")
 FITTED = {

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecovision_edge.bundle.views import UPRIGHT, effective_count
 from ecovision_edge.calibration import CalibrationOptions, calibrate
 from ecovision_edge.calibration.combined import Answers, fit_correlation
 from ecovision_edge.calibration.fit import (
@@ -23,7 +24,6 @@ from ecovision_edge.calibration.rejection import auroc, false_positive_rate, rej
 from ecovision_edge.calibration.text import calibration_lines
 from ecovision_edge.decision.evidence import Evidence
 from ecovision_edge.errors import DatasetError, OptionError
-from ecovision_edge.views import UPRIGHT, effective_count
 
 LABELS = ("a", "b", "c")
 

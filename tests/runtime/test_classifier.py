@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge import Bundle, Classifier, read_image
-from ecovision_edge.bundle import embedded_bundle_path
-from ecovision_edge.contract import OutputSpec, ResizeSpec
+from ecovision_edge.bundle.contract import OutputSpec, ResizeSpec
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import (
     ArtifactNotFoundError,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.contract import (
+from ecovision_edge.bundle.contract import (
     MAX_CLASSES,
     MAX_SIDE,
     SCHEMA_VERSION,
@@ -18,8 +18,8 @@ from ecovision_edge.contract import (
     ResizeSpec,
     WeightsSource,
 )
+from ecovision_edge.bundle.views import UPRIGHT, ViewPlan
 from ecovision_edge.errors import ContractError, SchemaVersionError
-from ecovision_edge.views import UPRIGHT, ViewPlan
 
 WEIGHTS = WeightsSource("tiny", "test", "0" * 64)
 GOOD = Contract(("a", "b"), WEIGHTS)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ecovision_edge import Classifier
+from ecovision_edge.bundle.views import PLAIN, RegionView, ViewPlan
 from ecovision_edge.camera.scene import Scene
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Prediction, Timings
@@ -17,7 +18,6 @@ from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.region import Region
-from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 LABELS = ("paper", "glass", "battery")
 IMAGE = np.zeros((4, 4, 3), np.uint8)

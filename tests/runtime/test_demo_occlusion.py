@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.contract import Contract, InputSpec, Normalization, WeightsSource
+from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, WeightsSource
 from ecovision_edge.demo.occlusion import LEVELS, covering_color, occlude
 from ecovision_edge.errors import InferenceError, OptionError
 

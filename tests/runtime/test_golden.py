@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecovision_edge import golden as module
-from ecovision_edge.contract import Contract, InputSpec, Normalization, WeightsSource
+from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, WeightsSource
+from ecovision_edge.bundle.folder import golden as module
+from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.errors import ContractError
-from ecovision_edge.golden import Golden
 
 CONTRACT = Contract(("a", "b"), WeightsSource("tiny", "test", "0" * 64), InputSpec(height=4, width=5))
 INPUTS = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.contract import SCHEMA_VERSION as CONTRACT_VERSION
-from ecovision_edge.contract import Contract, WeightsSource
+from ecovision_edge.bundle.contract import SCHEMA_VERSION as CONTRACT_VERSION
+from ecovision_edge.bundle.contract import Contract, WeightsSource
+from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, SCHEMA_VERSION, ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.errors import ContractError, SchemaVersionError, UnsafePathError
-from ecovision_edge.manifest import MAX_FILE_BYTES, SCHEMA_VERSION, ArtifactEntry, FileEntry, Manifest
 
 CONTRACT = Contract(("a", "b"), WeightsSource("tiny", "test", "0" * 64))
 SHA = "ab" * 32

@@ -15,7 +15,7 @@ from numpy.lib.stride_tricks import as_strided
 from PIL import Image
 
 from ecovision_edge import preprocess
-from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
+from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess import MAX_FRAME_SIDE, Preprocessor, as_bgr, resize
 from ecovision_edge.preprocess.geometry import Geometry
@@ -121,7 +121,7 @@ def test_no_product_is_so_large_that_blas_gives_it_to_threads(h, w, side):
 ALONE = """
 import sys, time
 import cv2, numpy as np
-from ecovision_edge.contract import ResizeSpec
+from ecovision_edge.bundle.contract import ResizeSpec
 from ecovision_edge.preprocess.antialias import antialiased_resize
 from ecovision_edge.preprocess.geometry import Geometry
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge import Bundle, Classifier
-from ecovision_edge.bundle import embedded_bundle_path
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli import main
 from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError, SchemaVersionError
 from ecovision_edge.profile import (

@@ -37,7 +37,7 @@ def test_all_names_what_is_there(name):
 
 # Helpers that tests and sibling modules use, and that are promised to nobody.
 INTERNAL = {
-    *["ecovision_edge.manifest.check_file_name", "ecovision_edge.verify.compare_golden"],
+    *["ecovision_edge.bundle.manifest.check_file_name", "ecovision_edge.verify.compare_golden"],
     *["ecovision_edge.cli.app.Command"],
 }
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from ecovision_edge.base.device import Cpu
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.manifest import Precision
 from ecovision_edge.cli.app import main
 from ecovision_edge.cli.quant_report import report_lines
-from ecovision_edge.manifest import Precision
 from ecovision_edge.verify import compare_golden
 
 Cli = Callable[..., tuple[int, str, str]]

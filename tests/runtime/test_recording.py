@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from tests.runtime.recording_results import noise, options, result
 
 from ecovision_edge import Classifier, read_image
+from ecovision_edge.bundle.views import RegionView
 from ecovision_edge.camera import open_source
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError, RecordError
@@ -33,7 +34,6 @@ from ecovision_edge.recording import disk as disk_module
 from ecovision_edge.recording.recorder import QUEUE
 from ecovision_edge.recording.sidecar import parse_sidecar, sidecar_bytes
 from ecovision_edge.region import Region
-from ecovision_edge.views import RegionView
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 

@@ -13,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import ecovision_edge
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.errors import OptionError, RulesError
 from ecovision_edge.rules import Rules, _reading
 from ecovision_edge.rules._places import MAX_DEPTH, TooDeepError, json_lines, line_of, toml_lines

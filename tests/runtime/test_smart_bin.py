@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from ecovision_edge import Classifier
+from ecovision_edge.bundle.contract import ResizeSpec
+from ecovision_edge.bundle.views import PLAIN, RegionView, ViewPlan
 from ecovision_edge.camera import FakeCamera, WatchOptions
 from ecovision_edge.camera.fake import Block, Frames
 from ecovision_edge.camera.health import NEXT_TRY, Health, HealthState
 from ecovision_edge.camera.scene import Scene
-from ecovision_edge.contract import ResizeSpec
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import CameraLostError, OptionError, SinkError
 from ecovision_edge.events import BinState
@@ -20,7 +21,6 @@ from ecovision_edge.rules import Rules
 from ecovision_edge.sinks import Sink
 from ecovision_edge.sinks.serial import SerialSink
 from ecovision_edge.smart_bin import SmartBin
-from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 TRIGGER = DeciderOptions(

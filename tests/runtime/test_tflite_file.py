@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.backends._tflite_file import read_metadata
-from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.errors import ModelError
 
 schema = pytest.importorskip(

@@ -8,9 +8,9 @@ import pytest
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.base.device import Cpu
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.errors import BundleNotFoundError, OptionError
-from ecovision_edge.golden import Golden
 from ecovision_edge.verify import SATURATING_FACTOR, compare_golden, golden_tolerance, verify_bundle
 
 EXACT = Cpu("aarch64", "Cortex-A76", frozenset())

@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.base.fields import Fields
-from ecovision_edge.errors import ContractError
-from ecovision_edge.region import Region
-from ecovision_edge.views import (
+from ecovision_edge.bundle.views import (
     ANY_ORIENTATION,
     MAX_VIEWS,
     PLAIN,
@@ -21,6 +19,8 @@ from ecovision_edge.views import (
     effective_count,
     parse_views,
 )
+from ecovision_edge.errors import ContractError
+from ecovision_edge.region import Region
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 VIEWS = st.builds(RegionView, st.integers(0, 3), st.booleans(), st.floats(0.25, 2))

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ecovision_edge.bundle import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.errors import ArtifactNotFoundError, InferenceError, ModelError, OptionError
 from ecovision_edge_bench.arm64.boards import BOARDS
 from ecovision_edge_bench.arm64.guest import INFERENCE, NOTHING

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.bundle.contract import Contract, InputSpec, ResizeSpec, WeightsSource
 from ecovision_edge.camera import FakeCamera, WatchOptions
 from ecovision_edge.classifier import Classifier
-from ecovision_edge.contract import Contract, InputSpec, ResizeSpec, WeightsSource
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop import LoopOptions, LoopResult

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import DatasetError, ExportError
 from ecovision_edge_bench.subjects import Frame, Spec
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing

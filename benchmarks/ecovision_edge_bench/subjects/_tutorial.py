@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_bench.subjects import Frame, Probabilities
 
 __all__ = ["TutorialPreprocessing", "covering_size", "crop_origin", "softmax"]

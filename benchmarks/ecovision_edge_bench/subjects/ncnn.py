@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import InferenceError, ModelError
 from ecovision_edge_bench.extras import require
 from ecovision_edge_bench.subjects import Facts, Frame, Spec

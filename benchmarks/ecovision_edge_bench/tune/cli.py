@@ -64,7 +64,7 @@ def tune(
     import tempfile
     import time
 
-    from ecovision_edge.bundle import Bundle, embedded_bundle_path
+    from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
     from ecovision_edge.profile import DeviceProfile, check_profile_folder, save_profile
     from ecovision_edge_bench.choose import choose_images
     from ecovision_edge_bench.frames import FRAMES, FrameSource

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from ecovision_edge.backends import default_threads
 from ecovision_edge.backends.engines import ENGINES, is_installed
 from ecovision_edge.base.durations import parse_duration
-from ecovision_edge.bundle import Bundle
+from ecovision_edge.bundle.folder import Bundle
+from ecovision_edge.bundle.manifest import ArtifactEntry
 from ecovision_edge.errors import ArtifactNotFoundError, MissingDependencyError, OptionError
-from ecovision_edge.manifest import ArtifactEntry
 from ecovision_edge_bench.agreement import GROUP, Images
 from ecovision_edge_bench.ratios import MIN_ROUNDS
 from ecovision_edge_bench.settings import Settings

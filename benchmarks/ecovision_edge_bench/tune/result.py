@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ecovision_edge.base.device import DeviceState
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.bundle import Bundle
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge_bench.agreement import Images
 from ecovision_edge_bench.frames import FrameSource
 from ecovision_edge_bench.settings import Settings

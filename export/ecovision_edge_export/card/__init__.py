@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.markdown import plain, section, table
-from ecovision_edge.manifest import ArtifactEntry, Manifest
+from ecovision_edge.bundle.manifest import ArtifactEntry, Manifest
 from ecovision_edge_export.card.facts import Facts, known_facts
 from ecovision_edge_export.card.front_matter import front_matter
 from ecovision_edge_export.card.measured import (

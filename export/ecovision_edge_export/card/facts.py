@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ecovision_edge.base.fields import JsonValue, canonical_json
 from ecovision_edge.base.markdown import plain
-from ecovision_edge.contract import WeightsSource
+from ecovision_edge.bundle.contract import WeightsSource
 from ecovision_edge_export.card.training import training_lines
 from ecovision_edge_export.card.turned import Turns
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.manifest import Format, Precision
+from ecovision_edge.bundle.manifest import Format, Precision
 from ecovision_edge_export.graph.trace import OPSET
 
 __all__ = ["Made"]

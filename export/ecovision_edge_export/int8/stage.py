@@ -11,7 +11,7 @@ import onnx
 
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, ImageReadError
 from ecovision_edge.images import read_image

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 
 from ecovision_edge.base.fields import JsonValue, parse_json
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import CheckpointError, ContractError
 from ecovision_edge_export.int8.calibrate import CalibrationTable
 

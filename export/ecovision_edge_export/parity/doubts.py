@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.stats import wilson_interval
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.parity.assignment import best_assignment
 from ecovision_edge_export.parity.baseline import TorchBaseline

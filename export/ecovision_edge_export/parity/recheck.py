@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ecovision_edge.bundle import Bundle
+from ecovision_edge.bundle.contract import WeightsSource
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.classifier import Classifier
-from ecovision_edge.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.parity.baseline import TorchBaseline

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.stats import mcnemar_p
-from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, ResizeSpec
+from ecovision_edge.bundle.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, ResizeSpec
 from ecovision_edge.images import read_image_bytes
 from ecovision_edge_export.parity.baseline import TorchBaseline, pixel_transform
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet

@@ -14,11 +14,11 @@ import numpy as np
 from ecovision_edge.base.device import KERNEL_FEATURES, read_cpu
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.version import __version__
-from ecovision_edge.bundle import MANIFEST_NAME
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.folder import MANIFEST_NAME
+from ecovision_edge.bundle.golden import Golden
+from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Format, Manifest
 from ecovision_edge.drawn import draw_frame
-from ecovision_edge.golden import Golden
-from ecovision_edge.manifest import ArtifactEntry, FileEntry, Format, Manifest
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_export.card import CARD_NAME, Facts, write_card
 from ecovision_edge_export.finished.made import Made

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
+from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.int8.calibrate import NetworkInput
 from ecovision_edge_export.int8.trained import METADATA_KEY

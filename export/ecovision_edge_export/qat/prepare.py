@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.trace import simplify, trace

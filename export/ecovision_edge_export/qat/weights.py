@@ -24,7 +24,7 @@ import numpy.typing as npt
 import onnx
 import torch
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.calibrate import CalibrationTable, prepare

@@ -31,7 +31,7 @@ import onnx
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.litert import LiteRtBackend
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput
 from ecovision_edge_export.int8.fidelity import Fidelity, fidelity, logits_of

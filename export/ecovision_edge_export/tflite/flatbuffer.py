@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge_export.extras import require
 
 __all__ = [

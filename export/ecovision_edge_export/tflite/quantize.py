@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.int8.bias import corrected_biases

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge.contract import check_labels
+from ecovision_edge.bundle.contract import check_labels
 from ecovision_edge.errors import ContractError, DatasetError
 from ecovision_edge.labelled import (
     LabelledImage,

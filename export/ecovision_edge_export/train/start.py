@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
+from ecovision_edge.bundle.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import DownloadError
 from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.card.turned import Turns

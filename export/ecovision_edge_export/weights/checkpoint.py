@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecovision_edge.contract import WeightsSource
+from ecovision_edge.bundle.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from ecovision_edge.contract import check_labels
+from ecovision_edge.bundle.contract import check_labels
 from ecovision_edge.errors import CheckpointError, ContractError
 from ecovision_edge_export.weights.harmless import plain
 

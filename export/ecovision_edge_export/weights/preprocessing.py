@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json
-from ecovision_edge.contract import IMAGENET_MEAN, IMAGENET_STD
+from ecovision_edge.bundle.contract import IMAGENET_MEAN, IMAGENET_STD
 from ecovision_edge.errors import CheckpointError, ContractError
 from ecovision_edge_export.weights.harmless import plain
 

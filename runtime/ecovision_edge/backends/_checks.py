@@ -8,7 +8,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.contract import METADATA_KEY, Contract
+from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.errors import InferenceError, MissingContractError
 
 __all__ = ["check_batch", "check_logits", "contract_entry"]

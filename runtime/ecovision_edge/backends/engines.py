@@ -6,7 +6,7 @@ import importlib.util
 from typing import NamedTuple
 
 from ecovision_edge.backends import Backend, BackendOptions
-from ecovision_edge.manifest import Format
+from ecovision_edge.bundle.manifest import Format
 
 __all__ = ["ENGINES", "Engine", "is_installed", "open_model", "preferred_formats"]
 

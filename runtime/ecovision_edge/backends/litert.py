@@ -20,7 +20,7 @@ from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._checks import check_batch, check_logits, contract_entry
 from ecovision_edge.backends._tflite_file import read_metadata
 from ecovision_edge.backends.engines import ENGINES
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import (
     ContractError,
     InferenceError,

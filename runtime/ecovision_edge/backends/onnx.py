@@ -11,7 +11,7 @@ from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._checks import check_batch, check_logits, contract_entry
 from ecovision_edge.backends._external import refuse_external_data
 from ecovision_edge.backends.engines import ENGINES
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import (
     EcovisionError,
     InferenceError,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.bundle.views import RegionView, ViewPlan, effective_count
 from ecovision_edge.calibration.figures import CalibrationOptions, Combination, ViewsCalibration
 from ecovision_edge.calibration.fit import (
     Threshold,
@@ -19,7 +20,6 @@ from ecovision_edge.calibration.fit import (
     softmax,
 )
 from ecovision_edge.decision.evidence import LEAST
-from ecovision_edge.views import RegionView, ViewPlan, effective_count
 
 __all__ = ["Answers", "calibrate_views", "fit_correlation"]
 

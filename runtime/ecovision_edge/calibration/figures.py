@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.bundle.views import RegionView, ViewPlan
 from ecovision_edge.calibration.fit import Threshold
 from ecovision_edge.calibration.rejection import RejectionFigures
 from ecovision_edge.errors import OptionError
-from ecovision_edge.views import RegionView, ViewPlan
 
 __all__ = [
     "Calibration",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.calibration.combined import Answers, calibrate_views
 from ecovision_edge.calibration.figures import (
     Calibration,
@@ -32,7 +33,6 @@ from ecovision_edge.calibration.rejection import (
     rejection_scores,
 )
 from ecovision_edge.errors import DatasetError
-from ecovision_edge.views import PLAIN, RegionView
 
 __all__ = ["calibrate"]
 

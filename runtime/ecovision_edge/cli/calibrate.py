@@ -84,7 +84,8 @@ def calibrate(
 
       ecovision-edge calibrate build/mine --data web --turns 4 --strip-bars
     """
-    from ecovision_edge.bundle import Bundle, embedded_bundle_path
+    from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+    from ecovision_edge.bundle.views import parse_views
     from ecovision_edge.calibration import (
         CalibrationOptions,
         Showing,
@@ -97,7 +98,6 @@ def calibrate(
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.images import IMAGE_KINDS, find_images, found_instead, passed_over
     from ecovision_edge.labelled import find_labelled, parse_map
-    from ecovision_edge.views import parse_views
 
     options = CalibrationOptions(max_error, confidence, folds, tuple(coverage_risk or (0.05,)))
     if json is not None:

@@ -30,7 +30,7 @@ def inspect(
 
       ecovision-edge inspect build/reference/model.int8.onnx --json -
     """
-    from ecovision_edge.bundle import Bundle, embedded_bundle_path
+    from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
     from ecovision_edge.classifier import Classifier
 
     target = path or embedded_bundle_path()

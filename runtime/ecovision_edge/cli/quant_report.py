@@ -49,7 +49,7 @@ def quant_report(
 
       ecovision-edge quant-report build/reference --json -
     """
-    from ecovision_edge.bundle import Bundle, embedded_bundle_path
+    from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
     from ecovision_edge.errors import ArtifactNotFoundError
 
     if json is not None:

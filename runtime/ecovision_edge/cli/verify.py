@@ -33,7 +33,7 @@ def verify(
       ecovision-edge verify build/reference --json -
     """
     from ecovision_edge.backends import BackendOptions
-    from ecovision_edge.bundle import embedded_bundle_path
+    from ecovision_edge.bundle.folder import embedded_bundle_path
     from ecovision_edge.verify import verify_bundle
 
     report = verify_bundle(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.bundle.views import PLAIN, RegionView, ViewPlan
 from ecovision_edge.decision.hindrance import Hindrances
 from ecovision_edge.decision.item import Item
 from ecovision_edge.decision.making import EventMaker
@@ -21,7 +22,6 @@ from ecovision_edge.decision.views import Gate, Look, View
 from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.region import Region
-from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ecovision_edge.bundle.views import effective_count
 from ecovision_edge.errors import OptionError
-from ecovision_edge.views import effective_count
 
 __all__ = ["LEAST", "Evidence"]
 

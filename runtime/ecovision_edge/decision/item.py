@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.verdict import Judge, Verdict
 from ecovision_edge.decision.views import Look
 from ecovision_edge.region import Region
-from ecovision_edge.views import PLAIN, RegionView
 
 __all__ = ["Item"]
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ecovision_edge.bundle.views import PLAIN, RegionView, ViewPlan
 from ecovision_edge.decision.evidence import Evidence
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.errors import OptionError
-from ecovision_edge.views import PLAIN, RegionView, ViewPlan
 
 __all__ = ["EveryLabel", "Judge", "Sorting", "Verdict"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.demo.desk import Choice, Look, Where
 from ecovision_edge.demo.pictures import data_url, gradient
 

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.classifier import Classifier, Prediction
-from ecovision_edge.contract import Contract
 from ecovision_edge.demo.occlusion import Occlusion, occlude
 from ecovision_edge.demo.pictures import overlay, seen
 from ecovision_edge.errors import ArtifactNotFoundError, EcovisionError, InferenceError

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.probability import log_sum_exp
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import InferenceError, OptionError
 
 __all__ = ["BUDGET_S", "LEVELS", "Occlusion", "covering_color", "occlude"]

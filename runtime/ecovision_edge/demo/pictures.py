@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge._image_size import image_kind, image_size
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.images import check_pixels, decode_image
 

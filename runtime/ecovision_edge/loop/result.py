@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.bundle.views import PLAIN
 from ecovision_edge.region import Region
-from ecovision_edge.views import PLAIN
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame

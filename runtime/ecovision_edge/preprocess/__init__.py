@@ -14,7 +14,7 @@ from typing import TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.contract import Contract, Filter, Normalization, ResizeSpec
+from ecovision_edge.bundle.contract import Contract, Filter, Normalization, ResizeSpec
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess.antialias import antialiased_resize
 from ecovision_edge.preprocess.fast import fast_resize, make_plan

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ecovision_edge.contract import ResizeSpec
+from ecovision_edge.bundle.contract import ResizeSpec
 
 __all__ = ["Geometry"]
 

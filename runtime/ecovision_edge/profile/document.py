@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ecovision_edge.backends import MAX_THREADS
 from ecovision_edge.base.fields import JsonValue, canonical_json, parse_json
-from ecovision_edge.bundle import Bundle
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.profile.key import ProfileKey, current_key
 
 __all__ = ["AGAIN", "DeviceProfile", "place_of"]

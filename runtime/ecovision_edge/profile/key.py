@@ -13,7 +13,7 @@ import numpy as np
 from ecovision_edge.base.device import KERNEL_FEATURES, Machine, read_machine
 from ecovision_edge.base.fields import Fields, JsonValue
 from ecovision_edge.base.version import __version__
-from ecovision_edge.bundle import MANIFEST_NAME, MAX_MANIFEST_BYTES, Bundle, read_file
+from ecovision_edge.bundle.folder import MANIFEST_NAME, MAX_MANIFEST_BYTES, Bundle, read_file
 
 __all__ = ["ProfileKey", "bundle_sha256", "current_key"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ecovision_edge.base.files import read_regular_file, replace_file
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.bundle import MANIFEST_NAME, Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, embedded_bundle_path
 from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError
 from ecovision_edge.profile.document import AGAIN, DeviceProfile, place_of
 from ecovision_edge.profile.key import bundle_sha256, current_key

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.classifier import Timings
 from ecovision_edge.errors import ContractError, OptionError, RecordError
 from ecovision_edge.region import Region
-from ecovision_edge.views import PLAIN, RegionView
 
 if TYPE_CHECKING:
     from ecovision_edge.loop import LoopResult

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ecovision_edge.base.files import sync_folder, write_file
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.bundle import MANIFEST_NAME
+from ecovision_edge.bundle.folder import MANIFEST_NAME
 from ecovision_edge.errors import BundleWriteError, EcovisionError
 
 __all__ = ["TargetError", "check_target", "write_folder"]

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.bundle.views import ViewPlan
 from ecovision_edge.errors import ContractError
-from ecovision_edge.views import ViewPlan
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -42,7 +42,7 @@ Version 2 has `any_orientation` and `views`. A contract that says neither is wri
 and older runtimes take it.
 """
 
-METADATA_KEY = "ecovision_edge.contract"
+METADATA_KEY = "ecovision_edge.bundle.contract"
 """Key of the contract's JSON in a model file's metadata."""
 
 # torchvision's ImageNet statistics, RGB, for pixels scaled to [0, 1]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ContractError
 
 __all__ = ["MAX_GOLDEN_BYTES", "Golden"]

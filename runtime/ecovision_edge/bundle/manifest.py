@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ContractError, UnsafePathError
 
 __all__ = ["MAX_FILE_BYTES", "ArtifactEntry", "FileEntry", "Format", "Manifest", "Precision"]

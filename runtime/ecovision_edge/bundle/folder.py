@@ -13,7 +13,9 @@ from pathlib import Path
 from ecovision_edge.backends.engines import preferred_formats
 from ecovision_edge.base.files import read_regular_file
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.contract import Contract
+from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.golden import MAX_GOLDEN_BYTES, Golden
+from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
     BundleError,
@@ -22,8 +24,6 @@ from ecovision_edge.errors import (
     IntegrityError,
     UnsafePathError,
 )
-from ecovision_edge.golden import MAX_GOLDEN_BYTES, Golden
-from ecovision_edge.manifest import ArtifactEntry, FileEntry, Manifest
 
 __all__ = ["MANIFEST_NAME", "Bundle", "embedded_bundle_path", "read_file"]
 
