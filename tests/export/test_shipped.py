@@ -16,7 +16,7 @@ from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.bundle.views import ANY_ORIENTATION
 from ecovision_edge.calibration import Outcome, Showing
-from ecovision_edge.calibration._model_files import with_contract
+from ecovision_edge.modelfile.rewrite import with_contract
 from ecovision_edge_export.int8.exact import exact_sums
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.figures import budget_for, measure_parity

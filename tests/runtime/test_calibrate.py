@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from ecovision_edge.backends import BackendOptions
-from ecovision_edge.backends._tflite_file import read_metadata
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.bundle.contract import METADATA_KEY
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.views import PLAIN, UPRIGHT, RegionView, ViewPlan
 from ecovision_edge.calibration import Showing, calibrate, calibrated_bundle, rewrite, write_calibrated
-from ecovision_edge.calibration._model_files import with_contract
 from ecovision_edge.calibration.photographs import in_view
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import app
@@ -30,6 +28,8 @@ from ecovision_edge.errors import (
     MissingContractError,
     ModelError,
 )
+from ecovision_edge.modelfile.rewrite import with_contract
+from ecovision_edge.modelfile.tflite import read_metadata
 from ecovision_edge.verify import Check, VerifyReport, verify_bundle
 
 EASY = ("--max-error", "0.2", "--confidence", "0.8")

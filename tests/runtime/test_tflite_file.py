@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.backends._tflite_file import read_metadata
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.errors import ModelError
+from ecovision_edge.modelfile.tflite import read_metadata
 
 schema = pytest.importorskip(
     "ai_edge_litert.schema_py_generated", reason="needs LiteRT: pip install 'ecovision-edge[litert]'"

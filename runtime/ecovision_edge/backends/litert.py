@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._checks import check_batch, check_logits, contract_entry
-from ecovision_edge.backends._tflite_file import read_metadata
 from ecovision_edge.backends.engines import ENGINES
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import (
@@ -28,6 +27,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
+from ecovision_edge.modelfile.tflite import read_metadata
 
 try:
     from ai_edge_litert.interpreter import Delegate, Interpreter, load_delegate

@@ -12,10 +12,10 @@ from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, read_file
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, ArtifactEntry, FileEntry
 from ecovision_edge.bundle.writing import TargetError, check_target, write_folder
-from ecovision_edge.calibration._model_files import with_contract
 from ecovision_edge.calibration.card import renewed_card
 from ecovision_edge.calibration.figures import Calibration
 from ecovision_edge.errors import BundleReadError, BundleWriteError
+from ecovision_edge.modelfile.rewrite import with_contract
 from ecovision_edge.verify import verify_bundle
 
 __all__ = ["calibrated_bundle", "check_place", "verify_calibrated", "write_calibrated"]

@@ -1,0 +1,1 @@
+"""Reads and rewrites model files without an engine."""
