@@ -59,7 +59,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
-from ecovision_edge.images import IMAGE_SUFFIXES, find_images, read_image
+from ecovision_edge.photographs.images import IMAGE_SUFFIXES, find_images, read_image
 from ecovision_edge.preprocess import Preprocessor, resize
 
 __all__ = ["Model", "Row", "camera_frame", "main", "measure", "photographs", "to_markdown"]

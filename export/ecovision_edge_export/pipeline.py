@@ -17,7 +17,7 @@ from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.bundle.manifest import Manifest
 from ecovision_edge.bundle.writing import check_target, write_folder
 from ecovision_edge.errors import ExportError, OptionError
-from ecovision_edge.labelled import check_mapped, class_folders, parse_map
+from ecovision_edge.photographs.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.finished.speed import Speed, compare_speed

@@ -34,7 +34,7 @@ from ecovision_edge.calibration import (
 )
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError
-from ecovision_edge.labelled import find_labelled
+from ecovision_edge.photographs.labelled import find_labelled
 from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.int8.stage import RECORDED_TARGET, find_recipes, resolve_target
 from ecovision_edge_export.options import ExportOptions, make_contract

@@ -17,7 +17,7 @@ from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.classifier import Classifier, Prediction, Timings
 from ecovision_edge.errors import EcovisionError
-from ecovision_edge.images import read_image
+from ecovision_edge.photographs.images import read_image
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.verify import VerifyReport, verify_bundle
 

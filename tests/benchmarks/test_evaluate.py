@@ -19,7 +19,7 @@ from ecovision_edge.bundle.contract import METADATA_KEY, Contract, InputSpec, We
 from ecovision_edge.cli.app import main
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
-from ecovision_edge.labelled import LabelledImage, find_labelled, parse_map, spread
+from ecovision_edge.photographs.labelled import LabelledImage, find_labelled, parse_map, spread
 from ecovision_edge_bench.evaluate import run
 
 LABELS = ("blue", "green", "red")

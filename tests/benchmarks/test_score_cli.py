@@ -13,7 +13,7 @@ from ecovision_edge.cli.app import main
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.events import BinState, StateMessage
-from ecovision_edge.images import read_image
+from ecovision_edge.photographs.images import read_image
 from ecovision_edge.recording import read_recording
 from ecovision_edge.tray.composed import compose
 from ecovision_edge.tray.script import Empty, Item, Script

@@ -10,7 +10,7 @@ import pytest
 
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, OptionError
-from ecovision_edge.labelled import find_labelled
+from ecovision_edge.photographs.labelled import find_labelled
 from ecovision_edge_export.options import (
     ExportOptions,
     make_contract,

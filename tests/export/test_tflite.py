@@ -301,7 +301,7 @@ def test_int8_answers_as_fp32(
     int8: bytes, graph: onnx.ModelProto, contract: Contract, photographs: Path
 ) -> None:
     """On 60 photographs of all classes: at most one flips, and logits are 20 dB above the noise."""
-    from ecovision_edge.images import read_image
+    from ecovision_edge.photographs.images import read_image
 
     paths = sorted((photographs / "val").glob("*/*"))[::20]
     prepare = Preprocessor(contract).prepare

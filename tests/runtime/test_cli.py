@@ -11,9 +11,10 @@ import sys
 import cv2
 import pytest
 
-from ecovision_edge import __version__, images
+from ecovision_edge import __version__
 from ecovision_edge.cli.app import COMMANDS, main
 from ecovision_edge.drawn import draw_frame
+from ecovision_edge.photographs import images
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 

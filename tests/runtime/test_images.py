@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecovision_edge import images
-from ecovision_edge._image_size import image_size
 from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.images import (
+from ecovision_edge.photographs import images
+from ecovision_edge.photographs.image_size import image_size
+from ecovision_edge.photographs.images import (
     IMAGE_SUFFIXES,
     decode_image,
     find_images,

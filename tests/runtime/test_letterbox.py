@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.letterbox import bars, strip_bars
+from ecovision_edge.photographs.letterbox import bars, strip_bars
 
 
 def letterboxed(width, height, size=256, quality=90):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ecovision_edge.errors import OptionError
-from ecovision_edge.turns import TurnCounter, TurnFigure, TurnFigures, measure_turns, turned
+from ecovision_edge.photographs.turns import TurnCounter, TurnFigure, TurnFigures, measure_turns, turned
 
 RNG = np.random.default_rng(20261129)
 

@@ -18,7 +18,7 @@ from ecovision_edge.cli.options import (
 )
 from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_file
 from ecovision_edge.errors import OptionError
-from ecovision_edge.turns import MOST_TURNS
+from ecovision_edge.photographs.turns import MOST_TURNS
 from ecovision_edge_bench.extras import require
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def evaluate(
     """
     require("rich")
     from ecovision_edge.classifier import Classifier
-    from ecovision_edge.labelled import find_labelled, parse_map, spread
+    from ecovision_edge.photographs.labelled import find_labelled, parse_map, spread
     from ecovision_edge_bench.evaluate.document import json_chunks
     from ecovision_edge_bench.evaluate.report import page
     from ecovision_edge_bench.evaluate.run import Data, Model, evaluate_images

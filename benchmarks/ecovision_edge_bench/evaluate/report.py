@@ -12,7 +12,7 @@ import cv2
 from ecovision_edge.base.device import KERNEL_FEATURES
 from ecovision_edge.cli.output import printable
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.images import read_image
+from ecovision_edge.photographs.images import read_image
 from ecovision_edge_bench.evaluate.metrics import CALIBRATION_SOURCE, ClassFigures, Metrics, most_confused
 from ecovision_edge_bench.evaluate.plots import add, heat_map, reliability_diagram
 from ecovision_edge_bench.evaluate.text import note_lines, percent, turn_rows
@@ -20,7 +20,7 @@ from ecovision_edge_bench.evaluate.text import note_lines, percent, turn_rows
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ecovision_edge.turns import TurnReport
+    from ecovision_edge.photographs.turns import TurnReport
     from ecovision_edge_bench.evaluate.run import Evaluation
 
 __all__ = ["MAX_CLASSES_SHOWN", "THUMBNAIL", "page"]

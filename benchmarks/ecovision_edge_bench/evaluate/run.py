@@ -14,9 +14,9 @@ from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli.output import printable
 from ecovision_edge.errors import DatasetError, FrameError, ImageReadError
-from ecovision_edge.images import read_image
-from ecovision_edge.labelled import LabelledImage
-from ecovision_edge.turns import TurnCounter, TurnReport
+from ecovision_edge.photographs.images import read_image
+from ecovision_edge.photographs.labelled import LabelledImage
+from ecovision_edge.photographs.turns import TurnCounter, TurnReport
 from ecovision_edge_bench.evaluate.metrics import Metrics, measure
 
 __all__ = ["Answers", "Data", "Evaluation", "Failure", "Model", "answer", "evaluate_images"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.cli.output import printable
-from ecovision_edge.turns import TurnReport
+from ecovision_edge.photographs.turns import TurnReport
 from ecovision_edge_bench.evaluate.metrics import CALIBRATION_BINS, Metrics
 from ecovision_edge_bench.evaluate.run import Evaluation
 

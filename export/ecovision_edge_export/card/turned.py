@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from ecovision_edge.base.markdown import plain, table
-from ecovision_edge.turns import TurnFigure, TurnReport
+from ecovision_edge.photographs.turns import TurnFigure, TurnReport
 from ecovision_edge_export.parity.figures import Parity
 
 __all__ = ["Turns", "turn_lines"]

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.images import read_image_bytes
+from ecovision_edge.photographs.images import read_image_bytes
 from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 

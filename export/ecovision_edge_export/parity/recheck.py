@@ -8,7 +8,7 @@ from ecovision_edge.bundle.contract import WeightsSource
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import CheckpointError, OptionError
-from ecovision_edge.labelled import check_mapped, class_folders, parse_map
+from ecovision_edge.photographs.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.doubts import judge_network
 from ecovision_edge_export.parity.figures import Parity, budget_for, measure_parity
@@ -37,7 +37,7 @@ def recheck_parity(
     Args:
         path: The bundle.
         images: Photographs, one folder per class or flat; None for drawn frames.
-        map_text: Folders of other names, as `ecovision_edge.labelled.parse_map` reads it.
+        map_text: Folders of other names, as `ecovision_edge.photographs.labelled.parse_map` reads it.
         weights: The checkpoint, as `load_checkpoint` takes it; None takes the contract's source.
         artifact: One artifact's name; None is all.
         agree: Least int8 agreement, per cent.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from ecovision_edge.classifier import Classifier
-from ecovision_edge.images import read_image
-from ecovision_edge.turns import MOST_TURNED, Picture, TurnCounter
+from ecovision_edge.photographs.images import read_image
+from ecovision_edge.photographs.turns import MOST_TURNED, Picture, TurnCounter
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.parity.figures import Parity
 from ecovision_edge_export.photographs.dataset import PhotographSet

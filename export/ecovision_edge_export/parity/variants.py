@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ecovision_edge.base.stats import mcnemar_p
 from ecovision_edge.bundle.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, ResizeSpec
-from ecovision_edge.images import read_image_bytes
+from ecovision_edge.photographs.images import read_image_bytes
 from ecovision_edge_export.parity.baseline import TorchBaseline, pixel_transform
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.photographs.decoding import decode_rgb

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecovision_edge.errors import DatasetError
-from ecovision_edge.images import IMAGE_KINDS, passed_over
-from ecovision_edge.labelled import match_classes, read_folder
+from ecovision_edge.photographs.images import IMAGE_KINDS, passed_over
+from ecovision_edge.photographs.labelled import match_classes, read_folder
 
 __all__ = ["Photograph", "PhotographSet", "choose", "list_photographs"]
 

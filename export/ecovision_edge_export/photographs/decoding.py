@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.images import check_pixels
+from ecovision_edge.photographs.images import check_pixels
 
 if TYPE_CHECKING:
     from PIL import Image

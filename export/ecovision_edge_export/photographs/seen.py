@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ecovision_edge.base.fields import JsonValue, parse_json
 from ecovision_edge.errors import CheckpointError, ContractError, DatasetError, ImageReadError
-from ecovision_edge.images import decode_image, read_image_bytes
+from ecovision_edge.photographs.images import decode_image, read_image_bytes
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.transcript import Transcript

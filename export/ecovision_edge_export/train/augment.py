@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.letterbox import bars
+from ecovision_edge.photographs.letterbox import bars
 
 __all__ = ["Augmentation", "Picture", "augment", "film"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ecovision_edge.bundle.contract import check_labels
 from ecovision_edge.errors import ContractError, DatasetError
-from ecovision_edge.labelled import (
+from ecovision_edge.photographs.labelled import (
     LabelledImage,
     check_mapped,
     check_no_splits,

@@ -31,7 +31,7 @@ class TrainOptions:
     Args:
         data: Photographs, one folder per class.
         val: Those to validate on; None splits them off `data`.
-        map: Folders of other names, as `ecovision_edge.labelled.parse_map` reads it.
+        map: Folders of other names, as `ecovision_edge.photographs.labelled.parse_map` reads it.
         init: `imagenet`, `none`, or what `load_checkpoint` takes.
         recipe: One of `RECIPES`.
         freeze: Train the classifier alone, on features computed once.

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.images import read_image_bytes
-from ecovision_edge.labelled import LabelledImage
-from ecovision_edge.letterbox import strip_bars
+from ecovision_edge.photographs.images import read_image_bytes
+from ecovision_edge.photographs.labelled import LabelledImage
+from ecovision_edge.photographs.letterbox import strip_bars
 from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.train.batches import in_order
 

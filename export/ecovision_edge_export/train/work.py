@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
-from ecovision_edge.photographs.turns import MOST_TURNED, TurnFigures, TurnReport
 from PIL import Image
 from torch import Tensor
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.photographs.turns import MOST_TURNED, TurnFigures, TurnReport
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
 from ecovision_edge_export.train.augment import augment
 from ecovision_edge_export.train.batches import (

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import FrameError, ImageReadError
-from ecovision_edge.images import read_image
-from ecovision_edge.letterbox import strip_bars
+from ecovision_edge.photographs.images import read_image
+from ecovision_edge.photographs.letterbox import strip_bars
+from ecovision_edge.photographs.turns import turned
 from ecovision_edge.region import Region
-from ecovision_edge.turns import turned
 
 __all__ = ["Outcome", "Showing", "classify_photographs", "in_view"]
 

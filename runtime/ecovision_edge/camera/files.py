@@ -20,7 +20,13 @@ from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
-from ecovision_edge.images import IMAGE_SUFFIXES, find_images, found_instead, passed_over, read_image
+from ecovision_edge.photographs.images import (
+    IMAGE_SUFFIXES,
+    find_images,
+    found_instead,
+    passed_over,
+    read_image,
+)
 
 __all__ = [
     "VIDEO_SUFFIXES",

@@ -28,8 +28,8 @@ from ecovision_edge.camera.source import FrameStream, Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import FOREIGN_PREFIX, NetworkAddress, Options, network_address, split_foreign
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
-from ecovision_edge.images import decode_image
-from ecovision_edge.jpeg import JPEG_START, is_cut_off, jpeg_end
+from ecovision_edge.photographs.images import decode_image
+from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off, jpeg_end
 
 __all__ = ["STILL_FPS", "HttpSource", "MjpegStream", "StillStream", "http_source"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from ecovision_edge.errors import CaptureError
-from ecovision_edge.jpeg import JPEG_START, is_cut_off, jpeg_end
+from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off, jpeg_end
 
 __all__ = ["MAX_PART_BYTES", "Parts"]
 

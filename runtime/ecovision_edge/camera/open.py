@@ -20,7 +20,7 @@ from ecovision_edge.camera.source import FrameSource
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
 from ecovision_edge.errors import SourceError
-from ecovision_edge.images import IMAGE_SUFFIXES
+from ecovision_edge.photographs.images import IMAGE_SUFFIXES
 
 __all__ = ["open_source"]
 

@@ -27,7 +27,7 @@ from ecovision_edge.errors import (
     SourceError,
     SourceOpenError,
 )
-from ecovision_edge.images import decode_image
+from ecovision_edge.photographs.images import decode_image
 
 __all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 

@@ -96,8 +96,8 @@ def calibrate(
     from ecovision_edge.calibration import calibrate as fit
     from ecovision_edge.calibration.rewrite import check_place
     from ecovision_edge.classifier import Classifier
-    from ecovision_edge.images import IMAGE_KINDS, find_images, found_instead, passed_over
-    from ecovision_edge.labelled import find_labelled, parse_map
+    from ecovision_edge.photographs.images import IMAGE_KINDS, find_images, found_instead, passed_over
+    from ecovision_edge.photographs.labelled import find_labelled, parse_map
 
     options = CalibrationOptions(max_error, confidence, folds, tuple(coverage_risk or (0.05,)))
     if json is not None:

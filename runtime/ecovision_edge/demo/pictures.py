@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._image_size import image_kind, image_size
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.images import check_pixels, decode_image
+from ecovision_edge.photographs.image_size import image_kind, image_size
+from ecovision_edge.photographs.images import check_pixels, decode_image
 
 __all__ = [
     "LEAST_SCALE",

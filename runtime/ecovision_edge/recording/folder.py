@@ -21,7 +21,7 @@ import numpy as np
 
 from ecovision_edge.base.files import is_open_file, read_regular_file
 from ecovision_edge.errors import RecordError
-from ecovision_edge.images import find_images
+from ecovision_edge.photographs.images import find_images
 from ecovision_edge.recording import disk
 from ecovision_edge.recording.options import RecordOptions
 from ecovision_edge.recording.sidecar import MAX_SIDECAR_BYTES, is_sidecar, is_torn, sidecar_bytes

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from ecovision_edge.drawn import ITEM_KINDS, draw_item
 from ecovision_edge.errors import OptionError
-from ecovision_edge.images import read_image
-from ecovision_edge.labelled import LabelledImage, find_labelled
-from ecovision_edge.letterbox import strip_bars
+from ecovision_edge.photographs.images import read_image
+from ecovision_edge.photographs.labelled import LabelledImage, find_labelled
+from ecovision_edge.photographs.letterbox import strip_bars
 
 __all__ = ["Image", "Sprite", "choose_photographs", "drawn_sprite", "photograph_sprite"]
 

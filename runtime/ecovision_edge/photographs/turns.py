@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge.errors import OptionError
-from ecovision_edge.letterbox import strip_bars
+from ecovision_edge.photographs.letterbox import strip_bars
 
 __all__ = [
     "MOST_TURNED",

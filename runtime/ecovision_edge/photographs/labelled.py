@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ecovision_edge.base.names import SHOWN, closest, hinted, short
 from ecovision_edge.errors import DatasetError, OptionError
-from ecovision_edge.images import IMAGE_KINDS, find_images, found_instead, passed_over
+from ecovision_edge.photographs.images import IMAGE_KINDS, find_images, found_instead, passed_over
 
 __all__ = [
     "FolderImages",

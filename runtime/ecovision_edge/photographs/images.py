@@ -13,11 +13,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge._image_size import MAX_IMAGE_PIXELS, image_size
 from ecovision_edge.base.files import read_regular_file
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.jpeg import is_cut_off
+from ecovision_edge.photographs.image_size import MAX_IMAGE_PIXELS, image_size
+from ecovision_edge.photographs.jpeg import is_cut_off
 
 __all__ = [
     "IMAGE_KINDS",

@@ -1,0 +1,1 @@
+"""Image files as frames, and folders of labelled photographs; knows no network."""
