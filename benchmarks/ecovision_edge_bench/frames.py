@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.images import read_image
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.subjects import Frame
 
 __all__ = ["FrameSource", "parse_frame_size", "to_camera_size"]

@@ -42,10 +42,10 @@ from ecovision_edge import Classifier
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.camera import FakeCamera, FrameSource, WatchOptions, open_source
 from ecovision_edge.camera.fake import Block, Frames, Freeze, Nothing, Raise, Resize, Step, Unplug
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.sinks.addresses import open_sink
 from ecovision_edge.smart_bin import SmartBin
 

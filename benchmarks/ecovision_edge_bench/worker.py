@@ -153,8 +153,8 @@ def _peak_bytes() -> int | None:
 
 def _classify(subject: Subject, request: dict[str, Any]) -> list[list[float]]:
     """Probabilities of whole images, from files or drawn."""
-    from ecovision_edge.drawn import draw_frame
     from ecovision_edge.photographs.images import read_image
+    from ecovision_edge.simulation.synthetic import draw_frame
 
     frames = (
         (read_image(path) for path in request["files"])

@@ -13,7 +13,7 @@ import pytest
 
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import main
-from ecovision_edge.drawn import draw_frame
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.result import Result
 
 SHORT = [

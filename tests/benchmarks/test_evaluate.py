@@ -17,9 +17,9 @@ from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract, InputSpec, WeightsSource
 from ecovision_edge.cli.app import main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.labelled import LabelledImage, find_labelled, parse_map, spread
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.evaluate import run
 
 LABELS = ("blue", "green", "red")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from ecovision_edge.base.device import Cpu
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.photographs.labelled import LabelledImage
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.evaluate.metrics import measure
 from ecovision_edge_bench.evaluate.report import MAX_CLASSES_SHOWN, THUMBNAIL, page
 from ecovision_edge_bench.evaluate.run import Answers, Data, Evaluation, Model

@@ -20,7 +20,6 @@ import pytest
 from ecovision_edge.backends import default_threads
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import (
     DatasetError,
     ExportError,
@@ -28,6 +27,7 @@ from ecovision_edge.errors import (
     MissingDependencyError,
     ModelError,
 )
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.peers import PEERS, Workbench, make_peer
 from ecovision_edge_bench.subjects import KINDS, Spec, Subject, load
 from ecovision_edge_bench.subjects._engine import first_line

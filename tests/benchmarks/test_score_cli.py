@@ -15,10 +15,10 @@ from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.events import BinState, StateMessage
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.recording import read_recording
-from ecovision_edge.tray.composed import compose
-from ecovision_edge.tray.script import Empty, Item, Script
-from ecovision_edge.tray.script_file import dump_script, load_script
-from ecovision_edge.tray.truth import Truth, TruthError
+from ecovision_edge.simulation.composed import compose
+from ecovision_edge.simulation.script import Empty, Item, Script
+from ecovision_edge.simulation.script_file import dump_script, load_script
+from ecovision_edge.simulation.truth import Truth, TruthError
 from ecovision_edge_bench.score import cli as score_cli
 from ecovision_edge_bench.score import compose as compose_tool
 from ecovision_edge_bench.score import drawn as drawn_tool

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ecovision_edge.errors import OptionError
 from ecovision_edge.rules import Rules
-from ecovision_edge.tray.truth import Distractor, TrueItem, Truth, TruthError
+from ecovision_edge.simulation.truth import Distractor, TrueItem, Truth, TruthError
 from ecovision_edge_bench.score.document import document
 from ecovision_edge_bench.score.match import Decision, MatchOptions, Verdict, match
 from ecovision_edge_bench.score.text import figure_rows, label_rows, time_figures, wrong_lines

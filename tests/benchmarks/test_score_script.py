@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import DatasetError, OptionError
-from ecovision_edge.tray.composed import compose
-from ecovision_edge.tray.pictures import (
+from ecovision_edge.simulation.composed import compose
+from ecovision_edge.simulation.pictures import (
     choose_photographs,
     drawn_sprite,
     photograph_sprite,
 )
-from ecovision_edge.tray.script import (
+from ecovision_edge.simulation.script import (
     ANY_TURN,
     UPRIGHT,
     Camera,
@@ -31,9 +31,9 @@ from ecovision_edge.tray.script import (
     Meanwhile,
     Script,
 )
-from ecovision_edge.tray.script_file import dump_script, load_script
-from ecovision_edge.tray.timeline import make_timeline
-from ecovision_edge.tray.truth import TruthError
+from ecovision_edge.simulation.script_file import dump_script, load_script
+from ecovision_edge.simulation.timeline import make_timeline
+from ecovision_edge.simulation.truth import TruthError
 from ecovision_edge_bench.score.compose import ordinary_things
 from ecovision_edge_bench.score.gates import TRIALS, trial_script
 from ecovision_edge_bench.score.match import match

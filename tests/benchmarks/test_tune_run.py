@@ -15,9 +15,9 @@ import pytest
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.images import read_image
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.agreement import Images
 from ecovision_edge_bench.frames import FrameSource
 from ecovision_edge_bench.processes import WorkerError

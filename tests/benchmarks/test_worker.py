@@ -15,8 +15,8 @@ import pytest
 from ecovision_edge import Classifier, verify_bundle
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.bundle.folder import embedded_bundle_path
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.frames import FrameSource, parse_frame_size, to_camera_size
 from ecovision_edge_bench.processes import Worker, WorkerError
 from ecovision_edge_bench.subjects import Spec

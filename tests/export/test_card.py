@@ -27,8 +27,8 @@ from ecovision_edge.bundle.contract import Contract, WeightsSource
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.calibration import calibrate, calibrated_bundle, write_calibrated
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.photographs.turns import TurnFigure, TurnFigures, TurnReport
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.card import Facts, known_facts, write_card
 from ecovision_edge_export.card.training import MOST_ROWS, training_lines
 from ecovision_edge_export.finished.speed import Speed

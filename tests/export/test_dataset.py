@@ -8,9 +8,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge.photographs.labelled import find_labelled
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.options import (
     ExportOptions,
     make_contract,

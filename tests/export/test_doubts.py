@@ -14,8 +14,8 @@ import torch
 
 from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, ResizeSpec
 from ecovision_edge.cli import main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.assignment import best_assignment
 from ecovision_edge_export.parity.baseline import TorchBaseline

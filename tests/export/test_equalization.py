@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.trace import simplify, trace

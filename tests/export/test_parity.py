@@ -11,8 +11,8 @@ import pytest
 
 from ecovision_edge import Classifier
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, ImageReadError, OptionError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.figures import Accuracy, Budget, Parity, budget_for, measure_parity
 from ecovision_edge_export.parity.recheck import recheck_parity

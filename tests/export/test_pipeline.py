@@ -23,8 +23,8 @@ from ecovision_edge import Bundle, Classifier, verify_bundle
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.bundle.writing import write_folder
 from ecovision_edge.cli import main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.int8.quantize import Quantized

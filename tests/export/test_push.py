@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from ecovision_edge import Bundle, Classifier, verify_bundle
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli import main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import MissingDependencyError, OptionError, PushError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.card import known_facts, write_card
 from ecovision_edge_export.parity.figures import Parity, budget_for

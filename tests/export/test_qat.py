@@ -18,9 +18,9 @@ from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import quantize_nparray
 
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, ContractError, ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.graph.trace import trace
 from ecovision_edge_export.int8.quantize import quantize

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ContractError, DatasetError, ExportError
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.trace import simplify, trace
 from ecovision_edge_export.int8.calibrate import (

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CheckpointError, DatasetError, ImageReadError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.photographs.seen import Seen, Validation, read_validation

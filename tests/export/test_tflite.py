@@ -19,9 +19,9 @@ from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.trace import simplify, trace

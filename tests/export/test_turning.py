@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.drawn import draw_frame
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.parity.figures import Parity, budget_for, turning
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet

@@ -20,7 +20,7 @@ from ecovision_edge import Classifier, read_image
 from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.bundle.folder import embedded_bundle_path
-from ecovision_edge.drawn import draw_frame
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, count, find_models
 from ecovision_edge_bench.arm64.making import make_root
 from ecovision_edge_bench.arm64.root import PiRoot

@@ -17,10 +17,10 @@ import ecovision_edge
 from ecovision_edge import Bundle, smart_bin
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli.app import COMMANDS, main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.rules import Rules
-from ecovision_edge.tray.script_file import load_script
-from ecovision_edge.tray.truth import Truth
+from ecovision_edge.simulation.script_file import load_script
+from ecovision_edge.simulation.synthetic import draw_frame
+from ecovision_edge.simulation.truth import Truth
 
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "README.md"

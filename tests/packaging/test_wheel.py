@@ -14,7 +14,7 @@ import cv2
 import pytest
 
 from ecovision_edge import __version__
-from ecovision_edge.drawn import draw_frame
+from ecovision_edge.simulation.synthetic import draw_frame
 
 if sys.version_info >= (3, 11):
     import tomllib

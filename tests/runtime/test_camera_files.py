@@ -11,8 +11,8 @@ from tests.runtime.camera_servers import count_in, make_turned_video, make_video
 from ecovision_edge.camera import LatestFrame
 from ecovision_edge.camera.open import open_source
 from ecovision_edge.camera.upright import set_upright
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
+from ecovision_edge.simulation.synthetic import draw_frame
 
 
 @pytest.fixture(scope="module")

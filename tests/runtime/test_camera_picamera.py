@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ecovision_edge.camera.open import open_source
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CaptureError, MissingDependencyError, SourceOpenError
+from ecovision_edge.simulation.synthetic import draw_frame
 
 
 class Picamera2:

@@ -8,8 +8,8 @@ import pytest
 
 from ecovision_edge.camera.open import open_source
 from ecovision_edge.camera.scene import Scene
-from ecovision_edge.drawn import ITEM_KINDS, draw_frame, draw_item
 from ecovision_edge.errors import CaptureError, OptionError
+from ecovision_edge.simulation.synthetic import ITEM_KINDS, draw_frame, draw_item
 
 
 def first(count, scene):

@@ -10,9 +10,9 @@ from ecovision_edge.camera.scripted import ScriptSource
 from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.cli import main
 from ecovision_edge.decision import BinDecider
-from ecovision_edge.drawn import ITEM_KINDS
 from ecovision_edge.errors import SourceError, SourceOpenError
-from ecovision_edge.tray.composed import compose
+from ecovision_edge.simulation.composed import compose
+from ecovision_edge.simulation.synthetic import ITEM_KINDS
 
 STEPS = [
     {"do": "empty", "seconds": 1.5},

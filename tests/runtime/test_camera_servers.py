@@ -24,8 +24,8 @@ from tests.runtime.camera_servers import (
 
 from ecovision_edge.camera import LatestFrame, WatchOptions
 from ecovision_edge.camera.open import open_source
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CaptureError, SourceOpenError
+from ecovision_edge.simulation.synthetic import draw_frame
 
 USER = "viewer:s3cret"
 QUICK = "ecovision.open_timeout=1&ecovision.read_timeout=1"

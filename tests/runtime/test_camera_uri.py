@@ -16,8 +16,8 @@ from ecovision_edge.camera.opencv import V4L2Source
 from ecovision_edge.camera.scene import DemoSource
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import Options, network_address, split_foreign, split_options
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import CaptureError, SourceError
+from ecovision_edge.simulation.synthetic import draw_frame
 
 SECRETS = ("s3cret", "hunter2")
 

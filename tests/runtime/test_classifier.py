@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from ecovision_edge import Bundle, Classifier, read_image
 from ecovision_edge.bundle.contract import OutputSpec, ResizeSpec
 from ecovision_edge.bundle.folder import embedded_bundle_path
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
     BundleNotFoundError,
@@ -23,6 +22,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
+from ecovision_edge.simulation.synthetic import draw_frame
 
 
 def plain(colour, height=20, width=30):

@@ -13,8 +13,8 @@ import pytest
 
 from ecovision_edge import __version__
 from ecovision_edge.cli.app import COMMANDS, main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.photographs import images
+from ecovision_edge.simulation.synthetic import draw_frame
 
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 

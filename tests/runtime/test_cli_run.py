@@ -27,8 +27,8 @@ from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.cli import main
 from ecovision_edge.cli import running as running_signals
 from ecovision_edge.cli.output import is_stdout
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.sinks import Sink, addresses
 from ecovision_edge.smart_bin import SmartBin
 

@@ -30,8 +30,8 @@ from ecovision_edge.demo.pictures import (
     seen,
     upload_kinds,
 )
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, InferenceError, IntegrityError
+from ecovision_edge.simulation.synthetic import draw_frame
 
 RED, BLUE = (np.full((40, 60, 3), c, np.uint8) for c in ((20, 30, 230), (230, 30, 20)))
 

@@ -33,8 +33,8 @@ from ecovision_edge.cli import main
 from ecovision_edge.demo import DemoServer, Desk, uploads
 from ecovision_edge.demo import _gradio as gradio_door
 from ecovision_edge.demo.server import loopback_address
-from ecovision_edge.drawn import ITEM_KINDS
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.simulation.synthetic import ITEM_KINDS
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 pytest.importorskip("gradio", reason="needs Gradio: pip install 'ecovision-edge[demo]'")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.drawn import draw_frame
+from ecovision_edge.simulation.synthetic import draw_frame
 
 
 def test_the_same_seed_gives_the_same_frame():

@@ -14,8 +14,8 @@ from ecovision_edge.backends import BackendOptions, engines
 from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.installation import extra_fix, pip_fix
 from ecovision_edge.cli.app import main
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ArtifactNotFoundError, ContractError, OptionError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.verify import SATURATING_FACTOR, golden_tolerance, verify_bundle
 
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install 'ecovision-edge[litert]'")

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.photographs import images
 from ecovision_edge.photographs.image_size import image_size
@@ -23,6 +22,7 @@ from ecovision_edge.photographs.images import (
     passed_over,
     read_image,
 )
+from ecovision_edge.simulation.synthetic import draw_frame
 
 FRAME = draw_frame(1, 40, 30)
 JPEG_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp")

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.photographs.images import decode_image
 from ecovision_edge.photographs.jpeg import is_cut_off, jpeg_end
+from ecovision_edge.simulation.synthetic import draw_frame
 
 FRAME = draw_frame(3, 64, 48)
 

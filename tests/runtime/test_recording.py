@@ -20,7 +20,6 @@ from tests.runtime.recording_results import noise, options, result
 from ecovision_edge import Classifier, read_image
 from ecovision_edge.bundle.views import RegionView
 from ecovision_edge.camera import open_source
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.loop import LoopOptions
 from ecovision_edge.recording import (
@@ -34,6 +33,7 @@ from ecovision_edge.recording import disk as disk_module
 from ecovision_edge.recording.recorder import QUEUE
 from ecovision_edge.recording.sidecar import parse_sidecar, sidecar_bytes
 from ecovision_edge.region import Region
+from ecovision_edge.simulation.synthetic import draw_frame
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 

@@ -26,10 +26,10 @@ from ecovision_edge.base.version import __version__
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Prediction, Timings
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.web import Board, Limits, PageServer, _pictures
 
 LABELS = ("glass", "metal", "paper")

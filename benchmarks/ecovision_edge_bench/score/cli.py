@@ -18,7 +18,7 @@ from ecovision_edge.errors import OptionError
 if TYPE_CHECKING:
     from ecovision_edge.base.fields import JsonValue
     from ecovision_edge.rules import Rules
-    from ecovision_edge.tray.truth import Truth
+    from ecovision_edge.simulation.truth import Truth
     from ecovision_edge_bench.score.match import MatchOptions, Score
     from ecovision_edge_bench.score.measuring import Judge
     from ecovision_edge_bench.score.replay import Replay
@@ -154,7 +154,7 @@ def _check(
 
 
 def _truth(recording: Path | None, truth: Path | None) -> Truth:
-    from ecovision_edge.tray.truth import Truth
+    from ecovision_edge.simulation.truth import Truth
     from ecovision_edge_bench.score.recording import TRUTH_NAME
 
     if truth is None:
@@ -169,7 +169,7 @@ def _truth(recording: Path | None, truth: Path | None) -> Truth:
 
 
 def _of_events(events: Path, zero: float, truth: Truth, rules: Rules, options: MatchOptions) -> _Result:
-    from ecovision_edge.tray.truth import TruthError
+    from ecovision_edge.simulation.truth import TruthError
     from ecovision_edge_bench.score.match import match
     from ecovision_edge_bench.score.replay import read_events
 

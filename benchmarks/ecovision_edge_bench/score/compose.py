@@ -26,11 +26,11 @@ from pathlib import Path
 
 from ecovision_edge.cli.output import progress_bar
 from ecovision_edge.errors import OptionError
-from ecovision_edge.tray.composed import compose
-from ecovision_edge.tray.pictures import choose_photographs
-from ecovision_edge.tray.script import ANY_TURN, Item, Script, Step
-from ecovision_edge.tray.script_file import load_script
-from ecovision_edge.tray.truth import read_document
+from ecovision_edge.simulation.composed import compose
+from ecovision_edge.simulation.pictures import choose_photographs
+from ecovision_edge.simulation.script import ANY_TURN, Item, Script, Step
+from ecovision_edge.simulation.script_file import load_script
+from ecovision_edge.simulation.truth import read_document
 from ecovision_edge_bench.score.measuring import Judge, add_arguments, consoles, make_judge, report, run_tool
 from ecovision_edge_bench.score.ordinary import ordinary_script
 

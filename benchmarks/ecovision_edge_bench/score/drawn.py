@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ecovision_edge.camera.scene import DEMO_FPS, Scene
-from ecovision_edge.tray.truth import TrueItem, Truth
+from ecovision_edge.simulation.truth import TrueItem, Truth
 from ecovision_edge_bench.score.measuring import add_arguments, make_judge, report, run_tool
 from ecovision_edge_bench.score.run import Seen
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.cli.output import progress_bar, write_json
 from ecovision_edge.errors import OptionError
-from ecovision_edge.tray.composed import compose
-from ecovision_edge.tray.script import (
+from ecovision_edge.simulation.composed import compose
+from ecovision_edge.simulation.script import (
     Arrival,
     Camera,
     Departure,

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import OptionError
-from ecovision_edge.tray.truth import TrueItem, Truth
+from ecovision_edge.simulation.truth import TrueItem, Truth
 
 if TYPE_CHECKING:
     from ecovision_edge.rules import Rules

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.decision import DeciderOptions
     from ecovision_edge.rules import Rules
-    from ecovision_edge.tray.truth import Truth
+    from ecovision_edge.simulation.truth import Truth
     from ecovision_edge_bench.score.run import Seen
 
 __all__ = ["Judge", "add_arguments", "consoles", "make_judge", "report", "run_tool"]

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ecovision_edge.tray.script import (
+from ecovision_edge.simulation.script import (
     ANY_TURN,
     Arrival,
     Camera,

@@ -12,8 +12,8 @@ from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import RecordError
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.recording import FrameFolder, Outcome, RecordOptions
-from ecovision_edge.tray.composed import Composed
-from ecovision_edge.tray.script_file import dump_script
+from ecovision_edge.simulation.composed import Composed
+from ecovision_edge.simulation.script_file import dump_script
 from ecovision_edge_bench.score.run import default_rules, make_decider
 
 __all__ = ["SCRIPT_NAME", "TRUTH_NAME", "write_recording"]

@@ -17,7 +17,7 @@ from ecovision_edge.loop import LoopResult
 from ecovision_edge.photographs.images import find_images, read_image
 from ecovision_edge.recording import RecordedFrame, read_recording
 from ecovision_edge.recording.disk import sidecar_of
-from ecovision_edge.tray.truth import Truth, TruthError, read_document
+from ecovision_edge.simulation.truth import Truth, TruthError, read_document
 from ecovision_edge_bench.score.match import Decision
 from ecovision_edge_bench.score.run import Seen
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier, Prediction
     from ecovision_edge.loop import LoopResult
     from ecovision_edge.rules import Rules
-    from ecovision_edge.tray.pictures import Image
+    from ecovision_edge.simulation.pictures import Image
 
 __all__ = ["ONE_FRAME_ABOVE", "Seen", "decide", "decide_by_single_frames", "default_rules", "make_decider"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.agreement import Images
 
 __all__ = ["as_files", "draw_files"]

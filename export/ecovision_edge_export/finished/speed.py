@@ -10,8 +10,8 @@ from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.targets import Target, target_of
 from ecovision_edge_export.transcript import Transcript

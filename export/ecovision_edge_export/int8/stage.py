@@ -12,10 +12,10 @@ import onnx
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import DatasetError, ImageReadError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.finished.speed import NOT_FASTER
 from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,

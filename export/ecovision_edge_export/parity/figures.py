@@ -17,10 +17,10 @@ import numpy.typing as npt
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.stats import mcnemar_p, wilson_interval
 from ecovision_edge.classifier import Classifier
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.errors import OptionError, ParityError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.photographs.turns import TurnReport
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.outcomes import Outcome, measure_outcome, outcome_json
 from ecovision_edge_export.photographs.dataset import PhotographSet

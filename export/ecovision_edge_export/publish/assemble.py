@@ -18,8 +18,8 @@ from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.folder import MANIFEST_NAME
 from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Format, Manifest
-from ecovision_edge.drawn import draw_frame
 from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.card import CARD_NAME, Facts, write_card
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.finished.speed import Speed

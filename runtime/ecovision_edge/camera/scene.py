@@ -1,7 +1,7 @@
 """`demo:`, a drawn tray that items come to and go from: for the camera loop where there is no camera.
 
 What lies on the tray at each frame is known (`Scene.item`), so what a loop made of it can be scored. The
-items are drawn, so what a network says of them means little; see `ecovision_edge.drawn`.
+items are drawn, so what a network says of them means little; see `ecovision_edge.simulation.synthetic`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ecovision_edge.camera.scripted import ScriptSource, script_source
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import Options
-from ecovision_edge.drawn import ITEM_KINDS, draw_item
 from ecovision_edge.errors import OptionError
+from ecovision_edge.simulation.synthetic import ITEM_KINDS, draw_item
 
 __all__ = ["DemoSource", "Scene", "SceneItem", "demo_source"]
 
@@ -44,7 +44,7 @@ class SceneItem:
     """One item, and the frames it is seen in.
 
     Args:
-        kind: One of `ecovision_edge.drawn.ITEM_KINDS`.
+        kind: One of `ecovision_edge.simulation.synthetic.ITEM_KINDS`.
         enters: First frame in which it moves in.
         arrives: First frame in which it lies still.
         leaves: First frame in which it moves out.

@@ -1,4 +1,4 @@
-"""`demo:?script=FILE`: a tray on which happens what a script says; see `ecovision_edge.tray.script_file`."""
+"""`demo:?script=FILE`: a tray on which happens what a script says; see `ecovision_edge.simulation.script_file`."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import EcovisionError, SourceError, SourceOpenError
 
 if TYPE_CHECKING:
-    from ecovision_edge.tray.script import Script
-    from ecovision_edge.tray.truth import Truth
+    from ecovision_edge.simulation.script import Script
+    from ecovision_edge.simulation.truth import Truth
 
 __all__ = ["ScriptSource", "script_source"]
 
@@ -48,7 +48,7 @@ class ScriptSource:
 
     def truth(self) -> Truth:
         """What lies on the tray, and when, in seconds from the first frame."""
-        from ecovision_edge.tray.timeline import make_timeline
+        from ecovision_edge.simulation.timeline import make_timeline
 
         return make_timeline(self.script).truth
 
@@ -61,8 +61,8 @@ class ScriptSource:
         return FileStream(self.name, self._frames(), self.transform, self._frames if self.loop else None)
 
     def _frames(self) -> Iterator[Image]:
-        from ecovision_edge.tray.composed import compose
-        from ecovision_edge.tray.script import Item
+        from ecovision_edge.simulation.composed import compose
+        from ecovision_edge.simulation.script import Item
 
         for step in self.script.steps:
             if isinstance(step, Item) and step.picture is not None and not Path(step.picture).is_file():
@@ -78,8 +78,8 @@ def script_source(path: str, options: Options) -> ScriptSource:
     Raises:
         SourceError: the file cannot be read or is no script, or an option that it does not take.
     """
-    from ecovision_edge.tray.script_file import load_script
-    from ecovision_edge.tray.truth import read_document
+    from ecovision_edge.simulation.script_file import load_script
+    from ecovision_edge.simulation.truth import read_document
 
     loop = options.flag("loop")
     transform = Transform.take(options)

@@ -97,7 +97,7 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
 
     for text in images:
         if text == "demo:":
-            from ecovision_edge.drawn import draw_frame
+            from ecovision_edge.simulation.synthetic import draw_frame
 
             for seed in range(DEMO_FRAMES):
                 yield f"demo:{seed}", draw_frame(seed)

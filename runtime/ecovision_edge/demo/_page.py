@@ -17,8 +17,8 @@ from ecovision_edge.demo import answer
 from ecovision_edge.demo.desk import Desk
 from ecovision_edge.demo.kept import MOST_VISITORS, Kept, Shot
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES, decode_upload
-from ecovision_edge.drawn import ITEM_KINDS, draw_frame
 from ecovision_edge.errors import EcovisionError, ImageReadError
+from ecovision_edge.simulation.synthetic import ITEM_KINDS, draw_frame
 
 __all__ = ["KEPT_S", "Page", "View"]
 

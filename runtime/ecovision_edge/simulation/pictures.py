@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.drawn import ITEM_KINDS, draw_item
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.photographs.labelled import LabelledImage, find_labelled
 from ecovision_edge.photographs.letterbox import strip_bars
+from ecovision_edge.simulation.synthetic import ITEM_KINDS, draw_item
 
 __all__ = ["Image", "Sprite", "choose_photographs", "drawn_sprite", "photograph_sprite"]
 

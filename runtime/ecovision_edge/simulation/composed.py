@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.tray.pictures import Image, Sprite, drawn_sprite, photograph_sprite
-from ecovision_edge.tray.script import Script
-from ecovision_edge.tray.timeline import Timeline, make_timeline
-from ecovision_edge.tray.tracks import HandTrack, ItemTrack, Pose
-from ecovision_edge.tray.truth import Truth
+from ecovision_edge.simulation.pictures import Image, Sprite, drawn_sprite, photograph_sprite
+from ecovision_edge.simulation.script import Script
+from ecovision_edge.simulation.timeline import Timeline, make_timeline
+from ecovision_edge.simulation.tracks import HandTrack, ItemTrack, Pose
+from ecovision_edge.simulation.truth import Truth
 
 __all__ = ["Composed", "SpriteMaker", "TimedFrame", "compose"]
 

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ecovision_edge.tray.script import Item
+from ecovision_edge.simulation.script import Item
 
 __all__ = ["HandTrack", "ItemTrack", "Pose"]
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ecovision_edge.tray.script import Empty, Hand, Item, Light, Meanwhile, Script
-from ecovision_edge.tray.tracks import HandTrack, ItemTrack, Pose
-from ecovision_edge.tray.truth import Distractor, TrueItem, Truth
+from ecovision_edge.simulation.script import Empty, Hand, Item, Light, Meanwhile, Script
+from ecovision_edge.simulation.tracks import HandTrack, ItemTrack, Pose
+from ecovision_edge.simulation.truth import Distractor, TrueItem, Truth
 
 __all__ = ["Timeline", "make_timeline"]
 

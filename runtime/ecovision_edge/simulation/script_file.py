@@ -29,7 +29,7 @@ from typing import get_args
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError, OptionError
-from ecovision_edge.tray.script import (
+from ecovision_edge.simulation.script import (
     ANY_TURN,
     CAMERA_RANGES,
     LONGEST,
@@ -46,7 +46,7 @@ from ecovision_edge.tray.script import (
     Script,
     Step,
 )
-from ecovision_edge.tray.truth import TruthError
+from ecovision_edge.simulation.truth import TruthError
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "dump_script", "load_script"]
 
