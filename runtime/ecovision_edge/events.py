@@ -13,7 +13,7 @@ from enum import Enum
 from importlib import resources
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 __all__ = ["EVENT_SCHEMA_VERSION", "BinEvent", "BinState", "StateMessage", "event_schema", "utc"]
 

@@ -27,8 +27,8 @@ from ecovision_edge.loop.camera_loop import CameraLoop
 from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import LoopSummary
+from ecovision_edge.preprocess.region import Region
 from ecovision_edge.profile.key import bundle_sha256
-from ecovision_edge.region import Region
 from ecovision_edge.rules import Rules
 from ecovision_edge.sinks._checks import check_sinks
 from ecovision_edge.sinks.base import Sink

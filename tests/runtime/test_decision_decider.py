@@ -17,7 +17,7 @@ from ecovision_edge.decision import BinDecider, DeciderOptions, Look, View
 from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopResult
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 LABELS = ("paper", "glass", "battery")
 IMAGE = np.zeros((4, 4, 3), np.uint8)

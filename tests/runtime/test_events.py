@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.events import BinEvent, BinState, StateMessage, event_schema
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install jsonschema")
 

@@ -19,7 +19,7 @@ from ecovision_edge.camera.fake import Bad, Block, FailOpen, Frames, Nothing, Ra
 from ecovision_edge.errors import CameraLostError, CaptureError, InferenceError, LoopStuckError, OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 

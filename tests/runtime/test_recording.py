@@ -22,6 +22,7 @@ from ecovision_edge.bundle.views import RegionView
 from ecovision_edge.camera import open_source
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.loop import LoopOptions
+from ecovision_edge.preprocess.region import Region
 from ecovision_edge.recording import (
     HardRecorder,
     Recorder,
@@ -32,7 +33,6 @@ from ecovision_edge.recording import (
 from ecovision_edge.recording import disk as disk_module
 from ecovision_edge.recording.recorder import QUEUE
 from ecovision_edge.recording.sidecar import parse_sidecar, sidecar_bytes
-from ecovision_edge.region import Region
 from ecovision_edge.simulation.synthetic import draw_frame
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass

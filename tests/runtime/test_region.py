@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ecovision_edge.decision.regions import LEAST, STEADY, WHOLE, Regions
 from ecovision_edge.errors import OptionError
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 SIDES = st.integers(16, 2000)
 

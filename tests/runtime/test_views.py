@@ -20,7 +20,7 @@ from ecovision_edge.bundle.views import (
     parse_views,
 )
 from ecovision_edge.errors import ContractError
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
 VIEWS = st.builds(RegionView, st.integers(0, 3), st.booleans(), st.floats(0.25, 2))

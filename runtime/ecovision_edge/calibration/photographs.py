@@ -16,7 +16,7 @@ from ecovision_edge.errors import FrameError, ImageReadError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.photographs.letterbox import strip_bars
 from ecovision_edge.photographs.turns import turned
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 __all__ = ["Outcome", "Showing", "classify_photographs", "in_view"]
 

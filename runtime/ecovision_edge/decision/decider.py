@@ -21,7 +21,7 @@ from ecovision_edge.decision.verdict import EveryLabel, Judge, Sorting, Verdict
 from ecovision_edge.decision.views import Gate, Look, View
 from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.events import BinEvent, BinState
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame

@@ -8,7 +8,7 @@ from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.verdict import Judge, Verdict
 from ecovision_edge.decision.views import Look
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 __all__ = ["Item"]
 

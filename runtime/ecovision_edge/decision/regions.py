@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ecovision_edge.decision.views import Box
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 __all__ = ["Regions"]
 

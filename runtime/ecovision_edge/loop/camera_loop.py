@@ -17,7 +17,7 @@ from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier

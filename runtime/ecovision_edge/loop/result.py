@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.views import PLAIN
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame

@@ -14,9 +14,9 @@ from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.photographs.images import find_images
+from ecovision_edge.preprocess.region import Region
 from ecovision_edge.recording.disk import read_sidecar, sidecar_of
 from ecovision_edge.recording.sidecar import RecordedResult, parse_sidecar
-from ecovision_edge.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.loop import LoopResult

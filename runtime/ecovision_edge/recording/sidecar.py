@@ -11,7 +11,7 @@ from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.classifier import Timings
 from ecovision_edge.errors import ContractError, OptionError, RecordError
-from ecovision_edge.region import Region
+from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.loop import LoopResult
