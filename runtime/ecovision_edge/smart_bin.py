@@ -12,7 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ecovision_edge.bin_report import BinReport, sink_reports
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.decision.decider import BinDecider, BinStatus
@@ -32,6 +31,7 @@ from ecovision_edge.profile.key import bundle_sha256
 from ecovision_edge.rules import Rules
 from ecovision_edge.sinks._checks import check_sinks
 from ecovision_edge.sinks.base import Sink
+from ecovision_edge.sinks.bin_report import BinReport, sink_reports
 from ecovision_edge.sinks.telling import STOPPED, StateTeller
 from ecovision_edge.triggers.addresses import open_trigger
 from ecovision_edge.triggers.base import Trigger, check_trigger

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from ecovision_edge.bin_report import BinReport, SinkReport
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks import SinkStats
+from ecovision_edge.sinks.bin_report import BinReport, SinkReport
 
 COVERED = "the whole view differs: lens covered, or camera moved?"
 

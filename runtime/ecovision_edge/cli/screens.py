@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.text import Text
 
-    from ecovision_edge.bin_report import BinReport
     from ecovision_edge.camera import Health
     from ecovision_edge.events import BinEvent
     from ecovision_edge.loop import CameraLoop, LoopResult
+    from ecovision_edge.sinks.bin_report import BinReport
     from ecovision_edge.smart_bin import SmartBin
 
 __all__ = ["SCREENS", "JsonLines", "Lines", "LiveScreen", "Preview", "Screen", "make_screen"]

@@ -13,8 +13,8 @@ from ecovision_edge.web.board import Board, Status, View
 from ecovision_edge.web.limits import Limits
 
 if TYPE_CHECKING:
-    from ecovision_edge.bin_report import BinReport
     from ecovision_edge.events import BinEvent
+    from ecovision_edge.sinks.bin_report import BinReport
 
 __all__ = ["Events", "event"]
 

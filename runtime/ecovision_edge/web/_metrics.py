@@ -31,7 +31,7 @@ except ImportError as e:
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-    from ecovision_edge.bin_report import BinReport
+    from ecovision_edge.sinks.bin_report import BinReport
 
 __all__ = ["Metrics"]
 

@@ -16,7 +16,7 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge.loop.result import LoopResult
 
 if TYPE_CHECKING:
-    from ecovision_edge.bin_report import BinReport
+    from ecovision_edge.sinks.bin_report import BinReport
 
 __all__ = ["AGE_BOUNDS", "STAGE_BOUNDS", "Board", "Counters", "Distribution", "Past", "Status", "View"]
 
