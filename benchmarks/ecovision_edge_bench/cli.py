@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
-    from ecovision_edge_bench.result import Result
+    from ecovision_edge_bench.measure.result import Result
 
 __all__ = ["bench"]
 
@@ -111,10 +111,10 @@ def _run(
         return 0
     require("rich")
     from ecovision_edge.base.durations import parse_duration
-    from ecovision_edge_bench.choose import choose_images, choose_subjects, parse_against
-    from ecovision_edge_bench.frames import FrameSource, parse_frame_size
-    from ecovision_edge_bench.run import Request, run_benchmark
-    from ecovision_edge_bench.settings import Settings, parse_spinning, parse_threads
+    from ecovision_edge_bench.measure.choose import choose_images, choose_subjects, parse_against
+    from ecovision_edge_bench.measure.frames import FrameSource, parse_frame_size
+    from ecovision_edge_bench.measure.run import Request, run_benchmark
+    from ecovision_edge_bench.measure.settings import Settings, parse_spinning, parse_threads
 
     changes: dict[str, Any] = {
         "min_count": min_count,
@@ -200,7 +200,7 @@ def _compare(
       ecovision-edge bench compare monday.json tuesday.json --relative
     """
     require("rich")
-    from ecovision_edge_bench.compare import check_comparable, compare_results, parse_share
+    from ecovision_edge_bench.measure.compare import check_comparable, compare_results, parse_share
 
     a, b = _read(first), _read(second)
     changes = compare_results(a, b, fail_over=parse_share(fail_over), relative=relative, anyway=anyway)
@@ -353,7 +353,7 @@ def _write(result: Result, json: Path | None, markdown: Path | None, html: Path 
 
 def _read(file: Path) -> Result:
     from ecovision_edge.base.files import read_regular_file
-    from ecovision_edge_bench.result import Result
+    from ecovision_edge_bench.measure.result import Result
 
     try:
         data = read_regular_file(file, MAX_RESULT_BYTES)

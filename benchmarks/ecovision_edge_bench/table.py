@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 
 from ecovision_edge.base.stats import wilson_interval
-from ecovision_edge_bench.percentiles import percentile, percentile_name, supported
-from ecovision_edge_bench.result import Result, Row
+from ecovision_edge_bench.measure.percentiles import percentile, percentile_name, supported
+from ecovision_edge_bench.measure.result import Result, Row
 
 __all__ = ["cold_rows", "headline", "latency_rows", "minute_rows", "to_markdown", "verdict"]
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 import pytest
 
-from ecovision_edge_bench.agreement import Agreement
-from ecovision_edge_bench.result import ColdStart, Result, Row
-from ecovision_edge_bench.schedule import Samples
-from ecovision_edge_bench.settings import Settings
+from ecovision_edge_bench.measure.agreement import Agreement
+from ecovision_edge_bench.measure.result import ColdStart, Result, Row
+from ecovision_edge_bench.measure.schedule import Samples
+from ecovision_edge_bench.measure.settings import Settings
 
 # name, precision, milliseconds of the network on one thread, bytes of the file, MiB of the process
 SUBJECTS = (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ecovision_edge_bench.agreement import Agreement, Images, ask, compare
-from ecovision_edge_bench.processes import WorkerError
+from ecovision_edge_bench.measure.agreement import Agreement, Images, ask, compare
+from ecovision_edge_bench.measure.processes import WorkerError
 
 PHOTOGRAPHS = Images(files=("a", "b", "c", "d"), labels=(0, 1, 2, None))
 

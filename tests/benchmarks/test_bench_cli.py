@@ -14,7 +14,7 @@ import pytest
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import main
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_bench.result import Result
+from ecovision_edge_bench.measure.result import Result
 
 SHORT = [
     "--min-secs",

@@ -10,8 +10,13 @@ import pytest
 
 from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
-from ecovision_edge_bench.compare import NotComparableError, check_comparable, compare_results, parse_share
-from ecovision_edge_bench.result import Result
+from ecovision_edge_bench.measure.compare import (
+    NotComparableError,
+    check_comparable,
+    compare_results,
+    parse_share,
+)
+from ecovision_edge_bench.measure.result import Result
 
 MakeResult = Callable[..., Result]
 

@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecovision_edge_bench.measure.percentiles import percentile
+from ecovision_edge_bench.measure.result import Result, Row
+from ecovision_edge_bench.measure.schedule import Samples
+from ecovision_edge_bench.measure.settings import Settings
 from ecovision_edge_bench.page import write_page
 from ecovision_edge_bench.page.drift import minutes_of
 from ecovision_edge_bench.page.lanes import Axis, log_axis, nice_above
 from ecovision_edge_bench.page.lines import lines_of
 from ecovision_edge_bench.page.markup import Html, escape, tag
-from ecovision_edge_bench.percentiles import percentile
-from ecovision_edge_bench.result import Result, Row
-from ecovision_edge_bench.schedule import Samples
-from ecovision_edge_bench.settings import Settings
 
 MakeResult = Callable[..., Result]
 

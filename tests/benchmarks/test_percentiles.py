@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge_bench.percentiles import min_samples, percentile, percentile_name, supported
+from ecovision_edge_bench.measure.percentiles import min_samples, percentile, percentile_name, supported
 
 
 @pytest.mark.parametrize(("p", "samples"), [(90, 64), (95, 130), (99, 662), (99.9, 6636)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ecovision_edge_bench.ratios import MIN_ROUNDS, Ratio, paired_ratio, round_medians, unpaired_ratio
+from ecovision_edge_bench.measure.ratios import MIN_ROUNDS, Ratio, paired_ratio, round_medians, unpaired_ratio
 
 
 def rounds(values: np.ndarray) -> dict[int, float]:

@@ -9,9 +9,9 @@ import pytest
 
 from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.errors import OptionError
-from ecovision_edge_bench.processes import WorkerError
-from ecovision_edge_bench.schedule import Samples, run_schedule
-from ecovision_edge_bench.settings import Settings, parse_spinning, parse_threads
+from ecovision_edge_bench.measure.processes import WorkerError
+from ecovision_edge_bench.measure.schedule import Samples, run_schedule
+from ecovision_edge_bench.measure.settings import Settings, parse_spinning, parse_threads
 
 
 class Bench:

@@ -15,7 +15,7 @@ import pytest
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
-from ecovision_edge_bench.choose import choose_subjects
+from ecovision_edge_bench.measure.choose import choose_subjects
 from ecovision_edge_bench.subjects import Spec, engine_modules
 
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install 'ecovision-edge[litert]'")
@@ -78,13 +78,13 @@ def test_an_artifact_without_its_engine_is_left_out_with_a_note(
     both: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless it was asked for by name, or nothing else is left: then its process says what to install."""
-    monkeypatch.setattr("ecovision_edge_bench.choose.is_installed", lambda f: f == "onnx")
+    monkeypatch.setattr("ecovision_edge_bench.measure.choose.is_installed", lambda f: f == "onnx")
     chosen = choose_subjects(both, against=("none",))
     assert [spec.name for spec in chosen.specs] == ["int8-onnx"]
     assert "int8-tflite is left out: ai-edge-litert is not installed" in chosen.notes
     named = choose_subjects(both, artifacts="int8-tflite", against=("none",))
     assert [spec.name for spec in named.specs] == ["int8-tflite"]
-    monkeypatch.setattr("ecovision_edge_bench.choose.is_installed", lambda f: False)
+    monkeypatch.setattr("ecovision_edge_bench.measure.choose.is_installed", lambda f: False)
     assert len(choose_subjects(both, against=("none",)).specs) == 3
 
 

@@ -12,9 +12,9 @@ from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry
 from ecovision_edge.errors import MissingDependencyError, OptionError
-from ecovision_edge_bench.agreement import Agreement, Images
-from ecovision_edge_bench.ratios import MIN_ROUNDS, Ratio
-from ecovision_edge_bench.schedule import Samples
+from ecovision_edge_bench.measure.agreement import Agreement, Images
+from ecovision_edge_bench.measure.ratios import MIN_ROUNDS, Ratio
+from ecovision_edge_bench.measure.schedule import Samples
 from ecovision_edge_bench.subjects import Spec
 from ecovision_edge_bench.tune import plan as plan_module
 from ecovision_edge_bench.tune.choice import (

@@ -18,9 +18,9 @@ from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_bench.agreement import Images
-from ecovision_edge_bench.frames import FrameSource
-from ecovision_edge_bench.processes import WorkerError
+from ecovision_edge_bench.measure.agreement import Images
+from ecovision_edge_bench.measure.frames import FrameSource
+from ecovision_edge_bench.measure.processes import WorkerError
 from ecovision_edge_bench.subjects import Spec
 from ecovision_edge_bench.tune import plan as plan_module
 from ecovision_edge_bench.tune.drawn import as_files

@@ -7,10 +7,10 @@ import dataclasses
 import pytest
 
 from ecovision_edge.base.device import CpuTimes, DeviceState, Throttling
-from ecovision_edge_bench.result import Row
-from ecovision_edge_bench.schedule import Samples
-from ecovision_edge_bench.settings import Settings
-from ecovision_edge_bench.validity import device_reasons, other_load, row_reasons, unread_note
+from ecovision_edge_bench.measure.result import Row
+from ecovision_edge_bench.measure.schedule import Samples
+from ecovision_edge_bench.measure.settings import Settings
+from ecovision_edge_bench.measure.validity import device_reasons, other_load, row_reasons, unread_note
 
 SETTINGS = Settings(min_secs=1.0, min_count=10, max_spread=0.5, max_other_load=0.15, max_warming_c=15.0)
 QUIET = {"busy": 0.02, "stolen": 0.0}

@@ -17,10 +17,10 @@ from ecovision_edge.backends import BackendOptions
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.errors import OptionError
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_bench.frames import FrameSource, parse_frame_size, to_camera_size
-from ecovision_edge_bench.processes import Worker, WorkerError
+from ecovision_edge_bench.measure.frames import FrameSource, parse_frame_size, to_camera_size
+from ecovision_edge_bench.measure.processes import Worker, WorkerError
+from ecovision_edge_bench.measure.worker import run_turn
 from ecovision_edge_bench.subjects import Spec
-from ecovision_edge_bench.worker import run_turn
 
 SPEC = Spec("classifier", "int8-onnx", "int8", str(embedded_bundle_path()), artifact="int8-onnx")
 SOURCE = FrameSource(160, 120)

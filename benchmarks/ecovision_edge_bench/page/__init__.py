@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import resources
 
+from ecovision_edge_bench.measure.result import Result
 from ecovision_edge_bench.page.costs import cold_starts, memory
 from ecovision_edge_bench.page.details import details
 from ecovision_edge_bench.page.drift import over_minutes, over_rounds
@@ -13,7 +14,6 @@ from ecovision_edge_bench.page.lines import Line, lines_of, seed_of
 from ecovision_edge_bench.page.markup import Html, named, tag
 from ecovision_edge_bench.page.overview import overview
 from ecovision_edge_bench.page.tradeoff import tradeoff
-from ecovision_edge_bench.result import Result
 
 __all__ = ["write_page"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge_bench.measure.percentiles import PERCENTILES, min_samples, percentile_name
+from ecovision_edge_bench.measure.ratios import MIN_ROUNDS, RESAMPLES
+from ecovision_edge_bench.measure.result import STAGES, Result
 from ecovision_edge_bench.page.drift import minutes_of
 from ecovision_edge_bench.page.lines import Line
 from ecovision_edge_bench.page.markup import UNMEASURED, Html, milliseconds, named, quantity, tag, unbroken
-from ecovision_edge_bench.percentiles import PERCENTILES, min_samples, percentile_name
-from ecovision_edge_bench.ratios import MIN_ROUNDS, RESAMPLES
-from ecovision_edge_bench.result import STAGES, Result
 
 __all__ = ["details"]
 

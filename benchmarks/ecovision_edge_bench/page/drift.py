@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge_bench.measure.percentiles import percentile, supported
+from ecovision_edge_bench.measure.result import Result
 from ecovision_edge_bench.page.lanes import (
     CURVE_WIDTH,
     Axis,
@@ -25,8 +27,6 @@ from ecovision_edge_bench.page.lanes import (
 )
 from ecovision_edge_bench.page.lines import Line
 from ecovision_edge_bench.page.markup import Html, escape, join, milliseconds, span, tag
-from ecovision_edge_bench.percentiles import percentile, supported
-from ecovision_edge_bench.result import Result
 
 __all__ = ["Minute", "minutes_of", "over_minutes", "over_rounds"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge_bench.measure.ratios import paired_ratio
+from ecovision_edge_bench.measure.result import Result
 from ecovision_edge_bench.page.lines import Line, seed_of
 from ecovision_edge_bench.page.markup import Html, join, milliseconds, named, quantity, span, tag
-from ecovision_edge_bench.ratios import paired_ratio
-from ecovision_edge_bench.result import Result
 
 __all__ = ["head", "title_of", "wrong_sentence"]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ecovision_edge_bench.measure.percentiles import percentile, percentile_name
 from ecovision_edge_bench.page.lanes import (
     CURVE_WIDTH,
     Axis,
@@ -23,7 +24,6 @@ from ecovision_edge_bench.page.lanes import (
 )
 from ecovision_edge_bench.page.lines import Line
 from ecovision_edge_bench.page.markup import Html, join, milliseconds, span
-from ecovision_edge_bench.percentiles import percentile, percentile_name
 
 __all__ = ["STAGE_KINDS", "distributions", "stage_bars"]
 

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.stats import wilson_interval
+from ecovision_edge_bench.measure.percentiles import percentile
+from ecovision_edge_bench.measure.ratios import Ratio, paired_ratio
+from ecovision_edge_bench.measure.result import STAGES, Result, Row, Summary
 from ecovision_edge_bench.page.markup import Html, join, span, tag
-from ecovision_edge_bench.percentiles import percentile
-from ecovision_edge_bench.ratios import Ratio, paired_ratio
-from ecovision_edge_bench.result import STAGES, Result, Row, Summary
 
 __all__ = ["Line", "Share", "lines_of", "seed_of", "share_of"]
 

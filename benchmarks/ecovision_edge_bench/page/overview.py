@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ecovision_edge_bench.measure.percentiles import min_samples, percentile_name, supported
+from ecovision_edge_bench.measure.result import Result
 from ecovision_edge_bench.page.costs import MIB
 from ecovision_edge_bench.page.head import wrong_sentence
 from ecovision_edge_bench.page.lines import Line
 from ecovision_edge_bench.page.markup import UNMEASURED, Html, join, milliseconds, named, span, tag
-from ecovision_edge_bench.percentiles import min_samples, percentile_name, supported
-from ecovision_edge_bench.result import Result
 
 __all__ = ["overview"]
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ecovision_edge_bench.measure.ratios import Ratio
 from ecovision_edge_bench.page.lanes import (
     Axis,
     axis_strip,
@@ -21,7 +22,6 @@ from ecovision_edge_bench.page.lanes import (
 )
 from ecovision_edge_bench.page.lines import Line, Share
 from ecovision_edge_bench.page.markup import Html, join, milliseconds, span, tag
-from ecovision_edge_bench.ratios import Ratio
 
 __all__ = ["tradeoff"]
 

@@ -6,8 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from ecovision_edge_bench.agreement import Answers, Images, ask, compare
-from ecovision_edge_bench.processes import WorkerError
+from ecovision_edge_bench.measure.agreement import Answers, Images, ask, compare
+from ecovision_edge_bench.measure.processes import WorkerError
 from ecovision_edge_bench.subjects import Spec
 from ecovision_edge_bench.tune.choice import agreement_fault
 from ecovision_edge_bench.tune.drawn import as_files

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge_bench.agreement import Agreement
-from ecovision_edge_bench.percentiles import percentile
-from ecovision_edge_bench.ratios import Ratio, paired_ratio, round_medians
-from ecovision_edge_bench.schedule import Samples
+from ecovision_edge_bench.measure.agreement import Agreement
+from ecovision_edge_bench.measure.percentiles import percentile
+from ecovision_edge_bench.measure.ratios import Ratio, paired_ratio, round_medians
+from ecovision_edge_bench.measure.schedule import Samples
 from ecovision_edge_bench.subjects import Spec
 
 __all__ = [

@@ -66,9 +66,9 @@ def tune(
 
     from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
     from ecovision_edge.profile import DeviceProfile, check_profile_folder, save_profile
-    from ecovision_edge_bench.choose import choose_images
-    from ecovision_edge_bench.frames import FRAMES, FrameSource
-    from ecovision_edge_bench.settings import parse_threads
+    from ecovision_edge_bench.measure.choose import choose_images
+    from ecovision_edge_bench.measure.frames import FRAMES, FrameSource
+    from ecovision_edge_bench.measure.settings import parse_threads
     from ecovision_edge_bench.tune.drawn import draw_files
     from ecovision_edge_bench.tune.plan import make_plan, parse_budget, usable_thread_counts
     from ecovision_edge_bench.tune.result import Request

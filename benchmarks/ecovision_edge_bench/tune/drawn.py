@@ -9,7 +9,7 @@ import cv2
 
 from ecovision_edge.errors import OptionError
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_bench.agreement import Images
+from ecovision_edge_bench.measure.agreement import Images
 
 __all__ = ["as_files", "draw_files"]
 

@@ -12,9 +12,9 @@ from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.bundle.manifest import ArtifactEntry
 from ecovision_edge.errors import ArtifactNotFoundError, MissingDependencyError, OptionError
-from ecovision_edge_bench.agreement import GROUP, Images
-from ecovision_edge_bench.ratios import MIN_ROUNDS
-from ecovision_edge_bench.settings import Settings
+from ecovision_edge_bench.measure.agreement import GROUP, Images
+from ecovision_edge_bench.measure.ratios import MIN_ROUNDS
+from ecovision_edge_bench.measure.settings import Settings
 from ecovision_edge_bench.subjects import Spec
 
 __all__ = [

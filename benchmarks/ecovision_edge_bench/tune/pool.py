@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from ecovision_edge_bench.agreement import Classifies
-from ecovision_edge_bench.processes import WorkerError
-from ecovision_edge_bench.schedule import TakesTurns
+from ecovision_edge_bench.measure.agreement import Classifies
+from ecovision_edge_bench.measure.processes import WorkerError
+from ecovision_edge_bench.measure.schedule import TakesTurns
 from ecovision_edge_bench.subjects import Spec
 
 __all__ = ["Pool", "Runs", "available_bytes"]

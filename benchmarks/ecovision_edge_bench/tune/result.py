@@ -8,12 +8,12 @@ from pathlib import Path
 from ecovision_edge.base.device import DeviceState
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.folder import Bundle
-from ecovision_edge_bench.agreement import Images
-from ecovision_edge_bench.frames import FrameSource
-from ecovision_edge_bench.settings import Settings
+from ecovision_edge_bench.measure.agreement import Images
+from ecovision_edge_bench.measure.frames import FrameSource
+from ecovision_edge_bench.measure.settings import Settings
+from ecovision_edge_bench.measure.validity import Load, device_reasons, unread_note
 from ecovision_edge_bench.tune.choice import Candidate, Choice
 from ecovision_edge_bench.tune.plan import Plan
-from ecovision_edge_bench.validity import Load, device_reasons, unread_note
 
 __all__ = ["Request", "Tuned"]
 

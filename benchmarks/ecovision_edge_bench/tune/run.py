@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from ecovision_edge.base.device import read_cpu_times, read_state
-from ecovision_edge_bench.frames import FrameSource
-from ecovision_edge_bench.processes import ANSWER_LIMIT_S, Worker
-from ecovision_edge_bench.schedule import Samples, run_schedule
+from ecovision_edge_bench.measure.frames import FrameSource
+from ecovision_edge_bench.measure.processes import ANSWER_LIMIT_S, Worker
+from ecovision_edge_bench.measure.schedule import Samples, run_schedule
+from ecovision_edge_bench.measure.validity import other_load
 from ecovision_edge_bench.subjects import Spec
 from ecovision_edge_bench.tune.answers import check_artifacts
 from ecovision_edge_bench.tune.choice import FINALISTS, Candidate, choose, finalists, set_ratio, unless_busy
@@ -23,7 +24,6 @@ from ecovision_edge_bench.tune.plan import most_at_once, phase_settings
 from ecovision_edge_bench.tune.pool import Runs, available_bytes
 from ecovision_edge_bench.tune.result import Request, Tuned
 from ecovision_edge_bench.tune.session import Session
-from ecovision_edge_bench.validity import other_load
 
 __all__ = ["run_tune"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ecovision_edge.base.device import read_state
-from ecovision_edge_bench.processes import WorkerError
+from ecovision_edge_bench.measure.processes import WorkerError
 from ecovision_edge_bench.subjects import Spec
 from ecovision_edge_bench.tune.choice import Candidate, Choice
 from ecovision_edge_bench.tune.pool import Pool, Runs

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from ecovision_edge_bench.processes import WorkerError
-from ecovision_edge_bench.settings import Settings
+from ecovision_edge_bench.measure.processes import WorkerError
+from ecovision_edge_bench.measure.settings import Settings
 
 __all__ = ["Samples", "Schedule", "TakesTurns", "run_schedule"]
 

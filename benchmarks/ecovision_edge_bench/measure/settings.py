@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ecovision_edge.backends import MAX_THREADS, default_threads
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
-from ecovision_edge_bench.percentiles import min_samples
+from ecovision_edge_bench.measure.percentiles import min_samples
 
 __all__ = ["Settings", "parse_spinning", "parse_threads"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import EcovisionError, OptionError
-from ecovision_edge_bench.ratios import Ratio, unpaired_ratio
-from ecovision_edge_bench.result import Result, Row
+from ecovision_edge_bench.measure.ratios import Ratio, unpaired_ratio
+from ecovision_edge_bench.measure.result import Result, Row
 
 __all__ = ["Change", "NotComparableError", "check_comparable", "compare_results", "parse_share"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.errors import ContractError
-from ecovision_edge_bench.agreement import Agreement
-from ecovision_edge_bench.percentiles import percentile, percentile_name, supported
-from ecovision_edge_bench.ratios import Ratio, paired_ratio, round_medians
-from ecovision_edge_bench.schedule import Samples
+from ecovision_edge_bench.measure.agreement import Agreement
+from ecovision_edge_bench.measure.percentiles import percentile, percentile_name, supported
+from ecovision_edge_bench.measure.ratios import Ratio, paired_ratio, round_medians
+from ecovision_edge_bench.measure.schedule import Samples
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "STAGES", "ColdStart", "Result", "Row", "Summary"]
 

@@ -17,14 +17,14 @@ from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.version import __version__
 from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle
 from ecovision_edge.errors import OptionError
-from ecovision_edge_bench.agreement import Agreement, Answers, Images, ask, compare
-from ecovision_edge_bench.frames import FrameSource
-from ecovision_edge_bench.processes import Worker, WorkerError
-from ecovision_edge_bench.result import ColdStart, Result, Row
-from ecovision_edge_bench.schedule import Samples, run_schedule
-from ecovision_edge_bench.settings import Settings
+from ecovision_edge_bench.measure.agreement import Agreement, Answers, Images, ask, compare
+from ecovision_edge_bench.measure.frames import FrameSource
+from ecovision_edge_bench.measure.processes import Worker, WorkerError
+from ecovision_edge_bench.measure.result import ColdStart, Result, Row
+from ecovision_edge_bench.measure.schedule import Samples, run_schedule
+from ecovision_edge_bench.measure.settings import Settings
+from ecovision_edge_bench.measure.validity import device_reasons, other_load, row_reasons, unread_note
 from ecovision_edge_bench.subjects import Spec
-from ecovision_edge_bench.validity import device_reasons, other_load, row_reasons, unread_note
 
 __all__ = ["Listener", "Request", "SilentListener", "run_benchmark"]
 

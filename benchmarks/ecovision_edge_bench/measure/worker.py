@@ -101,7 +101,7 @@ def _load(request: dict[str, Any]) -> tuple[Subject, Spec, list[Frame], dict[str
     with contextlib.suppress(AttributeError, OSError):  # not on macOS; or cores that are not ours
         if request.get("cores"):
             os.sched_setaffinity(0, request["cores"])
-    from ecovision_edge_bench.frames import FrameSource
+    from ecovision_edge_bench.measure.frames import FrameSource
     from ecovision_edge_bench.subjects import KINDS, Spec, engine_modules, load
 
     spec = Spec(**request["spec"])

@@ -16,7 +16,7 @@ from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import CheckpointError, EcovisionError, OptionError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_bench.agreement import Images
+from ecovision_edge_bench.measure.agreement import Images
 from ecovision_edge_bench.peers import PEERS, Peer, Workbench, make_peer
 from ecovision_edge_bench.subjects import Frame, Spec
 

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ecovision_edge.errors import EcovisionError
-from ecovision_edge_bench.frames import FrameSource
+from ecovision_edge_bench.measure.frames import FrameSource
 from ecovision_edge_bench.subjects import Spec
 
 __all__ = ["Worker", "WorkerError"]
@@ -54,7 +54,7 @@ class Worker:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
         environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ecovision_edge_bench.worker"],
+            [sys.executable, "-m", "ecovision_edge_bench.measure.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

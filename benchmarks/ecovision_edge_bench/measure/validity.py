@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.base.device import CpuTimes, DeviceState
-from ecovision_edge_bench.percentiles import percentile
-from ecovision_edge_bench.result import Row
-from ecovision_edge_bench.settings import Settings
+from ecovision_edge_bench.measure.percentiles import percentile
+from ecovision_edge_bench.measure.result import Row
+from ecovision_edge_bench.measure.settings import Settings
 
 __all__ = ["Load", "device_reasons", "other_load", "row_reasons", "unread_note"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.stats import wilson_interval
-from ecovision_edge_bench.processes import WorkerError
+from ecovision_edge_bench.measure.processes import WorkerError
 
 __all__ = ["Agreement", "Answers", "Images", "ask", "compare"]
 
