@@ -28,11 +28,11 @@ from ecovision_edge.errors import (
     ModelError,
 )
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_bench.peers import PEERS, Workbench, make_peer
 from ecovision_edge_bench.subjects import KINDS, Spec, Subject, load
 from ecovision_edge_bench.subjects._engine import first_line
 from ecovision_edge_bench.subjects._making import make_model
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing, softmax
+from ecovision_edge_bench.subjects.peers import PEERS, Workbench, make_peer
 from ecovision_edge_bench.subjects.torch_eager import make as make_torch
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity.baseline import TorchBaseline

@@ -17,8 +17,8 @@ from ecovision_edge.errors import CheckpointError, EcovisionError, OptionError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.measure.agreement import Images
-from ecovision_edge_bench.peers import PEERS, Peer, Workbench, make_peer
 from ecovision_edge_bench.subjects import Frame, Spec
+from ecovision_edge_bench.subjects.peers import PEERS, Peer, Workbench, make_peer
 
 if TYPE_CHECKING:
     from ecovision_edge_export.weights.checkpoint import Checkpoint

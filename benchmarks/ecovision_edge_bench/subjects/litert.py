@@ -17,7 +17,7 @@ from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, ope
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
 if TYPE_CHECKING:
-    from ecovision_edge_bench.peers import Peer, Workbench
+    from ecovision_edge_bench.subjects.peers import Peer, Workbench
 
 __all__ = ["load", "make"]
 

@@ -19,7 +19,7 @@ from ecovision_edge_bench.subjects._tutorial import covering_size, crop_origin
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ecovision_edge_bench.peers import Peer, Workbench
+    from ecovision_edge_bench.subjects.peers import Peer, Workbench
 
 __all__ = ["Pixels", "load", "make"]
 

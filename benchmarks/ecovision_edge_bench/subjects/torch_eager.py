@@ -22,7 +22,7 @@ from ecovision_edge_bench.subjects._engine import EngineSubject, opening
 if TYPE_CHECKING:
     import torch
 
-    from ecovision_edge_bench.peers import Peer, Workbench
+    from ecovision_edge_bench.subjects.peers import Peer, Workbench
     from ecovision_edge_export.parity.baseline import TorchBaseline
     from ecovision_edge_export.weights.checkpoint import Checkpoint
 

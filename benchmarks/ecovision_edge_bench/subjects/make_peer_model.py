@@ -1,6 +1,6 @@
 """Make the model of another engine; run by `subjects._making`, each step in a process of its own.
 
-    python -m ecovision_edge_bench.make_peer_model STEP FOLDER SOURCE HEIGHT WIDTH
+    python -m ecovision_edge_bench.subjects.make_peer_model STEP FOLDER SOURCE HEIGHT WIDTH
 
 SOURCE is a state dict (.safetensors) or the model of an earlier step. FOLDER has `calibration.npy`,
 `(n, 3, height, width)` float32, where the step wants it; the model is left there as `model` and its suffixes,
