@@ -324,7 +324,7 @@ def _rich_table(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _print(result: Result) -> None:
-    from ecovision_edge_bench.table import cold_rows, headline, latency_rows, minute_rows, verdict
+    from ecovision_edge_bench.page.table import cold_rows, headline, latency_rows, minute_rows, verdict
 
     console = _console()
     console.print(printable(headline(result)), soft_wrap=True)
@@ -342,7 +342,7 @@ def _write(result: Result, json: Path | None, markdown: Path | None, html: Path 
     if json is not None:
         write_file([result.dumps()], json, "--json")
     if markdown is not None:
-        from ecovision_edge_bench.table import to_markdown
+        from ecovision_edge_bench.page.table import to_markdown
 
         write_file([to_markdown(result).encode()], markdown, "--markdown")
     if html is not None:

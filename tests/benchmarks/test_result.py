@@ -10,7 +10,7 @@ import pytest
 
 from ecovision_edge.errors import ContractError, EcovisionError, SchemaVersionError
 from ecovision_edge_bench.measure.result import SCHEMA, Result
-from ecovision_edge_bench.table import cold_rows, headline, latency_rows, to_markdown, verdict
+from ecovision_edge_bench.page.table import cold_rows, headline, latency_rows, to_markdown, verdict
 
 MakeResult = Callable[..., Result]
 
