@@ -22,7 +22,7 @@ __all__ = ["Installation", "extra_fix", "has_pip", "pip_fix", "upgrade_fix"]
 NAME = "ecovision-edge"
 
 _EXTRA = re.compile(r"""(?:^|\band\s+)extra\s*==\s*['"]([\w.-]+)['"]\s*$""")
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parents[3]
 """Of the sources, where this module runs from a copy of them."""
 
 

@@ -120,7 +120,7 @@ class Bundle:
 
 def embedded_bundle_path() -> Path:
     """Folder of the reference bundle that ships inside this package."""
-    return Path(__file__).parent / "data" / "reference"
+    return Path(__file__).parents[1] / "data" / "reference"
 
 
 def read_file(folder: Path, name: str, most: int, *, too_large: type[BundleError] = BundleReadError) -> bytes:
