@@ -15,9 +15,10 @@ loaded with the first model.
 from ecovision_edge.base.version import __version__
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.folder import Bundle
-from ecovision_edge.classifier import Classifier, Prediction, Timings
+from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.photographs.images import read_image
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.verify import VerifyReport, verify_bundle
 

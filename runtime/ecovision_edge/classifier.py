@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from ecovision_edge.bundle.contract import Contract, Filter
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path, read_file
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.preprocess import Preprocessor
 
 if TYPE_CHECKING:
@@ -31,47 +31,6 @@ Frame = npt.NDArray[np.generic]
 
 _FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite"}
 _LOADABLE = "a bundle's folder, an .onnx or a .tflite file"
-
-
-@dataclass(frozen=True, slots=True)
-class Timings:
-    """Milliseconds that one frame took; in a batch, its share.
-
-    Args:
-        prepare_ms: Frame to network input.
-        infer_ms: The network.
-        post_ms: Logits to probabilities.
-    """
-
-    prepare_ms: float
-    infer_ms: float
-    post_ms: float
-
-    @property
-    def total_ms(self) -> float:
-        """All three."""
-        return self.prepare_ms + self.infer_ms + self.post_ms
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What the network says of one frame. It is no decision: an empty tray gets a label too.
-
-    Args:
-        label: The most probable class.
-        index: Its place in `contract.labels`.
-        score: Its probability, 0 to 1, after the contract's temperature.
-        margin: `score` less the second probability, 0 to 1.
-        probabilities: Of all classes, in the order of `contract.labels`; they add up to 1.
-        timings: How long it took.
-    """
-
-    label: str
-    index: int
-    score: float
-    margin: float
-    probabilities: tuple[float, ...]
-    timings: Timings
 
 
 class Classifier:

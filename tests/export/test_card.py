@@ -31,12 +31,12 @@ from ecovision_edge.photographs.turns import TurnFigure, TurnFigures, TurnReport
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.card import Facts, known_facts, write_card
 from ecovision_edge_export.card.training import MOST_ROWS, training_lines
+from ecovision_edge_export.ecovision import REFERENCE_WEIGHTS
 from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity.figures import Accuracy, Parity, budget_for
 from ecovision_edge_export.parity.outcomes import Outcome, measure_outcome, outcome_json
 from ecovision_edge_export.parity.tables import parity_rows
-from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 
 LABELS = ("can", "jar", "rag")
 HOSTILE = [

@@ -31,11 +31,12 @@ from hypothesis import strategies as st
 
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import CheckpointError, MissingDependencyError, OptionError
+from ecovision_edge_export.ecovision import LABELS, REFERENCE_WEIGHTS
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.weights.harmless import SAFE_GLOBALS
 from ecovision_edge_export.weights.preprocessing import Preprocessing
-from ecovision_edge_export.weights.reference import LABELS, REFERENCE_WEIGHTS, main, write_reference_weights
+from ecovision_edge_export.weights.reference import main, write_reference_weights
 from ecovision_edge_export.weights.timm import timm_keys
 
 torch = pytest.importorskip("torch", reason="needs the extra `export`")

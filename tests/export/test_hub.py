@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.errors import CheckpointError, DownloadError
+from ecovision_edge_export.ecovision import LABELS, REFERENCE_WEIGHTS
 from ecovision_edge_export.weights import hub, hub_receive
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
-from ecovision_edge_export.weights.reference import LABELS, REFERENCE_WEIGHTS
 
 COMMIT = "c0ffee" * 6 + "c0ff"
 MINE = "someone/sorter"

@@ -26,6 +26,7 @@ from ecovision_edge.cli import main
 from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
+from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.stage import Recipes, find_recipes
@@ -34,7 +35,6 @@ from ecovision_edge_export.parity.figures import Budget, recheck
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
-from ecovision_edge_export.weights.reference import LABELS
 
 if TYPE_CHECKING:
     from ecovision_edge.base.fields import JsonValue

@@ -20,6 +20,7 @@ from ecovision_edge.errors import MissingDependencyError, OptionError, PushError
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.card import known_facts, write_card
+from ecovision_edge_export.ecovision import REFERENCE_WEIGHTS
 from ecovision_edge_export.parity.figures import Parity, budget_for
 from ecovision_edge_export.pipeline import ExportResult
 from ecovision_edge_export.publish.push import (
@@ -30,7 +31,6 @@ from ecovision_edge_export.publish.push import (
     push_options,
 )
 from ecovision_edge_export.weights import hub
-from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 
 REPO = "me/bin"
 TOKEN = "hf_" + "x" * 34

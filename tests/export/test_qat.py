@@ -22,6 +22,7 @@ from ecovision_edge.errors import CheckpointError, ContractError, ExportError, O
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
+from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.graph.trace import trace
 from ecovision_edge_export.int8.quantize import quantize
 from ecovision_edge_export.int8.search import ranked, search_trained
@@ -44,7 +45,6 @@ from ecovision_edge_export.train.terms import EpochRow
 from ecovision_edge_export.transcript import SilentReporter as SilentScript
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
-from ecovision_edge_export.weights.reference import LABELS
 
 SIDE = 64
 

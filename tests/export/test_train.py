@@ -20,6 +20,7 @@ import torch
 
 from ecovision_edge.cli import main
 from ecovision_edge.errors import CheckpointError, DatasetError, DownloadError, ExportError, OptionError
+from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.pipeline import export_bundle
@@ -35,7 +36,6 @@ from ecovision_edge_export.train.saving import Folder
 from ecovision_edge_export.train.start import start_model
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.weights.preprocessing import Preprocessing
-from ecovision_edge_export.weights.reference import LABELS
 from ecovision_edge_export.weights.weights_file import safetensors_bytes
 
 COLOURS = {"blue": (200, 60, 40), "green": (60, 190, 60), "red": (40, 50, 200)}

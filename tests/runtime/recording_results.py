@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ecovision_edge.camera.source import CapturedFrame
-from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.recording import RecordOptions
 
 

@@ -7,10 +7,10 @@ import pytest
 
 from ecovision_edge.camera import open_source
 from ecovision_edge.camera.scripted import ScriptSource
-from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.cli import main
 from ecovision_edge.decision import BinDecider
 from ecovision_edge.errors import SourceError, SourceOpenError
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.simulation.composed import compose
 from ecovision_edge.simulation.synthetic import ITEM_KINDS
 

@@ -12,11 +12,11 @@ from ecovision_edge import Classifier
 from ecovision_edge.bundle.views import PLAIN, RegionView, ViewPlan
 from ecovision_edge.camera.scene import Scene
 from ecovision_edge.camera.source import CapturedFrame
-from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.decision import BinDecider, DeciderOptions, Look, View
 from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopResult
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.preprocess.region import Region
 
 LABELS = ("paper", "glass", "battery")

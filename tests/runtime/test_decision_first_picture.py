@@ -4,11 +4,11 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.decision import BinDecider, DeciderOptions, PresenceGate, View
 from ecovision_edge.decision.kept import KeptTray
 from ecovision_edge.errors import RecordError
 from ecovision_edge.events import BinState
+from ecovision_edge.prediction import Prediction, Timings
 
 WIDTH, HEIGHT, FPS = 160, 120, 6
 SAYS = Prediction("glass", 1, 0.97, 0.94, (0.03, 0.97), Timings(1.0, 1.0, 0.1))

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ecovision_edge.backends import engines
+from ecovision_edge.backends.engines import open_model
 from ecovision_edge.base.installation import extra_fix
-from ecovision_edge.classifier import Classifier, Prediction, Timings
+from ecovision_edge.bundle import engines
+from ecovision_edge.classifier import Classifier
 from ecovision_edge.demo import answer
 from ecovision_edge.demo.desk import Choice, Desk, Look
 from ecovision_edge.demo.occlusion import occlude
@@ -31,6 +32,7 @@ from ecovision_edge.demo.pictures import (
     upload_kinds,
 )
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, InferenceError, IntegrityError
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.simulation.synthetic import draw_frame
 
 RED, BLUE = (np.full((40, 60, 3), c, np.uint8) for c in ((20, 30, 230), (230, 30, 20)))
@@ -68,7 +70,6 @@ def test_an_engine_that_is_not_installed_is_listed_with_the_pip_line(both, monke
 
         return MissingDependencyError("LiteRT is not installed", fix=engines.ENGINES["tflite"].fix)
 
-    open_model = engines.open_model
     monkeypatch.setattr("ecovision_edge.classifier.open_model", without_litert)
     desk = Desk.load(both)
     reasons = {c.name: c.reason for c in desk.choices if c.classifier is None}

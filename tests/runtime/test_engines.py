@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from ecovision_edge import Bundle, Classifier
-from ecovision_edge.backends import BackendOptions, engines
+from ecovision_edge.backends import BackendOptions
 from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.installation import extra_fix, pip_fix
+from ecovision_edge.bundle import engines
 from ecovision_edge.cli.app import main
 from ecovision_edge.errors import ArtifactNotFoundError, ContractError, OptionError
 from ecovision_edge.simulation.synthetic import draw_frame

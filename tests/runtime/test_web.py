@@ -25,10 +25,10 @@ from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.base.version import __version__
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
-from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.web import Board, Limits, PageServer, _pictures
 

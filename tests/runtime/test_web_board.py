@@ -12,9 +12,9 @@ import pytest
 
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
-from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.errors import OptionError, ServeError
 from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.web import Board, Limits
 from ecovision_edge.web._connections import Connections, Door
 from ecovision_edge.web._events import Events, event

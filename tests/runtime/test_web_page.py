@@ -15,9 +15,9 @@ from tests.runtime.bin_reports import COVERED, bin_report, sink_report
 
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
-from ecovision_edge.classifier import Prediction, Timings
 from ecovision_edge.events import BinState
 from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.web import Board, Limits, PageServer
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ecovision_edge.backends.engines import ENGINES, is_installed
 from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import CheckpointError, EcovisionError, OptionError

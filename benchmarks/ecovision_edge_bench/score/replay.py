@@ -10,11 +10,11 @@ from pathlib import Path
 from ecovision_edge.base.fields import Fields, parse_json
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, VideoSource
 from ecovision_edge.camera.source import CapturedFrame
-from ecovision_edge.classifier import Prediction
 from ecovision_edge.errors import BadFrameError, ContractError, OptionError, RecordError
 from ecovision_edge.events import EVENT_SCHEMA_VERSION
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.photographs.images import find_images, read_image
+from ecovision_edge.prediction import Prediction
 from ecovision_edge.recording import RecordedFrame, read_recording
 from ecovision_edge.recording.disk import sidecar_of
 from ecovision_edge.simulation.truth import Truth, TruthError, read_document

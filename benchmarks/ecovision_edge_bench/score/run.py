@@ -12,8 +12,9 @@ from ecovision_edge.smart_bin import fit_options
 from ecovision_edge_bench.score.match import Decision
 
 if TYPE_CHECKING:
-    from ecovision_edge.classifier import Classifier, Prediction
+    from ecovision_edge.classifier import Classifier
     from ecovision_edge.loop import LoopResult
+    from ecovision_edge.prediction import Prediction
     from ecovision_edge.rules import Rules
     from ecovision_edge.simulation.pictures import Image
 

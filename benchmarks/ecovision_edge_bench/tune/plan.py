@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecovision_edge.backends import default_threads
-from ecovision_edge.backends.engines import ENGINES, is_installed
 from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.bundle.manifest import ArtifactEntry
 from ecovision_edge.errors import ArtifactNotFoundError, MissingDependencyError, OptionError

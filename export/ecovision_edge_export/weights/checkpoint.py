@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.bundle.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
+from ecovision_edge_export.ecovision import REFERENCE_WEIGHTS
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
 from ecovision_edge_export.weights import hub
@@ -23,7 +24,6 @@ from ecovision_edge_export.weights.preprocessing import (
     find_preprocessing,
     find_training,
 )
-from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 from ecovision_edge_export.weights.state_dicts import Held, check_fits, select_state, to_fp32
 from ecovision_edge_export.weights.weights_file import ACCEPTED, WeightsFile, decode, read_weights_file
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ecovision_edge.errors import CheckpointError, DownloadError
+from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.weights.hub_receive import Remote, find_cached, find_remote, receive
 from ecovision_edge_export.weights.preprocessing import Preprocessing
-from ecovision_edge_export.weights.reference import LABELS
 
 __all__ = [
     "ECOVISION",

@@ -12,31 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import CheckpointError, EcovisionError
+from ecovision_edge_export.ecovision import LABELS, REFERENCE_WEIGHTS
+from ecovision_edge_export.weights.checkpoint import load_checkpoint
+from ecovision_edge_export.weights.weights_file import safetensors_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-__all__ = ["LABELS", "REFERENCE_WEIGHTS", "main", "write_reference_weights"]
-
-REFERENCE_WEIGHTS = Path(__file__).parents[1] / "models" / "reference.safetensors"
-"""The file that `load_checkpoint("reference")` reads."""
-
-LABELS = (
-    "battery",
-    "biological",
-    "cardboard",
-    "clothes",
-    "glass",
-    "metal",
-    "paper",
-    "plastic",
-    "shoes",
-    "trash",
-)
-"""Labels of the reference weights and of the published EcoVision model, in the order of the output."""
-
+__all__ = ["main", "write_reference_weights"]
 
 SMALL = 16384  # numbers; tensors below it are 6 % of all numbers, and hold the sensitive first stages
 
@@ -56,9 +41,6 @@ def write_reference_weights(src: Path, dst: Path = REFERENCE_WEIGHTS) -> str:
         CheckpointError: `src` is not a checkpoint of ten classes, or a weight does not fit in fp16.
     """
     import hashlib
-
-    from ecovision_edge_export.weights.checkpoint import load_checkpoint
-    from ecovision_edge_export.weights.weights_file import safetensors_bytes
 
     checkpoint = load_checkpoint(str(src), num_classes=len(LABELS))
     metadata = {

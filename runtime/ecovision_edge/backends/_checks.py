@@ -1,36 +1,14 @@
-"""What every engine checks alike: the contract in a model's metadata, what goes in, and what comes out."""
+"""What every engine checks alike: what goes in, and what comes out."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.bundle.contract import METADATA_KEY, Contract
-from ecovision_edge.errors import InferenceError, MissingContractError
+from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.errors import InferenceError
 
-__all__ = ["check_batch", "check_logits", "contract_entry"]
-
-Entry = TypeVar("Entry", str, bytes)
-
-
-def contract_entry(metadata: Mapping[str, Entry]) -> Entry:
-    """The contract among a model's metadata, not yet read.
-
-    Raises:
-        MissingContractError: there is none.
-    """
-    entry = metadata.get(METADATA_KEY)
-    if entry is None:
-        raise MissingContractError(
-            "the model carries no contract",
-            expected=f"metadata {METADATA_KEY}",
-            found=f"{', '.join(sorted(metadata)) or 'no metadata'}"[:200],
-            fix="export it with `ecovision-edge export`",
-        )
-    return entry
+__all__ = ["check_batch", "check_logits"]
 
 
 def check_batch(batch: npt.NDArray[np.uint8 | np.float32], contract: Contract) -> None:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
-from ecovision_edge.backends._checks import check_batch, check_logits, contract_entry
-from ecovision_edge.backends.engines import ENGINES
+from ecovision_edge.backends._checks import check_batch, check_logits
 from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.engines import ENGINES
 from ecovision_edge.errors import (
     ContractError,
     InferenceError,
@@ -27,6 +27,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
+from ecovision_edge.modelfile.metadata import contract_entry
 from ecovision_edge.modelfile.tflite import read_metadata
 
 try:

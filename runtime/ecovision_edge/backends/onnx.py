@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
-from ecovision_edge.backends._checks import check_batch, check_logits, contract_entry
-from ecovision_edge.backends.engines import ENGINES
+from ecovision_edge.backends._checks import check_batch, check_logits
 from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.engines import ENGINES
 from ecovision_edge.errors import (
     EcovisionError,
     InferenceError,
@@ -18,6 +18,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
+from ecovision_edge.modelfile.metadata import contract_entry
 from ecovision_edge.modelfile.onnx import refuse_external_data
 
 # Official builds of onnxruntime send usage events to Microsoft unless they are told not to before their

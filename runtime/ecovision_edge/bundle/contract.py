@@ -42,7 +42,7 @@ Version 2 has `any_orientation` and `views`. A contract that says neither is wri
 and older runtimes take it.
 """
 
-METADATA_KEY = "ecovision_edge.bundle.contract"
+METADATA_KEY = "ecovision_edge.contract"
 """Key of the contract's JSON in a model file's metadata."""
 
 # torchvision's ImageNet statistics, RGB, for pixels scaled to [0, 1]

@@ -10,10 +10,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge.backends.engines import preferred_formats
 from ecovision_edge.base.files import read_regular_file
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.engines import preferred_formats
 from ecovision_edge.bundle.golden import MAX_GOLDEN_BYTES, Golden
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.errors import (

@@ -1,4 +1,4 @@
-"""`demo:?script=FILE`: a tray on which happens what a script says; see `ecovision_edge.simulation.script_file`."""
+"""`demo:?script=FILE`: a tray where things happen by a script; see `simulation.script_file`."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ecovision_edge.base.fields import JsonValue
-    from ecovision_edge.classifier import Classifier, Prediction
+    from ecovision_edge.classifier import Classifier
+    from ecovision_edge.prediction import Prediction
 
 __all__ = ["classify"]
 

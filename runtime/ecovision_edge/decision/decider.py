@@ -25,8 +25,8 @@ from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame
-    from ecovision_edge.classifier import Prediction
     from ecovision_edge.loop.result import LoopResult
+    from ecovision_edge.prediction import Prediction
 
 __all__ = ["BinDecider", "BinStatus"]
 

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.classifier import Classifier, Prediction
+from ecovision_edge.classifier import Classifier
 from ecovision_edge.demo.occlusion import Occlusion, occlude
 from ecovision_edge.demo.pictures import overlay, seen
 from ecovision_edge.errors import ArtifactNotFoundError, EcovisionError, InferenceError
+from ecovision_edge.prediction import Prediction
 
 __all__ = ["Choice", "Desk", "Look", "Where"]
 

@@ -7,7 +7,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from ecovision_edge.camera.health import Health
 from ecovision_edge.camera.latest import LatestFrame
@@ -17,15 +20,26 @@ from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
+from ecovision_edge.prediction import Prediction
 from ecovision_edge.preprocess.region import Region
 
-if TYPE_CHECKING:
-    from ecovision_edge.classifier import Classifier
-
-__all__ = ["CameraLoop"]
+__all__ = ["CameraLoop", "Classifies"]
 
 WAIT_SECONDS = 0.5
 """How often `on_wait` is called."""
+
+
+class Classifies(Protocol):
+    """Looks at a frame: `ecovision_edge.Classifier`, or what stands in for one."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the probabilities."""
+        ...
+
+    def classify(self, frame: npt.NDArray[np.generic]) -> Prediction:
+        """What it says of a frame `(height, width, 3)` uint8 BGR."""
+        ...
 
 
 class CameraLoop:
@@ -58,7 +72,7 @@ class CameraLoop:
 
     def __init__(
         self,
-        classifier: Classifier,
+        classifier: Classifies,
         source: FrameSource,
         options: LoopOptions | None = None,
         *,

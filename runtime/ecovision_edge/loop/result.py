@@ -12,7 +12,7 @@ from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import CapturedFrame
-    from ecovision_edge.classifier import Prediction
+    from ecovision_edge.prediction import Prediction
 
 __all__ = ["LoopResult"]
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import struct
 
-from ecovision_edge.backends._checks import contract_entry
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.errors import ModelError
+from ecovision_edge.modelfile.metadata import contract_entry
 from ecovision_edge.modelfile.onnx import refuse_external_data
 from ecovision_edge.modelfile.tflite import _File, read_metadata
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.bundle.views import PLAIN, RegionView
-from ecovision_edge.classifier import Timings
 from ecovision_edge.errors import ContractError, OptionError, RecordError
+from ecovision_edge.prediction import Timings
 from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
