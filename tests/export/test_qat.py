@@ -30,16 +30,16 @@ from ecovision_edge_export.int8.stage import find_recipes
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
-from ecovision_edge_export.qat import prepare
-from ecovision_edge_export.qat.check import LayerMatch, compare_layers, require_match
-from ecovision_edge_export.qat.fake import GraphModule
-from ecovision_edge_export.qat.prepare import OnPlanes, Qat, prepare_qat
-from ecovision_edge_export.qat.rounding import rounded_rows, rows_scales
-from ecovision_edge_export.qat.weights import state_of
 from ecovision_edge_export.tflite.flatbuffer import read_model
 from ecovision_edge_export.train.batches import normalized
 from ecovision_edge_export.train.fit import InterruptedTrainingError
 from ecovision_edge_export.train.options import TrainOptions, settle
+from ecovision_edge_export.train.qat import prepare
+from ecovision_edge_export.train.qat.check import LayerMatch, compare_layers, require_match
+from ecovision_edge_export.train.qat.fake import GraphModule
+from ecovision_edge_export.train.qat.prepare import OnPlanes, Qat, prepare_qat
+from ecovision_edge_export.train.qat.rounding import rounded_rows, rows_scales
+from ecovision_edge_export.train.qat.weights import state_of
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
 from ecovision_edge_export.train.terms import EpochRow
 from ecovision_edge_export.transcript import SilentReporter as SilentScript
@@ -472,7 +472,7 @@ def test_a_training_for_int8_that_was_interrupted_comes_to_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Told of the whole one; it takes seconds, and changes no weight.
-    monkeypatch.setattr("ecovision_edge_export.qat.method.Int8Training.finish", lambda *_: {})
+    monkeypatch.setattr("ecovision_edge_export.train.qat.method.Int8Training.finish", lambda *_: {})
     batches = iter([False, True])
 
     def stop() -> bool:
@@ -518,7 +518,7 @@ def test_an_int8_model_that_is_another_network_does_not_cost_table_curves_and_ca
     def another(*_: object) -> None:
         raise ExportError("not the same network")
 
-    monkeypatch.setattr("ecovision_edge_export.qat.method.Int8Training.finish", another)
+    monkeypatch.setattr("ecovision_edge_export.train.qat.method.Int8Training.finish", another)
     with pytest.raises(ExportError, match="not the same network"):
         train(options(pictures), tmp_path / "mine")
     files = {p.name for p in (tmp_path / "mine").iterdir()}

@@ -22,7 +22,7 @@ from ecovision_edge_export.train.terms import InterruptedTrainingError
 from ecovision_edge_export.train.work import Work, worker_count
 
 if TYPE_CHECKING:
-    from ecovision_edge_export.qat.method import Int8Training
+    from ecovision_edge_export.train.qat.method import Int8Training
 
 __all__ = ["check_same", "prepare"]
 
@@ -146,7 +146,7 @@ def _estimate(work: Work) -> None:
 
 
 def _ready_for_int8(work: Work) -> Int8Training:
-    from ecovision_edge_export.qat.method import calibration_steps, make_ready
+    from ecovision_edge_export.train.qat.method import calibration_steps, make_ready
 
     how, settings, train = work.settings.how, work.settings, work.pictures[0]
     work.reporter.counting("finding int8 ranges", calibration_steps(train))

@@ -37,7 +37,13 @@ from ecovision_edge.errors import ExportError
 from ecovision_edge_export.graph.functions import FIRST_INPUT_ALONE, functions_of
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.quantize import MIN_RANGE
-from ecovision_edge_export.qat.rounding import Quantization, rounded, rounded_bias, rounded_rows, rows_scales
+from ecovision_edge_export.train.qat.rounding import (
+    Quantization,
+    rounded,
+    rounded_bias,
+    rounded_rows,
+    rows_scales,
+)
 
 __all__ = ["GraphModule", "Hook"]
 

@@ -22,9 +22,9 @@ from ecovision_edge_export.int8.quantize import Quantized, quantize
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.search import make_int8
 from ecovision_edge_export.int8.trained import TrainedRanges
-from ecovision_edge_export.qat.check import LayerMatch, compare_layers, require_match
-from ecovision_edge_export.qat.fake import GraphModule
-from ecovision_edge_export.qat.weights import factors_of, state_of
+from ecovision_edge_export.train.qat.check import LayerMatch, compare_layers, require_match
+from ecovision_edge_export.train.qat.fake import GraphModule
+from ecovision_edge_export.train.qat.weights import factors_of, state_of
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 __all__ = ["TRAINED_RECIPE", "Exported", "OnPlanes", "Outcome", "Qat", "prepare_qat"]

@@ -15,11 +15,11 @@ from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, R
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.int8.calibrate import NetworkInput
 from ecovision_edge_export.int8.trained import METADATA_KEY
-from ecovision_edge_export.qat.distill import distillation
-from ecovision_edge_export.qat.fake import GraphModule
-from ecovision_edge_export.qat.prepare import OnPlanes, Qat, prepare_qat
 from ecovision_edge_export.train.objective import Objective
 from ecovision_edge_export.train.pictures import Pictures
+from ecovision_edge_export.train.qat.distill import distillation
+from ecovision_edge_export.train.qat.fake import GraphModule
+from ecovision_edge_export.train.qat.prepare import OnPlanes, Qat, prepare_qat
 from ecovision_edge_export.train.start import Start
 from ecovision_edge_export.weights.checkpoint import ARCHITECTURE, Checkpoint, build_model
 
