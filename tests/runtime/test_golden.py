@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ecovision_edge.bundle import golden as module
 from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, WeightsSource
-from ecovision_edge.bundle.folder import golden as module
 from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.errors import ContractError
 

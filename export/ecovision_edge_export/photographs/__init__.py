@@ -1,1 +1,6 @@
-"""Folders of labelled photographs, decoded as PyTorch's side sees them; knows no network."""
+"""Folders of labelled photographs: listed, chosen, digested, decoded as PyTorch's side sees them.
+
+Nothing here knows a network.
+"""
+
+__all__: list[str] = []

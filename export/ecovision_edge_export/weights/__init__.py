@@ -1,1 +1,6 @@
-"""From a file or the hub to a network with its labels; knows no graph and no export."""
+"""From a file, a repository of the hub or the package itself to a network with its labels.
+
+Nothing here knows a graph, photographs to measure by, or an option of an export.
+"""
+
+__all__: list[str] = []

@@ -1,1 +1,6 @@
-"""Image files as frames, and folders of labelled photographs; knows no network."""
+"""Image files as frames, and folders of labelled photographs, one folder per class.
+
+Nothing here knows a network; what a network sees is made in `preprocess`.
+"""
+
+__all__: list[str] = []
