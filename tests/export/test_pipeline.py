@@ -31,7 +31,8 @@ from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, Calibrat
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.stage import Recipes, find_recipes
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.parity.figures import Budget, recheck
+from ecovision_edge_export.parity import recheck
+from ecovision_edge_export.parity.figures import Budget
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint

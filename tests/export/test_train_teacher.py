@@ -17,8 +17,7 @@ from torch import Tensor
 
 from ecovision_edge.cli import main
 from ecovision_edge.errors import CheckpointError, ModelError, OptionError
-from ecovision_edge_export.checkpoint import load_checkpoint
-from ecovision_edge_export.seen import Seen
+from ecovision_edge_export.photographs.seen import Seen
 from ecovision_edge_export.train.averaging import average_trainings
 from ecovision_edge_export.train.fit import InterruptedTrainingError
 from ecovision_edge_export.train.objective import cross_entropy, distilled
@@ -28,6 +27,7 @@ from ecovision_edge_export.train.recipes import RECIPES, train_size, train_sizes
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
 from ecovision_edge_export.train.start import Start
 from ecovision_edge_export.train.teachers import Teacher, load_teacher
+from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
 LABELS = ("blue", "green", "red")
 START = Start(torch.nn.Identity(), "none", None, "new")

@@ -10,7 +10,8 @@ import pytest
 
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.finished.made import Made
-from ecovision_edge_export.parity.figures import Parity, budget_for, turning
+from ecovision_edge_export.parity import turning
+from ecovision_edge_export.parity.figures import Parity, budget_for
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.transcript import SilentReporter, Transcript
 

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from torch import Tensor
 
-from ecovision_edge.backends._external import refuse_external_data
 from ecovision_edge.errors import OptionError
+from ecovision_edge.modelfile.onnx import refuse_external_data
 
 __all__ = ["LABELS_KEY", "OnnxNetwork"]
 
