@@ -28,7 +28,7 @@ from ecovision_edge_bench.subjects import Frame, Spec
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
 if TYPE_CHECKING:
-    from ecovision_edge_bench.peers import Peer, Workbench
+    from ecovision_edge_bench.subjects.peers import Peer, Workbench
 
 __all__ = ["Made", "make_model", "spec_of"]
 
@@ -36,7 +36,7 @@ CALIBRATION, HOW, STATE = "calibration.npy", "how.txt", "state.safetensors"
 """Files that a step finds or leaves in its folder, beside `model` and a suffix."""
 
 _LIMIT_S = 1800.0  # the slowest takes half a minute on two x86 cores
-_PROGRAM = "ecovision_edge_bench.make_peer_model"
+_PROGRAM = "ecovision_edge_bench.subjects.make_peer_model"
 _REVISION = 1  # of the steps; to be raised with a change of them, so that models are made again
 
 
