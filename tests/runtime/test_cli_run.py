@@ -361,6 +361,28 @@ def test_a_loop_that_is_stuck_does_not_keep_the_process(python, signals, patienc
     assert b", abandoned" in ran.stdout  # the other thread may be told to stop at the same time
 
 
+ELSEWHERE = """
+import os, sys
+from ecovision_edge.cli import running
+
+class Driver:
+    def stop(self):
+        os.write(wake, b"\\n")
+
+asleep, wake = os.pipe()
+os.set_inheritable(asleep, True)
+with running.stopped_by_signals(Driver()) as asked:
+    os.system(f"kill -TERM $PPID; read line <&{asleep}")  # in C, where no handler of Python's runs
+sys.exit(0 if asked() else 1)
+"""
+
+
+def test_a_signal_counts_although_the_main_thread_does_not_come_back_to_python(python):
+    """It is in a driver, or it waits and the system gave the signal to another thread."""
+    ran = python("-c", ELSEWHERE, timeout=PROMPT)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 ENDING = """
 import atexit, os, signal, threading
 from ecovision_edge.cli import running

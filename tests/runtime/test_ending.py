@@ -1,12 +1,18 @@
 """Facts about the end of the process."""
 
+import re
 import subprocess
 import sys
 
 import pytest
 
+from ecovision_edge.base import ending
+from ecovision_edge.cli import running
+from ecovision_edge.service import ServiceNeeds, ServiceOptions, service_unit
+
 PROGRAM = """
 import atexit, os, sys, threading
+from ecovision_edge.base import ending
 from ecovision_edge.cli import app
 
 class Last:
@@ -17,12 +23,18 @@ def work(arguments):
     atexit.register(sys.stdout.write, ", handled")
     if "hangs" in arguments:
         threading.Thread(target=threading.Event().wait, daemon=True).start()
+    if "stays" in arguments:
+        threading.Thread(target=threading.Event().wait, name="a library's").start()
     if "fails" in arguments:
         raise RuntimeError("a mistake of ours")
     print(*arguments, end="")  # not flushed
+    if "exits" in arguments:
+        sys.exit(3)
     return 7
 
 last, app._main = Last(), work
+if "stays" in sys.argv:
+    ending.LIMIT = 0.01
 sys.exit(app.main())
 """
 
@@ -33,6 +45,7 @@ sys.exit(app.main())
         ("hangs", 7, b"hangs, handled"),
         ("ends", 7, b"ends, handled, taken apart"),
         ("hangs fails", 1, b", handled"),
+        ("hangs exits", 3, b"hangs exits, handled"),
     ],
 )
 def test_a_thread_that_hangs_does_not_spoil_the_end(python, argument, status, said):
@@ -41,6 +54,22 @@ def test_a_thread_that_hangs_does_not_spoil_the_end(python, argument, status, sa
     assert ran.returncode == status, ran.stderr.decode()
     assert ran.stdout == said
     assert (b"a mistake of ours" in ran.stderr) == (status == 1)
+
+
+@pytest.mark.parametrize(("argument", "status"), [("stays", 7), ("stays exits", 3)])
+def test_a_thread_for_which_the_interpreter_waits_does_not_keep_the_process(python, argument, status):
+    """Of a library: no daemon, and it never returns."""
+    ran = python("-c", PROGRAM, *argument.split(), timeout=60)
+    assert ran.returncode == status, ran.stderr.decode()
+    assert ran.stdout == argument.encode()
+    assert ran.stderr == b"the process ends without its threads, which do not return: a library's\n"
+
+
+def test_the_end_stays_within_what_systemd_waits():
+    """The loop's after a signal, the interpreter's, and what has to be flushed."""
+    unit = service_unit(ServiceOptions(command=("/bin/run",), needs=ServiceNeeds()))
+    (allowed,) = re.findall(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
+    assert float(allowed) >= running.PATIENCE + ending.LIMIT + ending.PATIENCE
 
 
 STUCK = """

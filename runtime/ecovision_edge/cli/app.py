@@ -195,9 +195,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is not None:
         return _main(argv)
-    ending = end_though_a_thread_hangs()
-    ending.status = _main(sys.argv[1:])
-    return ending.status
+    return end_though_a_thread_hangs(lambda: _main(sys.argv[1:]))
 
 
 def _main(argv: Sequence[str]) -> int:

@@ -8,9 +8,10 @@ import logging
 import math
 import os
 import signal
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
@@ -197,43 +198,96 @@ def stopped_by_signals(
     if threading.current_thread() is not threading.main_thread():  # signals are not ours then
         yield lambda: False
         return
-    over = threading.Event()
-    asked, ask = os.pipe()
-
-    def end() -> None:
-        # In a thread, which waits from the beginning: to stop takes locks, and so does to start a thread, and
-        # a handler may have interrupted whoever holds them.
-        try:
-            if not os.read(asked, 1):
-                return
-        finally:
-            os.close(asked)
-        loop.stop()
-        if not over.wait(PATIENCE):  # a consumer hangs: standard output that nobody reads, for instance
-            _die(f"the loop did not end within {PATIENCE:g} s", abandon)
-
-    first: list[float] = []  # when the first one came, seconds
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if not first:
-            first.append(time.monotonic())
-            os.write(ask, b"!")
-        elif time.monotonic() - first[0] >= AGAIN:
-            _die("interrupted again", abandon)
-
-    thread = threading.Thread(target=end, name="ecovision-stop", daemon=True)
-    thread.start()
-    before = {number: signal.signal(number, handle) for number in _SIGNALS if not _kept_off(number)}
+    numbers = [number for number in _SIGNALS if not _kept_off(number)]
+    watch = _Watch(loop, abandon, numbers)
+    before = {number: signal.signal(number, watch.handle) for number in numbers}
     try:
-        yield lambda: bool(first)
+        yield lambda: watch.first is not None
     finally:
-        over.set()
+        watch.close()
+        first = watch.first
         for number, handler in before.items():
-            signal.signal(number, _after(first[0], handler) if first else handler)
-        if first:
+            signal.signal(number, handler if first is None else _after(first, handler))
+        if first is not None:
             atexit.register(_ignore_signals)
-        os.close(ask)
-        thread.join(AGAIN)
+
+
+class _Watch:
+    """Sees each signal, stops the loop at the first, and ends the process if the loop does not end.
+
+    Python calls a signal's handler in the main thread, between two of its instructions. That may be never:
+    the system may give several signals in quick succession to another thread, which does not wake a main
+    thread that waits; and a driver may not return to Python. So the part of Python in C tells of the signal:
+    it runs at once, in whatever thread gets the signal, and writes the number to a socket.
+
+    One thread reads the socket and another stops the loop. Both wait from the beginning: stopping takes locks
+    and time, starting a thread takes locks, and the handler may have interrupted whoever holds them.
+
+    Args:
+        loop: What is to end.
+        abandon: What has to be done before the process is ended.
+        numbers: The signals that end it.
+    """
+
+    def __init__(self, loop: Stoppable, abandon: Callable[[], object], numbers: Sequence[int]) -> None:
+        self.first: float | None = None
+        """When the first signal came, of `time.monotonic`; None before."""
+        self._loop, self._abandon, self._numbers = loop, abandon, numbers
+        self._asked, self._over = threading.Event(), threading.Event()
+        self._told, self._tell = socket.socketpair()
+        self._tell.setblocking(False)
+        self._before = signal.set_wakeup_fd(self._tell.fileno(), warn_on_full_buffer=False)
+        self._threads = [
+            threading.Thread(target=self._watch, name="ecovision-signals", daemon=True),
+            threading.Thread(target=self._stop, name="ecovision-stop", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Note the signal in the main thread, which may ask for `first` before the other thread has run."""
+        self._note()
+
+    def close(self) -> None:
+        """Stop nothing from now on: the loop has ended."""
+        self._over.set()
+        signal.set_wakeup_fd(self._before)
+        self._tell.close()
+        self._asked.set()
+        for thread in self._threads:
+            thread.join(AGAIN)
+
+    def _note(self) -> float:
+        if self.first is None:
+            self.first = time.monotonic()
+        return self.first
+
+    def _watch(self) -> None:
+        with self._told:
+            while not self._over.is_set():
+                try:
+                    number = self._told.recv(1)
+                except TimeoutError:  # a consumer hangs: standard output that nobody reads, for instance
+                    if not self._over.is_set():
+                        _die(f"the loop did not end within {PATIENCE:g} s", self._abandon)
+                    return
+                if not number:  # closed
+                    return
+                if number[0] in self._numbers:  # others are SIGUSR1, or a library's
+                    self._see()
+
+    def _see(self) -> None:
+        first = self._note()
+        since = time.monotonic() - first
+        if self._asked.is_set() and since >= AGAIN:
+            _die("interrupted again", self._abandon)
+        self._told.settimeout(max(0.001, PATIENCE - since))
+        self._asked.set()
+
+    def _stop(self) -> None:
+        self._asked.wait()
+        if not self._over.is_set():
+            self._loop.stop()
 
 
 def _kept_off(number: int) -> bool:

@@ -161,6 +161,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    ending = end_though_a_thread_hangs()  # in the camera's driver, for instance
-    ending.status = main()
-    sys.exit(ending.status)
+    sys.exit(end_though_a_thread_hangs(main))  # in the camera's driver, for instance
