@@ -58,7 +58,7 @@ def _run(
     frame: Annotated[str, typer.Option(help="Size of the camera's frames, WIDTHxHEIGHT.")] = "640x480",
     images: Annotated[
         Path | None,
-        typer.Option(help="Photographs, flat or one folder per class; default: drawn frames, weak evidence."),
+        typer.Option(help="Photographs, flat or one folder per class; default: synthetic, weak evidence."),
     ] = None,
     parity_images: Annotated[
         int | None, typer.Option(help="How many images parity is measured on; default 256, quick 32.")

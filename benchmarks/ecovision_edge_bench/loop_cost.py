@@ -13,7 +13,7 @@
   descriptors after the first tenth and at the end: none may have grown.
 - `camera`: a camera with a pace and the real model: CPU time of this whole process, with the engine's threads
   spinning and not; and the age of a frame when its prediction is there.
-- `sinks`: a bin over the drawn tray, without sinks, and with three whose other side never answers: a web
+- `sinks`: a bin over the synthetic tray, without sinks, and with three whose other side never answers: a web
   server that accepts and is silent, a serial line that is not read, a file on a full disk (`/dev/full`). The
   age of a frame, and what the sinks made of the events.
 
@@ -66,9 +66,9 @@ Image = npt.NDArray[np.uint8]
 
 
 class _DrawnCamera:
-    """A live source of 60 frames a second: drawn ones, in turn."""
+    """A live source of 60 frames a second: synthetic ones, in turn."""
 
-    name = "drawn frames"
+    name = "synthetic frames"
     live = True
     interval: float | None = 1 / 60
 
@@ -230,12 +230,12 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         command.add_argument("--frames", type=int, default=default, metavar="N")
     sinks = commands.add_parser("sinks")
-    sinks.add_argument("--fps", type=float, default=30, help="of the drawn camera (default 30)")
+    sinks.add_argument("--fps", type=float, default=30, help="of the synthetic camera (default 30)")
     sinks.add_argument("--seconds", type=float, default=60, help="each of the two runs (default 60)")
     camera = commands.add_parser("camera")
-    camera.add_argument("--fps", type=float, default=15, help="of the drawn camera (default 15)")
+    camera.add_argument("--fps", type=float, default=15, help="of the synthetic camera (default 15)")
     camera.add_argument("--seconds", type=float, default=20, help="each of the four runs (default 20)")
-    camera.add_argument("--source", metavar="URI", help="a source in place of the drawn one")
+    camera.add_argument("--source", metavar="URI", help="a source in place of the synthetic one")
     camera.add_argument("--bundle", type=Path, metavar="DIR", help="default: the embedded one")
     return parser
 

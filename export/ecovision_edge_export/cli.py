@@ -246,7 +246,8 @@ def export(
 def parity(
     bundle: Annotated[Path, typer.Argument(help="A bundle's folder.")],
     images: Annotated[
-        Path | None, typer.Option(help="Photographs: one folder per class, or flat. Default: drawn frames.")
+        Path | None,
+        typer.Option(help="Photographs: one folder per class, or flat. Default: synthetic frames."),
     ] = None,
     map: LabelMap = None,
     weights: Annotated[
@@ -315,7 +316,7 @@ def parity_table(result: Sequence[Parity]) -> Table:
     from ecovision_edge_export.parity.tables import parity_rows
 
     first = result[0]
-    noun = "photographs" if first.evidence == "photographs" else "drawn frames (weak evidence)"
+    noun = "photographs" if first.evidence == "photographs" else "synthetic frames (weak evidence)"
     head, *rows = parity_rows(result)
     table = Table(title=f"Parity with PyTorch on {first.images} {noun}", title_justify="left")
     for i, name in enumerate(head):

@@ -212,7 +212,7 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
         contract,
         work.recipes.inputs,
         target=work.target,
-        agree=options.agree / 100 if searched else 0.0,  # drawn frames judge nothing: the gate does
+        agree=options.agree / 100 if searched else 0.0,  # synthetic frames judge nothing: the gate does
         fp32_blocks=blocks,
         progress=lambda done, total: script.progress("quantize", done, total),
     )
@@ -293,7 +293,7 @@ def _doubts(
     if val is not None and not val.labelled:
         yield "--val has no folders of classes: agreement is judged, accuracy is not"
     if val is None:
-        yield "no --val: parity is measured on drawn frames, which is weak evidence; the manifest says so"
+        yield "no --val: parity is measured on synthetic frames, which is weak evidence; the manifest says so"
     if options.calib is not None and not options.int8:
         yield "--calib is for int8 alone, and not used"
 

@@ -18,7 +18,7 @@ NAMES = ["PIL", "pil", "fast", "INTER_LINEAR", "INTER_AREA"]
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six drawn photographs of 120x90."""
+    """Six synthetic photographs of 120x90."""
     rng = np.random.default_rng(0)
     for i in range(6):
         picture = cv2.resize(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8), (120, 90))

@@ -310,7 +310,7 @@ def test_what_was_not_measured_is_said_and_not_drawn(make_result: MakeResult) ->
     result = make_result(rows=2, samples=4)
     for row in result.rows:
         row.agreement, row.cold = None, []
-    result.parity = {"reference": None, "why_none": "torch is away", "evidence": "drawn frames", "images": 8}
+    result.parity = {"reference": None, "why_none": "torch is away", "evidence": "synthetic", "images": 8}
     result.machine = {**result.machine, "memory_bytes": None, "board": None}
     page = read(result)
     assert "accuracy, %" not in heads(page)

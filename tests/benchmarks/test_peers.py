@@ -1,4 +1,4 @@
-"""Facts about the other engines: each made once from the reference weights, with drawn frames."""
+"""Facts about the other engines: each made once from the reference weights, with synthetic frames."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def contract(reference: Checkpoint) -> Contract:
 
 @pytest.fixture(scope="module")
 def bench(reference: Checkpoint, contract: Contract, tmp_path_factory: pytest.TempPathFactory) -> Workbench:
-    """A folder in which each model is made once, with twelve drawn frames."""
+    """A folder in which each model is made once, with twelve synthetic frames."""
     frames = [draw_frame(seed) for seed in range(12)]
     return Workbench(reference, "reference", contract, frames, tmp_path_factory.mktemp("peers") / "models")
 

@@ -345,7 +345,7 @@ def test_an_interrupt_ends_the_workers_and_chooses_nothing() -> None:
 
 
 def test_the_words_say_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An engine that is not installed with its pip line; drawn frames are weak evidence."""
+    """An engine that is not installed with its pip line; synthetic frames are weak evidence."""
     monkeypatch.setattr(plan_module, "is_installed", lambda format: format == "onnx")
     request = request_of()
     tuned = run(Device(), request)

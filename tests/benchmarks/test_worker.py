@@ -61,7 +61,7 @@ def test_a_paced_turn_has_frames_all_the_same(worker: Worker) -> None:
 
 
 def test_it_answers_as_the_classifier_does(worker: Worker, tmp_path: Path) -> None:
-    """Files and drawn frames, to the last bit: same engine, one thread."""
+    """Files and synthetic frames, to the last bit: same engine, one thread."""
     file = tmp_path / "a.png"
     cv2.imwrite(str(file), draw_frame(5))
     here = Classifier.load(threads=1)
@@ -79,7 +79,7 @@ def test_it_checks_golden_vectors_as_verify_does(worker: Worker) -> None:
 
 
 def test_an_error_of_ours_is_told_and_the_worker_goes_on(worker: Worker) -> None:
-    """A file that is not there, then a drawn frame."""
+    """A file that is not there, then a synthetic frame."""
     with pytest.raises(WorkerError, match=r"int8-onnx 1t.*no/such"):
         worker.classify(files=["no/such.png"])
     assert len(worker.classify(seeds=[0])[0]) == 10

@@ -71,7 +71,7 @@ def test_channel_statistics_are_those_of_the_values(
 def test_equalization_changes_no_answer(
     graph: onnx.ModelProto, inputs: list[np.ndarray], statistics: Statistics
 ) -> None:
-    """On drawn frames and on noise, to 1e-5 of the largest; the graph given is not touched."""
+    """On synthetic frames and on noise, to 1e-5 of the largest; the graph given is not touched."""
     before = graph.SerializeToString(deterministic=True)
     equal = equalize(graph, channel_scales(graph, statistics))
     assert graph.SerializeToString(deterministic=True) == before

@@ -57,6 +57,6 @@ def test_a_cpu_that_may_clip_gets_the_twin(shipped: onnx.ModelProto, cpu: Cpu, s
 
 
 def network_inputs() -> np.ndarray:
-    """Eight drawn frames as network inputs."""
+    """Eight synthetic frames as network inputs."""
     preprocessor = Preprocessor(Bundle.open(embedded_bundle_path()).contract)
     return np.concatenate([preprocessor.prepare(draw_frame(seed)) for seed in range(8)])

@@ -48,7 +48,7 @@ QuantizeBy = Callable[..., tuple[Quantized, CalibrationTable, "list[JsonValue]"]
 
 @pytest.fixture
 def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Export:
-    """`export_bundle` of the reference, without tracing it again, on eight drawn frames."""
+    """`export_bundle` of the reference, without tracing it again, on eight synthetic frames."""
     monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
     monkeypatch.setattr(pipeline, "simplify", lambda model: model)
     monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
@@ -87,7 +87,7 @@ def test_a_bundle_is_whole_and_verifies(exported: ExportResult) -> None:
 
 def test_the_same_inputs_give_the_same_bytes(export: Export, exported: ExportResult, tmp_path: Path) -> None:
     """Twice all files are the same, but for the times that a card tells of the machine that it was made on;
-    models and golden vectors also on another set of drawn frames.
+    models and golden vectors also on another set of synthetic frames.
     """
     first, second = export(tmp_path / "a"), export(tmp_path / "b")
 
@@ -117,7 +117,8 @@ def test_weak_evidence_is_recorded(exported: ExportResult) -> None:
     provenance = Bundle.open(exported.path).manifest.provenance
     assert provenance["validation"]["evidence"] == "generated"  # type: ignore[index,call-overload]
     assert provenance["parity_waived"] is False
-    assert "drawn frames, not on photographs: weak evidence" in (exported.path / "MODEL_CARD.md").read_text()
+    card = (exported.path / "MODEL_CARD.md").read_text()
+    assert "synthetic frames, not on photographs: weak evidence" in card
 
 
 def test_the_gate_keeps_the_old_bundle(

@@ -90,7 +90,7 @@ def small(reference: Checkpoint) -> Contract:
 
 @pytest.fixture(scope="module")
 def inputs(small: Contract) -> list[np.ndarray]:
-    """Network inputs of drawn frames."""
+    """Network inputs of synthetic frames."""
     return [Preprocessor(small).prepare(draw_frame(seed)) for seed in range(6)]
 
 
@@ -313,7 +313,7 @@ def test_an_export_of_another_size_says_why_it_measures_its_own_ranges(
 def test_without_photographs_the_cheapest_blocks_in_fp32_come_first(
     ready: Qat, small: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The gate then takes the first that it lets through; drawn frames judge nothing."""
+    """The gate then takes the first that it lets through; synthetic frames judge nothing."""
     monkeypatch.setattr("ecovision_edge_export.int8.search.LEAST_LEADING", 2)
     monkeypatch.setattr("ecovision_edge_export.int8.stage.LAYER_INPUTS", 2)
     script = Transcript(SilentScript())

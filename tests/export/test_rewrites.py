@@ -72,7 +72,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 def test_the_whole_network_gives_the_same_logits(
     name: str, graph: onnx.ModelProto, contract: Contract
 ) -> None:
-    """On drawn frames and on noise, to 1e-5 of the largest; the graph given is not touched."""
+    """On synthetic frames and on noise, to 1e-5 of the largest; the graph given is not touched."""
     before = graph.SerializeToString(deterministic=True)
     rewritten = REWRITES[name](graph)
     assert graph.SerializeToString(deterministic=True) == before

@@ -1,4 +1,4 @@
-"""Facts about `ecovision-edge train`: from one folder per class to a checkpoint, on drawn pictures."""
+"""Facts about `ecovision-edge train`: from one folder per class to a checkpoint, on synthetic pictures."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def run_here(model: onnx.ModelProto, inputs: Tensors) -> Tensors:
 def test_the_integer_part_gives_the_same_bits(
     pi: PiRoot, cpu: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """From the first quantized tensors on: on photographs where there are some, else on drawn frames."""
+    """From the first quantized tensors on: on photographs where there are some, else on synthetic frames."""
     frames = [draw_frame(seed) for seed in range(FRAMES)]
     if os.environ.get("ECOVISION_DATA") or (SHARED / "data").is_dir():
         files = sorted((request.getfixturevalue("photographs") / "val").glob("*/*.jpg"))

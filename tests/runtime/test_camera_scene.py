@@ -145,7 +145,7 @@ def test_a_demo_shows_its_scene():
         stream.read()
 
 
-DRAWN = (  # mean blue, green and red of the drawn frames of 64 x 48, from before the scene shared their items
+DRAWN = (  # mean blue, green and red of the synthetic frames of 64 x 48, before the scene shared their items
     (161.2, 156.5, 157.2),
     (106.4, 136.4, 145.8),
     (158.3, 163.6, 179.8),

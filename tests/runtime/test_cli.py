@@ -93,7 +93,7 @@ def test_a_folder_is_classified_in_order(cli, photo, pristine, tmp_path):
 
 
 def test_demo_needs_no_image(cli, pristine):
-    """Eight drawn frames."""
+    """Eight synthetic frames."""
     status, out, _ = cli("classify", "demo:", "--bundle", pristine)
     assert status == 0
     assert [line.split()[0] for line in out.splitlines()] == [f"demo:{i}" for i in range(8)]

@@ -45,7 +45,7 @@ def run(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """A folder of six drawn frames."""
+    """A folder of six synthetic frames."""
     folder = tmp_path_factory.mktemp("photos")
     for seed in range(6):
         cv2.imwrite(str(folder / f"{seed}.png"), draw_frame(seed, 320, 240))

@@ -275,8 +275,8 @@ def test_a_drawn_example_is_a_picture_too(open_page):
     """Each with a name for those who do not see it."""
     page, complaints, _ = open_page()
     for kind in ITEM_KINDS:
-        playwright.expect(page.get_by_role("button", name=f"Drawn example: {kind}")).to_be_visible()
-    page.get_by_role("button", name="Drawn example: paper").click()
+        playwright.expect(page.get_by_role("button", name=f"Synthetic example: {kind}")).to_be_visible()
+    page.get_by_role("button", name="Synthetic example: paper").click()
     playwright.expect(page.locator(".eco-times dd").last).to_have_text(f"640 {TIMES} 480")
     assert complaints == []
 

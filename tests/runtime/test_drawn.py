@@ -1,4 +1,4 @@
-"""Facts about the drawn frames."""
+"""Facts about the synthetic frames."""
 
 import cv2
 import numpy as np

@@ -87,7 +87,7 @@ def reference():
 
 @pytest.fixture(scope="module")
 def recorded(reference, tmp_path_factory):
-    """A recording of six drawn frames with the reference bundle, which nobody changes."""
+    """A recording of six synthetic frames with the reference bundle, which nobody changes."""
     root = tmp_path_factory.mktemp("recorded")
     (root / "frames").mkdir()
     for i in range(6):

@@ -65,7 +65,7 @@ def classifier(pristine):
 
 
 class Tray:
-    """A finite source: frames of a drawn tray, fifteen of a second."""
+    """A finite source: frames of a synthetic tray, fifteen of a second."""
 
     name, live, interval = "tray", False, None
 

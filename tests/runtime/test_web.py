@@ -1,4 +1,4 @@
-"""Facts about the served page: a real server on a free port, real sockets, drawn frames."""
+"""Facts about the served page: a real server on a free port, real sockets, synthetic frames."""
 
 from __future__ import annotations
 

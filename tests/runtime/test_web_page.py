@@ -1,4 +1,4 @@
-"""Facts about the live page in a browser: headless Chromium, a real server, drawn frames."""
+"""Facts about the live page in a browser: headless Chromium, a real server, synthetic frames."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class Classifies(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """What subjects are compared on: image files, with the index of their label if known; or drawn frames.
+    """What subjects are compared on: image files, with their label's index if known, or synthetic frames.
 
     Every subject gets the same decoded frame, and prepares it in its own way. `notes` is what is to be told
     of other files that are there.
@@ -43,7 +43,7 @@ class Images:
 
     @property
     def evidence(self) -> str:
-        """`photographs` or `drawn frames`."""
+        """The kind of images, in the file format's words; synthetic frames are weak evidence."""
         return "photographs" if self.files else "drawn frames"
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Agreement:
 
     Args:
         images: How many were classified.
-        judged: Of these, those that count for agreement: all photographs; drawn frames where PyTorch is firm.
+        judged: Of these, those that count for agreement: photographs all, others where PyTorch is firm.
         agreed: Of these, those with the same first class.
         max_dp: Largest difference of a probability, over all images and classes.
         labelled: Images with a label.

@@ -87,7 +87,7 @@ def choose_subjects(
         spinning: Likewise, of those that have such a choice.
         delegate: The library that LiteRT runs the bundle's TFLite artifacts with; the others heed none.
         weights: The checkpoint, as `load_checkpoint` takes it; None is what the contract names.
-        calib: Photographs for int8 ranges of peers; None is drawn frames.
+        calib: Photographs for int8 ranges of peers; None is synthetic frames.
         folder: Where peers' models go.
 
     Raises:
@@ -133,7 +133,7 @@ def choose_subjects(
 
 
 def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images:
-    """What parity is measured on: at most `limit` photographs, evenly spread; or as many drawn frames.
+    """What parity is measured on: at most `limit` photographs, evenly spread; or as many synthetic frames.
 
     Raises:
         DatasetError: not a folder of photographs, flat or one folder per class.
@@ -241,7 +241,7 @@ def _calibration(peers: Sequence[Peer], calib: Path | None, notes: list[str]) ->
     if not any(peer.precision == "int8" for peer in peers):
         return
     if calib is None:
-        notes.append("int8 ranges of peers come from drawn frames: give photographs with --calib")
+        notes.append("int8 ranges of peers come from synthetic frames: give photographs with --calib")
         for seed in range(CALIBRATION_FRAMES):
             yield draw_frame(20_000 + seed)
         return

@@ -1,4 +1,4 @@
-"""Camera frames to measure with: photographs brought to a camera's size, or drawn ones."""
+"""Camera frames to measure with: photographs brought to a camera's size, or synthetic ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class FrameSource:
     Args:
         width: Of a frame, pixels.
         height: Of a frame, pixels.
-        images: Files; none means drawn frames.
+        images: Files; none means synthetic frames.
     """
 
     width: int

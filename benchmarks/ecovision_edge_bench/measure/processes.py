@@ -82,7 +82,7 @@ class Worker:
         return samples
 
     def classify(self, *, files: Sequence[str] = (), seeds: Sequence[int] = ()) -> list[list[float]]:
-        """Probabilities of each image file, or of each drawn frame.
+        """Probabilities of each image file, or of each synthetic frame.
 
         Raises:
             WorkerError: it failed.

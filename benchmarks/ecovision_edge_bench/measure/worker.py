@@ -152,7 +152,7 @@ def _peak_bytes() -> int | None:
 
 
 def _classify(subject: Subject, request: dict[str, Any]) -> list[list[float]]:
-    """Probabilities of whole images, from files or drawn."""
+    """Probabilities of whole images, from files or synthetic."""
     from ecovision_edge.photographs.images import read_image
     from ecovision_edge.simulation.synthetic import draw_frame
 

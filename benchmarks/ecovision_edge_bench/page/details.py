@@ -115,8 +115,8 @@ def _statistics(result: Result) -> list[str]:
         f"same round). Its 95 % interval is a percentile bootstrap that draws whole rounds, {RESAMPLES} "
         f"times, since frames of one turn are not independent; fewer than {MIN_ROUNDS} rounds give no "
         "interval (Efron and Tibshirani 1993). Intervals of p50 are made alike.",
-        "Agreement is the share of images on which the subject's first class is that of PyTorch; of drawn "
-        "frames only those count on which PyTorch is firm. max |dp| is the largest difference of a "
+        "Agreement is the share of images on which the subject's first class is that of PyTorch; of "
+        "synthetic frames only those count on which PyTorch is firm. max |dp| is the largest difference of a "
         "probability over all images and classes. The intervals of agreement and accuracy are Wilson's score "
         "intervals. A subject is WRONG when the upper end is below what the export's gate asks for.",
         f"INVALID is a subject with fewer than {s.get('min_count', '?')} frames or {s.get('min_secs', '?')} "

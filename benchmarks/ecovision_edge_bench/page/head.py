@@ -70,10 +70,10 @@ def _parity_note(result: Result) -> list[str]:
     if result.parity.get("reference") is None:
         why = named(result.parity.get("why_none"), "no reason given")
         return [f"answers were not compared with PyTorch: {why}"]
-    if result.parity.get("evidence") == "drawn frames":
+    if result.parity.get("evidence") not in {None, "photographs"}:
         return [
-            "answers were compared on drawn frames, of which only those count on which PyTorch is firm: weak "
-            "evidence; photographs (--images) are better"
+            "answers were compared on synthetic frames, of which only those count on which PyTorch is firm: "
+            "weak evidence; photographs (--images) are better"
         ]
     return []
 

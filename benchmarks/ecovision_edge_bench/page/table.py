@@ -144,9 +144,9 @@ def _parity_cells(row: Row, labelled: bool) -> list[str]:
 def _parity_note(result: Result) -> str:
     if result.parity.get("reference") is None:
         return f"no parity: {result.parity.get('why_none')}"
-    if result.parity.get("evidence") == "drawn frames":
+    if result.parity.get("evidence") not in {None, "photographs"}:
         return (
-            "parity is measured on drawn frames, which is weak evidence: give photographs with --images; "
+            "parity is measured on synthetic frames, which is weak evidence: give photographs with --images; "
             "only those on which PyTorch is firm count"
         )
     return ""

@@ -1,4 +1,4 @@
-"""Sequences composed of photographs, or of drawn things; a developers' tool, and the generator of recordings.
+"""Sequences composed of photographs, or of synthetic things: a developers' tool that makes recordings.
 
     python -m ecovision_edge_bench.score.compose --photographs DIR --items 100 --seed 1 [--one-frame]
     python -m ecovision_edge_bench.score.compose --photographs DIR --items 100 --turn 0.2
@@ -7,7 +7,7 @@
 
 Photographs, one folder per class, lose their grey letterbox bars and come to lie on a synthetic tray, in
 the ways of `ordinary_script`, or as a script says (see `script_file`). They lie as they fell, in any
-orientation; `--turn 0.2` lays them down nearly upright. Without `--photographs` the things are drawn. The
+orientation; `--turn 0.2` lays them down nearly upright. Without `--photographs` the things are synthetic. The
 sequence is scored as it is made; with `--out` it is written as a recording instead, with `truth.json` and
 `script.json` beside it, which `ecovision-edge score --recording` reads, and `ecovision-edge run --source`
 replays. A recording has the photographs in it: it is theirs to publish who took them. It is large: 91
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ecovision_edge_bench.score.compose", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add_arguments(parser, items=100)
-    parser.add_argument("--photographs", type=Path, help="one folder per class; default: things are drawn")
+    parser.add_argument("--photographs", type=Path, help="one folder per class; default: synthetic things")
     parser.add_argument("--script", type=Path, help="what happens; --items and --seed are then its own")
     parser.add_argument(
         "--turn",
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     judge = make_judge(arguments)
     script = _script(arguments, judge)
     composed = compose(script)
-    what = "drawn things" if arguments.photographs is None else "photographs"
+    what = "synthetic things" if arguments.photographs is None else "photographs"
     if arguments.out is None:
         frames = ((frame.image, frame.at_s) for frame in composed)
         turns = "any orientation" if script.turn == ANY_TURN else f"turned by {script.turn:g} at most"

@@ -1,8 +1,9 @@
-"""The drawn tray of `demo:`, scored; a developers' tool.
+"""The synthetic tray of `demo:`, scored; a developers' tool.
 
     python -m ecovision_edge_bench.score.drawn --items 200 --seed 1 [--one-frame]
 
-Its items are drawn, so what the network says of them means little: found, missed, doubled and false count.
+Its items are synthetic, so what the network says of them means little; found, missed, doubled and false
+count.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     judge = make_judge(arguments)
     scene = Scene(arguments.seed)
     truth = scene_truth(scene, arguments.items)
-    title = f"drawn, {arguments.items} items, seed {arguments.seed}"
+    title = f"synthetic, {arguments.items} items, seed {arguments.seed}"
     report(arguments, judge, scene_frames(scene, truth), _count(truth, DEMO_FPS), truth, title)
 
 

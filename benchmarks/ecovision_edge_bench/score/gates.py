@@ -3,7 +3,7 @@
     python -m ecovision_edge_bench.score.gates [--items 10] [--photographs DIR] [--only jitter]
 
 A row for each trial: a script of `--items` things, or of as many distractors on an empty tray, and what the
-decider made of them. Without photographs the things are drawn, and their labels mean nothing.
+decider made of them. Without photographs the things are synthetic, and their labels mean nothing.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser, items=10)
-    parser.add_argument("--photographs", type=Path, help="one folder per class; default: things are drawn")
+    parser.add_argument("--photographs", type=Path, help="one folder per class; default: synthetic things")
     parser.add_argument("--only", default="", help="trials with this in their name")
     arguments = parser.parse_args(argv)
     judge = make_judge(arguments)

@@ -27,11 +27,11 @@ def tune(
     budget: Annotated[str, typer.Option(help="Time for the whole run: 60s, 5m.")] = "60s",
     images: Annotated[
         Path | None,
-        typer.Option(help="Photographs, flat or one folder per class; default: drawn frames, weak evidence."),
+        typer.Option(help="Photographs, flat or one folder per class; default: synthetic, weak evidence."),
     ] = None,
     parity_images: Annotated[
         int | None,
-        typer.Option(help="Most images for agreement, as the budget allows; default 128, drawn 48."),
+        typer.Option(help="Most images for agreement, as the budget allows; default 128, synthetic 48."),
     ] = None,
     threads: Annotated[
         str | None, typer.Option(help="Numbers or auto, with commas; default: 1 to the cores, at most 4.")

@@ -1,4 +1,4 @@
-"""Drawn frames as files: each worker needs them, and drawing takes several times as long as reading."""
+"""Synthetic frames as files: each worker needs them, and drawing takes several times as long as reading."""
 
 from __future__ import annotations
 
@@ -32,5 +32,5 @@ def draw_files(folder: Path, seeds: Sequence[int]) -> tuple[str, ...]:
 
 
 def as_files(images: Images, folder: Path | None) -> Images:
-    """The same images; drawn frames as files in `folder`, where there is one."""
+    """The same images; synthetic frames as files in `folder`, where there is one."""
     return images if folder is None or images.files else Images(draw_files(folder, images.seeds))

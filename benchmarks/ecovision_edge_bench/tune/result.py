@@ -31,7 +31,7 @@ class Request:
         seed: Of the order of turns and of the bootstrap.
         anyway: Decide on a busy device too.
         spent_s: Seconds of the budget that are gone already.
-        folder: For files of drawn frames; None: each worker draws its own.
+        folder: For files of synthetic frames; None: each worker draws its own.
     """
 
     bundle: Bundle

@@ -84,9 +84,9 @@ def minds(request: Request, tuned: Tuned) -> list[str]:
     late = [c.key for c in tuned.candidates if c.out_of_time]
     if late:
         lines.append(f"no time was left for {', '.join(late)}: give more than --budget {request.budget_s:g}s")
-    if request.images.evidence == "drawn frames":
+    if request.images.evidence != "photographs":
         lines.append(
-            "agreement is measured on drawn frames, which is weak evidence: give photographs with --images"
+            "agreement is measured on synthetic frames, weak evidence: give photographs with --images"
         )
     lines += [f"the figures are in doubt: {reason}" for reason in tuned.doubts]
     if tuned.unread is not None:

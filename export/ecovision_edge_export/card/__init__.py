@@ -167,7 +167,7 @@ def _recipe(entry: ArtifactEntry, calibration: JsonValue) -> str:
     ranges = f"ranges by {recipe.get('ranges')}"
     if isinstance(calibration, dict):
         generated = calibration.get("evidence") == "generated"
-        seen = f"{calibration.get('images')} {'drawn frames' if generated else 'photographs'}"
+        seen = f"{calibration.get('images')} {'synthetic frames' if generated else 'photographs'}"
         if recipe.get("ranges") == "trained":
             ranges = f"ranges of a quantization-aware training, measured on {seen} before it"
         else:

@@ -153,8 +153,8 @@ def _evidence(parity: Sequence[Parity]) -> str:
     first = parity[0]
     if first.evidence == "generated":
         return (
-            f"Measured on {first.images} drawn frames, not on photographs: weak evidence. Agreement counts "
-            f"the {first.judged} of them on which PyTorch itself is firm."
+            f"Measured on {first.images} synthetic frames, not on photographs: weak evidence. Agreement "
+            f"counts the {first.judged} of them on which PyTorch itself is firm."
         )
     return (
         "PyTorch eager with torchvision and PIL against this runtime, end to end from "

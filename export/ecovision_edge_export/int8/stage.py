@@ -98,7 +98,8 @@ def find_recipes(
     """Ranges and recipes to try.
 
     Those that the weights were trained for, where they fit; else from the photographs in `calib`; else, for
-    the reference, from the table that was recorded with it; else from drawn frames, which is weak, and said.
+    the reference, from the table that was recorded with it; else from synthetic frames, which is weak and
+    is told.
     """
     preprocessor = Preprocessor(contract)
     if trained is not None:
@@ -129,7 +130,7 @@ def find_recipes(
             )
     else:
         script.warn(
-            "no --calib: int8 ranges come from drawn frames, which is weak evidence; give photographs"
+            "no --calib: int8 ranges come from synthetic frames, which is weak evidence; give photographs"
         )
     total = len(photographs) if photographs is not None else GENERATED_IMAGES
     evidence: Evidence = "photographs" if photographs is not None else "generated"
@@ -207,7 +208,7 @@ def _trained_recipes(
             if judged
             else _drawn(preprocessor, LAYER_INPUTS)
         )
-        # Drawn frames judge nothing: the cheapest comes first, and the gate decides.
+        # Synthetic frames judge nothing: the cheapest comes first, and the gate decides.
         agree = options.agree / 100 if judged else 0.0
         trials = search_trained(
             graph,
@@ -277,7 +278,7 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
 
 def noun_of(evidence: str) -> str:
     """What was seen, in words."""
-    return "photographs" if evidence == "photographs" else "drawn frames"
+    return "photographs" if evidence == "photographs" else "synthetic frames"
 
 
 def _why(table: CalibrationTable) -> str:

@@ -165,9 +165,7 @@ class Parity:
         wrong = []
         b = self.budget
         if self.judged == 0:
-            return (
-                "agreement: PyTorch is firm on none of the drawn frames, so nothing is proved; give --val",
-            )
+            return ("agreement: PyTorch is firm on no synthetic frame, so nothing is proved; give --val",)
         if not self.agreement >= b.agreement:
             wrong.append(
                 f"agreement: expected >= {100 * b.agreement:g} %, found {100 * self.agreement:.2f} % "
@@ -290,7 +288,7 @@ def photograph_cases(photographs: PhotographSet) -> Sequence[Case]:
 
 
 def generated_cases(count: int) -> Sequence[Case]:
-    """Drawn frames, for want of photographs."""
+    """Synthetic frames, for want of photographs."""
     return [
         Case(
             f"drawn-{i}",
@@ -326,12 +324,12 @@ def measure_parity(
     photographs: PhotographSet | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Parity, ...]:
-    """Compare each artifact with PyTorch on the photographs, or on drawn frames where there are none.
+    """Compare each artifact with PyTorch on the photographs, or on synthetic frames where there are none.
 
     Args:
         baseline: PyTorch.
         artifacts: By name, the runtime's classifier and the budget.
-        photographs: With or without labels; None for drawn frames.
+        photographs: With or without labels; None for synthetic frames.
         progress: Called with the images done and their number.
 
     Raises:

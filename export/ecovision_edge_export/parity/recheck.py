@@ -36,7 +36,7 @@ def recheck_parity(
 
     Args:
         path: The bundle.
-        images: Photographs, one folder per class or flat; None for drawn frames.
+        images: Photographs, one folder per class or flat; None for synthetic frames.
         map_text: Folders of other names, as `ecovision_edge.photographs.labelled.parse_map` reads it.
         weights: The checkpoint, as `load_checkpoint` takes it; None takes the contract's source.
         artifact: One artifact's name; None is all.
@@ -78,7 +78,7 @@ def recheck_parity(
         script.figure(f"{bundle.manifest.name}: {', '.join(artifacts)}")
     photographs = None
     if images is None:
-        script.warn("no --images: parity is measured on drawn frames, which is weak evidence")
+        script.warn("no --images: parity is measured on synthetic frames, which is weak evidence")
         if map_text is not None:
             raise OptionError("--map", expected="--images, whose folders it names", found="none")
         if expect_accuracy is not None:

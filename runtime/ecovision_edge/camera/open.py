@@ -48,7 +48,7 @@ def open_source(uri: str) -> FrameSource:
     `http://`, `https://`                   MJPEG, or a still: fps, open_timeout, read_timeout in seconds
     `clip.mp4`, `file:...`                  a video: fps, loop=1
     `photos`, `photos/*.jpg`                images in sorted order: fps, loop=1
-    `demo:`                                 a drawn tray: fps, width, height, seed, frames
+    `demo:`                                 a synthetic tray: fps, width, height, seed, frames
     `demo:?script=FILE`                     one on which happens what the file says: loop=1
     ======================================  ============================================================
 

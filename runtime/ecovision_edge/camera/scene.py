@@ -1,7 +1,7 @@
-"""`demo:`, a drawn tray that items come to and go from: for the camera loop where there is no camera.
+"""`demo:`, a synthetic tray that items come to and go from: for the camera loop where there is no camera.
 
 What lies on the tray at each frame is known (`Scene.item`), so what a loop made of it can be scored. The
-items are drawn, so what a network says of them means little; see `ecovision_edge.simulation.synthetic`.
+items are synthetic, so what a network says of them means little; see `ecovision_edge.simulation.synthetic`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SLOT = (
 EMPTY, SLIDE, STAY = 1.0, 0.5, (3.7, 4.3)
 SLOWEST = 2.0  # frames a second; below it the items stay longer, or some would not be seen
 REACH = 1.4  # in sides of an item: more than it covers from its centre, its soft edge included
-NOISE = 2.5  # standard deviation in levels, as in drawn frames
+NOISE = 2.5  # standard deviation in levels, as in synthetic frames
 DRIFT, DRIFT_PERIOD = 0.04, 60.0  # the light: part of it, seconds
 _TILES, _ROLL = 2, 64
 
@@ -178,7 +178,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class DemoSource:
-    """The drawn tray as a source; each connection begins with frame 0.
+    """The synthetic tray as a source; each connection begins with frame 0.
 
     Args:
         seed, width, height, fps: Of the `Scene`.

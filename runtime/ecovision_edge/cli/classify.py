@@ -41,7 +41,7 @@ def classify(
     top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
     json: Annotated[Path | None, typer.Option(help="Write all probabilities here; - is stdout.")] = None,
 ) -> int:
-    """Classify images; demo: is a few drawn frames, for a try without a camera.
+    """Classify images; demo: is a few synthetic frames, for a try without a camera.
 
     A file that cannot be read is reported and passed over; the exit status is then 1.
 

@@ -1,4 +1,4 @@
-"""The demo page: try a bundle in a browser on this machine, with a picture, a webcam or a drawn example.
+"""The demo page: try a bundle in a browser on this machine, with a picture, a webcam or a synthetic example.
 
     desk = Desk.load("build/mine")
     with DemoServer(desk) as server:

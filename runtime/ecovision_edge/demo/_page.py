@@ -271,7 +271,7 @@ class Page:
                 gr.Examples(
                     [[str(path)] for path in self._examples()],
                     [image],
-                    label="Examples: drawn, no photographs, so the answers mean little",
+                    label="Examples: synthetic, not photographs, so the answers mean little",
                     elem_id="eco-examples",
                     cache_examples=False,
                     examples_per_page=len(ITEM_KINDS),

@@ -1,4 +1,4 @@
-"""Things that are laid on the tray: photographs without their letterbox bars, or drawn things."""
+"""Things that are laid on the tray: photographs without their letterbox bars, or synthetic things."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def photograph_sprite(path: Path, side_px: float, height: int, *, across: bool =
 
 
 def drawn_sprite(label: str, side_px: float, seed: tuple[int, ...]) -> Sprite:
-    """A drawn thing; what cannot be drawn looks like what is nearest to it.
+    """A synthetic thing; a label without a drawing looks like the nearest one.
 
     Args:
         label: A class; one that is not in `ITEM_KINDS` or near to one is refused.

@@ -1,4 +1,4 @@
-"""Drawn frames: for a first try without a camera, for golden vectors, and where no photographs are given.
+"""Synthetic frames: for a first try without a camera, for golden vectors, and where no photographs are given.
 
 They are no photographs. A network's answer on them proves that it runs and agrees with itself, not that it is
 right.
