@@ -179,7 +179,7 @@ def test_where_devices_cannot_be_known_none_is_closed(source):
 
 
 def test_a_live_page_needs_the_network_and_an_accelerator_its_device():
-    """Make the judge that the arguments describe."""
+    """As the arguments say."""
     assert service_needs("demo:", (), serves=True).network
     assert "char-usb_device" in service_needs("demo:", (), delegate=True).devices
 
