@@ -8,6 +8,9 @@ release did not install.)
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import ecovision_edge
 
 project = "ecovision-edge"
@@ -26,3 +29,8 @@ html_title = f"{project} {release}"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_sphinx = False
+
+sys.path.insert(0, str(Path(__file__).parent / "_tools"))
+from command_reference import write_reference  # noqa: E402 - it stands in that folder
+
+write_reference(Path(__file__).with_name("commands.md"))

@@ -2,7 +2,6 @@
 
 import doctest
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 import cv2
 import jsonschema
 import pytest
+from tests.packaging.pages import DOCS, ENVIRONMENT, PAGES, README, REPOSITORY, all_blocks, blocks
 
 import ecovision_edge
 from ecovision_edge import Bundle, smart_bin
@@ -21,23 +21,6 @@ from ecovision_edge.rules import Rules
 from ecovision_edge.simulation.script_file import load_script
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.simulation.truth import Truth
-
-REPOSITORY = Path(__file__).parents[2]
-README = REPOSITORY / "README.md"
-DOCS = REPOSITORY / "docs"
-PAGES = {path: path.read_text(encoding="utf-8") for path in (README, *sorted(DOCS.rglob("*.md")))}
-ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-
-
-def blocks(page, *languages):
-    """The fenced code blocks of a page in one of the languages."""
-    found = re.findall(r"^```([\w+-]*)[^\n]*\n(.*?)^```\s*$", PAGES[page], re.MULTILINE | re.DOTALL)
-    return [text for language, text in found if language in languages]
-
-
-def all_blocks(*languages):
-    """Those of all pages."""
-    return [text for page in PAGES for text in blocks(page, *languages)]
 
 
 def command_lines():

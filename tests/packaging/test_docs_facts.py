@@ -1,0 +1,104 @@
+"""Facts about what the pages say of addresses, of the serial line, and of programs in C."""
+
+import json
+import re
+import shutil
+import subprocess
+
+import pytest
+from tests.packaging.pages import DOCS, ENVIRONMENT, PAGES, README, all_blocks, blocks
+
+from ecovision_edge import EcovisionError
+from ecovision_edge.camera import open_source
+from ecovision_edge.sinks._line import decode_line
+from ecovision_edge.sinks.addresses import open_sink
+from ecovision_edge.triggers.addresses import open_trigger
+
+OPEN = {
+    "source": open_source,
+    "trigger": lambda address: open_trigger(address, device="bin"),
+    "sink": lambda address: open_sink(
+        address, labels=["glass"], bins=["glass"], device="bin", environment={}
+    ),
+}
+
+
+def known_options(address):
+    """The options of an address of a source, a sink or a trigger, as its error over another one says."""
+    kind, _, address = address.partition(" ")
+    mark, prefix = "&" if "?" in address else "?", "ecovision." if "://foreign/" in address else ""
+    with pytest.raises(EcovisionError, match="nonesuch") as raised:
+        OPEN[kind](f"{address}{mark}{prefix}nonesuch=1")
+    known = re.search(r"expected one of (.*), found", str(raised.value))
+    return {name.strip().removeprefix("ecovision.") for name in known[1].split(",")}
+
+
+def documented_options(page, heading):
+    """The names in the first cells of the table of options below a heading."""
+    section = re.search(
+        rf"^##+ {re.escape(heading)}\n(.*?)(?=^##|\Z)", PAGES[DOCS / page], re.MULTILINE | re.DOTALL
+    )
+    cells = re.findall(
+        r"^\| (`[^|]*`) \|", section[1].partition("| option | meaning | default |")[2], re.MULTILINE
+    )
+    return {name.removeprefix("ecovision.") for cell in cells for name in re.findall(r"`([^`]+)`", cell)}
+
+
+@pytest.mark.parametrize(
+    ("page", "heading", "addresses"),
+    [
+        ("sinks.md", "Standard output", ["sink stdout:"]),
+        ("sinks.md", "File", ["sink file:events.jsonl"]),
+        ("sinks.md", "Webhook", ["sink https://foreign/hook"]),
+        ("sinks.md", "MQTT", ["sink mqtt://broker.local/topic"]),
+        ("sinks.md", "Serial line", ["sink serial:///dev/ttyACM0"]),
+        ("sinks.md", "Pins", ["sink gpio:"]),
+        ("bin.md", "`gpio:17`", ["trigger gpio:17"]),
+        ("bin.md", "`mqtt://broker.local/hall/lid`", ["trigger mqtt://broker.local/hall/lid"]),
+        ("camera.md", "USB cameras: `0`, `/dev/video0`", ["source 0"]),
+        ("camera.md", "`rpicam://`, `rpicam://1`", ["source rpicam://"]),
+        ("camera.md", "`picamera2://`, `picamera2://1`", ["source picamera2://"]),
+        ("camera.md", "`csi://0` and `libcamera://`", ["source csi://0", "source libcamera://"]),
+        ("camera.md", "`rtsp://` and `http://`", ["source rtsp://foreign/", "source http://foreign/"]),
+        (
+            "camera.md",
+            "Files: `clip.mp4`, `photos/`, `'photos/*.jpg'`",
+            ["source clip.mp4", "source photos/"],
+        ),
+        ("camera.md", "`demo:`", ["source demo:", "source demo:?script=tray.json"]),
+    ],
+)
+def test_every_option_of_an_address_is_documented(page, heading, addresses):
+    """Neither more nor fewer; what every source takes has a table of its own."""
+    common = documented_options("camera.md", "Options of every source") if page == "camera.md" else set()
+    known = set().union(*map(known_options, addresses))
+    documented = documented_options(page, heading)
+    if heading == "`demo:`":
+        documented.add("loop")  # in the words of `script`
+    assert documented | common == known
+
+
+def test_the_lines_of_the_serial_protocol_are_lines():
+    """With the right check sums."""
+    lines = [line for text in blocks(DOCS / "serial-line.md", "text") for line in text.splitlines()]
+    assert len(lines) >= 8
+    for line in lines:
+        assert decode_line(f"{line}\n".encode()) is not None, line
+
+
+@pytest.mark.parametrize("text", all_blocks("c"))
+def test_every_c_block_compiles_and_reads_events(text, tmp_path):
+    """By this machine's C compiler, with all its warnings; an `ecovision-edge` of ours gives the lines."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("needs a C compiler: apt-get install gcc libc6-dev")
+    (tmp_path / "child.c").write_text(text, encoding="utf-8")
+    flags = ["-std=gnu99", "-Wall", "-Wextra", "-Werror"]
+    subprocess.run([compiler, *flags, "-o", "child", "child.c"], cwd=tmp_path, check=True, timeout=60)
+    [event] = {json.dumps(json.loads(block), separators=(",", ":")) for block in blocks(README, "json")}
+    command = tmp_path / "ecovision-edge"
+    command.write_text(f'#!/bin/sh\necho \'{{"type":"state","state":"empty"}}\'\necho \'{event}\'\n')
+    command.chmod(0o755)
+    environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}"}
+    ran = subprocess.run([tmp_path / "child"], env=environment, capture_output=True, check=True, timeout=60)
+    assert ran.stdout.decode().splitlines() == ["the bin is empty", "to the bin paper"]
