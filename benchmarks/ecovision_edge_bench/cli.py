@@ -69,7 +69,7 @@ def _run(
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Pace frames like a camera, and sleep between.")] = None,
     sustained: Annotated[
-        str | None, typer.Option(help="Go on for so long, with a row a minute: 90s, 30m, 2h.")
+        str | None, typer.Option(help="Go on for so long, with one row per minute: 90s, 30m, 2h.")
     ] = None,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Pin each subject's process to cores of its own.")

@@ -285,7 +285,7 @@ def test_map_skips_a_folder_and_says_so(cli, photos, tmp_path, skip):
     ],
 )
 def test_a_wrong_map_is_misuse(cli, photos, text, words):
-    """An unknown label, a folder that is not there, a form that is none."""
+    """An unknown label, a folder that is not there, a form that does not exist."""
     status, out, err = cli("--data", photos, "--map", text)
     assert (status, out) == (2, "")
     assert one_line(err)

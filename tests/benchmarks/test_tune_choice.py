@@ -87,7 +87,7 @@ def test_what_is_faulty_is_never_taken() -> None:
 
 
 def test_a_lone_default_is_taken() -> None:
-    """Nothing else is kept: that is an answer. Nothing else was reached in time: that is none."""
+    """Nothing else is kept: that is an answer. Nothing else was reached in time: that is no answer."""
     base = candidate(BASE, 10)
     assert choose([base], base).decided
     assert choose([base, candidate("a", fault="out")], base).decided

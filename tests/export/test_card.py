@@ -347,7 +347,7 @@ TRAINING = {
 
 
 def test_what_a_checkpoint_says_of_its_training_is_in_the_card():
-    """A row a fact, counts by class in one, a table of classes; the base model is what it began with."""
+    """One row per fact, counts by class in one, a table of classes; the base model is what it began with."""
     facts = known_facts(WeightsSource("mobilenet_v3_large", "best.safetensors", "ab" * 32), TRAINING)
     text = write_card(manifest(), [parity()], facts)
     said, classes = tables(text)[2:4]

@@ -124,7 +124,7 @@ def test_every_node_has_a_block(graph: onnx.ModelProto) -> None:
 def test_weights_are_symmetric_per_channel_and_activations_asymmetric(
     graph: onnx.ModelProto, table: CalibrationTable
 ) -> None:
-    """u8s8: int8 weights with zero point 0 and a scale a channel; uint8 activations."""
+    """u8s8: int8 weights with zero point 0 and one scale per channel; uint8 activations."""
     model = quantize(graph, table).model
     initializers = {i.name: onnx.numpy_helper.to_array(i) for i in model.graph.initializer}
     scale = initializers["features.4.block.0.0.weight_scale"]

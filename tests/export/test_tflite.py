@@ -560,7 +560,7 @@ def test_tflite_alone(
 
 
 def test_formats_are_checked() -> None:
-    """One line for a format that is none."""
+    """One line for a format that does not exist."""
     with pytest.raises(OptionError, match=r"--formats: expected onnx, tflite or both, found pt"):
         ExportOptions(weights="reference", formats=("pt",))
 

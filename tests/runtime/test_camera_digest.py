@@ -65,7 +65,7 @@ def test_a_session_has_a_secret_of_its_own(client):
     "offered", ["", "realm", "realm=, nonce=", 'realm="a"', 'realm="a", nonce="b", qop="auth-int"']
 )
 def test_what_cannot_be_answered_is_not(offered):
-    """Nor is a challenge that is none an error."""
+    """A malformed challenge is no error either."""
     assert digest_answer([offered], MUFASA, "/") is None
 
 

@@ -266,7 +266,7 @@ def test_inspect_gives_json_or_a_typed_error(cli, bundle, value):
 
 
 def test_verify_says_what_it_checked(cli, pristine):
-    """A line a check, and the verdict with the CPU."""
+    """One line per check, and the verdict with the CPU."""
     status, out, err = cli("verify", pristine)
     assert (status, err) == (0, "")
     lines = out.splitlines()

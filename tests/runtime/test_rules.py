@@ -370,7 +370,7 @@ NASTY = {
 
 @pytest.mark.parametrize("name", NASTY)
 def test_toml_lines_are_exact_in_any_layout(name):
-    """Each key where it stands, and no key that is none."""
+    """Each key where it stands, and no other key."""
     text, expected = NASTY[name]
     lines = toml_lines(text)
     assert {path: lines[path] for path in expected} == expected

@@ -173,7 +173,7 @@ def test_two_sinks_that_would_write_to_the_same_are_refused(tmp_path, one, other
     "address", ["serial://{0}/loop", "mqtt://h/b?spool={0}/loop", "mqtt://h/b?spool=%00"]
 )
 def test_a_place_that_is_none_is_compared_all_the_same(tmp_path, address):
-    """A loop of links, or a name that is none, is told where it is opened."""
+    """A loop of links, or an impossible name, is told where it is opened."""
     (tmp_path / "loop").symlink_to("loop")
     check_sinks([sink_of(address.format(tmp_path))], labels=("a",), bins=("b",), device="bin7")
 

@@ -584,7 +584,7 @@ def test_a_foreign_name_is_not_asked_for_its_token(locked):
 
 
 def test_the_token_is_never_logged(locked, caplog):
-    """Neither right nor wrong, nor in a request that is none."""
+    """Neither right nor wrong, nor in a malformed request."""
     caplog.set_level(logging.DEBUG)
     get(locked, f"/?token={TOKEN}")
     get(locked, f"/snapshot.jpg?token={TOKEN}x", headers=BEARER)

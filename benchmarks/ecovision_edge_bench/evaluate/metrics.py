@@ -96,7 +96,7 @@ class Metrics:
 
     Args:
         classes: In the order of the model's labels.
-        confusion: `(classes, classes)`, counts; a row a truth, a column a prediction.
+        confusion: `(classes, classes)`, counts; one row per truth, one column per prediction.
         reliability: The bins of the calibration error, in order.
         ece: Expected calibration error, 0 to 1; see `expected_calibration_error`.
         mean_confidence: Mean score of the predicted class, 0 to 1.

@@ -145,8 +145,8 @@ def _absolute(weights: str) -> str:
 
 def _bytes(source: str, checkpoint: Checkpoint) -> int:
     """Return the bytes of the checkpoint's file, or of the weights in memory for one from the hub."""
+    from ecovision_edge_export.ecovision import REFERENCE_WEIGHTS
     from ecovision_edge_export.weights.checkpoint import REFERENCE
-    from ecovision_edge_export.weights.reference import REFERENCE_WEIGHTS
 
     if source.startswith("hf:"):
         return sum(t.numel() * t.element_size() for t in checkpoint.state.values())

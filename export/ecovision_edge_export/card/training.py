@@ -25,7 +25,7 @@ Name = tuple[str, ...]
 def training_lines(training: Facts) -> list[str]:
     """Tables of all that the checkpoint says of its training, in its own order.
 
-    A row a fact; lists of like records, as that of the classes, are tables of their own behind it.
+    One row per fact; lists of like records, as that of the classes, are tables of their own behind it.
     """
     facts: list[list[str]] = []
     tables: list[str] = []

@@ -106,7 +106,7 @@ class _Silent:
 
 
 class Lines(_Silent):
-    """One line a result, or one an event of a bin."""
+    """One line per result, or per event of a bin."""
 
     def __init__(self, events: bool = False, *, on_stderr: bool = False) -> None:
         """Show results, or events."""

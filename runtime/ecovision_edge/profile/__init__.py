@@ -3,8 +3,8 @@
 A profile holds for what it was measured with: the CPU, the versions of the engines and of this package, and
 the bundle. Where any of these is another one, it is ignored with a notice; it keeps no model from loading.
 
-Profiles are JSON, one file a bundle, in `profile_folder()`: by default the user's state folder, where the XDG
-base directory specification puts what should outlive a restart but is not portable enough for the data
+Profiles are JSON, one file per bundle, in `profile_folder()`: by default the user's state folder, where the
+XDG base directory specification puts what should outlive a restart but is not portable enough for the data
 folder. Not the configuration, which people edit and carry from one machine to another; not the cache, which
 may be emptied at any time, and with it would quietly go the way that a controller runs.
 """

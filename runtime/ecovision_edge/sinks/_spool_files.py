@@ -1,6 +1,6 @@
 """The files of a spool: events on the disk, through crashes and power cuts.
 
-A folder of segments, each a text file with a line an event: CRC-32 of the rest in eight hexadecimal digits,
+A folder of segments, each a text file with one line per event: CRC-32 of the rest in eight hex digits,
 the event's number, its JSON. Beside them `acknowledged` holds the number up to which all are delivered, in
 two places that are written in turn, each with its CRC-32: one torn by a power cut leaves the other.
 

@@ -25,7 +25,7 @@ _A_FILE = "a file to write to"
 
 
 class StdoutSink(Sink):
-    """One JSON line an event, on standard output.
+    """One JSON line per event, on standard output.
 
     Args:
         states: One for each state too (`StateMessage`).
@@ -58,7 +58,7 @@ class StdoutSink(Sink):
 
 
 class FileSink(Sink):
-    """One JSON line an event, in a file; when it is full it becomes `PATH.1`, and that `PATH.2`, and so on.
+    """One JSON line per event, in a file; when it is full it becomes `PATH.1`, and that `PATH.2`, and so on.
 
     A line is written whole and handed to the system; with `fsync` to the disk itself before the event counts
     as delivered. What a power cut left of a last line of ours is cut off at the next start; what others wrote
