@@ -32,7 +32,8 @@ from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.tflite.flatbuffer import read_model
 from ecovision_edge_export.train.batches import normalized
-from ecovision_edge_export.train.fit import InterruptedTrainingError
+from ecovision_edge_export.train.core.fit import InterruptedTrainingError
+from ecovision_edge_export.train.core.terms import EpochRow
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.qat import prepare
 from ecovision_edge_export.train.qat.check import LayerMatch, compare_layers, require_match
@@ -41,7 +42,6 @@ from ecovision_edge_export.train.qat.prepare import OnPlanes, Qat, prepare_qat
 from ecovision_edge_export.train.qat.rounding import rounded_rows, rows_scales
 from ecovision_edge_export.train.qat.weights import state_of
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
-from ecovision_edge_export.train.terms import EpochRow
 from ecovision_edge_export.transcript import SilentReporter as SilentScript
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint

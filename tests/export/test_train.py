@@ -25,8 +25,8 @@ from ecovision_edge_export.options import ExportOptions, make_contract, overrule
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.pipeline import export_bundle
 from ecovision_edge_export.train.augment import Augmentation, augment
+from ecovision_edge_export.train.core.fit import InterruptedTrainingError
 from ecovision_edge_export.train.devices import choose_device
-from ecovision_edge_export.train.fit import InterruptedTrainingError
 from ecovision_edge_export.train.listing import list_training
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.pictures import Memory, read_pictures, squash

@@ -19,14 +19,14 @@ from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.train.averaging import average_trainings
+from ecovision_edge_export.train.core.fit import Batch, FitOptions, fit
+from ecovision_edge_export.train.core.statistics import estimate_statistics, has_statistics, re_estimated
 from ecovision_edge_export.train.facts import training_facts
-from ecovision_edge_export.train.fit import Batch, FitOptions, fit
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.pictures import stripped, turned
 from ecovision_edge_export.train.revive import find_branches, revive
 from ecovision_edge_export.train.run import train
 from ecovision_edge_export.train.start import Start, start_model
-from ecovision_edge_export.train.statistics import estimate_statistics, has_statistics, re_estimated
 from ecovision_edge_export.train.views import Views, cut_loose, draw_view
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 from ecovision_edge_export.weights.weights_file import safetensors_bytes

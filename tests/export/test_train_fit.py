@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from ecovision_edge.errors import ExportError, OptionError
-from ecovision_edge_export.train.average import WeightAverage
 from ecovision_edge_export.train.batches import PhotographBatches, groups, in_order, normalized
-from ecovision_edge_export.train.fit import (
+from ecovision_edge_export.train.core.average import WeightAverage
+from ecovision_edge_export.train.core.fit import (
     Batch,
     EpochRow,
     FitOptions,
@@ -20,7 +20,7 @@ from ecovision_edge_export.train.fit import (
     SilentWatcher,
     fit,
 )
-from ecovision_edge_export.train.objective import cross_entropy
+from ecovision_edge_export.train.core.objective import cross_entropy
 
 
 @pytest.fixture(autouse=True)

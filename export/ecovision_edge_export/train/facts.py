@@ -9,7 +9,7 @@ from typing import cast
 from ecovision_edge import __version__
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.card.turned import Turns
-from ecovision_edge_export.train.fit import Best, EpochRow
+from ecovision_edge_export.train.core.fit import Best, EpochRow
 from ecovision_edge_export.train.listing import Listing
 from ecovision_edge_export.train.options import Settings
 from ecovision_edge_export.train.pictures import Pictures, Skipped

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ecovision_edge_export.train.batches import groups
-from ecovision_edge_export.train.fit import Batch
-from ecovision_edge_export.train.streams import ORDER
+from ecovision_edge_export.train.core.fit import Batch
+from ecovision_edge_export.train.core.streams import ORDER
 
 __all__ = ["FeatureBatches", "extract"]
 

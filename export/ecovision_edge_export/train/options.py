@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
+from ecovision_edge_export.train.core.terms import FitOptions
 from ecovision_edge_export.train.recipes import QAT, RECIPES, Recipe
-from ecovision_edge_export.train.terms import FitOptions
 
 __all__ = ["Settings", "TrainOptions", "settle"]
 

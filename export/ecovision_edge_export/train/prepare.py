@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from ecovision_edge.errors import DatasetError, OptionError
+from ecovision_edge_export.train.core.statistics import estimate_statistics, re_estimated
+from ecovision_edge_export.train.core.terms import InterruptedTrainingError
 from ecovision_edge_export.train.listing import list_training
 from ecovision_edge_export.train.options import Settings, TrainOptions
 from ecovision_edge_export.train.pictures import Memory, Skipped, read_pictures, squash, stripped, within
@@ -16,9 +18,7 @@ from ecovision_edge_export.train.recipes import train_sizes
 from ecovision_edge_export.train.reporter import Reporter
 from ecovision_edge_export.train.revive import find_branches, revive
 from ecovision_edge_export.train.start import NO_WEIGHTS, Start, start_model
-from ecovision_edge_export.train.statistics import estimate_statistics, re_estimated
 from ecovision_edge_export.train.teachers import Teacher, load_teacher
-from ecovision_edge_export.train.terms import InterruptedTrainingError
 from ecovision_edge_export.train.work import Work, worker_count
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ecovision_edge_export.train.terms import SilentWatcher, Watcher
+from ecovision_edge_export.train.core.terms import SilentWatcher, Watcher
 
 __all__ = ["Reporter", "SilentReporter"]
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.train.card import write_training_card
+from ecovision_edge_export.train.core.terms import Best, EpochRow
 from ecovision_edge_export.train.curves import draw_curves
 from ecovision_edge_export.train.devices import choose_device, torch_threads
 from ecovision_edge_export.train.facts import history_json
@@ -19,7 +20,6 @@ from ecovision_edge_export.train.pictures import Skipped
 from ecovision_edge_export.train.prepare import check_same, prepare
 from ecovision_edge_export.train.reporter import Reporter, SilentReporter
 from ecovision_edge_export.train.saving import CARD, CURVES, FACTS, HISTORY, Folder
-from ecovision_edge_export.train.terms import Best, EpochRow
 from ecovision_edge_export.train.work import Work
 
 __all__ = ["Reporter", "SilentReporter", "TrainResult", "train"]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from torch import Tensor
 
-from ecovision_edge_export.train.objective import Objective, divergence
+from ecovision_edge_export.train.core.objective import Objective, divergence
 
 __all__ = ["distillation"]
 

@@ -15,7 +15,7 @@ from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, R
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.int8.calibrate import NetworkInput
 from ecovision_edge_export.int8.trained import METADATA_KEY
-from ecovision_edge_export.train.objective import Objective
+from ecovision_edge_export.train.core.objective import Objective
 from ecovision_edge_export.train.pictures import Pictures
 from ecovision_edge_export.train.qat.distill import distillation
 from ecovision_edge_export.train.qat.fake import GraphModule

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.train.average import WeightAverage
-from ecovision_edge_export.train.judging import judge
-from ecovision_edge_export.train.objective import Objective, cross_entropy
-from ecovision_edge_export.train.statistics import has_statistics, re_estimated
-from ecovision_edge_export.train.streams import STEPS
-from ecovision_edge_export.train.terms import (
+from ecovision_edge_export.train.core.average import WeightAverage
+from ecovision_edge_export.train.core.judging import judge
+from ecovision_edge_export.train.core.objective import Objective, cross_entropy
+from ecovision_edge_export.train.core.statistics import has_statistics, re_estimated
+from ecovision_edge_export.train.core.streams import STEPS
+from ecovision_edge_export.train.core.terms import (
     Batch,
     Best,
     EpochRow,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ecovision_edge_export.train.terms import FitData
+from ecovision_edge_export.train.core.terms import FitData
 
 __all__ = ["Tally", "judge"]
 

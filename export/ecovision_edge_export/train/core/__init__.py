@@ -1,0 +1,1 @@
+"""The loop of a training and what happens in it; no file, no option, no photograph by name."""
