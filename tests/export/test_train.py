@@ -24,12 +24,12 @@ from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.pipeline import export_bundle
-from ecovision_edge_export.train.augment import Augmentation, augment
 from ecovision_edge_export.train.core.fit import InterruptedTrainingError
+from ecovision_edge_export.train.data.augment import Augmentation, augment
+from ecovision_edge_export.train.data.listing import list_training
+from ecovision_edge_export.train.data.pictures import Memory, read_pictures, squash
 from ecovision_edge_export.train.devices import choose_device
-from ecovision_edge_export.train.listing import list_training
 from ecovision_edge_export.train.options import TrainOptions, settle
-from ecovision_edge_export.train.pictures import Memory, read_pictures, squash
 from ecovision_edge_export.train.recipes import RECIPES, train_size
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
 from ecovision_edge_export.train.saving import Folder
@@ -168,7 +168,7 @@ def test_pictures_are_prepared_as_the_exporters_baseline_does(
     listing = list_training(photographs / "val", None, None, 0)
     images = listing.train[::300]
     found = read_pictures(images, squash(*size), Memory(), 0)
-    from ecovision_edge_export.train.batches import normalized
+    from ecovision_edge_export.train.data.batches import normalized
 
     to_input = normalized(contract.normalization.mean, contract.normalization.std)
     for i, image in enumerate(images):

@@ -21,13 +21,13 @@ from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.train.averaging import average_trainings
 from ecovision_edge_export.train.core.fit import Batch, FitOptions, fit
 from ecovision_edge_export.train.core.statistics import estimate_statistics, has_statistics, re_estimated
+from ecovision_edge_export.train.data.pictures import stripped, turned
+from ecovision_edge_export.train.data.views import Views, cut_loose, draw_view
 from ecovision_edge_export.train.facts import training_facts
 from ecovision_edge_export.train.options import TrainOptions, settle
-from ecovision_edge_export.train.pictures import stripped, turned
 from ecovision_edge_export.train.revive import find_branches, revive
 from ecovision_edge_export.train.run import train
 from ecovision_edge_export.train.start import Start, start_model
-from ecovision_edge_export.train.views import Views, cut_loose, draw_view
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 from ecovision_edge_export.weights.weights_file import safetensors_bytes
 

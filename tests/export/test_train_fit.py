@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from ecovision_edge.errors import ExportError, OptionError
-from ecovision_edge_export.train.batches import PhotographBatches, groups, in_order, normalized
 from ecovision_edge_export.train.core.average import WeightAverage
 from ecovision_edge_export.train.core.fit import (
     Batch,
@@ -21,6 +20,7 @@ from ecovision_edge_export.train.core.fit import (
     fit,
 )
 from ecovision_edge_export.train.core.objective import cross_entropy
+from ecovision_edge_export.train.data.batches import PhotographBatches, groups, in_order, normalized
 
 
 @pytest.fixture(autouse=True)

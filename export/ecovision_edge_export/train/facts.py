@@ -10,9 +10,9 @@ from ecovision_edge import __version__
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.train.core.fit import Best, EpochRow
-from ecovision_edge_export.train.listing import Listing
+from ecovision_edge_export.train.data.listing import Listing
+from ecovision_edge_export.train.data.pictures import Pictures, Skipped
 from ecovision_edge_export.train.options import Settings
-from ecovision_edge_export.train.pictures import Pictures, Skipped
 from ecovision_edge_export.train.recipes import QAT
 from ecovision_edge_export.train.start import Start
 

@@ -11,9 +11,9 @@ import torch
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge_export.train.core.statistics import estimate_statistics, re_estimated
 from ecovision_edge_export.train.core.terms import InterruptedTrainingError
-from ecovision_edge_export.train.listing import list_training
+from ecovision_edge_export.train.data.listing import list_training
+from ecovision_edge_export.train.data.pictures import Memory, Skipped, read_pictures, squash, stripped, within
 from ecovision_edge_export.train.options import Settings, TrainOptions
-from ecovision_edge_export.train.pictures import Memory, Skipped, read_pictures, squash, stripped, within
 from ecovision_edge_export.train.recipes import train_sizes
 from ecovision_edge_export.train.reporter import Reporter
 from ecovision_edge_export.train.revive import find_branches, revive

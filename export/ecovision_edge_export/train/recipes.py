@@ -9,10 +9,10 @@ import numpy as np
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
-from ecovision_edge_export.train.augment import Augmentation
 from ecovision_edge_export.train.core.streams import SIZES
 from ecovision_edge_export.train.core.terms import Schedule
-from ecovision_edge_export.train.views import Views
+from ecovision_edge_export.train.data.augment import Augmentation
+from ecovision_edge_export.train.data.views import Views
 
 __all__ = ["BIN", "QAT", "RECIPES", "Recipe", "train_size", "train_sizes"]
 

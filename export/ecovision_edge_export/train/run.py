@@ -13,10 +13,10 @@ from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.train.card import write_training_card
 from ecovision_edge_export.train.core.terms import Best, EpochRow
 from ecovision_edge_export.train.curves import draw_curves
+from ecovision_edge_export.train.data.pictures import Skipped
 from ecovision_edge_export.train.devices import choose_device, torch_threads
 from ecovision_edge_export.train.facts import history_json
 from ecovision_edge_export.train.options import TrainOptions, settle
-from ecovision_edge_export.train.pictures import Skipped
 from ecovision_edge_export.train.prepare import check_same, prepare
 from ecovision_edge_export.train.reporter import Reporter, SilentReporter
 from ecovision_edge_export.train.saving import CARD, CURVES, FACTS, HISTORY, Folder

@@ -17,15 +17,6 @@ from torch import Tensor
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.photographs.turns import MOST_TURNED, TurnFigures, TurnReport
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
-from ecovision_edge_export.train.augment import augment
-from ecovision_edge_export.train.batches import (
-    STATISTICS_BATCH,
-    STATISTICS_OF,
-    WHOLE_SIZE,
-    PhotographBatches,
-    groups,
-    normalized,
-)
 from ecovision_edge_export.train.core.fit import adam, fit, sgd
 from ecovision_edge_export.train.core.objective import cross_entropy, distilled
 from ecovision_edge_export.train.core.streams import PICTURES, STATISTICS
@@ -37,20 +28,29 @@ from ecovision_edge_export.train.core.terms import (
     FitResult,
     InterruptedTrainingError,
 )
+from ecovision_edge_export.train.data.augment import augment
+from ecovision_edge_export.train.data.batches import (
+    STATISTICS_BATCH,
+    STATISTICS_OF,
+    WHOLE_SIZE,
+    PhotographBatches,
+    groups,
+    normalized,
+)
+from ecovision_edge_export.train.data.freeze import FeatureBatches, extract
+from ecovision_edge_export.train.data.listing import Listing
+from ecovision_edge_export.train.data.pictures import Picture, Pictures, Skipped, squash, turned
+from ecovision_edge_export.train.data.turning import measure_training
+from ecovision_edge_export.train.data.views import draw_view
 from ecovision_edge_export.train.devices import describe_device, torch_threads, usable_cores
 from ecovision_edge_export.train.facts import data_facts, history_json, training_facts
-from ecovision_edge_export.train.freeze import FeatureBatches, extract
-from ecovision_edge_export.train.listing import Listing
 from ecovision_edge_export.train.options import Settings, TrainOptions
-from ecovision_edge_export.train.pictures import Picture, Pictures, Skipped, squash, turned
 from ecovision_edge_export.train.recipes import train_size
 from ecovision_edge_export.train.reporter import Reporter
 from ecovision_edge_export.train.revive import Branch
 from ecovision_edge_export.train.saving import HISTORY, Folder
 from ecovision_edge_export.train.start import Start
 from ecovision_edge_export.train.teachers import TEMPERATURE, Teacher
-from ecovision_edge_export.train.turning import measure_training
-from ecovision_edge_export.train.views import draw_view
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 
 if TYPE_CHECKING:

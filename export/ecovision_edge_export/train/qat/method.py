@@ -16,7 +16,7 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge_export.int8.calibrate import NetworkInput
 from ecovision_edge_export.int8.trained import METADATA_KEY
 from ecovision_edge_export.train.core.objective import Objective
-from ecovision_edge_export.train.pictures import Pictures
+from ecovision_edge_export.train.data.pictures import Pictures
 from ecovision_edge_export.train.qat.distill import distillation
 from ecovision_edge_export.train.qat.fake import GraphModule
 from ecovision_edge_export.train.qat.prepare import OnPlanes, Qat, prepare_qat

@@ -11,8 +11,8 @@ from torch import Tensor
 from ecovision_edge.photographs.images import read_image_bytes
 from ecovision_edge.photographs.turns import MOST_TURNED, TurnReport, measure_turns
 from ecovision_edge_export.photographs.decoding import decode_rgb
-from ecovision_edge_export.train.batches import normalized
-from ecovision_edge_export.train.pictures import Picture, Pictures, squash
+from ecovision_edge_export.train.data.batches import normalized
+from ecovision_edge_export.train.data.pictures import Picture, Pictures, squash
 
 __all__ = ["measure_training"]
 

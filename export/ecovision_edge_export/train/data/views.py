@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.photographs.letterbox import strip_bars
-from ecovision_edge_export.train.augment import Augmentation, Picture, film
+from ecovision_edge_export.train.data.augment import Augmentation, Picture, film
 
 __all__ = ["Views", "cut_loose", "draw_view"]
 

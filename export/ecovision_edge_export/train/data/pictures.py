@@ -16,7 +16,7 @@ from ecovision_edge.photographs.images import read_image_bytes
 from ecovision_edge.photographs.labelled import LabelledImage
 from ecovision_edge.photographs.letterbox import strip_bars
 from ecovision_edge_export.photographs.decoding import decode_rgb
-from ecovision_edge_export.train.batches import in_order
+from ecovision_edge_export.train.data.batches import in_order
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -1,0 +1,1 @@
+"""Photographs of a training: listed, read, augmented and put into batches; no network is built here."""
