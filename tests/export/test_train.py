@@ -29,11 +29,11 @@ from ecovision_edge_export.train.data.augment import Augmentation, augment
 from ecovision_edge_export.train.data.listing import list_training
 from ecovision_edge_export.train.data.pictures import Memory, read_pictures, squash
 from ecovision_edge_export.train.devices import choose_device
+from ecovision_edge_export.train.networks.start import start_model
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.recipes import RECIPES, train_size
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
 from ecovision_edge_export.train.saving import Folder
-from ecovision_edge_export.train.start import start_model
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 from ecovision_edge_export.weights.weights_file import safetensors_bytes

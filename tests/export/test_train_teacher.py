@@ -21,12 +21,12 @@ from ecovision_edge_export.photographs.seen import Seen
 from ecovision_edge_export.train.averaging import average_trainings
 from ecovision_edge_export.train.core.fit import InterruptedTrainingError
 from ecovision_edge_export.train.core.objective import cross_entropy, distilled
-from ecovision_edge_export.train.onnx_network import OnnxNetwork
+from ecovision_edge_export.train.networks.onnx_network import OnnxNetwork
+from ecovision_edge_export.train.networks.start import Start
+from ecovision_edge_export.train.networks.teachers import Teacher, load_teacher
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.recipes import RECIPES, train_size, train_sizes
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
-from ecovision_edge_export.train.start import Start
-from ecovision_edge_export.train.teachers import Teacher, load_teacher
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
 LABELS = ("blue", "green", "red")

@@ -12,9 +12,9 @@ from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.train.core.fit import Best, EpochRow
 from ecovision_edge_export.train.data.listing import Listing
 from ecovision_edge_export.train.data.pictures import Pictures, Skipped
+from ecovision_edge_export.train.networks.start import Start
 from ecovision_edge_export.train.options import Settings
 from ecovision_edge_export.train.recipes import QAT
-from ecovision_edge_export.train.start import Start
 
 __all__ = ["class_rows", "data_facts", "history_json", "recipe_facts", "training_facts"]
 

@@ -13,12 +13,12 @@ from ecovision_edge_export.train.core.statistics import estimate_statistics, re_
 from ecovision_edge_export.train.core.terms import InterruptedTrainingError
 from ecovision_edge_export.train.data.listing import list_training
 from ecovision_edge_export.train.data.pictures import Memory, Skipped, read_pictures, squash, stripped, within
+from ecovision_edge_export.train.networks.revive import find_branches, revive
+from ecovision_edge_export.train.networks.start import NO_WEIGHTS, Start, start_model
+from ecovision_edge_export.train.networks.teachers import Teacher, load_teacher
 from ecovision_edge_export.train.options import Settings, TrainOptions
 from ecovision_edge_export.train.recipes import train_sizes
 from ecovision_edge_export.train.reporter import Reporter
-from ecovision_edge_export.train.revive import find_branches, revive
-from ecovision_edge_export.train.start import NO_WEIGHTS, Start, start_model
-from ecovision_edge_export.train.teachers import Teacher, load_teacher
 from ecovision_edge_export.train.work import Work, worker_count
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from ecovision_edge_export.int8.calibrate import NetworkInput
 from ecovision_edge_export.int8.trained import METADATA_KEY
 from ecovision_edge_export.train.core.objective import Objective
 from ecovision_edge_export.train.data.pictures import Pictures
+from ecovision_edge_export.train.networks.start import Start
 from ecovision_edge_export.train.qat.distill import distillation
 from ecovision_edge_export.train.qat.fake import GraphModule
 from ecovision_edge_export.train.qat.prepare import OnPlanes, Qat, prepare_qat
-from ecovision_edge_export.train.start import Start
 from ecovision_edge_export.weights.checkpoint import ARCHITECTURE, Checkpoint, build_model
 
 __all__ = ["Int8Training", "calibration_steps", "make_ready"]

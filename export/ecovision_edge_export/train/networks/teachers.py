@@ -17,8 +17,8 @@ from torch import Tensor
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.photographs.seen import Seen
-from ecovision_edge_export.train.onnx_network import LABELS_KEY, OnnxNetwork
-from ecovision_edge_export.train.start import Start
+from ecovision_edge_export.train.networks.onnx_network import LABELS_KEY, OnnxNetwork
+from ecovision_edge_export.train.networks.start import Start
 from ecovision_edge_export.weights.checkpoint import build_model, load_checkpoint
 from ecovision_edge_export.weights.weights_file import read_weights_file
 
