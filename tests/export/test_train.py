@@ -32,8 +32,8 @@ from ecovision_edge_export.train.devices import choose_device
 from ecovision_edge_export.train.networks.start import start_model
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.recipes import RECIPES, train_size
+from ecovision_edge_export.train.report.saving import Folder
 from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
-from ecovision_edge_export.train.saving import Folder
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 from ecovision_edge_export.weights.weights_file import safetensors_bytes
@@ -339,7 +339,7 @@ def test_a_folder_among_the_photographs_is_no_place_for_a_training(pictures: Pat
 KILLED = """
 import os, signal, sys
 from ecovision_edge.cli import main
-from ecovision_edge_export.train.saving import Folder
+from ecovision_edge_export.train.report.saving import Folder
 left = int(sys.argv[1])
 os.fsync = lambda _: None
 save = Folder.save_state
@@ -464,7 +464,7 @@ def test_a_full_disk_is_one_clear_error(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ecovision_edge_export.train.saving.write_file", full)
+    monkeypatch.setattr("ecovision_edge_export.train.report.saving.write_file", full)
     with pytest.raises(ExportError, match=r"cannot write .*last\.pth: No space left"):
         train(small(pictures), tmp_path / "out")
 

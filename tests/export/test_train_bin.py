@@ -23,10 +23,10 @@ from ecovision_edge_export.train.core.fit import Batch, FitOptions, fit
 from ecovision_edge_export.train.core.statistics import estimate_statistics, has_statistics, re_estimated
 from ecovision_edge_export.train.data.pictures import stripped, turned
 from ecovision_edge_export.train.data.views import Views, cut_loose, draw_view
-from ecovision_edge_export.train.facts import training_facts
 from ecovision_edge_export.train.networks.revive import find_branches, revive
 from ecovision_edge_export.train.networks.start import Start, start_model
 from ecovision_edge_export.train.options import TrainOptions, settle
+from ecovision_edge_export.train.report.facts import training_facts
 from ecovision_edge_export.train.run import train
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 from ecovision_edge_export.weights.weights_file import safetensors_bytes

@@ -18,7 +18,6 @@ from torch import Tensor
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
-from ecovision_edge_export.train.card import write_average_card
 from ecovision_edge_export.train.core.judging import judge
 from ecovision_edge_export.train.core.statistics import estimate_statistics
 from ecovision_edge_export.train.core.terms import Best, EpochRow, FitData
@@ -26,8 +25,9 @@ from ecovision_edge_export.train.data.batches import STATISTICS_OF
 from ecovision_edge_export.train.devices import choose_device, torch_threads
 from ecovision_edge_export.train.options import Settings, TrainOptions, settle
 from ecovision_edge_export.train.prepare import prepare
-from ecovision_edge_export.train.reporter import Reporter, SilentReporter
-from ecovision_edge_export.train.saving import CARD, FACTS, Folder
+from ecovision_edge_export.train.report.card import write_average_card
+from ecovision_edge_export.train.report.reporter import Reporter, SilentReporter
+from ecovision_edge_export.train.report.saving import CARD, FACTS, Folder
 from ecovision_edge_export.train.work import Work
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 

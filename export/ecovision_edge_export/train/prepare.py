@@ -18,7 +18,7 @@ from ecovision_edge_export.train.networks.start import NO_WEIGHTS, Start, start_
 from ecovision_edge_export.train.networks.teachers import Teacher, load_teacher
 from ecovision_edge_export.train.options import Settings, TrainOptions
 from ecovision_edge_export.train.recipes import train_sizes
-from ecovision_edge_export.train.reporter import Reporter
+from ecovision_edge_export.train.report.reporter import Reporter
 from ecovision_edge_export.train.work import Work, worker_count
 
 if TYPE_CHECKING:

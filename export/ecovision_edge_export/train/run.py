@@ -10,16 +10,16 @@ from typing import cast
 from torch import Tensor
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge_export.train.card import write_training_card
 from ecovision_edge_export.train.core.terms import Best, EpochRow
-from ecovision_edge_export.train.curves import draw_curves
 from ecovision_edge_export.train.data.pictures import Skipped
 from ecovision_edge_export.train.devices import choose_device, torch_threads
-from ecovision_edge_export.train.facts import history_json
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.prepare import check_same, prepare
-from ecovision_edge_export.train.reporter import Reporter, SilentReporter
-from ecovision_edge_export.train.saving import CARD, CURVES, FACTS, HISTORY, Folder
+from ecovision_edge_export.train.report.card import write_training_card
+from ecovision_edge_export.train.report.curves import draw_curves
+from ecovision_edge_export.train.report.facts import history_json
+from ecovision_edge_export.train.report.reporter import Reporter, SilentReporter
+from ecovision_edge_export.train.report.saving import CARD, CURVES, FACTS, HISTORY, Folder
 from ecovision_edge_export.train.work import Work
 
 __all__ = ["Reporter", "SilentReporter", "TrainResult", "train"]

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ecovision_edge.cli.output import printable, text_console
 from ecovision_edge_export.train.core.fit import EpochRow
-from ecovision_edge_export.train.facts import class_rows
+from ecovision_edge_export.train.report.facts import class_rows
 
 if TYPE_CHECKING:
     from ecovision_edge_export.train.run import TrainResult

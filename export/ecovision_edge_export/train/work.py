@@ -43,14 +43,14 @@ from ecovision_edge_export.train.data.pictures import Picture, Pictures, Skipped
 from ecovision_edge_export.train.data.turning import measure_training
 from ecovision_edge_export.train.data.views import draw_view
 from ecovision_edge_export.train.devices import describe_device, torch_threads, usable_cores
-from ecovision_edge_export.train.facts import data_facts, history_json, training_facts
 from ecovision_edge_export.train.networks.revive import Branch
 from ecovision_edge_export.train.networks.start import Start
 from ecovision_edge_export.train.networks.teachers import TEMPERATURE, Teacher
 from ecovision_edge_export.train.options import Settings, TrainOptions
 from ecovision_edge_export.train.recipes import train_size
-from ecovision_edge_export.train.reporter import Reporter
-from ecovision_edge_export.train.saving import HISTORY, Folder
+from ecovision_edge_export.train.report.facts import data_facts, history_json, training_facts
+from ecovision_edge_export.train.report.reporter import Reporter
+from ecovision_edge_export.train.report.saving import HISTORY, Folder
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 
 if TYPE_CHECKING:

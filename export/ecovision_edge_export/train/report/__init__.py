@@ -1,0 +1,1 @@
+"""What a training leaves: its files, facts, card and curves, and who watches it; nothing here trains."""
