@@ -18,11 +18,11 @@ from torch import Tensor
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
+from ecovision_edge_export.train.core.devices import choose_device, torch_threads
 from ecovision_edge_export.train.core.judging import judge
 from ecovision_edge_export.train.core.statistics import estimate_statistics
 from ecovision_edge_export.train.core.terms import Best, EpochRow, FitData
 from ecovision_edge_export.train.data.batches import STATISTICS_OF
-from ecovision_edge_export.train.devices import choose_device, torch_threads
 from ecovision_edge_export.train.options import Settings, TrainOptions, settle
 from ecovision_edge_export.train.prepare import prepare
 from ecovision_edge_export.train.report.card import write_average_card

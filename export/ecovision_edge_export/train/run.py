@@ -10,9 +10,9 @@ from typing import cast
 from torch import Tensor
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge_export.train.core.devices import choose_device, torch_threads
 from ecovision_edge_export.train.core.terms import Best, EpochRow
 from ecovision_edge_export.train.data.pictures import Skipped
-from ecovision_edge_export.train.devices import choose_device, torch_threads
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.prepare import check_same, prepare
 from ecovision_edge_export.train.report.card import write_training_card

@@ -17,6 +17,7 @@ from torch import Tensor
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.photographs.turns import MOST_TURNED, TurnFigures, TurnReport
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
+from ecovision_edge_export.train.core.devices import describe_device, torch_threads, usable_cores
 from ecovision_edge_export.train.core.fit import adam, fit, sgd
 from ecovision_edge_export.train.core.objective import cross_entropy, distilled
 from ecovision_edge_export.train.core.streams import PICTURES, STATISTICS
@@ -42,7 +43,6 @@ from ecovision_edge_export.train.data.listing import Listing
 from ecovision_edge_export.train.data.pictures import Picture, Pictures, Skipped, squash, turned
 from ecovision_edge_export.train.data.turning import measure_training
 from ecovision_edge_export.train.data.views import draw_view
-from ecovision_edge_export.train.devices import describe_device, torch_threads, usable_cores
 from ecovision_edge_export.train.networks.revive import Branch
 from ecovision_edge_export.train.networks.start import Start
 from ecovision_edge_export.train.networks.teachers import TEMPERATURE, Teacher
