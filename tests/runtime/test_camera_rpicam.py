@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera import rpicam
 from ecovision_edge.camera.rpicam import JpegSplitter, rpicam_source
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import (
     BadFrameError,
     CaptureError,

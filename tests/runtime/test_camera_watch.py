@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ecovision_edge.camera.watch import Backoff, SamePicture, Watchdog, WatchOptions
+from ecovision_edge.base.backoff import Backoff
+from ecovision_edge.camera.watch import SamePicture, Watchdog, WatchOptions
 from ecovision_edge.errors import CaptureError, OptionError, SourceOpenError
 
 OPTIONS = WatchOptions(

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import cv2
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.network import TRIES, open_ffmpeg
 from ecovision_edge.camera.opencv import MAX_FPS
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.upright import set_upright
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.photographs.images import (
     IMAGE_SUFFIXES,

@@ -14,6 +14,7 @@ import ssl
 import time
 from dataclasses import dataclass, field
 
+from ecovision_edge.base.addresses import FOREIGN_PREFIX, Options, split_foreign
 from ecovision_edge.camera.fetch import Answer, get
 from ecovision_edge.camera.multipart import MAX_PART_BYTES, Parts
 from ecovision_edge.camera.network import (
@@ -26,7 +27,7 @@ from ecovision_edge.camera.network import (
 from ecovision_edge.camera.opencv import MAX_FPS
 from ecovision_edge.camera.source import FrameStream, Image
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import FOREIGN_PREFIX, NetworkAddress, Options, network_address, split_foreign
+from ecovision_edge.camera.uri import NetworkAddress, network_address
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.photographs.images import decode_image
 from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off, jpeg_end

@@ -25,11 +25,13 @@ from dataclasses import dataclass, field
 
 import cv2
 
+from ecovision_edge.base.addresses import FOREIGN_PREFIX, Options, split_foreign
+from ecovision_edge.base.hosts import bracketed
 from ecovision_edge.camera.opencv import CaptureStream
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.upright import set_upright
-from ecovision_edge.camera.uri import FOREIGN_PREFIX, NetworkAddress, Options, network_address, split_foreign
+from ecovision_edge.camera.uri import NetworkAddress, network_address
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
 
 __all__ = [
@@ -283,8 +285,8 @@ def status_advice(status: int, address: NetworkAddress) -> str | None:
 
 def _ask_rtsp(address: NetworkAddress, timeout: float) -> tuple[int, str]:
     """The status of a DESCRIBE (RFC 2326, 10.2), and it in words."""
-    host = f"[{address.host}]" if ":" in address.host else address.host
-    request = f"DESCRIBE rtsp://{host}:{address.port}{address.target()} RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    url = f"rtsp://{bracketed(address.host)}:{address.port}{address.target()}"
+    request = f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n"
     with socket.create_connection((address.host, address.port), timeout) as connection:
         connection.sendall(request.encode())
         with connection.makefile("rb") as answer:

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from ecovision_edge.base.addresses import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
 from ecovision_edge.camera import pipelines
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, images_source, is_glob, video_source
 from ecovision_edge.camera.http import http_source
@@ -18,7 +19,6 @@ from ecovision_edge.camera.rpicam import rpicam_source
 from ecovision_edge.camera.scene import demo_source
 from ecovision_edge.camera.source import FrameSource
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
 from ecovision_edge.errors import SourceError
 from ecovision_edge.photographs.images import IMAGE_SUFFIXES
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import cv2
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.here import own_camera, video_devices
 from ecovision_edge.camera.pipelines import elements
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, CaptureError, MissingDependencyError, SourceOpenError
 
 __all__ = ["CaptureStream", "GStreamerSource", "V4L2Source", "require_gstreamer", "take_size", "v4l2_source"]

@@ -12,10 +12,10 @@ from typing import Protocol, TypeAlias
 
 import cv2
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.opencv import take_size
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import CaptureError, MissingDependencyError, SourceError, SourceOpenError
 
 __all__ = ["Camera", "PiCameraSource", "PiCameraStream", "picamera_source", "require_picamera2"]

@@ -14,11 +14,11 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import IO
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.opencv import take_size
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import (
     BadFrameError,
     CaptureError,

@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.files import FileStream
 from ecovision_edge.camera.opencv import MAX_FPS
 from ecovision_edge.camera.scripted import ScriptSource, script_source
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import OptionError
 from ecovision_edge.simulation.synthetic import ITEM_KINDS, draw_item
 

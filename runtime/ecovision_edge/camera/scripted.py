@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.files import FileStream
 from ecovision_edge.camera.source import Image
 from ecovision_edge.camera.transform import Transform
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import EcovisionError, SourceError, SourceOpenError
 
 if TYPE_CHECKING:

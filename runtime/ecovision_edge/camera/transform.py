@@ -9,8 +9,8 @@ from typing import cast
 import cv2
 import numpy as np
 
+from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.source import Image
-from ecovision_edge.camera.uri import Options
 from ecovision_edge.errors import BadFrameError, FrameError
 from ecovision_edge.preprocess.frames import as_bgr
 

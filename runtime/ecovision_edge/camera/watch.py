@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-import random
 import zlib
 from dataclasses import dataclass, fields
 
+from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.camera.source import Image
 from ecovision_edge.errors import CaptureError, OptionError, SourceOpenError
 
-__all__ = ["Backoff", "SamePicture", "WatchOptions", "Watchdog"]
+__all__ = ["SamePicture", "WatchOptions", "Watchdog"]
 
 _SAMPLED = 16  # every 16th pixel of every 16th row: 1,200 of 640x480, some microseconds
 
@@ -59,31 +59,6 @@ class WatchOptions:
             raise OptionError(
                 "most_delay", expected=f"at least first_delay, {self.first_delay:g} s", found=self.most_delay
             )
-
-
-class Backoff:
-    """Capped exponential delays with equal jitter.
-
-    Source: M. Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog (2015): so that many devices
-    that lost one network do not come back all at once.
-    """
-
-    def __init__(self, first: float, most: float, *, rng: random.Random | None = None) -> None:
-        """Delays from `first` to `most` seconds; `rng` is for tests."""
-        self._first, self._most = first, most
-        self._rng = rng or random.Random()  # noqa: S311 - nothing secret
-        self._tries = 0
-
-    def next(self) -> float:
-        """Seconds to wait before the next try: from half of what the exponential says up to the whole."""
-        # 2 ** 1024 would overflow, and long before it the cap holds.
-        whole = min(self._most, self._first * 2.0 ** min(self._tries, 64))
-        self._tries += 1
-        return whole * self._rng.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        """Begin again with `first`."""
-        self._tries = 0
 
 
 class SamePicture:

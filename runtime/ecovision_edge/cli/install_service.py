@@ -195,7 +195,7 @@ def _own_folders() -> Iterator[str]:
 
 
 def _reads(parameters: dict[str, Any], source: str, sinks: Sequence[str]) -> Iterator[str]:
-    from ecovision_edge.camera.uri import split_options
+    from ecovision_edge.base.addresses import split_options
     from ecovision_edge.sinks.addresses import sink_paths
 
     for name in ("bundle", "bin"):

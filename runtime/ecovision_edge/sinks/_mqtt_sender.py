@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ecovision_edge.camera.watch import Backoff
+from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinState
 from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, NoProtocolError, Will

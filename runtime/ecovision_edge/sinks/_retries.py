@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from ecovision_edge.camera.watch import Backoff
+from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.errors import EcovisionError, SinkError
 
 __all__ = ["Retries", "UnforeseenError", "typed"]

@@ -7,8 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ecovision_edge.base.sizes import parse_size
-from ecovision_edge.camera.uri import (
+from ecovision_edge.base.addresses import (
     FOREIGN_PREFIX,
     Options,
     expand_variables,
@@ -16,6 +15,7 @@ from ecovision_edge.camera.uri import (
     split_options,
     split_pairs,
 )
+from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.errors import OptionError
 from ecovision_edge.sinks._checks import check_names, check_sinks
 from ecovision_edge.sinks.base import Sink
@@ -126,7 +126,7 @@ def sink_paths(address: str) -> SinkPaths:
     if scheme in ("http", "https"):
         _, pairs = split_foreign(address, problem=OptionError)
     elif scheme in ("mqtt", "mqtts"):
-        from ecovision_edge.sinks._network import split_broker
+        from ecovision_edge.base.places import split_broker
 
         pairs = split_pairs(split_broker(address).query, problem=OptionError)
     else:
@@ -162,7 +162,8 @@ def _file(place: str, options: Options, device: str) -> FileSink:
 
 
 def _webhook(address: str, device: str, environment: Mapping[str, str]) -> Sink:
-    from ecovision_edge.sinks._network import read_secret, split_place
+    from ecovision_edge.base.places import split_place
+    from ecovision_edge.base.secrets import read_secret
     from ecovision_edge.sinks.webhook import WebhookSink
 
     url, pairs = split_foreign(address, problem=OptionError)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ecovision_edge.camera.watch import Backoff
+from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks._payload import event_bytes

@@ -16,8 +16,8 @@ from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
 
+from ecovision_edge.base.addresses import Options, split_pairs
 from ecovision_edge.base.durations import parse_duration
-from ecovision_edge.camera.uri import Options, split_pairs
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks.base import Sink

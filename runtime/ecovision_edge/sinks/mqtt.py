@@ -36,15 +36,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
+from ecovision_edge.base.addresses import Options, split_pairs
+from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.base.files import one_name
+from ecovision_edge.base.hosts import bracketed
+from ecovision_edge.base.places import Place, split_broker
+from ecovision_edge.base.secrets import read_secret
 from ecovision_edge.base.sizes import parse_size
-from ecovision_edge.camera.uri import Options, split_pairs
-from ecovision_edge.camera.watch import Backoff
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks._mqtt_connection import Broker, check_library, tls_context
 from ecovision_edge.sinks._mqtt_sender import Sender
-from ecovision_edge.sinks._network import Place, read_secret, split_broker
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks._retries import typed
 from ecovision_edge.sinks._spool import Spool
@@ -138,8 +140,7 @@ class MqttOptions:
     @property
     def shown(self) -> str:
         """The address, for logs: without user, password and topics."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self._port}"
+        return f"{'mqtts' if self.tls else 'mqtt'}://{bracketed(self.host)}:{self._port}"
 
     @property
     def identity(self) -> str:

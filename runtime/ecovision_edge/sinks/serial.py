@@ -28,10 +28,10 @@ from types import ModuleType
 from typing import Protocol
 from urllib.parse import unquote
 
+from ecovision_edge.base.addresses import Options, split_options
 from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.base.files import one_name
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.camera.uri import Options, split_options
 from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.sinks._line import LINE_VERSION, Line, LineReader, encode_line, event_words

@@ -12,12 +12,12 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import quote
 
 from ecovision_edge.base.hosts import is_loopback
+from ecovision_edge.base.places import split_place
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.base.version import __version__
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent, StateMessage
 from ecovision_edge.sinks._http import HttpClient
-from ecovision_edge.sinks._network import split_place
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
 

@@ -6,8 +6,8 @@ import logging
 from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
+from ecovision_edge.base.addresses import Options, split_options
 from ecovision_edge.base.durations import parse_duration
-from ecovision_edge.camera.uri import Options, split_options
 from ecovision_edge.errors import OptionError, TriggerError
 from ecovision_edge.sinks.gpio import LAST_PIN, gpio_library
 from ecovision_edge.triggers.base import Trigger

@@ -12,12 +12,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote
 
-from ecovision_edge.camera.uri import Options, split_pairs
-from ecovision_edge.camera.watch import Backoff
+from ecovision_edge.base.addresses import Options, split_pairs
+from ecovision_edge.base.backoff import Backoff
+from ecovision_edge.base.places import split_broker
+from ecovision_edge.base.secrets import read_secret
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.sinks._mqtt_connection import Broker, Connection, NoProtocolError, check_library
-from ecovision_edge.sinks._network import read_secret, split_broker
 from ecovision_edge.sinks._retries import Retries, typed
 from ecovision_edge.sinks.mqtt import MqttOptions
 from ecovision_edge.triggers.base import Trigger

@@ -8,7 +8,7 @@ import re
 import socket
 from dataclasses import dataclass
 
-from ecovision_edge.base.hosts import Ip, ip_of, is_loopback
+from ecovision_edge.base.hosts import Ip, bracketed, ip_of, is_loopback
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, ServeError
 
@@ -56,7 +56,7 @@ class Address:
         return is_loopback(self.host)
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 def bind(address: Address) -> socket.socket:

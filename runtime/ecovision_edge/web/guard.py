@@ -7,7 +7,7 @@ import hmac
 import re
 import socket
 
-from ecovision_edge.base.hosts import ip_of
+from ecovision_edge.base.hosts import bracketed, ip_of
 from ecovision_edge.errors import OptionError
 from ecovision_edge.web.address import Address
 
@@ -110,8 +110,7 @@ class Guard:
         if not self._address.loopback:
             return "this page is not served under that name; ask for it by its IP address"
         said = "this page is not served under that name and port; ask for it by its IP address"
-        host = f"[{self._address.host}]" if ":" in self._address.host else self._address.host
-        tunnel = f"ssh -L {self._port}:{host}:{self._port} HOST"
+        tunnel = f"ssh -L {self._port}:{bracketed(self._address.host)}:{self._port} HOST"
         return f"{said}, and through a tunnel with the same port at both ends: {tunnel}"
 
     def bearer_ok(self, authorization: str) -> bool:

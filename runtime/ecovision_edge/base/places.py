@@ -1,20 +1,15 @@
-"""Addresses on the network taken apart; and secrets, which are never in one: anyone can read arguments."""
+"""Addresses of servers taken apart; no password is ever in one, for anyone can read arguments."""
 
 from __future__ import annotations
 
-import logging
-import os
-import stat
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from ecovision_edge.camera.uri import may_be_credentials
+from ecovision_edge.base.addresses import may_be_credentials
+from ecovision_edge.base.hosts import bracketed
 from ecovision_edge.errors import OptionError
 
-__all__ = ["Place", "read_secret", "split_broker", "split_place"]
-
-_log = logging.getLogger("ecovision_edge")
+__all__ = ["Place", "split_broker", "split_place"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +35,7 @@ class Place:
     @property
     def shown(self) -> str:
         """Scheme, host and port: all that may be shown, for a path can hold a secret."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}" + (f":{self.port}" if self.port is not None else "")
+        return f"{self.scheme}://{bracketed(self.host)}" + (f":{self.port}" if self.port is not None else "")
 
 
 def split_place(address: str, what: str, fix: str) -> Place:
@@ -80,24 +74,3 @@ def split_broker(address: str) -> Place:
         "a broker",
         "other users can read a command line: use ECOVISION_EDGE_MQTT_PASSWORD or ?password_file=PATH",
     )
-
-
-def read_secret(path: str, option: str = "secret_file") -> str:
-    """The first line of a file; one that others can read is warned of.
-
-    Raises:
-        OptionError: it cannot be read, or is empty.
-    """
-    expected = "a file with the secret in its first line"
-    try:
-        with Path(path).open(encoding="utf-8") as stream:
-            others = os.fstat(stream.fileno()).st_mode & stat.S_IROTH
-            secret = stream.readline(10_000).rstrip("\r\n")
-    except (OSError, ValueError) as e:
-        found = e.strerror if isinstance(e, OSError) else "no UTF-8"
-        raise OptionError(f"{option} {path}", expected=expected, found=found) from e
-    if not secret:
-        raise OptionError(f"{option} {path}", expected=expected, found="an empty line")
-    if others:
-        _log.warning("%s %s can be read by every user; run: chmod 600 %s", option, path, path)
-    return secret
