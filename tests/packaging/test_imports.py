@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from ecovision_edge.base.installation import extra_fix
+from ecovision_edge.base.installation import Installation, extra_fix, pip_fix
 
 HEAVY = [
     *[
@@ -53,14 +53,15 @@ def loaded(code):
 
 def test_importing_the_runtime_is_light():
     """numpy and OpenCV; no torch, no command-line library, no engine, none of the other packages."""
-    names = loaded("import ecovision_edge")
+    assert loaded("import ecovision_edge") & {"numpy", "cv2", *HEAVY} == set()
+    names = loaded("from ecovision_edge import Classifier")
     assert {"numpy", "cv2"} <= names
     assert names & set(HEAVY) == set()
 
 
 def test_importtime_names_nothing_heavy():
     """`python -X importtime`, as a person would look."""
-    ran = python("-X", "importtime", "-c", "import ecovision_edge")
+    ran = python("-X", "importtime", "-c", "from ecovision_edge import Classifier")
     found = {line.rpartition("|")[2].strip().partition(".")[0] for line in ran.stderr.decode().splitlines()}
     assert "ecovision_edge" in found
     assert found & set(HEAVY) == set()
@@ -109,7 +110,7 @@ BLOCKER = """
 
     class Blocker:
         def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in {"torch", "torchvision"}:
+            if name.partition(".")[0] in NAMES:
                 raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
     sys.meta_path.insert(0, Blocker())
@@ -117,17 +118,51 @@ BLOCKER = """
 
 
 @pytest.fixture
-def without_torch(tmp_path):
-    """Run the command where torch cannot be imported."""
-    (tmp_path / "sitecustomize.py").write_text(textwrap.dedent(BLOCKER))
+def without(tmp_path):
+    """Run Python where some modules cannot be imported."""
 
-    def run(*arguments):
+    def run(modules, *arguments):
+        code = textwrap.dedent(BLOCKER).replace("NAMES", repr(modules))
+        (tmp_path / "sitecustomize.py").write_text(code)
         env = {**ENVIRONMENT, "PYTHONPATH": str(tmp_path)}
-        check = python("-c", "import torch", env=env)
+        check = python("-c", f"import {min(modules)}", env=env)
         assert b"ModuleNotFoundError" in check.stderr, "the blocker does not block"
-        return python("-m", "ecovision_edge", *arguments, env=env, cwd=tmp_path)
+        return python(*arguments, env=env, cwd=tmp_path)
 
     return run
+
+
+@pytest.fixture
+def without_torch(without):
+    """Run the command where torch cannot be imported."""
+    return lambda *arguments: without({"torch", "torchvision"}, "-m", "ecovision_edge", *arguments)
+
+
+BASE = [("numpy", "numpy"), ("cv2", "opencv-python-headless"), ("typer", "typer")]
+
+
+@pytest.mark.parametrize(("module", "library"), BASE)
+def test_a_base_library_that_is_missing_is_one_line(without, module, library):
+    """Which one, and the pip line with the version that is needed; status 1, as of any missing library."""
+    requirement = Installation.here().requirement_of(module)
+    assert requirement.startswith(f"{library}>=")
+    ran = without({module}, "-m", "ecovision_edge", "classify", "demo:")
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert ran.stderr.decode() == f"ecovision-edge: {module} is not installed; {pip_fix(requirement)}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["verify", "--help"]])
+def test_help_needs_neither_numpy_nor_opencv(without, arguments):
+    """It is where one looks when an installation does not work."""
+    ran = without({"numpy", "cv2"}, "-m", "ecovision_edge", *arguments)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_in_python_a_missing_base_library_is_a_typed_error(without):
+    """Raised by the first name that needs it."""
+    code = "from ecovision_edge import EcovisionError\ntry:\n import ecovision_edge as e; e.Classifier\n"
+    ran = without({"numpy"}, "-c", f"{code}except EcovisionError as e: print(type(e).__name__, e)")
+    assert ran.stdout.decode().startswith("MissingDependencyError numpy is not installed; run: ")
 
 
 @pytest.mark.parametrize("arguments", [["export", "--out", "x"], ["parity", "x"]])

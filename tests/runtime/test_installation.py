@@ -10,7 +10,7 @@ from importlib import metadata
 import pytest
 
 from ecovision_edge.base import installation
-from ecovision_edge.base.installation import Installation, extra_fix, pip_fix, upgrade_fix
+from ecovision_edge.base.installation import Installation, extra_fix, missing_library, pip_fix, upgrade_fix
 
 PYTHON = "/home/pi/my venv/bin/python"
 REQUIRES = [
@@ -155,3 +155,42 @@ def test_asking_for_pip_leaves_setuptools_distutils_alone():
         env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)},
     )
     assert "setuptools" in found.stdout, found.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ModuleNotFoundError("No module named 'numpy'", name="numpy"), "numpy is not installed; run: "),
+        (
+            ImportError("libz.so.1: cannot open shared object file", name="cv2"),
+            "cv2 cannot be loaded: libz.so.1: cannot open shared object file; run: ",
+        ),
+        (
+            ModuleNotFoundError("No module named 'cv2.gapi'", name="cv2.gapi"),
+            "cv2 cannot be loaded: No module",
+        ),
+    ],
+)
+def test_a_library_of_the_base_that_fails_is_named_with_its_pip_line(error, message):
+    """Not installed, or there without what it needs itself."""
+    found = missing_library(error)
+    assert found is not None
+    assert found.message.startswith(message)
+    assert found.message.split("; run: ")[1] in {
+        pip_fix(requirement).removeprefix("run: ")
+        for requirement in (Installation.here().requirement_of(name) for name in ("numpy", "cv2"))
+    }
+
+
+def test_another_module_that_fails_is_no_business_of_the_base():
+    """A bug of ours, or an extra: whoever imports it says so."""
+    assert missing_library(ModuleNotFoundError("No module named 'torch'", name="torch")) is None
+    assert missing_library(ImportError("cannot import name 'x'")) is None
+
+
+def test_without_metadata_numpy_and_opencv_are_still_named():
+    """A copy of the sources on the path."""
+    nothing = Installation(None)
+    assert nothing.requirement_of("numpy") == "numpy"
+    assert nothing.requirement_of("cv2") == "opencv-python-headless"
+    assert nothing.requirement_of("yaml") is None

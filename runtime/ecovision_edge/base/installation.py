@@ -17,11 +17,17 @@ from importlib import metadata
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Installation", "extra_fix", "has_pip", "pip_fix", "upgrade_fix"]
+from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.errors import MissingDependencyError
+
+__all__ = ["Installation", "extra_fix", "has_pip", "missing_library", "pip_fix", "upgrade_fix"]
 
 NAME = "ecovision-edge"
 
 _EXTRA = re.compile(r"""(?:^|\band\s+)extra\s*==\s*['"]([\w.-]+)['"]\s*$""")
+_NAME_OF_REQUIREMENT = re.compile(r"[\w.-]+")
+_DISTRIBUTIONS = {"numpy": "numpy", "cv2": "opencv-python-headless"}
+"""What to install for a module, where its name is another or there is no metadata to ask."""
 _ROOT = Path(__file__).resolve().parents[3]
 """Of the sources, where this module runs from a copy of them."""
 
@@ -66,6 +72,13 @@ class Installation:
         if libraries and (origin is None or not self._has_all_dependencies()):
             return self.pip_line(*libraries)
         return self.pip_line(*(origin or (f".[{extra}]",)))
+
+    def requirement_of(self, module: str) -> str | None:
+        """What brings a module that everything needs, `numpy>=1.23.5`; None for any other module."""
+        if self._distribution is None:
+            return _DISTRIBUTIONS.get(module)
+        distribution = _DISTRIBUTIONS.get(module, module)
+        return next((line for line in self._base_requirements() if _name_of(line) == distribution), None)
 
     def upgrade_words(self) -> str:
         """How to get a newer one in its place."""
@@ -124,8 +137,11 @@ class Installation:
 
     def _has_all_dependencies(self) -> bool:
         """Whether what everything needs was installed under the names that pip would look for."""
-        plain = (line for line, extra in self._requirements() if extra is None and ";" not in line)
-        return all(_is_installed(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in plain)
+        return all(_is_installed(_name_of(line)) for line in self._base_requirements())
+
+    def _base_requirements(self) -> Iterator[str]:
+        """What is needed everywhere, whatever the machine and the Python."""
+        return (line for line, extra in self._requirements() if extra is None and ";" not in line)
 
 
 def extra_fix(extra: str) -> str:
@@ -141,6 +157,30 @@ def pip_fix(*requirements: str) -> str:
 def upgrade_fix() -> str:
     """What an error advises where something was written by a newer ecovision-edge."""
     return f"this ecovision-edge is too old for it; {Installation.here().upgrade_words()}"
+
+
+def missing_library(error: ImportError) -> MissingDependencyError | None:
+    """The error to raise in place of one about a library that everything needs; None if it is about another.
+
+    Only numpy and OpenCV have native parts that a system may lack (`libopenblas.so.0: cannot open shared
+    object file`), so "cannot be loaded" is told apart from "not installed".
+    """
+    module = (error.name or "").partition(".")[0]
+    requirement = Installation.here().requirement_of(module)
+    if requirement is None:
+        return None
+    absent = isinstance(error, ModuleNotFoundError) and error.name == module
+    return MissingDependencyError(
+        f"{module} is not installed" if absent else f"{module} cannot be loaded",
+        found=None if absent else reason_of(error),
+        fix=pip_fix(requirement),
+    )
+
+
+def _name_of(requirement: str) -> str:
+    """`numpy` of `numpy>=1.23.5`."""
+    match = _NAME_OF_REQUIREMENT.match(requirement)
+    return "" if match is None else match[0]
 
 
 def _is_installed(name: str) -> bool:

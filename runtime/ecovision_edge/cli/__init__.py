@@ -4,6 +4,26 @@
 good, 1 a check failed, 2 misuse. `--debug` shows the traceback instead.
 """
 
-from ecovision_edge.cli.app import main
+from collections.abc import Sequence
+
+from ecovision_edge.base.installation import missing_library
+from ecovision_edge.cli.output import tell
 
 __all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status. As `cli.app.main`, also where Typer is not installed.
+
+    Args:
+        argv: Its arguments; None is the program itself.
+    """
+    try:
+        from ecovision_edge.cli import app
+    except ImportError as e:
+        missing = missing_library(e)
+        if missing is None:
+            raise
+        tell(f"ecovision-edge: {missing.message}\n")
+        return missing.exit_status
+    return app.main(argv)

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from ecovision_edge.base.ending import end_though_a_thread_hangs
+from ecovision_edge.base.installation import missing_library
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.base.version import __version__
 from ecovision_edge.cli.output import silence, tell
@@ -220,6 +221,11 @@ def _main(argv: Sequence[str]) -> int:
     except _ReaderGoneError:
         silence(sys.stdout)
         return 0
+    except ImportError as e:
+        missing = missing_library(e)
+        if missing is None or debug:
+            raise
+        return _fail(missing.message, missing.exit_status)
     except Exception as e:
         if type(e).__name__ == "NoArgsIsHelpError":  # Typer's, of no public name
             sys.stderr.write(f"{e}\n")
