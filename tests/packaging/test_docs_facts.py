@@ -4,9 +4,10 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
-from tests.packaging.pages import DOCS, ENVIRONMENT, PAGES, README, all_blocks, blocks
+from tests.packaging.pages import DOCS, ENVIRONMENT, PAGES, README, REPOSITORY, all_blocks, blocks
 
 from ecovision_edge import EcovisionError
 from ecovision_edge.camera import open_source
@@ -102,3 +103,32 @@ def test_every_c_block_compiles_and_reads_events(text, tmp_path):
     environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}"}
     ran = subprocess.run([tmp_path / "child"], env=environment, capture_output=True, check=True, timeout=60)
     assert ran.stdout.decode().splitlines() == ["the bin is empty", "to the bin paper"]
+
+
+PACKAGES = ("runtime/ecovision_edge", "export/ecovision_edge_export", "benchmarks/ecovision_edge_bench")
+SOURCES = [REPOSITORY / package for package in PACKAGES]
+
+
+def in_backquotes(pattern):
+    """What stands in backquotes in the page on the architecture, where all of it matches."""
+    found = re.findall(r"(?<!`)`([^`\n]+)`(?!`)", PAGES[DOCS / "architecture.md"])
+    return {name for name in found if re.fullmatch(pattern, name)}
+
+
+def test_the_architecture_names_files_that_are_there():
+    """Each path that ends in `.py` or `/`, in one of the packages or from the root."""
+    names = in_backquotes(r"\w[\w/]*(?:\.py|/)")
+    assert len(names) > 30
+    for name in names:
+        assert any((folder / name).exists() for folder in (REPOSITORY, *SOURCES)), name
+
+
+def test_the_architecture_names_what_the_code_has():
+    """Each class, function, attribute and thread is there under this very name."""
+    code = "\n".join(path.read_text(encoding="utf-8") for folder in SOURCES for path in folder.rglob("*.py"))
+    defined = set(re.findall(r"(?:def |class |self\.|^)(\w+)", code, re.MULTILINE))
+    names = in_backquotes(r"\w*[A-Z_]\w*")
+    assert {"LatestFrame", "BinDecider", "rewrite_for_int8"} <= names
+    assert names - defined - {Path(package).name for package in PACKAGES} == {"RLock"}
+    for thread in in_backquotes(r"ecovision-\w+.*"):
+        assert f'"{re.sub("[A-Z]+$", "", thread)}' in code, thread
