@@ -305,7 +305,7 @@ class _Listener:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """A terminal as it is; a file or a pipe wide enough for the tables."""
+    """Make a console: a terminal as it is, a file or a pipe wide enough for the tables."""
     console = text_console(stderr=stderr)
     return console if console.is_terminal else text_console(stderr=stderr, width=PLAIN_WIDTH)
 

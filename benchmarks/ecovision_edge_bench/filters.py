@@ -155,7 +155,7 @@ class Model:
 
 
 def photographs(folder: Path, limit: int) -> list[Path]:
-    """The photographs to measure: the same ones for the same folder and limit.
+    """Return the photographs to measure: the same ones for the same folder and limit.
 
     Raises:
         ImageReadError: None there.
@@ -172,7 +172,7 @@ def photographs(folder: Path, limit: int) -> list[Path]:
 def camera_frame(
     photograph: Image, width: int, height: int, tiles: Sequence[Image], rng: np.random.Generator
 ) -> Image:
-    """A frame of the wanted size out of a photograph, by the method that the module describes.
+    """Return a frame of the wanted size out of a photograph, by the method that the module describes.
 
     Args:
         photograph: `(h, w, 3) uint8`.
@@ -228,7 +228,7 @@ def measure(
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """The rows as a markdown table."""
+    """Return the rows as a markdown table."""
     lines = [
         "| frame | filter | pixels: mean | max | probability | top-1 flips | time / PIL | this machine |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -344,7 +344,7 @@ def _tiles(paths: Sequence[Path]) -> list[Image]:
 
 
 def _pixels(image: npt.NDArray[np.generic]) -> Image:
-    """An OpenCV result as uint8: floats are rounded and clipped."""
+    """Return an OpenCV result as uint8: floats are rounded and clipped."""
     if image.dtype == np.uint8:
         return np.asarray(image, np.uint8)
     return np.clip(np.rint(np.asarray(image, np.float32)), 0, 255).astype(np.uint8)
@@ -388,7 +388,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _machine() -> dict[str, object]:
-    """What a reader has to know about the machine to judge the times."""
+    """Return what a reader has to know about the machine to judge the times."""
     return {
         "machine": platform.machine(),
         "platform": platform.platform(),

@@ -312,7 +312,7 @@ def _show_parity(console: Console, result: Sequence[Parity]) -> None:
 
 
 def parity_table(result: Sequence[Parity]) -> Table:
-    """The parity rows as a rich table."""
+    """Return the parity rows as a rich table."""
     from ecovision_edge_export.parity.tables import parity_rows
 
     first = result[0]

@@ -57,7 +57,7 @@ def require(module: str, extra: str, minimum: str | None = None) -> ModuleType:
 
 
 def _version(imported: ModuleType, top: str) -> str | None:
-    """What the module says of itself, else what its installer wrote down."""
+    """Return what the module says of itself, else what its installer wrote down."""
     own = getattr(imported, "__version__", None)
     if isinstance(own, str):
         return own

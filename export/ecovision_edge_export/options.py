@@ -176,7 +176,7 @@ def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:
 
 
 def overruled(options: ExportOptions, checkpoint: Checkpoint) -> Iterator[str]:
-    """The options that win against what the checkpoint says of its training, a sentence each."""
+    """Yield the options that win against what the checkpoint says of its training, a sentence each."""
     prepared = checkpoint.preprocessing
     if prepared is None:
         return

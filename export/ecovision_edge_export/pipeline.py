@@ -62,7 +62,7 @@ class ExportResult:
     transcript: dict[str, JsonValue]
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it, every flip too."""
+        """Return all of it, every flip too."""
         return {
             "bundle": self.path.name,
             "name": self.manifest.name,
@@ -156,7 +156,7 @@ class _Work:
 
 
 def _make_onnx(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
-    """The ONNX artifacts and their parity; int8 by the first recipe that the gate lets through."""
+    """Return the ONNX artifacts and their parity; int8 by the first recipe that the gate lets through."""
     contract, script = work.contract, work.script
     fp32 = Made("fp32", "onnx", finish(work.graph, contract))
     kept = [fp32] if "fp32" in work.options.precisions else []
@@ -186,7 +186,7 @@ def _make_onnx(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
 
 
 def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
-    """The TFLite artifacts and their parity; int8 by the first recipe that the gate lets through."""
+    """Return the TFLite artifacts and their parity; int8 by the first recipe that the gate lets through."""
     from ecovision_edge_export.tflite.choose import open_once, tflite_recipe, tflite_trials
     from ecovision_edge_export.tflite.convert import convert
     from ecovision_edge_export.tflite.flatbuffer import finish as finish_tflite
@@ -269,7 +269,7 @@ def _next_recipe(error: GateClosedError, blocks: str) -> str:
 
 
 def _list(options: ExportOptions, contract: Contract) -> tuple[PhotographSet | None, PhotographSet | None]:
-    """The photographs of --val and --calib, by the folders' names or --map."""
+    """Return the photographs of --val and --calib, by the folders' names or --map."""
     folders = [folder for folder in (options.val, options.calib) if folder is not None]
     mapping: Mapping[str, int | None] = {}
     if options.map is not None:
@@ -286,7 +286,7 @@ def _list(options: ExportOptions, contract: Contract) -> tuple[PhotographSet | N
 def _doubts(
     options: ExportOptions, checkpoint: Checkpoint, contract: Contract, val: PhotographSet | None
 ) -> Iterator[str]:
-    """What the options leave unproved, or contradict."""
+    """Yield what the options leave unproved, or contradict."""
     if checkpoint.labels is not None and contract.labels != checkpoint.labels:
         yield f"--labels are not those in the checkpoint ({short(checkpoint.labels)}): they win"
     yield from overruled(options, checkpoint)
@@ -299,7 +299,7 @@ def _doubts(
 
 
 def prepare_graph(checkpoint: Checkpoint, contract: Contract, script: Transcript) -> onnx.ModelProto:
-    """The fp32 graph with preprocessing folded, stage by stage."""
+    """Return the fp32 graph with preprocessing folded, stage by stage."""
     spec = contract.input
     with script.stage("trace"):
         traced = trace(build_model(checkpoint), spec.height, spec.width)

@@ -24,12 +24,12 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 
 
 def target_of(cpu: Cpu) -> Target:
-    """The target that a CPU is; where it cannot be told `x86`, whose models serve every CPU."""
+    """Return the target that a CPU is; where it cannot be told `x86`, whose models serve every CPU."""
     if cpu.arch.lower() in ("aarch64", "arm64"):
         return "arm64-dotprod" if "asimddp" in cpu.features else "arm64"
     return "x86-vnni" if cpu.features & VNNI else "x86"
 
 
 def signed_activations(target: Target) -> bool:
-    """Whether int8 activations are faster there than uint8."""
+    """Return whether int8 activations are faster there than uint8."""
     return target == "arm64-dotprod"

@@ -99,6 +99,6 @@ class Transcript:
         self._reporter.warned(message)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All stages with what they found, and all warnings."""
+        """Return all stages with what they found, and all warnings."""
         stages: list[JsonValue] = [{"stage": name, "found": figure} for name, figure in self._done]
         return {"stages": stages, "warnings": list(self._warnings)}

@@ -101,7 +101,7 @@ BOARDS = {
 
 
 def board_of(cpu: str) -> Board:
-    """The board with that CPU.
+    """Return the board with that CPU.
 
     Raises:
         OptionError: none of `BOARDS`.

@@ -189,7 +189,7 @@ def read_marks(log: str) -> list[Mark]:
 
 
 def differences(marks: Sequence[Mark], label: int) -> list[Mark]:
-    """What was executed between the first and the second mark of each pair with that label.
+    """Return what was executed between the first and the second mark of each pair with that label.
 
     Raises:
         EmulationError: there is no such pair, or half of one, or a counter goes backwards.
@@ -226,7 +226,7 @@ def net_count(marks: Sequence[Mark]) -> int:
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """The rows as a markdown table: a line for each model and engine, a column for each CPU."""
+    """Return the rows as a markdown table: a line for each model and engine, a column for each CPU."""
     cpus = list(dict.fromkeys(row.cpu for row in rows))
     heads = [f"{cpu} ({BOARDS[cpu].short})" for cpu in cpus]
     lines = [
@@ -243,7 +243,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
 
 
 def _run(root: PiRoot, model: Model, cpu: str, mix: bool) -> tuple[str, list[Mark]]:
-    """One process: the engine's name, and the marks."""
+    """Run one process; return the engine's name and the marks."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         plugin = str(root.path / "plugin.so").replace(",", ",,")  # a comma ends the name

@@ -55,7 +55,7 @@ def answer(status: int, **fields: str) -> int:
 
 
 def marker() -> Callable[[int, bool], object]:
-    """The function that marks a point of the program: a system call that fails everywhere."""
+    """Return the function that marks a point of the program: a system call that fails everywhere."""
     prctl = ctypes.CDLL(None).prctl
     prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
     return lambda label, mix: prctl(MARK, label, mix, 0, 0)
@@ -104,7 +104,7 @@ def open_litert(model: bytes) -> tuple[str, Callable[[], object]]:
 
 
 def made_up(shape: Sequence[int], dtype: npt.DTypeLike) -> Tensor:
-    """An input: normal noise, or all levels of an integer."""
+    """Return an input: normal noise, or all levels of an integer."""
     rng = np.random.default_rng(SEED)
     kind = np.dtype(dtype)
     if kind.kind == "f":

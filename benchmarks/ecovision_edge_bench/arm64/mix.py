@@ -16,7 +16,7 @@ __all__ = ["instruction_name", "named_mix"]
 
 
 def named_mix(words: Mapping[int, int]) -> collections.Counter[str]:
-    """How often each instruction was executed, by the name that `instruction_name` gives it.
+    """Return how often each instruction was executed, by the name that `instruction_name` gives it.
 
     Args:
         words: How often, by 32-bit instruction word.

@@ -38,7 +38,7 @@ class Stamp:
 
     @classmethod
     def read(cls, root: Path) -> Stamp | None:
-        """The stamp of a root; None: not finished, or not one of ours."""
+        """Return the stamp of a root; None: not finished, or not one of ours."""
         try:
             values = json.loads((root / STAMP).read_bytes())
             return cls(
@@ -55,7 +55,7 @@ class Stamp:
         (root / STAMP).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
     def fits(self, wanted: Stamp) -> bool:
-        """Whether the root is what would be made now, but for newer versions of other packages."""
+        """Return whether the root is what would be made now, but for newer versions of other packages."""
         return (self.recipe, self.wheel) == (wanted.recipe, wanted.wheel)
 
 
@@ -68,7 +68,7 @@ class PiRoot:
 
     @classmethod
     def open(cls, folder: Path) -> PiRoot:
-        """The root that `make_root` made in `folder`.
+        """Return the root that `make_root` made in `folder`.
 
         Raises:
             EmulationError: none there, or an unfinished one, or by another recipe.
@@ -105,7 +105,7 @@ class PiRoot:
         return self.path / "usr/local/bin/python3"
 
     def environment(self, cpu: str) -> dict[str, str]:
-        """All that the emulated Python is told of this machine: the same each time.
+        """Return all that the emulated Python is told of this machine: the same each time.
 
         Raises:
             OptionError: no board has that CPU.

@@ -15,7 +15,7 @@ __all__ = ["build_wheel", "checkout", "pip_command", "sha256"]
 
 
 def checkout() -> Path:
-    """The sources that this module is part of.
+    """Return the sources that this module is part of.
 
     Raises:
         EmulationError: it is installed without them.
@@ -42,7 +42,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def pip_command(command: str) -> list[str]:
-    """The start of a command of this Python's own pip.
+    """Return the start of a command of this Python's own pip.
 
     Raises:
         MissingDependencyError: it has none.

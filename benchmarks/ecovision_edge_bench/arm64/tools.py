@@ -37,14 +37,14 @@ class EmulationError(EcovisionError, RuntimeError):
 
 
 def missing_packages() -> list[str]:
-    """The Debian packages to install before a root can be made or used."""
+    """Return the Debian packages to install before a root can be made or used."""
     return [
         package for file, package in TOOLS.items() if shutil.which(file) is None and not Path(file).exists()
     ]
 
 
 def apt_line(packages: Sequence[str]) -> str:
-    """The command that installs them."""
+    """Return the command that installs them."""
     return f"sudo apt-get install --no-install-recommends {' '.join(packages)}"
 
 
@@ -106,6 +106,6 @@ def run_step(
 
 
 def last_line(text: str, status: int) -> str:
-    """What a program said last of what went wrong."""
+    """Return what a program said last of what went wrong."""
     lines = text.strip().splitlines()
     return lines[-1].strip()[:300] if lines else f"exit status {status}"

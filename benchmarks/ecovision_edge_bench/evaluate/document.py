@@ -132,7 +132,7 @@ def _images(answers: Answers, labels: tuple[str, ...]) -> Iterator[Mapping[str, 
 
 
 def _text(name: str) -> str:
-    """A file's name as text that JSON can carry, whatever its bytes."""
+    """Return a file's name as text that JSON can carry, whatever its bytes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 

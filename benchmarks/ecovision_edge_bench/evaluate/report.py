@@ -91,7 +91,7 @@ dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}
 
 
 def page(evaluation: Evaluation) -> str:
-    """The whole page; it reads the few photographs that it shows again, one at a time."""
+    """Return the whole page; it reads the few photographs that it shows again, one at a time."""
     metrics = evaluation.metrics
     shown = most_confused(metrics.confusion, MAX_CLASSES_SHOWN)
     html = ET.Element("html", {"lang": "en"})

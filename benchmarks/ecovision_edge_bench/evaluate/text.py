@@ -25,12 +25,12 @@ _SHOWN = 10  # names in a note
 
 
 def percent(share: float | None) -> str:
-    """A share of 0 to 1 as per cent; a dash for none."""
+    """Return a share of 0 to 1 as per cent; a dash for none."""
     return "-" if share is None else f"{100 * share:.2f} %"
 
 
 def title(evaluation: Evaluation) -> str:
-    """What was evaluated, on what."""
+    """Return what was evaluated, on what."""
     chosen = len(evaluation.answers.images)
     of = f" of {evaluation.data.found}" if evaluation.data.limit is not None else ""
     return printable(f"{evaluation.model.name} on {chosen}{of} photographs of {evaluation.data.folder}")
@@ -46,7 +46,7 @@ def class_rows(metrics: Metrics) -> list[tuple[str, str, str, str]]:
 
 
 def plain_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as aligned lines: the first column to the left, the others to the right."""
+    """Return rows as aligned lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -64,7 +64,7 @@ def accuracy_line(metrics: Metrics) -> str:
 
 
 def figure_lines(metrics: Metrics) -> list[str]:
-    """The figures of all classes together, and what is most often taken for what."""
+    """Return the figures of all classes together, and what is most often taken for what."""
     classes = len(metrics.classes) - len(metrics.absent)
     confusions = metrics.confusions
     lines = [
@@ -110,7 +110,7 @@ def _bar_lines(report: TurnReport | None) -> list[str]:
 
 
 def note_lines(evaluation: Evaluation) -> list[str]:
-    """What a reader has to know besides: what was left out, and what bars do."""
+    """Return what a reader has to know besides: what was left out, and what bars do."""
     lines = [
         *_bar_lines(evaluation.turns),
         *(

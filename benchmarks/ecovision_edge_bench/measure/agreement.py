@@ -97,7 +97,7 @@ class Agreement:
 
 
 def ask(worker: Classifies, images: Images, progress: Callable[[int], None] = lambda done: None) -> Answers:
-    """All answers of a subject.
+    """Return all answers of a subject.
 
     Raises:
         WorkerError: it failed, or gave something else than finite probabilities.

@@ -42,7 +42,7 @@ class Chosen:
 
 
 def parse_against(text: str) -> tuple[str, ...]:
-    """Names of peers out of `--against`: `auto`, `none`, `all`, or names with commas.
+    """Return the names of peers out of `--against`: `auto`, `none`, `all`, or names with commas.
 
     Raises:
         OptionError: an unknown name.
@@ -59,7 +59,7 @@ def parse_against(text: str) -> tuple[str, ...]:
 
 
 def peer_folder() -> Path:
-    """Where peers' models are kept between runs: `ecovision-edge/peers` in the user's cache."""
+    """Return where peers' models are kept between runs: `ecovision-edge/peers` in the user's cache."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "ecovision-edge" / "peers"
 
@@ -155,7 +155,7 @@ def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images
 def _own(
     path: Path, artifacts: str, delegate: str | None, notes: list[str]
 ) -> tuple[Bundle | None, Contract, list[Spec]]:
-    """The bundle if it is one, the contract, and a spec for each artifact asked for.
+    """Return the bundle if it is one, the contract, and a spec for each artifact asked for.
 
     Of all artifacts, those are left out, with a note, whose engine is not installed.
     """
@@ -209,7 +209,7 @@ def _weights_of(contract: Contract) -> str:
 
 
 def _checkpoint(contract: Contract, weights: str | None, *, required: bool) -> tuple[Checkpoint | None, str]:
-    """The weights that the bundle was exported from, or why there are none.
+    """Return the weights that the bundle was exported from, or why there are none.
 
     Raises:
         CheckpointError, MissingDependencyError: there are none, and they are `required`.

@@ -59,7 +59,7 @@ class Change:
 
 
 def check_comparable(first: Result, second: Result) -> list[str]:
-    """How the conditions of two results differ; nothing where they can be compared."""
+    """Return how the conditions of two results differ; nothing where they can be compared."""
     pairs = [
         *((f"machine {k}", first.machine.get(k), second.machine.get(k)) for k in _MACHINE),
         *((f"frame {k}", first.frames.get(k), second.frames.get(k)) for k in _FRAMES),

@@ -36,7 +36,7 @@ class FrameSource:
     images: tuple[str, ...] = ()
 
     def load(self) -> list[Frame]:
-        """The frames, `(height, width, 3) uint8 BGR` each.
+        """Return the frames, `(height, width, 3) uint8 BGR` each.
 
         Raises:
             ImageReadError: a file that is no image.
@@ -51,7 +51,7 @@ class FrameSource:
 
 
 def to_camera_size(image: Frame, width: int, height: int) -> Frame:
-    """The image scaled until it covers `width` x `height`, and the middle of it."""
+    """Return the image scaled until it covers `width` x `height`, and the middle of it."""
     if image.shape[:2] == (height, width):
         return image
     scale = max(width / image.shape[1], height / image.shape[0])

@@ -71,7 +71,7 @@ class Worker:
     def turn(
         self, *, settle_s: float, seconds: float, fps: float | None, first: int
     ) -> dict[str, list[float]]:
-        """The samples of one turn: see `worker.run_turn`.
+        """Return the samples of one turn: see `worker.run_turn`.
 
         Raises:
             WorkerError: it failed.

@@ -52,7 +52,7 @@ class Ratio:
 
 
 def round_medians(values: Sequence[float], rounds: Sequence[int]) -> dict[int, float]:
-    """The median of each round's values."""
+    """Return the median of each round's values."""
     v, r = np.asarray(values, np.float64), np.asarray(rounds)
     order = np.argsort(r, kind="stable")
     numbers, starts = np.unique(r[order], return_index=True)

@@ -103,7 +103,7 @@ class Row:
         return values
 
     def summary(self, stage: str = "total") -> Summary | None:
-        """Figures of a stage; None without samples."""
+        """Return figures of a stage; None without samples."""
         values = self.stage(stage)
         return Summary.of(values) if values else None
 
@@ -161,7 +161,7 @@ class Result:
         return not self.reasons and all(row.valid for row in self.rows)
 
     def row(self, key: str) -> Row | None:
-        """The row of that key."""
+        """Return the row of that key."""
         return next((r for r in self.rows if r.key == key), None)
 
     def ratio(self, row: Row) -> Ratio | None:

@@ -158,7 +158,7 @@ def run_benchmark(request: Request, listener: Listener | None = None) -> Result:
 
 
 def _base(request: Request) -> str:
-    """The key of the base's row."""
+    """Return the key of the base's row."""
     if not request.specs:
         raise OptionError("subjects", expected="at least one", found="none")
     if request.base is None:
@@ -175,7 +175,7 @@ def _base(request: Request) -> str:
 
 
 def _cores(spec: Spec, settings: Settings) -> tuple[int, ...]:
-    """The cores that a pinned worker gets: the last ones, since the first serve interrupts."""
+    """Return the cores that a pinned worker gets: the last ones, since the first serve interrupts."""
     if not settings.isolate or not hasattr(os, "sched_getaffinity"):
         return ()
     usable = sorted(os.sched_getaffinity(0))
@@ -209,7 +209,7 @@ def _cold_starts(request: Request, listener: Listener) -> dict[str, list[ColdSta
 def _start(
     request: Request, stack: contextlib.ExitStack, listener: Listener
 ) -> tuple[dict[str, Worker], list[Row]]:
-    """A worker and a row for each subject; one that does not start has a row with the reason."""
+    """Return a worker and a row for each subject; one that does not start has a row with the reason."""
     listener.phase("start")
     workers: dict[str, Worker] = {}
     rows: list[Row] = []

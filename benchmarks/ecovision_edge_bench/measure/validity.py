@@ -15,7 +15,7 @@ Load = dict[str, float | None]
 
 
 def row_reasons(row: Row, settings: Settings) -> list[str]:
-    """What speaks against one subject's figures."""
+    """Return what speaks against one subject's figures."""
     s = row.samples
     if s.error is not None:
         return [s.error]
@@ -81,7 +81,7 @@ def device_reasons(states: Sequence[DeviceState], load: Load, settings: Settings
 
 
 def unread_note(state: DeviceState, load: Load) -> str | None:
-    """What could not be looked at here, in one line."""
+    """Return what could not be looked at here, in one line."""
     unread = [*state.unread, *(["other load"] if load["busy"] is None else [])]
     return f"not readable on this machine: {', '.join(unread)}" if unread else None
 

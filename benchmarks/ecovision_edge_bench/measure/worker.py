@@ -97,7 +97,7 @@ def run_turn(
 
 
 def _load(request: dict[str, Any]) -> tuple[Subject, Spec, list[Frame], dict[str, Any]]:
-    """The subject, its spec and its frames, and what a first start costs."""
+    """Return the subject, its spec and its frames, and what a first start costs."""
     with contextlib.suppress(AttributeError, OSError):  # not on macOS; or cores that are not ours
         if request.get("cores"):
             os.sched_setaffinity(0, request["cores"])
@@ -142,7 +142,7 @@ def _load(request: dict[str, Any]) -> tuple[Subject, Spec, list[Frame], dict[str
 
 
 def _peak_bytes() -> int | None:
-    """The most memory that this process has held (`VmHWM`); None where the kernel does not say."""
+    """Return the most memory that this process has held (`VmHWM`); None where the kernel does not say."""
     try:
         text = Path("/proc/self/status").read_text()
     except OSError:

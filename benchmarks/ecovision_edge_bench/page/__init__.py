@@ -28,7 +28,7 @@ _START = """<!DOCTYPE html>
 
 
 def write_page(result: Result) -> str:
-    """One self-contained HTML document: verdict, table, plots, details.
+    """Return one self-contained HTML document: verdict, table, plots, details.
 
     Its figures are those of the result, and what follows from its samples; text of the result is escaped.
     """

@@ -25,7 +25,7 @@ _STATE = (
 
 
 def details(result: Result, lines: Sequence[Line]) -> Html:
-    """The section under the plots."""
+    """Return the section under the plots."""
     return tag(
         "section",
         {"id": "details"},
@@ -73,7 +73,7 @@ def _subject(line: Line) -> Html:
 
 
 def _summaries(line: Line) -> Html:
-    """All figures of each stage; only percentiles that the number of frames supports."""
+    """Return all figures of each stage; only percentiles that the number of frames supports."""
     known = [p for p in PERCENTILES if p in line.summaries["total"].percentiles]
     heads = ["stage, ms", "least", "mean", *map(percentile_name, known)]
     rows = []
@@ -156,7 +156,7 @@ def _pairs(facts: Sequence[tuple[str, str]]) -> Html:
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> Html:
-    """The first column names its row."""
+    """Write a table whose first column names its row."""
     head = tag("tr", {}, *(tag("th", {"scope": "col"}, h) for h in heads))
     body = [
         tag("tr", {}, tag("th", {"scope": "row"}, first), *(tag("td", {}, cell) for cell in rest))

@@ -93,7 +93,7 @@ def over_rounds(lines: Sequence[Line]) -> Html:
 
 
 def minutes_of(line: Line, count: int) -> list[Minute]:
-    """The first `count` minutes of a row; those without frames are left out."""
+    """Return the first `count` minutes of a row; those without frames are left out."""
     at = np.asarray(line.row.samples.at_s, np.float64)
     which = np.floor_divide(at, _MINUTE_S).astype(np.int64)
     found = []
@@ -213,7 +213,7 @@ def _lane(axis: Axis, scale: _Scale, path: Html, label: str) -> Html:
 def _state(
     axis: Axis, minutes: Sequence[Mapping[str, JsonValue]], name: str, word: str, unit: str
 ) -> list[Html]:
-    """A lane of what the machine read, on a scale of its own; none where it was not readable."""
+    """Return a lane of what the machine read, on a scale of its own; none where it was not readable."""
     points = [
         (n + 1.0, float(v))
         for n, m in enumerate(minutes)
@@ -240,7 +240,7 @@ def _state(
 
 
 def _throttled(axis: Axis, minutes: Sequence[Mapping[str, JsonValue]]) -> list[Html]:
-    """A lane with the minutes at whose end the processor said that it was slowed down."""
+    """Return a lane with the minutes at whose end the processor said that it was slowed down."""
     now = [_now(m) for m in minutes]
     if all(n is None for n in now):
         return []

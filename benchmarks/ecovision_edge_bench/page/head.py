@@ -16,7 +16,7 @@ _MOST_NAMED = 4
 
 
 def title_of(result: Result) -> str:
-    """What was measured."""
+    """Return what was measured."""
     return named(result.bundle.get("name"), "A lone model")
 
 
@@ -57,7 +57,7 @@ def _verdict(result: Result, lines: Sequence[Line]) -> Html:
 
 
 def wrong_sentence(line: Line) -> str:
-    """How wrong a row is."""
+    """Return how wrong a row is."""
     a = line.row.agreement
     assert a is not None
     return (
@@ -79,7 +79,7 @@ def _parity_note(result: Result) -> list[str]:
 
 
 def _short(result: Result, lines: Sequence[Line]) -> Html:
-    """The fastest row that nothing is known against, and those that the run cannot tell from it."""
+    """Return the fastest row that nothing is known against, and those that the run cannot tell from it."""
     sound = [x for x in lines if len(x.total) and x.row.samples.error is None and not x.wrong]
     if not sound:
         return tag("p", {"class": "short"}, "No subject was measured to the end without being found wrong.")
@@ -107,7 +107,7 @@ def _short(result: Result, lines: Sequence[Line]) -> Html:
 
 
 def _told_apart(line: Line, best: Line, seed: int) -> bool:
-    """Whether the interval of their ratio leaves out 1."""
+    """Return whether the interval of their ratio leaves out 1."""
     common = line.rounds.keys() & best.rounds.keys()
     return bool(common) and paired_ratio(line.rounds, best.rounds, seed).differs
 

@@ -46,7 +46,7 @@ class Axis:
     log: bool = False
 
     def share(self, value: float) -> float:
-        """How far along, 0 to 1; what is outside is brought to the end."""
+        """Return how far along, 0 to 1; what is outside is brought to the end."""
         low, high, at = self.low, self.high, min(max(value, self.low), self.high)
         if self.log:
             low, high, at = math.log(low), math.log(high), math.log(at)
@@ -84,23 +84,23 @@ def nice_above(value: float) -> float:
 
 
 def unit_text(value: float) -> str:
-    """A tick's number."""
+    """Return a tick's number."""
     return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
 
 
 def per_cent(share: float) -> str:
-    """A place along a lane, from 0 to 1."""
+    """Return a place along a lane, from 0 to 1."""
     return f"{100 * share:.3f}%"
 
 
 def mark_line(share: float, top: float, bottom: float, kind: str, title: str = "") -> Html:
-    """A line across a lane, at 0 to 1 along it, from `top` to `bottom` pixels."""
+    """Return a line across a lane, at 0 to 1 along it, from `top` to `bottom` pixels."""
     place = per_cent(share)
     return tag("line", {"class": kind, "x1": place, "x2": place, "y1": top, "y2": bottom}, _title(title))
 
 
 def bar(start: float, end: float, top: float, height: float, kind: str, title: str = "") -> Html:
-    """A rectangle from `start` to `end`, 0 to 1 along a lane."""
+    """Return a rectangle from `start` to `end`, 0 to 1 along a lane."""
     return tag(
         "rect",
         {
@@ -115,7 +115,7 @@ def bar(start: float, end: float, top: float, height: float, kind: str, title: s
 
 
 def curve(path: str, kind: str, height: float) -> Html:
-    """A path of SVG in units of `CURVE_WIDTH` along the lane and pixels across."""
+    """Return a path of SVG in units of `CURVE_WIDTH` along the lane and pixels across."""
     box: dict[str, str | float] = {
         "viewBox": f"0 0 {CURVE_WIDTH} {height:g}",
         "preserveAspectRatio": "none",
@@ -126,19 +126,19 @@ def curve(path: str, kind: str, height: float) -> Html:
 
 
 def grid(axis: Axis, height: float) -> Html:
-    """A faint line at each tick."""
+    """Return a faint line at each tick."""
     return join(mark_line(axis.share(t), 0, height, "grid") for t in axis.ticks())
 
 
 def lane(height: float, *shapes: str, label: str = "") -> Html:
-    """The drawing beside a row's name; `label` says what it shows to those who cannot see it."""
+    """Return the drawing beside a row's name; `label` says what it shows to those who cannot see it."""
     attributes: dict[str, str | float] = {"class": "lane", "height": height}
     attributes.update({"role": "img", "aria-label": label} if label else {"aria-hidden": "true"})
     return tag("svg", attributes, *shapes)
 
 
 def strip(who: str, drawing: Html, value: str = "", kind: str = "") -> Html:
-    """One row of a plot."""
+    """Return one row of a plot."""
     return tag(
         "div",
         {"class": f"strip {kind}".strip()},
@@ -161,13 +161,13 @@ def axis_strip(axis: Axis, unit: str) -> Html:
 
 
 def strips(axis: Axis, unit: str, rows: Sequence[Html], below: Sequence[Html] = ()) -> Html:
-    """Rows over their axis, then rows `below` it; a long plot has the axis above, too."""
+    """Return rows over their axis, then rows `below` it; a long plot has the axis above, too."""
     first = [axis_strip(axis, unit)] if len(rows) > 6 else []
     return tag("div", {"class": "strips"}, *first, *rows, axis_strip(axis, unit), *below)
 
 
 def legend(*entries: tuple[str, str]) -> Html:
-    """What colours and lines mean: pairs of a class and a word."""
+    """Return what colours and lines mean: pairs of a class and a word."""
     return tag(
         "p",
         {"class": "legend"},
@@ -176,7 +176,7 @@ def legend(*entries: tuple[str, str]) -> Html:
 
 
 def figure(name: str, heading: str, caption: str, *content: str) -> Html:
-    """A plot with its heading and the sentence that says how to read it; `name` is its anchor."""
+    """Return a plot with its heading and the sentence that says how to read it; `name` is its anchor."""
     return tag(
         "figure",
         {"id": name},

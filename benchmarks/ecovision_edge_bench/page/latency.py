@@ -81,7 +81,7 @@ def _distribution(line: Line, axis: Axis) -> Html:
 
 
 def _outline(line: Line, axis: Axis) -> str:
-    """The histogram's outline as a path; each row is as high as its highest bin."""
+    """Return the histogram's outline as a path; each row is as high as its highest bin."""
     bins = _BINS[len(line.total) < _FEW]
     edges = np.geomspace(axis.low, axis.high, bins + 1)
     inside = line.total[line.total <= axis.high]

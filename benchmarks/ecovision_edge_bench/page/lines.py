@@ -120,7 +120,7 @@ class Line:
 
 
 def lines_of(result: Result) -> list[Line]:
-    """All rows: fastest first, those without samples last."""
+    """Return all rows: fastest first, those without samples last."""
     rows = sorted(result.rows, key=_pace)
     return [_line(result, row, number) for number, row in enumerate(rows, 1)]
 

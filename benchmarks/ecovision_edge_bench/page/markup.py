@@ -37,12 +37,12 @@ def escape(text: str) -> Html:
 
 
 def join(parts: Iterable[str], between: str = "") -> Html:
-    """The parts one after the other, with escaped text `between`."""
+    """Return the parts one after the other, with escaped text `between`."""
     return Html(escape(between).join(escape(p) for p in parts))
 
 
 def tag(name: str, attributes: Mapping[str, str | float] | None = None, *children: str) -> Html:
-    """An element; numbers among the attributes are written short, empty attributes are left out."""
+    """Return an element; numbers among the attributes are written short, empty attributes are left out."""
     written = "".join(
         f' {key}="{escape(value) if isinstance(value, str) else f"{value:.6g}"}"'
         for key, value in (attributes or {}).items()
@@ -52,12 +52,12 @@ def tag(name: str, attributes: Mapping[str, str | float] | None = None, *childre
 
 
 def span(kind: str, *children: str) -> Html:
-    """A `<span>` of a class."""
+    """Return a `<span>` of a class."""
     return tag("span", {"class": kind}, *children)
 
 
 def unbroken(text: str) -> Html:
-    """A sentence in which no line begins with a per cent sign."""
+    """Return a sentence in which no line begins with a per cent sign."""
     return Html(escape(text).replace(" %", "&nbsp;%"))
 
 
@@ -67,14 +67,14 @@ def milliseconds(value: float) -> str:
 
 
 def quantity(value: JsonValue, unit: str, digits: int = 0, missing: str = "not readable") -> str:
-    """A number of a result with its unit; `missing` for anything else."""
+    """Return a number of a result with its unit; `missing` for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return missing
     return f"{value:.{digits}f} {unit}"
 
 
 def named(value: JsonValue, missing: str = "not readable") -> str:
-    """Any value of a result as text."""
+    """Return any value of a result as text."""
     if value is None or value == "":
         return missing
     if isinstance(value, bool):

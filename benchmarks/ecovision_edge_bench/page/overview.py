@@ -32,7 +32,7 @@ class _Columns:
 
 
 def overview(result: Result, lines: Sequence[Line]) -> Html:
-    """Every row of the result."""
+    """Return every row of the result."""
     columns = _columns(result, lines)
     groups = [
         tag("th", {"colspan": len(c.heads), "scope": "colgroup", "class": "group"}, c.group) for c in columns
@@ -115,7 +115,7 @@ def _columns(result: Result, lines: Sequence[Line]) -> list[_Columns]:
 
 
 def _any_figure(line: Line) -> bool:
-    """Whether a row that failed got far enough to have some."""
+    """Return whether a row that failed got far enough to have some."""
     return bool(len(line.total) or line.row.cold or line.row.agreement or line.row.bytes)
 
 

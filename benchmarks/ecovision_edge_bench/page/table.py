@@ -85,7 +85,7 @@ def minute_rows(result: Result) -> list[list[str]]:
 
 
 def headline(result: Result) -> str:
-    """What was measured on what, one line."""
+    """Return what was measured on what, one line."""
     m, s = result.machine, result.settings
     mode = "as fast as it goes" if s.get("fps") is None else f"paced at {s['fps']:g} frames a second"
     if s.get("sustained_secs") is not None:
@@ -115,7 +115,7 @@ def verdict(result: Result) -> list[str]:
 
 
 def to_markdown(result: Result) -> str:
-    """One block to paste: what, the tables, the verdict."""
+    """Return one block to paste: what, the tables, the verdict."""
     parts = [f"**{headline(result)}** ({result.created})", _markdown(latency_rows(result))]
     parts.append(_markdown(cold_rows(result)))
     if result.minutes:

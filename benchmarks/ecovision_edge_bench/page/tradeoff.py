@@ -158,7 +158,7 @@ def _rises(points: Sequence[_Point]) -> list[float]:
 
 
 def _touch(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    """Whether two boxes, middle and size, overlap."""
+    """Return whether two boxes, middle and size, overlap."""
     return abs(a[0] - b[0]) < (a[2] + b[2]) / 2 and abs(a[1] - b[1]) < (a[3] + b[3]) / 2
 
 

@@ -136,12 +136,12 @@ class Subject(Protocol):
         ...
 
     def post(self, output: object) -> Probabilities:
-        """What `infer` gave to probabilities."""
+        """Turn what `infer` gave into probabilities."""
         ...
 
 
 def engine_modules(spec: Spec) -> tuple[str, ...]:
-    """The modules that it runs with; they are imported first, so that their import is timed apart."""
+    """Return the modules that it runs with; they are imported first, so that their import is timed apart."""
     if spec.kind == "classifier":
         engine = "litert" if spec.format == "tflite" else "onnx"
         return (f"ecovision_edge.backends.{engine}",)

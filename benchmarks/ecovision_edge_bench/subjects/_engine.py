@@ -99,7 +99,7 @@ def hash_files(paths: Sequence[Path]) -> tuple[str, int]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what it says that says something, at most 300 characters; else its type.
+    """Return the first line of what it says that says something, at most 300 characters; else its type.
 
     A line that ends in a colon only announces the next one, which then belongs to it.
     """

@@ -78,7 +78,7 @@ _STEPS = {
 
 
 def make_model(bench: Workbench, name: str) -> Made:
-    """The model of a step in `bench.folder`, made now where it is not there.
+    """Return the model of a step in `bench.folder`, made now where it is not there.
 
     Raises:
         DatasetError: the step wants calibration frames, and there are none.
@@ -104,7 +104,7 @@ def make_model(bench: Workbench, name: str) -> Made:
 
 
 def spec_of(peer: Peer, bench: Workbench, made: Made, threads: int, spinning: bool) -> Spec:
-    """How to load a model that was made."""
+    """Return how to load a model that was made."""
     return Spec(
         kind=peer.kind,
         name=peer.name,

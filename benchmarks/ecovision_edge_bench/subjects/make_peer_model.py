@@ -166,7 +166,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _network(source: Path) -> torch.nn.Module:
-    """The checkpoint whose weights the parent saved."""
+    """Return the checkpoint whose weights the parent saved."""
     from safetensors.torch import load_file
 
     from ecovision_edge.bundle.contract import WeightsSource

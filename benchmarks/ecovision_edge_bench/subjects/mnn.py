@@ -50,7 +50,7 @@ class _MnnSubject(EngineSubject):
 
 
 def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """What MNN's converter makes of the ONNX model.
+    """Return what MNN's converter makes of the ONNX model.
 
     Raises:
         ExportError: the converter failed.

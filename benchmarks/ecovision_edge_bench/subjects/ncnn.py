@@ -45,7 +45,7 @@ class Pixels:
         self.description = f"ncnn's from_pixels_resize{crop}, substract_mean_normalize"
 
     def prepare(self, frame: Frame) -> object:
-        """An `ncnn.Mat` of `(3, height, width)` float32 RGB, normalized."""
+        """Return an `ncnn.Mat` of `(3, height, width)` float32 RGB, normalized."""
         height, width = frame.shape[:2]
         size = (self._width, self._height)
         if self._shortest is not None:
@@ -106,7 +106,7 @@ class _NcnnSubject(EngineSubject):
 
 
 def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """What pnnx writes for ncnn, weights fp32.
+    """Return what pnnx writes for ncnn, weights fp32.
 
     Raises:
         ExportError: pnnx failed.
@@ -128,7 +128,7 @@ def load(spec: Spec) -> _NcnnSubject:
 
 
 def _precision(ncnn: ModuleType, options: object) -> str:
-    """What ncnn computes in with its default options, which allow fp16 where the CPU has it.
+    """Return what ncnn computes in with its default options, which allow fp16 where the CPU has it.
 
     An Arm CPU with fp16 arithmetic computes in it. Other Arm CPUs, and x86 with F16C (as each with AVX2),
     keep the weights of fully connected layers as fp16, and compute in fp32: `fp32/fp16`. With the reference

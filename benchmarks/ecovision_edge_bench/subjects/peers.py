@@ -65,7 +65,7 @@ class Peer:
     extra: str = "bench-peers"
 
     def missing(self) -> tuple[str, ...]:
-        """The modules that are not installed; none says that it can be made and run here."""
+        """Return the modules that are not installed; none says that it can be made and run here."""
         return tuple(m for m in (*self.runs_with, *self.made_with) if importlib.util.find_spec(m) is None)
 
 

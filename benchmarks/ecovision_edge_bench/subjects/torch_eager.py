@@ -59,7 +59,7 @@ class _TorchSubject(EngineSubject):
 
 
 def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """Nothing is made: PyTorch runs the checkpoint itself.
+    """Return nothing is made: PyTorch runs the checkpoint itself.
 
     Raises:
         MissingDependencyError: torch.compile without a C++ compiler.
@@ -135,7 +135,7 @@ def _require_compiler() -> None:
 
 
 def _absolute(weights: str) -> str:
-    """A path that means the same file in another process; `reference` and `hf://...` as they are."""
+    """Return a path that means the same file in another process; `reference` and `hf://...` as they are."""
     from ecovision_edge_export.weights.checkpoint import REFERENCE
 
     if weights == REFERENCE or weights.startswith("hf:"):

@@ -66,7 +66,7 @@ def _answers_s(run: Session, artifacts: int) -> float:
 
 
 def _ask_reference(run: Session, spec: Spec, until: float) -> tuple[Answers, list[Images]]:
-    """Its answers, on as many parts of the images as there is time for; on one at least."""
+    """Return its answers, on as many parts of the images as there is time for; on one at least."""
     answers: list[Answers] = []
     parts = image_parts(run.request.images)
     for part in parts:

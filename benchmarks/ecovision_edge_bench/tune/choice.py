@@ -108,7 +108,7 @@ class Choice:
 
 
 def agreement_fault(agreement: Agreement, *, default: bool) -> str | None:
-    """What speaks against an artifact's answers; None where nothing does.
+    """Return what speaks against an artifact's answers; None where nothing does.
 
     An artifact has to reach its budget. That of the default configuration goes on unless it surely misses it
     (the upper end of the 95 % interval is below): neither is left, nor taken, by the chance of a few images.
@@ -142,7 +142,7 @@ def finalists(candidates: Sequence[Candidate], base: Candidate) -> list[Candidat
 
 
 def choose(candidates: Sequence[Candidate], base: Candidate | None) -> Choice:
-    """The fastest by median of those that are surely faster than the base, else the base.
+    """Return the fastest by median of those that are surely faster than the base, else the base.
 
     Surely: it was in the final, and the whole 95 % interval of its ratio to the base lies below 1.
     """

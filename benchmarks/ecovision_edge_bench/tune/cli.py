@@ -112,7 +112,7 @@ def tune(
 
 
 def _document(request: Request, tuned: Tuned, saved: Path | None) -> JsonValue:
-    """Everything, for `--json`."""
+    """Return everything, for `--json`."""
     from ecovision_edge.profile import current_key
 
     return {

@@ -17,7 +17,7 @@ _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1]  # lossless, and quick
 
 
 def draw_files(folder: Path, seeds: Sequence[int]) -> tuple[str, ...]:
-    """The frames of those seeds as PNG files in `folder`; one that is there is not drawn again.
+    """Return the frames of those seeds as PNG files in `folder`; one that is there is not drawn again.
 
     Raises:
         OptionError: a file cannot be written.
@@ -32,5 +32,5 @@ def draw_files(folder: Path, seeds: Sequence[int]) -> tuple[str, ...]:
 
 
 def as_files(images: Images, folder: Path | None) -> Images:
-    """The same images; synthetic frames as files in `folder`, where there is one."""
+    """Return the same images; synthetic frames as files in `folder`, where there is one."""
     return images if folder is None or images.files else Images(draw_files(folder, images.seeds))

@@ -71,7 +71,7 @@ def usable_thread_counts() -> tuple[int, ...]:
 
 
 def make_plan(bundle: Bundle, threads: Sequence[int]) -> Plan:
-    """Every artifact whose engine is installed, with each count of threads, spinning and sleeping.
+    """Return every artifact whose engine is installed, with each count of threads, spinning and sleeping.
 
     The default configuration is among them whatever `threads` says.
 
@@ -107,7 +107,7 @@ def agreement_budget(entry: ArtifactEntry) -> float:
 
 
 def image_parts(images: Images) -> list[Images]:
-    """The images in parts of at most `GROUP`, each spread evenly over all of them."""
+    """Return the images in parts of at most `GROUP`, each spread evenly over all of them."""
     count = -(-len(images) // GROUP)
     return [
         Images(images.files[i::count], images.labels[i::count], images.seeds[i::count]) for i in range(count)
@@ -115,7 +115,7 @@ def image_parts(images: Images) -> list[Images]:
 
 
 def join_images(parts: Sequence[Images]) -> Images:
-    """One after the other."""
+    """Join images one after the other."""
     return Images(
         tuple(f for p in parts for f in p.files),
         tuple(x for p in parts for x in p.labels),

@@ -131,7 +131,7 @@ def _final(run: Session, base: Candidate, rivals: Sequence[Candidate]) -> None:
 
 
 def _together(run: Session, most: int) -> int:
-    """How many can be compared with the base at once: at most `most`, and what memory holds."""
+    """Return how many can be compared with the base at once: at most `most`, and what memory holds."""
     return min(most, max(1, run.pool.capacity - 1))
 
 

@@ -13,7 +13,7 @@ __all__ = ["align", "headline", "minds", "table_rows", "verdict_lines"]
 
 
 def headline(request: Request, tuned: Tuned) -> str:
-    """What was measured on what, one line."""
+    """Return what was measured on what, one line."""
     m = read_machine()
     where = f"{m.board}, {m.cpu.model}" if m.board else m.cpu.model
     reference = f"agreement with {tuned.reference} on {tuned.images} {request.images.evidence}"
@@ -58,7 +58,7 @@ def align(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def verdict_lines(tuned: Tuned, saved: Path | None, *, dry: bool) -> list[str]:
-    """What is taken, why, and where it was written."""
+    """Return what is taken, why, and where it was written."""
     choice = tuned.choice
     if choice.candidate is None:
         return [f"nothing chosen: {choice.why}"]
@@ -73,7 +73,7 @@ def verdict_lines(tuned: Tuned, saved: Path | None, *, dry: bool) -> list[str]:
 
 
 def minds(request: Request, tuned: Tuned) -> list[str]:
-    """What would change the choice, one line each."""
+    """Return what would change the choice, one line each."""
     lines = [
         "the profile no longer holds with another CPU or board, number of cores, bundle, or version of "
         "ecovision-edge, onnxruntime, ai-edge-litert, OpenCV or numpy: then it is ignored, and says so"

@@ -36,7 +36,7 @@ _GENERAL_LIMITS = (
 def write_card(
     manifest: Manifest, parity: Sequence[Parity], facts: Facts | None = None, speeds: Sequence[Speed] = ()
 ) -> str:
-    """The text of MODEL_CARD.md: the same for the same arguments, the latency's machine apart.
+    """Return the text of MODEL_CARD.md: the same for the same arguments, the latency's machine apart.
 
     Args:
         manifest: Of the bundle.
@@ -77,7 +77,7 @@ def write_card(
 
 
 def _unproved(manifest: Manifest) -> list[str]:
-    """What the export took for granted, and what it found to be likely wrong."""
+    """Return what the export took for granted, and what it found to be likely wrong."""
     assumed, doubts = (manifest.provenance.get(key) for key in ("assumed", "doubts"))
     lines = [f"{plain(str(doubt), MOST_OF_DOUBT)}." for doubt in doubts] if isinstance(doubts, list) else []
     if isinstance(assumed, list) and assumed:
@@ -87,7 +87,7 @@ def _unproved(manifest: Manifest) -> list[str]:
 
 
 def _int8_limits(manifest: Manifest) -> list[str]:
-    """Where int8 sums are not the same on every CPU; see `ecovision_edge_export.int8.exact`."""
+    """Return where int8 sums are not the same on every CPU; see `ecovision_edge_export.int8.exact`."""
     clipped = [a.name for a in manifest.artifacts if str(a.recipe.get("activations")).startswith("uint8")]
     return [
         f"The figures of {name} are those of exact integer sums, which Arm and x86 with VNNI compute. Other "
@@ -162,7 +162,7 @@ def _files(manifest: Manifest) -> list[str]:
 
 
 def _recipe(entry: ArtifactEntry, calibration: JsonValue) -> str:
-    """How an int8 artifact was made, in a sentence."""
+    """Return how an int8 artifact was made, in a sentence."""
     recipe = entry.recipe
     ranges = f"ranges by {recipe.get('ranges')}"
     if isinstance(calibration, dict):

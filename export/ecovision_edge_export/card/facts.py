@@ -82,7 +82,7 @@ def known_facts(source: WeightsSource, training: Mapping[str, JsonValue] | None 
 
 
 def _turns(facts: Mapping[str, JsonValue]) -> Turns | None:
-    """What they say of orientation; None for nothing, and for anything else."""
+    """Return what they say of orientation; None for nothing, and for anything else."""
     value = facts.get("turns")
     return "any" if value == "any" else "upright" if value == "upright" else None
 

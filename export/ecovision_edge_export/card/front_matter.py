@@ -20,7 +20,7 @@ __all__ = ["front_matter"]
 
 
 def front_matter(manifest: Manifest, parity: Sequence[Parity], facts: Facts) -> list[str]:
-    """The lines from `---` to `---`.
+    """Return the lines from `---` to `---`.
 
     Licence and base model stand there where they are known, accuracy where labelled photographs were
     measured that the weights were not trained on, as far as is known.

@@ -56,7 +56,7 @@ def calibration_section(parity: Sequence[Parity]) -> list[str]:
 
 
 def parity_lines(parity: Sequence[Parity]) -> list[str]:
-    """The parity gate's table, and what was waived."""
+    """Return the parity gate's table, and what was waived."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in parity_rows(parity)]
     lines = [_evidence(parity), "", *table(rows)]
     waived = [f"- Waived: {p.artifact} {failure}." for p in parity for failure in p.failures()]
@@ -64,7 +64,7 @@ def parity_lines(parity: Sequence[Parity]) -> list[str]:
 
 
 def latency_lines(speeds: Sequence[Speed]) -> list[str]:
-    """What the export timed, and on which machine; or that it timed nothing."""
+    """Return what the export timed, and on which machine; or that it timed nothing."""
     how = "On a device, `ecovision-edge bench --bundle .` measures it end to end."
     if not speeds:
         return [f"Not measured at export. {how}"]
@@ -129,7 +129,7 @@ def _share(correct: int, images: int) -> str:
 
 
 def _confusion_lines(sides: Sequence[tuple[str, Outcome]]) -> list[str]:
-    """The pairs of which some side confuses most photographs, with the counts of all sides."""
+    """Return the pairs of which some side confuses most photographs, with the counts of all sides."""
     most: dict[tuple[str, str], int] = {}
     for _, outcome in sides:
         for c in outcome.confusions():

@@ -42,7 +42,7 @@ def training_lines(training: Facts) -> list[str]:
 
 
 def _leaves(value: JsonValue | Facts, name: Name) -> Iterator[tuple[Name, JsonValue | Facts]]:
-    """Each fact with the keys that lead to it; counts by name, and lists, are one fact."""
+    """Yield each fact with the keys that lead to it; counts by name, and lists, are one fact."""
     if isinstance(value, Mapping) and not _is_counts(value) and len(name) < MOST_DEPTH:
         for key, inner in value.items():
             yield from _leaves(inner, (*name, str(key).replace("_", " ")))
@@ -55,7 +55,7 @@ def _is_counts(value: Facts) -> bool:
 
 
 def _records(value: JsonValue | Facts) -> Sequence[Facts] | None:
-    """The value as a table's rows, where it is a list of records with the same few keys."""
+    """Return the value as a table's rows, where it is a list of records with the same few keys."""
     if not isinstance(value, list) or not value:
         return None
     rows = [v for v in value if isinstance(v, Mapping)]

@@ -25,7 +25,7 @@ _TRAINED: dict[Turns | None, str] = {
 
 
 def turn_lines(parity: Sequence[Parity], turns: Turns | None) -> list[str]:
-    """What the training was for, and accuracy by turn of each artifact.
+    """Return what the training was for, and accuracy by turn of each artifact.
 
     Args:
         parity: Of each artifact.

@@ -65,7 +65,7 @@ class TorchBaseline:
         return self._model
 
     def prepare_file(self, path: Path) -> torch.Tensor:
-        """The network input for an image file, `(3, height, width)` float32.
+        """Return the network input for an image file, `(3, height, width)` float32.
 
         Raises:
             ImageReadError: not a file that can be read, or not an image that PIL can decode.
@@ -73,7 +73,7 @@ class TorchBaseline:
         return self._prepare(decode_rgb(read_image_bytes(path), str(path)))
 
     def prepare_frame(self, frame: npt.NDArray[np.uint8]) -> torch.Tensor:
-        """The network input for a frame, `(height, width, 3) uint8 BGR`."""
+        """Return the network input for a frame, `(height, width, 3) uint8 BGR`."""
         from PIL import Image
 
         return self._prepare(Image.fromarray(np.ascontiguousarray(frame[..., ::-1])))
@@ -91,7 +91,7 @@ class TorchBaseline:
         return (pixels - mean) / std
 
     def logits(self, batch: torch.Tensor) -> npt.NDArray[np.float32]:
-        """Logits `(n, classes)` of `(n, 3, height, width)`."""
+        """Return logits `(n, classes)` of `(n, 3, height, width)`."""
         import torch
 
         threads = torch.get_num_threads()

@@ -138,7 +138,7 @@ def _truth(photographs: PhotographSet) -> npt.NDArray[np.intp] | None:
 
 
 def _poor(answers: npt.NDArray[np.intp], truth: npt.NDArray[np.intp]) -> bool:
-    """Whether another explanation can be far better at all."""
+    """Return whether another explanation can be far better at all."""
     return len(truth) >= _FEW and float((answers == truth).mean()) <= 1 - FAR_BETTER
 
 
@@ -195,7 +195,7 @@ def _one_class(
     labels: Sequence[str],
     option: str,
 ) -> list[str]:
-    """One class for nearly all, where the photographs do not show that one."""
+    """Say where nearly all get one class that the photographs do not show."""
     counts = np.bincount(answers, minlength=len(labels))
     top = int(counts.argmax())
     share = float(counts[top]) / len(answers)

@@ -161,7 +161,7 @@ class Parity:
         return self.agreed / self.judged if self.judged else 0.0
 
     def failures(self) -> tuple[str, ...]:
-        """Each part of the budget that is not met, as `expected ..., found ...`."""
+        """Return each part of the budget that is not met, as `expected ..., found ...`."""
         wrong = []
         b = self.budget
         if self.judged == 0:
@@ -199,11 +199,11 @@ class Parity:
         return not self.failures()
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All figures as JSON values, rounded to what they mean; every flip by name."""
+        """Return all figures as JSON values, rounded to what they mean; every flip by name."""
         return {**self.summary(), "flips": [_flip_json(f) for f in self.flips]}
 
     def summary(self) -> dict[str, JsonValue]:
-        """The figures without the flips: what goes into a manifest."""
+        """Return the figures without the flips: what goes into a manifest."""
         result: dict[str, JsonValue] = {
             "ok": self.ok,
             "evidence": self.evidence,
@@ -260,7 +260,7 @@ class GateClosedError(ParityError):
         self.transcript = transcript
 
     def to_json(self) -> dict[str, JsonValue]:
-        """Every figure and flip, and the stages and warnings so far."""
+        """Return every figure and flip, and the stages and warnings so far."""
         return {"parity": {p.artifact: p.to_json() for p in self.parity}, **self.transcript}
 
 
@@ -422,7 +422,7 @@ def _compare(
 
 
 def _truth(cases: Sequence[Case]) -> npt.NDArray[np.intp] | None:
-    """The label of each, where all have one."""
+    """Return the label of each, where all have one."""
     known = [case.label for case in cases if case.label is not None]
     return np.array(known, np.intp) if len(known) == len(cases) else None
 

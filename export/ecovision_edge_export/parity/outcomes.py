@@ -40,11 +40,11 @@ class Outcome:
     ece: float
 
     def images_of(self, index: int) -> int:
-        """How many images show that class."""
+        """Return how many images show that class."""
         return sum(self.counts[index])
 
     def correct_of(self, index: int) -> int:
-        """How many of these were called it."""
+        """Return how many of these were called it."""
         return self.counts[index][index]
 
     def confusions(self) -> tuple[Confusion, ...]:
@@ -80,7 +80,7 @@ def measure_outcome(
 
 
 def outcome_json(torch: Outcome, artifact: Outcome) -> dict[str, JsonValue]:
-    """What a manifest says of both beside their accuracy; classes without an image are left out."""
+    """Return what a manifest says of both beside their accuracy; classes without an image are left out."""
     return {
         "classes": [
             {

@@ -22,7 +22,7 @@ QUARTERS = 4
 def measure_turned(
     made: Sequence[Made], parity: tuple[Parity, ...], val: PhotographSet | None, script: Transcript
 ) -> tuple[Parity, ...]:
-    """The parity of each artifact with its accuracy by turn; as it was without labelled photographs.
+    """Return the parity of each artifact with its accuracy by turn; as it was without labelled photographs.
 
     Args:
         made: The artifacts.

@@ -110,7 +110,7 @@ class _Trial:
         self._truth = np.array([p.label for p in photographs])
 
     def right(self, preparation: _Preparation) -> npt.NDArray[np.bool_]:
-        """Which of them are answered right."""
+        """Return which of them are answered right."""
         import torch
 
         if preparation.resize not in self._pixels:

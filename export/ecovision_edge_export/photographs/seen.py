@@ -51,11 +51,11 @@ class Seen:
         )
 
     def __or__(self, other: Seen) -> Seen:
-        """What either saw."""
+        """Return what either saw."""
         return Seen(self.trained | other.trained, self.chosen | other.chosen)
 
     def count_trained(self, digests: Iterable[bytes]) -> int:
-        """How many of the photographs with these sha256 were trained on."""
+        """Return how many of the photographs with these sha256 were trained on."""
         return sum(digest[:PREFIX] in self.trained for digest in digests)
 
     def dumps(self) -> str:
@@ -97,14 +97,14 @@ class Validation:
     chosen_on: int | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """What the manifest says of them."""
+        """Return what the manifest says of them."""
         known: dict[str, JsonValue] = {"trained_on": self.trained_on, "chosen_on": self.chosen_on}
         digest = self.photographs.digest()
         return {"digest": digest, **known} if self.trained_on is not None else {"digest": digest}
 
 
 def check_image(photograph: Photograph) -> bytes:
-    """The sha256 of a photograph's file, which PIL and OpenCV both can decode.
+    """Return the sha256 of a photograph's file, which PIL and OpenCV both can decode.
 
     Raises:
         ImageReadError: one of them cannot.

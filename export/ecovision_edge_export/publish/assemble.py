@@ -60,7 +60,7 @@ def assemble(
     speeds: Sequence[Speed] = (),
     unproved: Unproved | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest, and every file of the bundle by name."""
+    """Return the manifest, and every file of the bundle by name."""
     inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
     backends = {m.name: m.backend() for m in made}
     logits = {

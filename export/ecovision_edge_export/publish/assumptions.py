@@ -12,7 +12,7 @@ __all__ = ["assumptions"]
 
 
 def assumptions(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
-    """Each with the option that would say it; empty where everything is said.
+    """Return each with the option that would say it; empty where everything is said.
 
     Parity cannot find a wrong one: PyTorch is prepared in the same way. Only labelled photographs can.
     """

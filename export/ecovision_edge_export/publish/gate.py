@@ -67,7 +67,7 @@ def pass_gate(
 
 
 def _advice(parity: tuple[Parity, ...]) -> str:
-    """What to do about a closed gate."""
+    """Return what to do about a closed gate."""
     ways = ["look at the flips (--json has all)"] if any(p.flips for p in parity) else []
     if any(not p.ok and p.judged and p.artifact.startswith("int8") for p in parity):
         ways += ["give more --calib photographs", "raise --fp32-blocks", "ship fp32 alone (--precision fp32)"]

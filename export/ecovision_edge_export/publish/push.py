@@ -76,7 +76,7 @@ class PushOptions:
 
 
 def push_options(repo: str | None, *, public: bool = False, waived: bool = False) -> PushOptions | None:
-    """The options of a command, checked as `check_push` does; None where no push was asked for.
+    """Return the options of a command, checked as `check_push` does; None where no push was asked for.
 
     Raises:
         OptionError: not such a name, or the others without it.
@@ -137,7 +137,7 @@ def check_push(options: PushOptions) -> None:
 
 
 def prepare_push(bundle: Path, repo: str) -> dict[str, bytes]:
-    """The files of the repository by name: the bundle's, and its card as README.md.
+    """Return the files of the repository by name: the bundle's, and its card as README.md.
 
     The README says besides how to fetch that very repository.
 
@@ -222,7 +222,7 @@ def _api() -> HfApi:
 
 
 def _models() -> set[str]:
-    """The names that an exporter gives to models."""
+    """Return the names that an exporter gives to models."""
     return {f"model.{p}.{f}" for p in get_args(Precision) for f in get_args(Format)}
 
 
@@ -265,6 +265,6 @@ def _quietly(warn: Callable[[str], None]) -> Iterator[None]:
 
 
 def _kept(bundle: Path, options: PushOptions) -> str:
-    """What is safe on this disk, and how to push it without another export."""
+    """Return what is safe on this disk, and how to push it without another export."""
     private = "" if options.public else " --private"
     return f"the bundle stays, by hand: hf upload {options.repo} {shlex.quote(str(bundle))}{private}"

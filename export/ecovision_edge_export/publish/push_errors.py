@@ -34,7 +34,7 @@ def explained(repo: str, kept: str | None = None) -> Iterator[None]:
 
 
 def _explain(error: BaseException, repo: str, kept: str | None) -> PushError:
-    """One line for what huggingface_hub raised; `kept` says what is safe all the same."""
+    """Return one line for what huggingface_hub raised; `kept` says what is safe all the same."""
     from huggingface_hub import errors
 
     status = http_status(error)
@@ -61,7 +61,7 @@ def _explain(error: BaseException, repo: str, kept: str | None) -> PushError:
 
 
 def http_status(error: BaseException | None) -> int | None:
-    """The HTTP status that the error, or one that caused it, is about."""
+    """Return the HTTP status that the error, or one that caused it, is about."""
     while error is not None:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if isinstance(status, int):

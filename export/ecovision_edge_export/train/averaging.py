@@ -43,7 +43,7 @@ class Judged:
     loss: float
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it."""
+        """Return all of it."""
         return {"name": self.name, "val_accuracy": self.accuracy, "val_loss": self.loss}
 
 
@@ -56,7 +56,7 @@ class AverageResult:
     path: Path | None
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it."""
+        """Return all of it."""
         return {
             "trainings": [judged.to_json() for judged in self.trainings],
             "average": self.average.to_json(),
@@ -153,7 +153,7 @@ def _check_together(sources: Sequence[str], checkpoints: Sequence[Checkpoint]) -
 
 
 def _taught(checkpoint: Checkpoint) -> dict[str, JsonValue]:
-    """What the checkpoint says of its teachers, if it had some."""
+    """Return what the checkpoint says of its teachers, if it had some."""
     said = (checkpoint.training or {}).get("distillation")
     return {} if said is None else {"distillation": said}
 
@@ -174,7 +174,7 @@ def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def _judge(work: Work, name: str, checkpoint: Checkpoint, *, estimate: bool = False) -> tuple[Judged, Best]:
-    """One network on the validation photographs, as the recipe judges them."""
+    """Return one network on the validation photographs, as the recipe judges them."""
     model = build_model(checkpoint).to(work.device).to(memory_format=torch.channels_last)
     data = work.data()
     if estimate:

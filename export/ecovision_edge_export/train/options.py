@@ -111,7 +111,7 @@ class Settings:
         return RECIPES[self.recipe]
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of them."""
+        """Return all of them."""
         values: dict[str, JsonValue] = {}
         for f in fields(self):
             value = getattr(self, f.name)
@@ -120,7 +120,7 @@ class Settings:
 
 
 def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Settings:
-    """The settings: as given, else as saved, else the recipe's.
+    """Return the settings: as given, else as saved, else the recipe's.
 
     Args:
         options: As given.

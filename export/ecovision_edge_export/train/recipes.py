@@ -61,7 +61,7 @@ class Recipe:
     mixed: float = 0.0
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it."""
+        """Return all of it."""
         fields = asdict(self)
         fields["sizes"] = [[until, list(shares)] for until, shares in self.sizes]
         fields["augmentation"] = None if self.augmentation is None else self.augmentation.to_json()
@@ -139,7 +139,7 @@ def train_size(
 
 
 def train_sizes(recipe: Recipe, size: tuple[int, int]) -> set[tuple[int, int]]:
-    """Every height and width that batches of a training at `size` may have."""
+    """Return every height and width that batches of a training at `size` may have."""
     return {_scaled(size, share) for _, shares in recipe.sizes for share in shares}
 
 

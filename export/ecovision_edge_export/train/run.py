@@ -37,7 +37,7 @@ class TrainResult:
     skipped: tuple[Skipped, ...]
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it but the weights."""
+        """Return all of it but the weights."""
         return {
             "out": self.path.name,
             "labels": list(self.labels),

@@ -117,7 +117,7 @@ class ConsoleReporter:
 
 
 def _export(result: TrainResult, data: Path, val: Path | None) -> list[str]:
-    """The command that exports it: the photographs that judge are those that it was not trained on."""
+    """Return the command that exports it: the photographs that judge are those that it was not trained on."""
     words = ["ecovision-edge", "export", "--weights", str(result.path)]
     words += ["--calib", str(data), "--val", str(val or data)]
     of = result.facts["data"]

@@ -88,7 +88,7 @@ class Work:
         return Preprocessing(self.settings.size, "squash", self.start.mean, self.start.std)
 
     def facts(self, history: Sequence[EpochRow], best: Best) -> dict[str, JsonValue]:
-        """What is known of the training so far."""
+        """Return what is known of the training so far."""
         data = data_facts(self.listing, *self.pictures, self.flattered, self.skipped, self.settings)
         labels = self.listing.labels
         facts = training_facts(self.settings, self.start, data, labels, history, best, self.machine)
@@ -123,7 +123,7 @@ class Work:
         return self.seen_before.and_of(train.hashes, ()).count_trained(val.hashes)
 
     def metadata(self) -> dict[str, str]:
-        """What the checkpoint says beside weights and facts."""
+        """Return what the checkpoint says beside weights and facts."""
         train, val = self.pictures
         # With `keep_last` no epoch is chosen.
         seen = self.seen_before.and_of(train.hashes, () if self.int8 is not None else val.hashes)
@@ -131,7 +131,7 @@ class Work:
         return {METADATA_KEY: seen.dumps(), **ranges}
 
     def identity(self) -> dict[str, object]:
-        """What has to be the same for a training to go on."""
+        """Return what has to be the same for a training to go on."""
         train, val = self.pictures
         taught = {"teachers": [teacher.sha256 for teacher in self.teachers]} if self.teachers else {}
         return {
@@ -194,7 +194,7 @@ class Work:
             )
 
     def data(self) -> FitData:
-        """The batches: of photographs, or with `--freeze` of features."""
+        """Return the batches: of photographs, or with `--freeze` of features."""
         how, settings = self.settings.how, self.settings
         train, val = self.pictures
 
@@ -302,7 +302,7 @@ def worker_count(options: TrainOptions) -> int:
 
 
 def _sides(report: TurnReport | None) -> list[tuple[str, TurnFigures]]:
-    """What is worth telling of a report, in words."""
+    """Return what is worth telling of a report, in words."""
     if report is None:
         return []
     few = f"{report.photographs} validation photographs"

@@ -183,7 +183,7 @@ def _from_file(
 
 
 def _told(prepared: Preprocessing | None, unsaid: frozenset[str]) -> Iterator[str]:
-    """A note of the preprocessing that another training left in the checkpoint."""
+    """Yield a note of the preprocessing that another training left in the checkpoint."""
     if prepared is not None:
         said = {k: v for k, v in prepared.to_json().items() if k not in unsaid}
         yield f"prepared as the checkpoint says: {', '.join(f'{k} {v}' for k, v in said.items())}"
@@ -213,5 +213,5 @@ def _json_values(metadata: Mapping[str, str]) -> dict[object, object]:
 
 
 def _printable(name: str) -> str:
-    """A file name that fits into a message and into JSON, whatever bytes it is made of."""
+    """Return a file name that fits into a message and into JSON, whatever bytes it is made of."""
     return "".join(c if c.isprintable() else "?" for c in name)[:255]

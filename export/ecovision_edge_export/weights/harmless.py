@@ -57,7 +57,7 @@ class _Dict(StandIn):
     """`collections.defaultdict`: a plain dict, which torch fills; what makes missing values is not kept."""
 
     def __new__(cls, *arguments: object) -> dict[object, object]:  # type: ignore[misc]
-        """An empty dict."""
+        """Return an empty dict."""
         return {}
 
 
@@ -65,7 +65,7 @@ class _List(StandIn):
     """`collections.deque`: a plain list, which torch fills."""
 
     def __new__(cls, *arguments: object) -> list[object]:  # type: ignore[misc]
-        """A list of the first argument's items, where it has one."""
+        """Return a list of the first argument's items, where it has one."""
         first = arguments[0] if arguments else ()
         return list(first) if isinstance(first, (list, tuple)) else []
 
@@ -130,7 +130,7 @@ def _plain(value: StandIn) -> object:
 
 
 def _items(dtype: object, data: object) -> list[object] | None:
-    """The items of numpy's bytes; None where they are not of a kind that labels come in."""
+    """Return the items of numpy's bytes; None where they are not of a kind that labels come in."""
     if not isinstance(dtype, _Dtype) or not dtype.arguments or not isinstance(dtype.arguments[0], str):
         return None
     kind = dtype.arguments[0]

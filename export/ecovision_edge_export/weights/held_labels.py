@@ -56,7 +56,7 @@ def find_labels(
     num_classes: int,
     name: str,
 ) -> HeldLabels:
-    """The labels of the outermost place that names them: a list, or a dict numbered from 0 or from 1.
+    """Return the labels of the outermost place that names them: a list, or a dict numbered from 0 or from 1.
 
     Args:
         around: The dicts around the weights, outermost first.
@@ -86,7 +86,7 @@ def find_labels(
 
 
 def _agreed(places: Mapping[str, tuple[str, ...]], num_classes: int, name: str) -> tuple[str, ...]:
-    """The labels, where all places name the same, and they can be those of the network."""
+    """Return the labels, where all places name the same, and they can be those of the network."""
     key, labels = next(iter(places.items()))
     for other, those in places.items():
         if those != labels:
@@ -106,7 +106,7 @@ def _agreed(places: Mapping[str, tuple[str, ...]], num_classes: int, name: str) 
 
 
 def _places(holders: Sequence[Mapping[object, object]]) -> Iterator[tuple[str, object]]:
-    """What may be labels, with its key, outermost first."""
+    """Yield what may be labels, with its key, outermost first."""
     for holder in holders:
         yield from _named(holder)
     for holder in holders:
@@ -124,14 +124,14 @@ def _within(holder: Mapping[object, object], path: str, depth: int) -> Iterator[
 
 
 def _named(holder: Mapping[object, object]) -> list[tuple[str, object]]:
-    """The items whose keys name labels; dicts from the label last."""
+    """Return the items whose keys name labels; dicts from the label last."""
     texts = [(key, _letters(key), value) for key, value in holder.items() if isinstance(key, str)]
     found = [(k, v) for k, named, v in texts if _LISTED.fullmatch(named) or _BY_NUMBER.fullmatch(named)]
     return found + [(k, v) for k, named, v in texts if _BY_LABEL.fullmatch(named)]
 
 
 def _letters(key: str) -> str:
-    """A key as it is compared: trainings differ in case and in `_`."""
+    """Return a key as it is compared: trainings differ in case and in `_`."""
     return key.lower().replace("_", "").replace("-", "") if len(key) <= 40 else ""
 
 
@@ -155,7 +155,7 @@ def _described(items: Sequence[Mapping[object, object]]) -> tuple[tuple[str, ...
 
 
 def _ordered(numbered: Mapping[int, str] | None, count: int) -> tuple[tuple[str, ...] | None, int]:
-    """The labels by their numbers, if these are `count` in a row from 0 or 1; and the first number."""
+    """Return the labels by their numbers, if these are `count` in a row from 0 or 1; and the first number."""
     if numbered is None:
         return None, 0
     first = min(numbered)

@@ -121,7 +121,7 @@ def _is_path(text: str) -> bool:
 
 
 def fetch(wanted: HubFile) -> Fetched:
-    """The file in the hub's cache, downloaded where it is not there yet.
+    """Return the file in the hub's cache, downloaded where it is not there yet.
 
     It is received apart and checked, as `hub_receive` says, before it is in the cache. `HF_ENDPOINT`,
     `HF_HUB_OFFLINE`, `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` mean what they mean to huggingface_hub, which
@@ -147,7 +147,7 @@ def _known(wanted: HubFile, commit: str) -> KnownModel | None:
 
 
 def _pinned(wanted: HubFile) -> Path | None:
-    """A commit never changes: what is in the cache of it is what is wanted."""
+    """Find a commit in the cache: it never changes, so what is there is what is wanted."""
     if wanted.revision is None or not re.fullmatch("[0-9a-f]{40}", wanted.revision):
         return None
     return _cached(wanted)
@@ -161,7 +161,7 @@ def _cached(wanted: HubFile) -> Path | None:
 
 
 def _newest(wanted: HubFile) -> Path:
-    """What the hub has now; where it does not answer, what it had when it was last asked."""
+    """Return what the hub has now; where it does not answer, what it had when it was last asked."""
     from huggingface_hub import constants, errors
 
     remote: Remote | None = None
@@ -285,7 +285,7 @@ def _explain_unreachable(error: BaseException, wanted: HubFile) -> DownloadError
 
 
 def hub_host() -> str:
-    """The hub's host alone: an endpoint may carry a password."""
+    """Return the hub's host alone: an endpoint may carry a password."""
     try:
         host = urllib.parse.urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co").hostname
     except ValueError:
@@ -294,10 +294,10 @@ def hub_host() -> str:
 
 
 def short_reason(error: BaseException) -> str:
-    """The error's kind and the start of what it says, in one line, without a password."""
+    """Return the error's kind and the start of what it says, in one line, without a password."""
     return f"{type(error).__name__}: {without_password(' '.join(str(error).split()))[:160]}"
 
 
 def without_password(text: str) -> str:
-    """The text with user and password taken out of its addresses."""
+    """Return the text with user and password taken out of its addresses."""
     return re.sub(r"//[^/@\s]*@", "//", text)

@@ -84,7 +84,7 @@ def find_remote(repo: str, file: str, revision: str | None, timeout_s: float) ->
 
 
 def receive(repo: str, file: str, revision: str | None, remote: Remote, check: Callable[[str], None]) -> Path:
-    """The file in the hub's cache: received if it is not there yet.
+    """Return the file in the hub's cache: received if it is not there yet.
 
     Args:
         repo: `OWNER/NAME`.

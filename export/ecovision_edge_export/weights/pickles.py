@@ -61,7 +61,7 @@ def read_steps(data: bytes) -> list[Step]:
 
 
 def pickle_protocol(data: bytes) -> int:
-    """The protocol that the pickle says it is written in; 0 where it says none."""
+    """Return the protocol that the pickle says it is written in; 0 where it says none."""
     try:
         head = _find_pickle(data).read(2)
     except Exception:  # noqa: BLE001 - likewise
@@ -77,7 +77,7 @@ def first_foreign(steps: Sequence[Step], allowed: Iterable[str]) -> str | None:
 
 
 def runs_commands(steps: Sequence[Step]) -> bool:
-    """Whether a pickle names something that no network is made of, but attacks are."""
+    """Return whether a pickle names something that no network is made of, but attacks are."""
     return any(
         step.kind == "global" and (step.value in _EVALUATORS or step.value.partition(".")[0] in _COMMANDS)
         for step in steps
@@ -85,7 +85,7 @@ def runs_commands(steps: Sequence[Step]) -> bool:
 
 
 def find_weights(steps: Sequence[Step], keys: Sequence[str]) -> str:
-    """The Python that takes the state dict out of the loaded object, as `['model'].state_dict()`.
+    """Return the Python that takes the state dict out of the loaded object, as `['model'].state_dict()`.
 
     Args:
         steps: Of the pickle.
@@ -105,7 +105,7 @@ def find_weights(steps: Sequence[Step], keys: Sequence[str]) -> str:
 
 
 def _is_module(step: Step) -> bool:
-    """Whether an object begins here; torch before 1.6 began a module with a text."""
+    """Return whether an object begins here; torch before 1.6 began a module with a text."""
     return step == Step("text", "module") or (step.kind == "global" and not step.value.startswith(_DATA))
 
 

@@ -53,7 +53,7 @@ class Preprocessing:
 
 
 def find_preprocessing(metadata: Mapping[object, object], name: str) -> Preprocessing | None:
-    """The `preprocessing` of a checkpoint's metadata, None where there is none.
+    """Return the `preprocessing` of a checkpoint's metadata, None where there is none.
 
     Args:
         metadata: JSON values by their names.
@@ -122,7 +122,7 @@ def find_beside(around: Sequence[Mapping[object, object]]) -> tuple[Preprocessin
 
 
 def _first(holders: Sequence[Mapping[object, object]], keys: Sequence[str]) -> list[float] | None:
-    """The numbers under the first of the keys that has any."""
+    """Return the numbers under the first of the keys that has any."""
     for holder in holders:
         for key in keys:
             value = plain(holder.get(key))
@@ -133,7 +133,7 @@ def _first(holders: Sequence[Mapping[object, object]], keys: Sequence[str]) -> l
 
 
 def _size(holders: Sequence[Mapping[object, object]]) -> tuple[int, int] | None:
-    """A side, height and width, or channels before these."""
+    """Return a side, height and width, or channels before these."""
     found = _first(holders, _SIZES)
     sides = found[1:] if found is not None and len(found) == 3 and found[0] == 3 else found
     if sides is None or len(sides) > 2 or not all(s.is_integer() and 1 < s <= MAX_SIDE for s in sides):
@@ -142,7 +142,7 @@ def _size(holders: Sequence[Mapping[object, object]]) -> tuple[int, int] | None:
 
 
 def _edge(holders: Sequence[Mapping[object, object]]) -> int | None:
-    """The shorter edge that the runtime's bilinear resize stands for; None for other filters."""
+    """Return the shorter edge that the runtime's bilinear resize stands for; None for other filters."""
     found = _first(holders, _EDGES)
     filters = {h["interpolation"] for h in holders if isinstance(h.get("interpolation"), str)}
     return int(found[0]) if found is not None and len(found) == 1 and filters <= {"bilinear"} else None

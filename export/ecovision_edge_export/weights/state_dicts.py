@@ -96,7 +96,7 @@ def _line_for(loaded: object, name: str) -> str | None:
 
 
 def _states(value: object, path: str, depth: int) -> Iterator[str]:
-    """Where state dicts lie, as Python subscripts."""
+    """Yield where state dicts lie, as Python subscripts."""
     if isinstance(value, Mapping) and _is_state(value):
         yield path
     elif depth and isinstance(value, (Mapping, list, tuple)) and len(value) <= MAX_ITEMS:
@@ -196,7 +196,7 @@ def to_fp32(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Ten
 
 
 def _is_state(value: Mapping[object, object]) -> bool:
-    """Tensors under dotted names; `{"epoch": tensor(3)}` is not a state dict."""
+    """Return tensors under dotted names; `{"epoch": tensor(3)}` is not a state dict."""
     import torch
 
     return any(isinstance(k, str) and "." in k and isinstance(v, torch.Tensor) for k, v in value.items())
@@ -210,7 +210,7 @@ def _usable(key: str, tensor: torch.Tensor) -> bool:
 
 
 def _guess(state: Mapping[str, torch.Tensor], missing: list[str], extra: list[str]) -> str | None:
-    """What the weights look like, told by keys that only that family has."""
+    """Return what the weights look like, told by keys that only that family has."""
     first = state.get("classifier.0.weight")
     if any(k.endswith(("_packed_params", "_packed_params._packed_params", ".zero_point")) for k in state):
         return "these look like quantized weights"

@@ -100,7 +100,7 @@ def _unwrap(state: Mapping[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor],
 
 
 def _networks(state: Mapping[str, torch.Tensor]) -> Iterator[_Network]:
-    """Every place where a whole body lies."""
+    """Yield every place where a whole body lies."""
     shapes = {k.removeprefix(BODY): s for k, s in layout(2).items() if k.startswith(BODY)}
     timm = {timm_keys()[BODY + k]: s for k, s in shapes.items()}
     for anchor, wanted in ((_ANCHOR, shapes), (STEM, timm)):
@@ -117,7 +117,7 @@ def _networks(state: Mapping[str, torch.Tensor]) -> Iterator[_Network]:
 
 
 def _distinct(networks: Sequence[_Network], state: dict[str, torch.Tensor]) -> list[_Network]:
-    """The networks without those that are another again, whose keys are taken out of the state."""
+    """Return the networks without those that are another again, whose keys are taken out of the state."""
     kept: list[_Network] = []
     for network in sorted(networks, key=lambda n: (not n.prefix.endswith(BODY), len(n.root))):
         keys = [k for k in state if k.startswith(network.root)]
@@ -142,13 +142,13 @@ def _same(network: _Network, other: _Network, keys: Sequence[str], state: Mappin
 
 
 def _is_of(key: str, other: _Network, network: _Network) -> bool:
-    """Whether a key belongs to the other network; one may lie within the other."""
+    """Return whether a key belongs to the other network; one may lie within the other."""
     inner = key.startswith(network.root) and len(network.root) > len(other.root)
     return key.startswith(other.root) and not inner
 
 
 def _choose(networks: Sequence[_Network], name: str) -> tuple[_Network | None, list[_Network]]:
-    """The one that is meant, and the others: the only one, or the only averaged one."""
+    """Return the one that is meant, and the others: the only one, or the only averaged one."""
     if len(networks) > 1:
         averaged = [n for n in networks if any("ema" in part.split("_") for part in n.root.split("."))]
         if len(averaged) != 1:
@@ -174,7 +174,7 @@ def _taken(network: _Network, others: Sequence[_Network]) -> str:
 def _timm(
     state: Mapping[str, torch.Tensor], network: _Network, said: Iterable[str], name: str
 ) -> tuple[dict[str, torch.Tensor], set[str], tuple[str, ...]]:
-    """The weights, the keys they had, and a note; nothing where the head is not timm's."""
+    """Return the weights, the keys they had, and a note; nothing where the head is not timm's."""
     theirs = {k.removeprefix(network.root): v for k, v in state.items() if k.startswith(network.root)}
     needed = [theirs.get(f"{layer}.{what}") for layer in ("conv_head", "classifier") for what in _LINEAR]
     if any(tensor is None for tensor in needed):
@@ -188,7 +188,7 @@ def _timm(
 def _torchvision(
     state: Mapping[str, torch.Tensor], network: _Network
 ) -> tuple[dict[str, torch.Tensor], set[str], tuple[str, ...]]:
-    """The weights, the keys they had, and a note where the head was not where torchvision has it."""
+    """Return the weights, the keys they had, and a note where the head was not where torchvision has it."""
     names = {network.prefix + k.removeprefix(BODY): k for k in layout(2) if k.startswith(BODY)}
     head = _find_head(state, network)
     notes: tuple[str, ...] = ()
@@ -203,7 +203,7 @@ def _torchvision(
 
 
 def _find_head(state: Mapping[str, torch.Tensor], network: _Network) -> tuple[str, str] | None:
-    """The paths of the two linear layers after the body; None where there are not just these two.
+    """Return the paths of the two linear layers after the body; None where there are not just these two.
 
     They are two members of one Sequential, or of Sequentials in it, with room for the activation between.
     """
@@ -231,7 +231,7 @@ def _in_one_sequential(first: str, last: str) -> bool:
 
 
 def _may_compute(key: str, left: Mapping[str, torch.Tensor]) -> bool:
-    """Whether what is left may be a layer that the answer goes through."""
+    """Return whether what is left may be a layer that the answer goes through."""
     path, _, parameter = key.rpartition(".")
     if any(word in part for part in path.split(".") for word in _BESIDE):
         return False

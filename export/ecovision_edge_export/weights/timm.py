@@ -68,7 +68,7 @@ def check_variant(said: Iterable[str], name: str) -> None:
 
 
 def timm_state(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The weights under torchvision's names, scaled to its BatchNorm epsilon: the same function.
+    """Return the weights under torchvision's names, scaled to its BatchNorm epsilon: the same function.
 
     A BatchNorm computes `(x - mean) / sqrt(var + epsilon) * weight + bias`, so another epsilon is a factor of
     `weight`.

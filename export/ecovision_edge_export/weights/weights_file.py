@@ -111,12 +111,12 @@ def read_weights_file(path: Path, name: str) -> WeightsFile:
 
 
 def _shown(path: Path) -> str:
-    """A path that fits into one line, whatever bytes it is made of."""
+    """Return a path that fits into one line, whatever bytes it is made of."""
     return "".join(c if c.isprintable() else "?" for c in str(path))[-255:]
 
 
 def decode(file: WeightsFile) -> tuple[object, dict[str, str]]:
-    """What the file holds, on the CPU, and the metadata of a .safetensors file (else empty).
+    """Return what the file holds, on the CPU, and the metadata of a .safetensors file (else empty).
 
     Raises:
         CheckpointError: not a format of weights, damaged, or wants Python code to be run.
@@ -127,7 +127,7 @@ def decode(file: WeightsFile) -> tuple[object, dict[str, str]]:
 
 
 def safetensors_metadata(data: bytes) -> dict[str, str]:
-    """The `__metadata__` of safetensors bytes; empty where there is none.
+    """Return the `__metadata__` of safetensors bytes; empty where there is none.
 
     The header is 8 bytes of length, little endian, then JSON
     (https://huggingface.co/docs/safetensors/index#format).
@@ -233,7 +233,7 @@ def _check_archive(file: WeightsFile) -> None:
 
 
 def _refusal(file: WeightsFile, error: Exception) -> CheckpointError:
-    """The error for what `torch.load` raised."""
+    """Return the error for what `torch.load` raised."""
     steps, protocol = read_steps(file.data), pickle_protocol(file.data)
     match = re.search(r"(?:GLOBAL|Unsupported class|Trying to instantiate) ([\w.]+)", str(error))
     wanted = match[1].rstrip(".") if match else None
@@ -263,7 +263,7 @@ def _refusal(file: WeightsFile, error: Exception) -> CheckpointError:
 
 
 def _one_line(file: WeightsFile, weights: str) -> str:
-    """The line of Python that makes a good file of a refused one."""
+    """Return the line of Python that makes a good file of a refused one."""
     path = ascii(file.name.rpartition("/")[2])
     return (
         "if you made it or trust it (this runs what is in it), save the weights alone: "
@@ -272,7 +272,7 @@ def _one_line(file: WeightsFile, weights: str) -> str:
 
 
 def _hint(data: bytes) -> str:
-    """What the first bytes look like, where that explains the mistake."""
+    """Return what the first bytes look like, where that explains the mistake."""
     start = data[:200].lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
         return " but a Git LFS pointer (run: git lfs pull)"

@@ -51,7 +51,7 @@ class WeightAverage:
             self._average[key].copy_(kept)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The average."""
+        """Return the average."""
         return dict(self._average)
 
     @torch.no_grad()

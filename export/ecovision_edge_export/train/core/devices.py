@@ -40,7 +40,7 @@ def choose_device(text: str) -> str:
 
 
 def describe_device(device: str) -> str:
-    """The device by its name, for the record."""
+    """Return the device by its name, for the record."""
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, automatic mixed precision"
     from ecovision_edge.base.device import read_cpu

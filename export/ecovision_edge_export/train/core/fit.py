@@ -264,7 +264,7 @@ class _Loop:
         watcher.ended(row, best=self._is_best(row))
 
     def _is_best(self, row: EpochRow) -> bool:
-        """Whether it is worth telling: where the last is kept, each epoch would be."""
+        """Return whether it is worth telling: where the last is kept, each epoch would be."""
         return not self.options.keep_last and self.at.best is not None and row == self.at.best.row
 
     @contextlib.contextmanager
@@ -286,7 +286,7 @@ class _Loop:
         )
 
     def _rate_factor(self, done: int) -> float:
-        """The learning rate's share of `lr` in the step after `done` others."""
+        """Return the learning rate's share of `lr` in the step after `done` others."""
         warm = round(self.options.warmup * self.total)
         if done < warm:
             return (done + 1) / (warm + 1)

@@ -17,7 +17,7 @@ __all__ = ["estimate_statistics", "has_statistics", "re_estimated"]
 
 
 def has_statistics(model: torch.nn.Module) -> bool:
-    """Whether any BatchNorm of the model keeps running statistics."""
+    """Return whether any BatchNorm of the model keeps running statistics."""
     return bool(_layers(model))
 
 

@@ -52,10 +52,10 @@ class FitData(Protocol):
     classes: int
 
     def steps(self, epoch: int) -> int:
-        """Batches of an epoch; epochs count from 1."""
+        """Count the batches of an epoch; epochs count from 1."""
 
     def train(self, epoch: int, first: int) -> Iterator[Batch]:
-        """The batches of an epoch, from number `first` on."""
+        """Return the batches of an epoch, from number `first` on."""
 
     def val(self) -> Iterator[Batch]:
         """Give the batches to validate on."""
@@ -64,7 +64,7 @@ class FitData(Protocol):
         """Some to estimate BatchNorm's statistics from: as they are trained on, at the size of validation."""
 
     def val_steps(self) -> int:
-        """How many these are."""
+        """Return how many these are."""
 
 
 @dataclass(frozen=True, slots=True)

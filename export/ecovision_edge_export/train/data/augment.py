@@ -62,12 +62,12 @@ class Augmentation:
     jpeg: tuple[int, int] = (35, 90)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it."""
+        """Return all of it."""
         return {**asdict(self), "jpeg": list(self.jpeg)}
 
 
 def augment(picture: Picture, size: tuple[int, int], how: Augmentation, rng: np.random.Generator) -> Picture:
-    """One variant of a photograph, `(height, width, 3)` uint8 RGB of the size asked for.
+    """Return one variant of a photograph, `(height, width, 3)` uint8 RGB of the size asked for.
 
     The same generator state gives the same variant.
 
@@ -89,7 +89,7 @@ def augment(picture: Picture, size: tuple[int, int], how: Augmentation, rng: np.
 
 
 def film(picture: Picture, how: Augmentation, rng: np.random.Generator) -> Picture:
-    """What happens between the lens and the file: light, blur, noise and compression.
+    """Add what happens between the lens and the file: light, blur, noise and compression.
 
     Args:
         picture: `(h, w, 3)` uint8 RGB.
@@ -109,7 +109,7 @@ def film(picture: Picture, how: Augmentation, rng: np.random.Generator) -> Pictu
 
 
 def _crop(picture: Picture, size: tuple[int, int], how: Augmentation, rng: np.random.Generator) -> Picture:
-    """A part of it, squashed to the size by the contract's own antialiased resize."""
+    """Return a part of it, squashed to the size by the contract's own antialiased resize."""
     from PIL import Image
 
     height, width = picture.shape[:2]

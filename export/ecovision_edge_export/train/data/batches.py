@@ -54,7 +54,7 @@ def in_order(function: Callable[[A], B], items: Iterable[A], workers: int) -> It
 
 
 def groups(count: int, batch: int) -> list[slice]:
-    """Batches of `count` things; one that is left over joins the batch before.
+    """Return batches of `count` things; one that is left over joins the batch before.
 
     BatchNorm cannot train on one value, which is what a single small picture comes to.
     """
@@ -117,15 +117,15 @@ class PhotographBatches:
         ]
 
     def steps(self, epoch: int) -> int:
-        """Batches of an epoch."""
+        """Count the batches of an epoch."""
         return len(self._groups)
 
     def val_steps(self) -> int:
-        """Batches to validate on."""
+        """Count the batches to validate on."""
         return len(self._val_groups)
 
     def train(self, epoch: int, first: int) -> Iterator[Batch]:
-        """The batches of an epoch from number `first` on, in the epoch's own order."""
+        """Yield the batches of an epoch from number `first` on, in the epoch's own order."""
         order = np.random.default_rng((ORDER, self._seed, epoch)).permutation(len(self._train_targets))
         rows = [order[group] for group in self._groups[first:]]
         yield from self._batches(rows, self._train_targets, lambda row, i: self._train(epoch, first + row, i))
@@ -138,7 +138,7 @@ class PhotographBatches:
         yield from self._batches(rows, self._train_targets, lambda _, i: self._train(epoch, WHOLE_SIZE, i))
 
     def val(self) -> Iterator[Batch]:
-        """All validation photographs, in order."""
+        """Yield all validation photographs, in order."""
         every = np.arange(len(self._val_targets))
         yield from self._batches(
             [every[g] for g in self._val_groups], self._val_targets, lambda _, i: self._val(i)
@@ -150,7 +150,7 @@ class PhotographBatches:
         targets: npt.NDArray[np.int64],
         picture: Callable[[int, int], Picture],
     ) -> Iterator[Batch]:
-        """Batches of pictures; `picture` takes the number of the row and the index."""
+        """Yield batches of pictures; `picture` takes the number of the row and the index."""
         wanted = ((number, int(i)) for number, row in enumerate(rows) for i in row)
         pictures = in_order(lambda which: picture(*which), wanted, self._workers)
         for row in rows:

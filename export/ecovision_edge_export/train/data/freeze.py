@@ -56,15 +56,15 @@ class FeatureBatches:
         self._groups = groups(len(train[1]), batch)
 
     def steps(self, epoch: int) -> int:
-        """Batches of an epoch."""
+        """Count the batches of an epoch."""
         return len(self._groups)
 
     def val_steps(self) -> int:
-        """Batches to validate on."""
+        """Count the batches to validate on."""
         return -(-len(self._val[1]) // VAL_BATCH)
 
     def train(self, epoch: int, first: int) -> Iterator[Batch]:
-        """The batches of an epoch from number `first` on, in the epoch's own order."""
+        """Yield the batches of an epoch from number `first` on, in the epoch's own order."""
         order = np.random.default_rng((ORDER, self._seed, epoch)).permutation(len(self._train[1]))
         for group in self._groups[first:]:
             rows = torch.from_numpy(order[group])
@@ -75,7 +75,7 @@ class FeatureBatches:
         return iter(())
 
     def val(self) -> Iterator[Batch]:
-        """All validation features, in order."""
+        """Yield all validation features, in order."""
         for start in range(0, len(self._val[1]), VAL_BATCH):
             rows = slice(start, start + VAL_BATCH)
             yield Batch(self._val[0][rows], self._val[1][rows])

@@ -124,7 +124,7 @@ def _check(data: Path, labels: tuple[str, ...], images: Sequence[LabelledImage],
 def _split(
     labels: Sequence[str], images: Sequence[LabelledImage], seed: int
 ) -> tuple[tuple[LabelledImage, ...], tuple[LabelledImage, ...]]:
-    """Each class apart: what is drawn in one does not depend on the others."""
+    """Split each class apart: what is drawn in one does not depend on the others."""
     held: set[str] = set()
     for i, label in enumerate(labels):
         names = [image.name for image in images if image.label == i]

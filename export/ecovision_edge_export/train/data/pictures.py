@@ -55,7 +55,7 @@ class Memory:
         self.left = min(self.left, 4 << 30)
 
     def take(self, picture: Picture) -> bool:
-        """Whether there is room for it, which is then taken."""
+        """Return whether there is room for it, which is then taken."""
         fits = picture.nbytes <= self.left
         if fits:
             self.left -= picture.nbytes
@@ -180,7 +180,7 @@ def stripped(height: int, width: int) -> Shape:
 
 
 def turned(picture: Callable[[int], Picture], size: tuple[int, int]) -> Callable[[int], Picture]:
-    """Every photograph at one of the four quarter turns, by its number.
+    """Return every photograph at one of the four quarter turns, by its number.
 
     Args:
         picture: Of a number, of this size.
@@ -214,13 +214,13 @@ def within(side: int) -> Shape:
 
 
 def _decoded(path: Path) -> tuple[Image.Image, bytes]:
-    """The photograph, and the sha256 of its file."""
+    """Return the photograph, and the sha256 of its file."""
     data = read_image_bytes(path)
     return decode_rgb(data, str(path)), hashlib.sha256(data).digest()
 
 
 def _available() -> int:
-    """Bytes of memory that are available; 4 GiB where the machine does not say."""
+    """Return the bytes of memory that are available; 4 GiB where the machine does not say."""
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
         fields = dict(line.split(":", 1) for line in lines if ":" in line)

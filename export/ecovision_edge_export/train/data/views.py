@@ -67,7 +67,7 @@ class Views:
     camera: Augmentation = _CAMERA
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it."""
+        """Return all of it."""
         used = ("light_p", "light", "gamma", "white", "saturation", "blur_p", "blur", "noise_p", "noise")
         camera = self.camera.to_json()
         fields = asdict(self) | {"erase": list(self.erase)}
@@ -130,7 +130,7 @@ def cut_loose(picture: Picture) -> Picture | None:
 
 
 def _geometry(shape: tuple[int, ...], size: tuple[int, int], how: Views, rng: np.random.Generator) -> Matrix:
-    """The matrix `(2, 3)` from a view's pixel `(x, y, 1)` to the picture's."""
+    """Return the matrix `(2, 3)` from a view's pixel `(x, y, 1)` to the picture's."""
     height, width = shape[:2]
     turn = _rotation(_angle(how, rng))
     near = rng.random() < how.crop_p
@@ -197,7 +197,7 @@ def _on_ground(
     rng: np.random.Generator,
     other: Callable[[np.random.Generator], Picture] | None,
 ) -> Picture:
-    """The item smaller and in the middle, on another ground; alone where its background is plain."""
+    """Return the item smaller and in the middle, on another ground; alone where its background is plain."""
     item = cut_loose(picture) if rng.random() < 0.7 else None
     if item is None:
         item = np.full(picture.shape[:2], 255, np.uint8)
@@ -216,7 +216,7 @@ def _ground(
     rng: np.random.Generator,
     other: Callable[[np.random.Generator], Picture] | None,
 ) -> Picture:
-    """One colour, clouds, or another photograph out of focus."""
+    """Return one colour, clouds, or another photograph out of focus."""
     kind = rng.random()
     if kind < 0.3 or (kind >= 0.6 and other is None):
         grey = rng.random() < 0.5

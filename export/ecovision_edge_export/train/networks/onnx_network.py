@@ -68,7 +68,7 @@ class OnnxNetwork:
         self.labels = _labels(metadata, option)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """The output `(n, classes)` float32 for inputs `(n, 3, h, w)`, on the device of these.
+        """Return the output `(n, classes)` float32 for inputs `(n, 3, h, w)`, on the device of these.
 
         Raises:
             OptionError: onnxruntime cannot run it at this size, or its output is of another shape or not
@@ -106,7 +106,7 @@ class OnnxNetwork:
 
 
 def _labels(metadata: dict[str, str], option: str) -> tuple[str, ...] | None:
-    """The classes in the order of the output; None if the model does not say."""
+    """Return the classes in the order of the output; None if the model does not say."""
     text = metadata.get(LABELS_KEY)
     if text is None:
         return None

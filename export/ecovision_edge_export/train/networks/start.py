@@ -59,7 +59,7 @@ class Start:
 
 
 def start_model(init: str, labels: Sequence[str], seed: int) -> Start:
-    """The model with weights of `init` and a head for `labels`; random parts are drawn from `seed`.
+    """Return the model with weights of `init` and a head for `labels`; random parts are drawn from `seed`.
 
     The head is kept where the weights' labels are these, put into their order where it is another, and else
     made new.
@@ -102,7 +102,7 @@ def _random_model(classes: int) -> torch.nn.Module:
 
 
 def _fit_head(checkpoint: Checkpoint, labels: tuple[str, ...]) -> tuple[Checkpoint, str]:
-    """The checkpoint with a head for `labels`, and what became of its own."""
+    """Return the checkpoint with a head for `labels`, and what became of its own."""
     if checkpoint.labels == labels:
         return checkpoint, "kept"
     state = dict(checkpoint.state)

@@ -150,7 +150,7 @@ def _renormalize(
 
 
 def _order(own: Sequence[str] | None, labels: Sequence[str], option: str) -> list[int] | None:
-    """Where each label stands in the teacher's output; None if in the order of the training."""
+    """Return where each label stands in the teacher's output; None if in the order of the training."""
     if own is None or tuple(own) == tuple(labels):
         return None
     if sorted(own) != sorted(labels):

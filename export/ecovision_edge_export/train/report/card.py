@@ -23,7 +23,7 @@ def write_training_card(
     history: Sequence[EpochRow],
     facts: Mapping[str, JsonValue],
 ) -> str:
-    """The text of MODEL_CARD.md of a training.
+    """Return the text of MODEL_CARD.md of a training.
 
     Args:
         name: Of the folder.
@@ -82,7 +82,7 @@ def write_training_card(
 def write_average_card(
     name: str, labels: Sequence[str], prepared: Preprocessing, facts: Mapping[str, JsonValue]
 ) -> str:
-    """The text of MODEL_CARD.md of an average of trainings.
+    """Return the text of MODEL_CARD.md of an average of trainings.
 
     Args:
         name: Of the folder.
@@ -152,7 +152,7 @@ def _kept(facts: Mapping[str, JsonValue]) -> str:
 
 
 def _more(recipe: Mapping[str, JsonValue]) -> str:
-    """What a recipe does beside the plain one, in words; the table of all facts has the numbers."""
+    """Return what a recipe does beside the plain one, in words; the table of all facts has the numbers."""
     parts = [
         f"smoothed by {recipe['smoothing']}" if recipe["smoothing"] else "",
         _mixup(recipe),
@@ -166,7 +166,7 @@ def _more(recipe: Mapping[str, JsonValue]) -> str:
 
 
 def _orientation(facts: Mapping[str, JsonValue]) -> list[str]:
-    """What it was trained for, and what came of it at four turns."""
+    """Return what it was trained for, and what came of it at four turns."""
     said = {
         "any": "Trained for **any orientation**",
         "upright": "Trained on upright photographs: things that lie turned are told less well",
@@ -246,7 +246,7 @@ def _row(row: EpochRow) -> list[str]:
 
 
 def _classes(facts: Mapping[str, JsonValue], epoch: str | None) -> list[str]:
-    """The table, with Wilson's interval of each class and of all."""
+    """Return the table, with Wilson's interval of each class and of all."""
     rows = cast("Sequence[Mapping[str, JsonValue]]", facts["classes"])
     counted = [(str(r["label"]), cast("int", r["correct"]), cast("int", r["incorrect"])) for r in rows]
     total = ("all", sum(c for _, c, _ in counted), sum(i for _, _, i in counted))

@@ -20,7 +20,7 @@ __all__ = ["class_rows", "data_facts", "history_json", "recipe_facts", "training
 
 
 def recipe_facts(settings: Settings) -> dict[str, JsonValue]:
-    """The recipe, all its numbers, and what the options changed in it."""
+    """Return the recipe, all its numbers, and what the options changed in it."""
     how = settings.how.to_json()
     chosen: dict[str, JsonValue] = {"epochs": settings.epochs, "batch": settings.batch, "lr": settings.lr}
     if settings.teachers:
@@ -74,7 +74,7 @@ def training_facts(
     best: Best,
     device: str,
 ) -> dict[str, JsonValue]:
-    """All of it, for the checkpoint."""
+    """Return all of it, for the checkpoint."""
     import torch
     import torchvision
 

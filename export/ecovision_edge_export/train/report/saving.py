@@ -74,7 +74,7 @@ class Folder:
             )
 
     def load_state(self) -> dict[str, object]:
-        """What `save_state` wrote; code in the file is never run.
+        """Return what `save_state` wrote; code in the file is never run.
 
         Raises:
             CheckpointError: damaged, or not such a file.
@@ -145,7 +145,7 @@ class Folder:
 
 
 def _within(path: Path, folder: Path) -> bool:
-    """Whether `path` is `folder`, or in it, whatever links lead there."""
+    """Return whether `path` is `folder`, or in it, whatever links lead there."""
     try:
         return path.resolve().is_relative_to(folder.resolve())
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: told where it is read
