@@ -13,11 +13,11 @@ from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.errors import ModelError
 from ecovision_edge.modelfile.metadata import contract_entry
 from ecovision_edge.modelfile.onnx import refuse_external_data
+from ecovision_edge.modelfile.protobuf import Field, fields, length_delimited
 from ecovision_edge.modelfile.tflite import _File, read_metadata
 
 __all__ = ["with_contract"]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _METADATA_PROPS = 14  # of ModelProto, a StringStringEntryProto each
 _KEY, _VALUE = 1, 2
 
@@ -42,82 +42,33 @@ def with_contract(model: bytes, format: Format, contract: Contract) -> bytes:
 
 
 def _onnx(model: bytes, text: bytes) -> bytes:
-    """Replace the entry of `metadata_props`, where it stands.
-
-    A protobuf message is a sequence of fields (https://protobuf.dev/programming-guides/encoding); those that
-    are not the entry are copied as they are.
-    """
+    """Replace the entry of `metadata_props` where it stands; the other fields are copied as they are."""
     refuse_external_data(model)  # is it an ONNX model at all?
-    entry = _field(_KEY, METADATA_KEY.encode()) + _field(_VALUE, text)
-    own = _field(_METADATA_PROPS, entry)
+    entry = length_delimited(_KEY, METADATA_KEY.encode()) + length_delimited(_VALUE, text)
+    own = length_delimited(_METADATA_PROPS, entry)
     parts: list[bytes] = []
     names: dict[str, str] = {}
-    for number, start, content, end in _fields(model):
-        name = _entry_key(model[content:end]) if number == _METADATA_PROPS else None
+    for field in fields(memoryview(model)):
+        name = _entry_key(field)
         if name == METADATA_KEY:
             parts += [] if name in names else [own]
         else:
-            parts.append(model[start:end])
+            parts.append(model[field.start : field.end])
         if name is not None:
             names[name] = ""
     contract_entry(names)
     return b"".join(parts)
 
 
-def _entry_key(entry: bytes) -> str:
-    """The key of a StringStringEntryProto; the last of several counts, as protobuf has it."""
-    keys = [entry[content:end] for number, _, content, end in _fields(entry) if number == _KEY]
-    return keys[-1].decode("utf-8", "backslashreplace") if keys else ""
-
-
-def _fields(message: bytes) -> list[tuple[int, int, int, int]]:
-    """List the fields: number, start, start of the content, end."""
-    found, at = [], 0
-    while at < len(message):
-        start = at
-        key, at = _varint(message, at)
-        content = at
-        wire = key & 7
-        if wire == _VARINT:
-            _, at = _varint(message, at)
-        elif wire == _BYTES:
-            size, content = _varint(message, at)
-            at = content + size
-        elif wire in {_FIXED64, _FIXED32}:
-            at += 8 if wire == _FIXED64 else 4
-        else:
-            raise _not_onnx(f"wire type {wire}")
-        if at > len(message):
-            raise _not_onnx("truncated")
-        found.append((key >> 3, start, content, at))
-    return found
-
-
-def _varint(message: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for i, byte in enumerate(message[at : at + 10]):
-        value |= (byte & 0x7F) << (7 * i)
-        if byte < 0x80:
-            return value, at + i + 1
-    raise _not_onnx("a number without an end")
-
-
-def _not_onnx(found: str) -> ModelError:
-    return ModelError("not an ONNX model", expected="a whole .onnx file", found=found)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    """A length-delimited field."""
-    return _as_varint(number << 3 | _BYTES) + _as_varint(len(content)) + content
-
-
-def _as_varint(value: int) -> bytes:
-    data = bytearray()
-    while value >= 0x80:
-        data.append(value & 0x7F | 0x80)
-        value >>= 7
-    data.append(value)
-    return bytes(data)
+def _entry_key(field: Field) -> str | None:
+    """The key of an entry of the metadata, of several the last, as protobuf has it; None for other fields."""
+    if field.number != _METADATA_PROPS or field.content is None:
+        return None
+    try:
+        keys = [part.content or b"" for part in fields(field.content) if part.number == _KEY]
+    except ValueError as e:
+        raise ModelError("not an ONNX model", expected="a whole .onnx file", found=str(e)) from e
+    return bytes(keys[-1]).decode("utf-8", "backslashreplace") if keys else ""
 
 
 def _tflite(model: bytes, text: bytes) -> bytes:

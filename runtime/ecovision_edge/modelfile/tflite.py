@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import ModelError
 
 __all__ = ["read_metadata"]
@@ -109,7 +110,7 @@ class _File:
             if index >= len(buffers):
                 raise ValueError(f"metadata in buffer {index} of {len(buffers)}")
             if name in found:
-                raise ValueError(f"metadata {ascii(name)[:60]} twice")
+                raise ValueError(f"metadata {quoted(name)} twice")
             found[name] = self._content(buffers[index])
         return found
 
