@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
+from ecovision_edge.base.files import is_folder, is_there
 from ecovision_edge.base.probability import softmax
 from ecovision_edge.bundle.contract import Contract, Filter
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path, read_file
@@ -98,7 +99,7 @@ class Classifier:
         )
         asked = threads is not None or providers is not None or delegate is not None or artifact != "auto"
         path = embedded_bundle_path() if source is None else Path(source)
-        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
+        if is_folder(path):
             bundle = Bundle.open(path)
             if profile and not asked:
                 from ecovision_edge.profile import load_profile  # only a bundle has one
@@ -108,7 +109,7 @@ class Classifier:
                     spin = found.spinning if spinning is None else spinning
                     options = BackendOptions(found.threads, spinning=spin)
             return cls.from_bundle(bundle, artifact, options, filter=filter)
-        if not os.path.exists(path):  # noqa: PTH110 - likewise
+        if not is_there(path):
             raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"nothing at {path}")
         format = _FORMATS.get(path.suffix.lower())
         if format is None:

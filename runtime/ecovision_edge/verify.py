@@ -12,6 +12,7 @@ import numpy.typing as npt
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.bundle.manifest import ArtifactEntry
@@ -141,9 +142,7 @@ def _refuse_options_for_none(options: BackendOptions, entries: Sequence[Artifact
         ("delegate", options.delegate, "tflite"),
     ):
         if value is not None and all(entry.format != format for entry in entries):
-            raise OptionError(
-                name, expected=f"none, for there is no {format} artifact", found=str(value)[:100]
-            )
+            raise OptionError(name, expected=f"none, for there is no {format} artifact", found=quoted(value))
 
 
 def _fitting(options: BackendOptions, entry: ArtifactEntry) -> BackendOptions:

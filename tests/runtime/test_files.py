@@ -8,9 +8,30 @@ import threading
 
 import pytest
 
-from ecovision_edge.base.files import is_open_file, replace_file, try_lock
+from ecovision_edge.base.files import is_file, is_folder, is_open_file, is_there, replace_file, try_lock
 from ecovision_edge.cli.output import write_json
 from ecovision_edge.errors import OptionError
+
+
+@pytest.mark.parametrize("name", ["n" * 300, "zero\0byte", "file/below", "loop"])
+def test_of_no_name_it_is_an_error_that_nothing_is_there(tmp_path, name):
+    """Where the methods of `Path` raise, in one Python or another: too long, a zero byte, a loop of links."""
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to("loop")
+    path = tmp_path / name
+    assert [is_there(path), is_folder(path), is_file(path)] == [False] * 3
+    assert is_there(path, link=True) == (name == "loop")
+
+
+def test_a_link_counts_as_what_it_leads_to(tmp_path):
+    """A file, a folder; a broken one is there as a link alone."""
+    (tmp_path / "file").touch()
+    for name, target in (("a", "file"), ("b", "."), ("c", "nothing")):
+        (tmp_path / name).symlink_to(target)
+    assert [is_file(tmp_path / n) for n in "abc"] == [True, False, False]
+    assert [is_folder(tmp_path / n) for n in "abc"] == [False, True, False]
+    assert [is_there(tmp_path / n) for n in "abc"] == [True, True, False]
+    assert is_there(tmp_path / "c", link=True)
 
 
 def test_a_file_is_replaced_whole(tmp_path):

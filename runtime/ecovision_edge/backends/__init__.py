@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import OptionError
 
@@ -49,11 +50,11 @@ class BackendOptions:
         if threads is not None and (
             isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS
         ):
-            raise OptionError("threads", expected=f"1 to {MAX_THREADS}, or none", found=ascii(threads)[:40])
+            raise OptionError("threads", expected=f"1 to {MAX_THREADS}, or none", found=quoted(threads))
         delegate = self.delegate
         if delegate is not None and (not isinstance(delegate, str) or not delegate or "\0" in delegate):
             raise OptionError(
-                "delegate", expected="the name of a shared library, or none", found=ascii(delegate)[:40]
+                "delegate", expected="the name of a shared library, or none", found=quoted(delegate)
             )
 
 

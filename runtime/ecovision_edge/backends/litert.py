@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._checks import check_batch, check_logits
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES
 from ecovision_edge.errors import (
@@ -36,7 +37,7 @@ except (ImportError, OSError) as e:  # OSError: it loads a shared object of its 
     raise MissingDependencyError(
         "ai-edge-litert is not installed"
         if isinstance(e, ModuleNotFoundError) and e.name == "ai_edge_litert"
-        else f"ai-edge-litert cannot be imported ({str(e)[:200]})",
+        else f"ai-edge-litert cannot be imported ({reason_of(e)})",
         fix=ENGINES["tflite"].fix,
     ) from e
 
@@ -161,7 +162,7 @@ def _contract(metadata: Mapping[str, bytes]) -> Contract:
     try:
         text = contract_entry(metadata).decode()
     except UnicodeDecodeError as e:
-        raise ContractError("contract is not UTF-8", found=str(e)[:100], fix="export it again") from e
+        raise ContractError("contract is not UTF-8", found=reason_of(e), fix="export it again") from e
     return Contract.loads(text)
 
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._checks import check_batch, check_logits
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES
 from ecovision_edge.errors import (
@@ -31,7 +32,7 @@ except ImportError as e:  # pragma: no cover - a base dependency, but some board
     raise MissingDependencyError(
         "onnxruntime is not installed"
         if isinstance(e, ModuleNotFoundError) and e.name == "onnxruntime"
-        else f"onnxruntime cannot be imported ({str(e)[:200]})",
+        else f"onnxruntime cannot be imported ({reason_of(e)})",
         fix=ENGINES["onnx"].fix,
     ) from e
 

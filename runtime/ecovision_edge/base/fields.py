@@ -8,13 +8,12 @@ import re
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import ContractError, SchemaVersionError
 
 __all__ = ["Fields", "JsonValue", "canonical_json", "parse_json"]
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
-
-_SHOWN = 60  # characters of a foreign value that an error message repeats
 
 
 def _reject_constant(text: str) -> float:
@@ -55,7 +54,7 @@ def parse_json(data: bytes, where: str, *, fix: str = "export the bundle again")
         )
         json.dumps(value, ensure_ascii=False).encode()  # refuses lone surrogates, which nothing can print
     except (ValueError, RecursionError) as e:  # also UnicodeDecodeError, and integers of thousands of digits
-        raise ContractError(f"{where} is not valid JSON", found=str(e)[:_SHOWN], fix=fix) from e
+        raise ContractError(f"{where} is not valid JSON", found=str(e)[:60], fix=fix) from e
     return Fields.of(value, where)
 
 
@@ -76,7 +75,7 @@ class Fields:
     def of(cls, value: JsonValue, where: str) -> Fields:
         """Wrap `value`, which must be an object."""
         if not isinstance(value, dict):
-            raise ContractError(where, expected="an object", found=_show(value))
+            raise ContractError(where, expected="an object", found=quoted(value))
         return cls(value, where)
 
     def at(self, key: str) -> str:
@@ -85,7 +84,7 @@ class Fields:
 
     def wrong(self, key: str, expected: str) -> ContractError:
         """The error for a value of `key` that is not as expected."""
-        return ContractError(self.at(key), expected=expected, found=_show(self._data.get(key)))
+        return ContractError(self.at(key), expected=expected, found=quoted(self._data.get(key)))
 
     def has(self, key: str) -> bool:
         """Whether `key` is there and not null."""
@@ -194,7 +193,7 @@ class Fields:
             raise ContractError(
                 self._where,
                 expected=f"only the keys {', '.join(sorted(self._seen))}",
-                found=", ".join(_show(key) for key in unknown[:5]),
+                found=", ".join(quoted(key) for key in unknown[:5]),
             )
 
 
@@ -207,12 +206,3 @@ def _number(value: JsonValue) -> float | None:
     except OverflowError:  # an integer too large for a float
         return None
     return number if math.isfinite(number) else None
-
-
-def _show(value: JsonValue) -> str:
-    """A foreign value, short and printable on any terminal."""
-    try:
-        text = ascii(value)
-    except (ValueError, RecursionError):  # integers of thousands of digits
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

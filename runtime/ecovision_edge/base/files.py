@@ -1,4 +1,4 @@
-"""Read a file that nobody vouches for, without ever waiting for it; write one whole; lock one."""
+"""Ask what a path leads to; read a file of unknown origin without ever waiting; write one whole; lock one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from pathlib import Path
 
 __all__ = [
     "behind_links",
+    "is_file",
+    "is_folder",
     "is_open_file",
+    "is_there",
     "one_name",
     "read_regular_file",
     "replace_file",
@@ -20,6 +23,25 @@ __all__ = [
     "try_lock",
     "write_file",
 ]
+
+
+def is_there(path: str | os.PathLike[str], *, link: bool = False) -> bool:
+    """Whether anything is at a path, with `link` a broken link too.
+
+    Of no name an error, as of `is_folder` and `is_file`: the methods of `Path` raise OSError over one that is
+    too long, or in a folder that may not be looked into.
+    """
+    return os.path.lexists(path) if link else os.path.exists(path)  # noqa: PTH110 - raises over no name
+
+
+def is_folder(path: str | os.PathLike[str]) -> bool:
+    """Whether a folder is at a path, or a link to one; of no name an error."""
+    return os.path.isdir(path)  # noqa: PTH112 - raises over no name
+
+
+def is_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a regular file is at a path, or a link to one; of no name an error."""
+    return os.path.isfile(path)  # noqa: PTH113 - raises over no name
 
 
 def read_regular_file(path: Path, most: int) -> bytes:

@@ -1,11 +1,10 @@
-"""Names in messages: which one may have been meant, and long lists of them cut short."""
+"""Names and foreign values in messages: which name may have been meant, and what is long cut short."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 
-__all__ = ["SHOWN", "closest", "hinted", "short"]
+__all__ = ["SHOWN", "closest", "hinted", "quoted", "short"]
 
 _COMPARED = 60  # characters; comparing takes time that grows with their square, and a label may have 200
 SHOWN = 30  # names that a message lists; a model may have 1,000 labels
@@ -13,6 +12,8 @@ SHOWN = 30  # names that a message lists; a model may have 1,000 labels
 
 def closest(name: str, candidates: Sequence[str]) -> str | None:
     """The candidate most like `name`, whatever the case, if any is like it at all."""
+    import difflib  # only a message needs it
+
     folded = {candidate[:_COMPARED].casefold(): candidate for candidate in reversed(candidates)}
     close = difflib.get_close_matches(name[:_COMPARED].casefold(), folded, n=1)
     return folded[close[0]] if close else None
@@ -31,3 +32,12 @@ def short(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return (", ".join(every[:SHOWN]) or "none") + more
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """A foreign value as Python writes it, for any terminal: ASCII, at most `most` characters."""
+    try:
+        text = ascii(value)
+    except (ValueError, RecursionError):  # an integer of thousands of digits; lists nested too deep
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 3]}..."

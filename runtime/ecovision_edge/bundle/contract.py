@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.views import ViewPlan
 from ecovision_edge.errors import ContractError
 
@@ -308,7 +309,7 @@ def check_labels(labels: tuple[str, ...], where: str) -> None:
             raise ContractError(
                 where,
                 expected="1 to 200 printable characters, no leading or trailing spaces",
-                found=ascii(label)[:60],
+                found=quoted(label),
             )
     if len(set(labels)) != len(labels):
         twice = sorted({label for label in labels if labels.count(label) > 1})

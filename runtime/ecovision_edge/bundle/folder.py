@@ -10,7 +10,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge.base.files import read_regular_file
+from ecovision_edge.base.files import is_folder, is_there, read_regular_file
+from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import preferred_formats
@@ -48,11 +49,11 @@ class Bundle:
             ContractError, SchemaVersionError, UnsafePathError: as `Manifest.loads`.
         """
         folder = Path(path)
-        if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
+        if not is_folder(folder):
             raise BundleNotFoundError(
                 "no bundle", expected="a folder that `ecovision-edge export` wrote", found=str(folder)
             )
-        if not os.path.lexists(folder / MANIFEST_NAME):
+        if not is_there(folder / MANIFEST_NAME, link=True):
             raise BundleNotFoundError(
                 "not a bundle",
                 expected=f"{MANIFEST_NAME} in {folder}",
@@ -84,7 +85,7 @@ class Bundle:
                 if entry.name == want:
                     return entry
         raise ArtifactNotFoundError(
-            f"no artifact {ascii(name)[:60]} in this bundle",
+            f"no artifact {quoted(name)} in this bundle",
             expected=f"auto or one of {', '.join(e.name for e in entries)}",
         )
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ContractError
 
@@ -66,9 +67,7 @@ class Golden:
         logits = {}
         for key, array in arrays.items():
             if not key.startswith(_PREFIX):
-                raise ContractError(
-                    "golden vectors", expected=f"names {_PREFIX}ARTIFACT", found=ascii(key)[:60]
-                )
+                raise ContractError("golden vectors", expected=f"names {_PREFIX}ARTIFACT", found=quoted(key))
             _check(array, key, (count, len(contract.labels)), "float32")
             if not np.isfinite(array).all():
                 raise ContractError(
@@ -116,7 +115,7 @@ def _get(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[np.uint
 def _check(array: npt.NDArray[np.uint8 | np.float32], name: str, shape: tuple[int, ...], dtype: str) -> None:
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise ContractError(
-            f"golden vectors {ascii(name)[:60]}",
+            f"golden vectors {quoted(name)}",
             expected=f"{shape} {dtype}",
             found=f"{array.shape} {array.dtype}",
         )

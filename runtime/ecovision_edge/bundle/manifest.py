@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, cast, get_args
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
+from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ContractError, UnsafePathError
 
@@ -168,5 +169,5 @@ def check_file_name(name: str) -> None:
         raise UnsafePathError(
             "a file that bundle.json names",
             expected="a plain file name in the bundle's own folder",
-            found=ascii(name)[:80],
+            found=quoted(name),
         )

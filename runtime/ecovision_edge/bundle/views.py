@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecovision_edge.base.fields import Fields, JsonValue
+from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import ContractError
 
 __all__ = [
@@ -70,7 +71,7 @@ class RegionView:
         found = _TEXT.fullmatch(text)
         if found is None or not text or text.endswith("+"):
             expected = "plain, or some of 90, 180 or 270, mirrored, and x0.25 to x2, joined by +"
-            raise ContractError(where, expected=expected, found=ascii(text)[:60])
+            raise ContractError(where, expected=expected, found=quoted(text))
         turn, mirrored, scale = found.groups()
         return cls(int(turn or 0) // 90, mirrored is not None, float(scale or 1))
 

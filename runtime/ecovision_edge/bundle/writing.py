@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ecovision_edge.base.files import sync_folder, write_file
+from ecovision_edge.base.files import is_there, sync_folder, write_file
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import MANIFEST_NAME
 from ecovision_edge.errors import BundleWriteError, EcovisionError
@@ -42,7 +42,7 @@ def check_target(target: Path) -> None:
             if not names or MANIFEST_NAME in names:
                 return
             found = f"a folder with {', '.join(sorted(names)[:3])}"
-        elif os.path.lexists(real):
+        elif is_there(real, link=True):
             found = "something that is no folder"
         else:
             parent = next(p for p in real.parents if p.exists())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 import cv2
 
 from ecovision_edge.base.addresses import Options
+from ecovision_edge.base.files import is_file, is_folder, is_there
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.network import TRIES, open_ffmpeg
 from ecovision_edge.camera.opencv import MAX_FPS
@@ -137,9 +137,9 @@ class VideoSource:
 
     def _frames(self) -> Iterator[Image | ImageReadError]:
         problem, path = f"{self.name} cannot be opened", self.path
-        if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises over names too long
+        if not is_there(path):
             raise SourceOpenError(problem, expected="a video file", found="no such file")
-        if not os.path.isfile(path):  # noqa: PTH113 - likewise
+        if not is_file(path):
             raise SourceOpenError(problem, expected="a video file", found="no regular file")
         # The whole path: of "a:b.avi" FFmpeg would take "a:" for a protocol.
         capture, _ = open_ffmpeg(str(Path(path).absolute()), [])
@@ -210,9 +210,9 @@ class ImagesSource:
     def _images(self, passed: Counter[str] | None = None) -> Iterator[Image | ImageReadError]:
         path = self.path
         passed = Counter() if passed is None else passed
-        if os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names too long
+        if is_folder(path):
             found = list(find_images(path, passed))
-        elif os.path.exists(path):  # noqa: PTH110 - likewise
+        elif is_there(path):
             found = [Path(path)]
         else:
             matches = (Path(p) for p in sorted(glob.glob(path, recursive=True)))  # noqa: PTH207 - of a string

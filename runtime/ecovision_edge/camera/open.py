@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 from ecovision_edge.base.addresses import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
+from ecovision_edge.base.files import is_folder, is_there
 from ecovision_edge.camera import pipelines
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, images_source, is_glob, video_source
 from ecovision_edge.camera.http import http_source
@@ -64,7 +64,7 @@ def open_source(uri: str) -> FrameSource:
     if not uri or "\0" in uri:
         raise SourceError("source", expected=_KINDS, found="nothing" if not uri else "a NUL character")
     match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?", uri)
-    if match is None or os.path.exists(uri):  # noqa: PTH110 - Path.exists raises over names too long
+    if match is None or is_there(uri):
         return _local(uri)
     scheme, rest = match[1].lower(), uri[match.end() :]
     if scheme in _NETWORK and match[2]:
@@ -96,17 +96,17 @@ def open_source(uri: str) -> FrameSource:
 
 def _local(text: str, shown: str | None = None) -> FrameSource:
     """A camera by number or device, or files; `shown` is the path as given, where that was `file:`."""
-    there = os.path.exists(text)  # noqa: PTH110 - Path.exists raises over names too long
+    there = is_there(text)
     camera = shown is None and _CAMERA.match(text)
     path, pairs = (text, {}) if there and not camera else split_options(text)
-    there = os.path.exists(path)  # noqa: PTH110 - likewise
+    there = is_there(path)
     # What is no path may be an address with a slip in it, and a password.
     name = shown or (path if there else _PASSWORD.sub("...@", path))
     options = Options(name, pairs)
     if camera:
         return v4l2_source(path, options)
     suffix = Path(path).suffix.lower()
-    if os.path.isdir(path) or suffix in IMAGE_SUFFIXES or path.endswith("/"):  # noqa: PTH112 - likewise
+    if is_folder(path) or suffix in IMAGE_SUFFIXES or path.endswith("/"):
         return images_source(path, name, options)
     if suffix in VIDEO_SUFFIXES:
         return video_source(path, name, options)
@@ -128,7 +128,7 @@ def _file(rest: str) -> tuple[str, str]:
     if host not in ("", "localhost") or not slash:
         raise SourceError("file://", expected="file:///path", found=f"file://{host}{slash}...")
     path = f"/{path}"
-    if not os.path.exists(path):  # noqa: PTH110 - likewise
+    if not is_there(path):
         before, mark, options = path.rpartition("?")
         path = f"{unquote(before)}?{options}" if mark and split_options(path)[1] else unquote(path)
     return path, split_options(path)[0]

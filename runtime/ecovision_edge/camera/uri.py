@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from ecovision_edge.base.addresses import expand_variables, may_be_credentials
+from ecovision_edge.base.hosts import host_and_port
 from ecovision_edge.errors import SourceError
 
 __all__ = ["NetworkAddress", "network_address"]
 
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\[\]:@\s]+)(?::(?P<port>\d{1,5}))?")
 _ENCODE = "in user and password write %40 for @, %3A for :, %2F for /, %3F for ? and %23 for #"
 # Cheap cameras take user and password in the path: rtsp://host/user=admin&password=1234&channel=1
 _SECRET = re.compile(r"pass|pwd|user|token|secret|key|auth|=", re.IGNORECASE)
@@ -81,14 +81,14 @@ def network_address(url: str, environment: Mapping[str, str]) -> NetworkAddress:
     """
     scheme, _, rest = url.partition("://")
     scheme = scheme.lower()
-    user, host, tail = _parted(rest, scheme, environment)
-    match = _HOST.fullmatch(host)
-    assert match is not None
-    port = int(match["port"] or _PORTS[scheme])
+    user, place, tail = _parted(rest, scheme, environment)
+    found = host_and_port(place)
+    assert found is not None  # as `_parted` promises
+    host, port = found
     path = tail.partition("?")[0].partition("#")[0]
-    shown = f"{scheme}://{host}{'/...' if _SECRET.search(path) or '@' in path else path}"
+    shown = f"{scheme}://{place}{'/...' if _SECRET.search(path) or '@' in path else path}"
     return NetworkAddress(
-        scheme, match["host"].strip("[]"), port, shown, user is not None, user or "", host, tail
+        scheme, host, port or _PORTS[scheme], shown, user is not None, user or "", place, tail
     )
 
 
@@ -99,12 +99,12 @@ def _parted(rest: str, scheme: str, environment: Mapping[str, str]) -> tuple[str
         """Split with the credentials before `at`, -1 for no credentials; None if no host would follow."""
         end = re.compile(r"[/?#]").search(rest, at + 1)
         stop = end.start() if end else len(rest)
-        host = expand_variables(rest[at + 1 : stop], environment, scheme, encode=False)
-        match = _HOST.fullmatch(host)
-        if not match or not 0 < int(match["port"] or 1) < 65536:
+        place = expand_variables(rest[at + 1 : stop], environment, scheme, encode=False)
+        found = host_and_port(place)
+        if found is None or found[1] == 0:
             return None
         user = None if at < 0 else _encoded(expand_variables(rest[:at], environment, scheme, encode=True))
-        return user, host, expand_variables(rest[stop:], environment, scheme, encode=False)
+        return user, place, expand_variables(rest[stop:], environment, scheme, encode=False)
 
     end = re.search(r"[/?#]", rest)
     at, last = rest.rfind("@", 0, end.start() if end else None), rest.rfind("@")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecovision_edge.base.files import is_folder
 from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
 from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.errors import FrameError, ImageReadError, OptionError
@@ -111,9 +111,8 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
                 yield "-", e
         else:
             path = Path(text)
-            # Path.is_dir raises over names that are too long.
             passed: Counter[str] = Counter()
-            found = find_images(path, passed) if os.path.isdir(path) else iter([path])  # noqa: PTH112
+            found = find_images(path, passed) if is_folder(path) else iter([path])
             count = 0
             for file in found:
                 count += 1

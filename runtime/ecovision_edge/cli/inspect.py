@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from ecovision_edge.base.files import is_folder
 from ecovision_edge.cli.output import printable, write_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def inspect(
     from ecovision_edge.classifier import Classifier
 
     target = path or embedded_bundle_path()
-    if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises over names that are too long
+    if is_folder(target):
         manifest = Bundle.open(target).manifest
         value = cast(
             "dict[str, JsonValue]",

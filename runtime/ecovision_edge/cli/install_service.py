@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecovision_edge.base.files import is_file, is_folder, is_there
 from ecovision_edge.cli.output import check_target, printable, write_file
 from ecovision_edge.errors import EcovisionError, OptionError, RulesError
 
@@ -112,7 +113,7 @@ def _notes(options: ServiceOptions) -> Iterator[str]:
     from ecovision_edge.service import STATE_FOLDER, foreign_folders
 
     for path in foreign_folders(options):
-        if not os.path.isdir(path):  # noqa: PTH112 - raises over no name
+        if not is_folder(path):
             yield (
                 f"{path} is not there, and the service does not start without it: make it first, for its"
                 f" user, or choose one in {STATE_FOLDER}, which it has for itself"
@@ -120,7 +121,7 @@ def _notes(options: ServiceOptions) -> Iterator[str]:
     if options.user is not None or options.user_unit:
         return
     for path in options.reads:
-        if os.path.isfile(path) and not os.stat(path).st_mode & stat.S_IROTH:  # noqa: PTH113, PTH116
+        if is_file(path) and not Path(path).stat().st_mode & stat.S_IROTH:
             yield (
                 f"{path} cannot be read by the service, whose user is nobody of this machine: let all read"
                 " it (chmod o+r), give --run-as USER, or put a secret into the environment file"
@@ -224,7 +225,7 @@ def _triggers(parameters: dict[str, Any]) -> list[str]:
 
 def _fixed_part(path: str) -> str:
     """Return the folder above the first star of a pattern."""
-    while glob.has_magic(path) and not os.path.exists(path):  # noqa: PTH110 - raises over no name
+    while glob.has_magic(path) and not is_there(path):
         path = os.path.dirname(path)  # noqa: PTH120
     return path
 
@@ -255,7 +256,9 @@ def _profiles() -> str | None:
 def _folder(user: bool) -> Path:
     if not user:
         return Path("/etc/systemd/system")
-    return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config") / "systemd" / "user"
+    from ecovision_edge.service.environment import user_config_folder
+
+    return user_config_folder() / "systemd" / "user"
 
 
 def _show(unit: str, where: Path) -> None:

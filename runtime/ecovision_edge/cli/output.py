@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ecovision_edge.base.fields import JsonValue, canonical_json
-from ecovision_edge.base.files import replace_file
+from ecovision_edge.base.files import is_folder, replace_file
 from ecovision_edge.errors import OptionError
 
 if TYPE_CHECKING:
@@ -62,12 +62,11 @@ def check_target(target: Path, option: str) -> None:
     """
     if str(target) == "-":
         return
-    # os.path, since the methods of Path raise over names that are too long.
-    if not os.path.isdir(target.absolute().parent):  # noqa: PTH112
+    if not is_folder(target.absolute().parent):
         raise OptionError(
             f"{option} {target}", expected="a file in a folder that is there", found="no such folder"
         )
-    if os.path.isdir(target):  # noqa: PTH112
+    if is_folder(target):
         raise OptionError(f"{option} {target}", expected="a file to write to", found="a folder")
 
 
@@ -79,7 +78,7 @@ def is_stdout(target: Path, descriptor: int = 1) -> bool:
     if str(target) == "-":
         return True
     try:
-        there, ours = os.stat(target), os.fstat(descriptor)  # noqa: PTH116
+        there, ours = target.stat(), os.fstat(descriptor)
     except (OSError, ValueError):
         return False
     return os.path.samestat(there, ours) and not stat.S_ISCHR(ours.st_mode)

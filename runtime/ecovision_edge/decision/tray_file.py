@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ecovision_edge.base.files import read_regular_file, replace_file, sync_folder
+from ecovision_edge.base.homes import state_folder
 from ecovision_edge.decision.kept import KeptTray
 from ecovision_edge.decision.presence import PresenceGate
 from ecovision_edge.errors import RecordError
@@ -106,9 +107,4 @@ def default_tray_file(source: str, environment: Mapping[str, str] = os.environ) 
         environment: Where systemd says which folder is the service's.
     """
     name = f"{hashlib.sha256(source.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.tray"
-    state = environment.get("STATE_DIRECTORY", "").partition(":")[0]  # set by systemd
-    if state:
-        return Path(state) / "trays" / name
-    from platformdirs import user_state_path
-
-    return user_state_path("ecovision-edge", appauthor=False) / "trays" / name
+    return state_folder(environment) / "trays" / name

@@ -10,6 +10,7 @@ import re
 import warnings
 
 from ecovision_edge.base.installation import extra_fix, pip_fix
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import MissingDependencyError
 
 __all__ = ["LEAST", "check_gradio", "load_gradio"]
@@ -58,7 +59,7 @@ def load_gradio() -> None:
         try:
             importlib.import_module("gradio")
         except Exception as e:
-            reason = f"{type(e).__name__}: {str(e)[:200]}"
+            reason = f"{type(e).__name__}: {reason_of(e)}"
             raise MissingDependencyError(
                 f"gradio is installed but cannot be imported ({reason})", fix=extra_fix("demo")
             ) from e

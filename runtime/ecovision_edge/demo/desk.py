@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions
+from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.demo.occlusion import Occlusion, occlude
@@ -173,7 +174,7 @@ class Desk:
         found = self._running.get(artifact)
         if found is None:
             raise ArtifactNotFoundError(
-                f"no artifact {ascii(artifact)[:60]} to run here",
+                f"no artifact {quoted(artifact)} to run here",
                 expected=f"one of {', '.join(self._running)}",
             )
         return found

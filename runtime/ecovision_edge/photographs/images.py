@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.base.files import read_regular_file
+from ecovision_edge.base.files import is_there, read_regular_file
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import ImageReadError
 from ecovision_edge.photographs.image_size import MAX_IMAGE_PIXELS, image_size
@@ -128,7 +128,7 @@ def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
         try:
             frame = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         except cv2.error as e:  # over a size that OpenCV refuses, for instance
-            raise ImageReadError(f"cannot decode {name}", expected="an image", found=str(e)[:200]) from e
+            raise ImageReadError(f"cannot decode {name}", expected="an image", found=reason_of(e)) from e
     if frame is None:
         raise ImageReadError(
             f"cannot decode {name}",
@@ -206,8 +206,7 @@ def _kind(path: Path) -> str:
     suffix = path.suffix.lower()
     if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
         return suffix
-    # os.path, since the methods of Path raise over names that are too long.
-    return "other" if os.path.exists(path) else "broken link"  # noqa: PTH110
+    return "other" if is_there(path) else "broken link"
 
 
 def _ancestors(folder: str | os.PathLike[str]) -> set[tuple[int, int] | None]:
@@ -222,7 +221,7 @@ def _ancestors(folder: str | os.PathLike[str]) -> set[tuple[int, int] | None]:
 def _identity(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
     """Device and inode of a folder, by whatever name; None if it is gone."""
     try:
-        status = os.stat(folder)  # noqa: PTH116 - of a text
+        status = Path(folder).stat()
     except (OSError, ValueError):
         return None
     return status.st_dev, status.st_ino

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge.base.names import SHOWN, closest, hinted, short
+from ecovision_edge.base.files import is_folder, is_there
+from ecovision_edge.base.names import SHOWN, closest, hinted, quoted, short
 from ecovision_edge.errors import DatasetError, OptionError
 from ecovision_edge.photographs.images import IMAGE_KINDS, find_images, found_instead, passed_over
 
@@ -85,8 +86,8 @@ def read_folder(folder: Path, option: str) -> FolderImages:
     Raises:
         DatasetError: no such folder, or one that cannot be read.
     """
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises over names that are too long
-        found = "a file" if os.path.lexists(folder) else "no such folder"
+    if not is_folder(folder):
+        found = "a file" if is_there(folder, link=True) else "no such folder"
         raise DatasetError(f"{option} {folder}", expected="a folder of photographs", found=found)
     try:
         names = _listed(folder)
@@ -146,7 +147,7 @@ def parse_map(text: str, labels: Sequence[str]) -> dict[str, int | None]:
     for part in text.split(","):
         folder, equals, target = (piece.strip() for piece in part.partition("="))
         if not equals or not folder:
-            raise OptionError("--map", expected=MAP_SYNTAX, found=ascii(part)[:60])
+            raise OptionError("--map", expected=MAP_SYNTAX, found=quoted(part))
         if folder in mapping:
             raise OptionError("--map", expected="each folder once", found=f"{folder} twice")
         if target in labels:

@@ -7,7 +7,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge.base.files import read_regular_file, replace_file
+from ecovision_edge.base.files import is_there, read_regular_file, replace_file
+from ecovision_edge.base.homes import user_state_folder
+from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, embedded_bundle_path
 from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError
@@ -49,9 +51,7 @@ def profile_folder() -> Path:
     own = os.environ.get(PROFILE_DIR_VARIABLE)
     if own:
         return Path(own)
-    import platformdirs  # here, since only a search for a profile needs it
-
-    folder = platformdirs.user_state_path("ecovision-edge", appauthor=False) / "profiles"
+    folder = user_state_folder() / "profiles"
     if not folder.is_absolute():  # what is left of ~ where the system knows no home folder
         raise ProfileWriteError("this user has no home folder", fix=f"set {PROFILE_DIR_VARIABLE}")
     return folder
@@ -87,7 +87,7 @@ def look_up_profile(bundle: Bundle) -> ProfileLookup:
             ignored=f"the device profile {path} no longer holds ({'; '.join(changed)}); {again}"
         )
     if profile.artifact not in {a.name for a in bundle.manifest.artifacts}:
-        fault = f"the bundle has no artifact {ascii(profile.artifact)[:60]}"
+        fault = f"the bundle has no artifact {quoted(profile.artifact)}"
         return ProfileLookup(ignored=f"the device profile {path} is ignored ({fault}); {again}")
     return ProfileLookup(profile)
 
@@ -156,7 +156,7 @@ def _read(path: Path) -> bytes | OSError | None:
         return None
     except OSError as e:
         # Where the folder cannot be looked into, nobody knows of a profile.
-        return e if os.path.lexists(path) else None
+        return e if is_there(path, link=True) else None
     return data if len(data) <= _MAX_BYTES else OSError(f"more than {_MAX_BYTES} bytes")
 
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from ecovision_edge.base.files import is_open_file, read_regular_file
+from ecovision_edge.base.files import is_open_file, is_there, read_regular_file
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import RecordError
 from ecovision_edge.photographs.images import find_images
 from ecovision_edge.recording import disk
@@ -251,7 +252,7 @@ class FrameFolder:
         while number <= _MAX_NUMBER:
             stem = f"{prefix}{number:09d}"
             picture = self._path / f"{stem}{_SUFFIXES[self._options.format]}"
-            if not os.path.lexists(picture) and not os.path.lexists(disk.sidecar_of(picture)):
+            if not any(is_there(p, link=True) for p in (picture, disk.sidecar_of(picture))):
                 return number, picture
             number += 1
         raise RecordError(
@@ -267,7 +268,7 @@ class FrameFolder:
         try:
             ok, data = cv2.imencode(_SUFFIXES[self._options.format], np.ascontiguousarray(image), flags)
         except cv2.error as e:
-            raise RecordError("a frame cannot be encoded", found=str(e)[:200]) from e
+            raise RecordError("a frame cannot be encoded", found=reason_of(e)) from e
         if not ok:
             raise RecordError("a frame cannot be encoded", found=f"{image.shape} {image.dtype}")
         return bytes(data)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime
 import json
-import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ecovision_edge.base.names import closest, short
+from ecovision_edge.base.names import closest, quoted, short
 from ecovision_edge.decision.settings import SETTINGS, DecisionSettings, SettingValue
 from ecovision_edge.errors import RulesError
 from ecovision_edge.rules._places import MAX_DEPTH, KeyPath, TooDeepError, json_lines, line_of, toml_lines
@@ -320,14 +319,8 @@ def _hint(name: str, candidates: Sequence[str]) -> str:
 
 def _show(value: object) -> str:
     """A foreign value, short."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
         return f"a list of {len(value)}"
-    try:
-        text = ascii(value) if isinstance(value, (str, int, float, bool)) or value is None else str(value)
-    except ValueError:  # integers of thousands of digits
-        text = f"a {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return str(value) if isinstance(value, (datetime.date, datetime.time)) else quoted(value)

@@ -13,7 +13,13 @@ from pathlib import Path
 
 from ecovision_edge.errors import OptionError
 
-__all__ = ["environment_file", "environment_path", "parse_environment", "service_environment"]
+__all__ = [
+    "environment_file",
+    "environment_path",
+    "parse_environment",
+    "service_environment",
+    "user_config_folder",
+]
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _GIVEN = ("PATH", "LANG", "HOME", "USER", "LOGNAME", "SHELL", "XDG_RUNTIME_DIR", "XDG_CONFIG_HOME")
@@ -24,12 +30,18 @@ def environment_file(user_unit: bool) -> str:
     return f"{'%E' if user_unit else '/etc'}/ecovision-edge.env"
 
 
+def user_config_folder() -> Path:
+    """The user's configuration folder, `$XDG_CONFIG_HOME` or `~/.config`, which a user's unit calls `%E`."""
+    import platformdirs
+
+    return platformdirs.user_config_path()
+
+
 def environment_path(user_unit: bool) -> Path:
     """The file of secrets, as a path."""
     if not user_unit:
         return Path(environment_file(user_unit))
-    folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return Path(environment_file(user_unit).replace("%E", str(folder)))
+    return Path(environment_file(user_unit).replace("%E", str(user_config_folder())))
 
 
 def parse_environment(text: str) -> dict[str, str]:

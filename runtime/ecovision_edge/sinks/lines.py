@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ecovision_edge.base.files import one_name
+from ecovision_edge.base.files import is_file, is_there, one_name
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, SinkError
 from ecovision_edge.events import BinEvent, StateMessage
@@ -128,7 +128,7 @@ class FileSink(Sink):
     def claims(self) -> frozenset[str]:
         """The file behind all links; a pipe or a device is anyone's."""
         there = one_name(self._path)
-        regular = os.path.isfile(there) or not os.path.exists(there)  # noqa: PTH110, PTH113 - raise over no name
+        regular = is_file(there) or not is_there(there)
         return frozenset((f"file {there}",)) if regular else frozenset()
 
     def connect(self) -> None:

@@ -39,6 +39,7 @@ from urllib.parse import unquote
 from ecovision_edge.base.addresses import Options, split_pairs
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.base.files import one_name
+from ecovision_edge.base.homes import state_folder
 from ecovision_edge.base.hosts import bracketed
 from ecovision_edge.base.places import Place, split_broker
 from ecovision_edge.base.secrets import read_secret
@@ -345,12 +346,7 @@ class MqttSink(Sink):
 
 def default_spool(options: MqttOptions, environment: Mapping[str, str]) -> Path:
     """The folder of a sink: of the service's state where it is one, or of the user's."""
-    state = environment.get("STATE_DIRECTORY", "").partition(":")[0]  # set by systemd
-    if state:
-        return Path(state) / "spool" / options.identity
-    from platformdirs import user_state_path
-
-    return user_state_path("ecovision-edge", appauthor=False) / "spool" / options.identity
+    return state_folder(environment) / "spool" / options.identity
 
 
 def mqtt_sink(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.source import Image
 from ecovision_edge.web._pulse import Pulse
 from ecovision_edge.web.board import Board, Status, View
@@ -121,7 +122,7 @@ class Pictures:
                 )
             except (cv2.error, ValueError, TypeError) as e:  # not a picture; the next one may be
                 self._newest = None
-                _log.warning("frame %d cannot be encoded: %s", sequence, " ".join(str(e).split())[:200])
+                _log.warning("frame %d cannot be encoded: %s", sequence, reason_of(e))
                 return None
             self._number += 1
             picture = Picture(self._number, jpeg, status.live, sequence, captured_at)

@@ -8,15 +8,13 @@ import re
 import socket
 from dataclasses import dataclass
 
-from ecovision_edge.base.hosts import Ip, bracketed, ip_of, is_loopback
+from ecovision_edge.base.hosts import Ip, bracketed, host_and_port, ip_of, is_loopback
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, ServeError
 
 __all__ = ["Address", "bind"]
 
-_FORM = re.compile(
-    r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|(?P<name>[A-Za-z0-9._-]+)):(?P<port>[0-9]{1,5})"
-)
+_NAME = re.compile("[A-Za-z0-9._-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +36,12 @@ class Address:
         Raises:
             OptionError: it is something else.
         """
-        match = _FORM.fullmatch(text)
-        if match is None or int(match["port"]) > 65535 or (match["six"] and ip_of(match["six"]) is None):
+        host, port = host_and_port(text) or ("", None)
+        if port is None or (ip_of(host) is None and not _NAME.fullmatch(host)):
             raise OptionError(
                 "address of the page", expected="HOST:PORT, such as 127.0.0.1:8080 or [::1]:8080", found=text
             )
-        return cls((match["six"] or match["name"]).lower(), int(match["port"]))
+        return cls(host.lower(), port)
 
     @property
     def ip(self) -> Ip | None:
