@@ -37,7 +37,7 @@ bench = typer.Typer(
 def _run(
     ctx: typer.Context,
     bundle: BundleOrModel = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Short: under a minute on two cores.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure for under a minute on two cores.")] = False,
     artifact: Annotated[str, typer.Option(help="all, or names or precisions with commas.")] = "all",
     against: Annotated[
         str,
@@ -69,19 +69,19 @@ def _run(
     ] = None,
     fps: Annotated[float | None, typer.Option(help="Pace frames like a camera, and sleep between.")] = None,
     sustained: Annotated[
-        str | None, typer.Option(help="Go on for so long, with one row per minute: 90s, 30m, 2h.")
+        str | None, typer.Option(help="Measure for this time, with one row per minute: 90s, 30m, 2h.")
     ] = None,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Pin each subject's process to cores of its own.")
     ] = False,
-    min_secs: Annotated[float | None, typer.Option(help="Seconds a subject, at least; default 10.")] = None,
-    min_count: Annotated[int, typer.Option(help="Samples of a subject, at least.")] = 64,
-    max_spread: Annotated[float, typer.Option(help="Most that (p90 - p10) / p50 may be.")] = 0.5,
+    min_secs: Annotated[float | None, typer.Option(help="Minimum seconds per subject; default 10.")] = None,
+    min_count: Annotated[int, typer.Option(help="Minimum samples per subject.")] = 64,
+    max_spread: Annotated[float, typer.Option(help="Maximum of (p90 - p10) / p50.")] = 0.5,
     max_other_load: Annotated[float, typer.Option(help="Cores that other programs may keep busy.")] = 0.15,
     cold_starts: Annotated[
-        int | None, typer.Option(help="Fresh processes a subject; default 3, quick 1, 0 for none.")
+        int | None, typer.Option(help="Fresh processes per subject; default 3, quick 1, 0 for none.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of turns and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order of turns and of the bootstrap.")] = 0,
     json: Annotated[Path | None, typer.Option(help="Write everything here; - is stdout.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write one block to paste; - is stdout.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write one page with plots.")] = None,
@@ -177,7 +177,7 @@ def _run(
 @bench.command("compare")
 def _compare(
     first: Annotated[Path, typer.Argument(help="The older result, as --json wrote it.")],
-    second: Annotated[Path, typer.Argument(help="The newer one.")],
+    second: Annotated[Path, typer.Argument(help="The newer result.")],
     fail_over: Annotated[
         str, typer.Option(help="How much slower a row may be before it is a regression: 5% or 0.05.")
     ] = "5%",

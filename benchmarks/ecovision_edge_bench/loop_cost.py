@@ -230,10 +230,14 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name)
         command.add_argument("--frames", type=int, default=default, metavar="N")
     sinks = commands.add_parser("sinks")
-    sinks.add_argument("--fps", type=float, default=30, help="of the synthetic camera (default 30)")
+    sinks.add_argument(
+        "--fps", type=float, default=30, help="frames per second of the synthetic camera (default 30)"
+    )
     sinks.add_argument("--seconds", type=float, default=60, help="each of the two runs (default 60)")
     camera = commands.add_parser("camera")
-    camera.add_argument("--fps", type=float, default=15, help="of the synthetic camera (default 15)")
+    camera.add_argument(
+        "--fps", type=float, default=15, help="frames per second of the synthetic camera (default 15)"
+    )
     camera.add_argument("--seconds", type=float, default=20, help="each of the four runs (default 20)")
     camera.add_argument("--source", metavar="URI", help="a source in place of the synthetic one")
     camera.add_argument("--bundle", type=Path, metavar="DIR", help="default: the embedded one")

@@ -110,7 +110,9 @@ def export(
     mean: Annotated[
         str | None, typer.Option(help="R,G,B for pixels in 0 to 1; default: the checkpoint's, or ImageNet's.")
     ] = None,
-    std: Annotated[str | None, typer.Option(help="Likewise.")] = None,
+    std: Annotated[
+        str | None, typer.Option(help="R,G,B for pixels in 0 to 1; default: the checkpoint's, or ImageNet's.")
+    ] = None,
     resize: Annotated[
         str | None,
         typer.Option(
@@ -128,23 +130,32 @@ def export(
     precision: Annotated[str, typer.Option(help="fp32, int8, or both with a comma.")] = "fp32,int8",
     formats: Annotated[str, typer.Option(help="onnx, tflite, or both with a comma.")] = "onnx",
     calib_size: Annotated[int, typer.Option(help="How many photographs of --calib to use.")] = 512,
-    agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
-    max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
+    agree: Annotated[
+        float, typer.Option(help="Minimum top-1 agreement of int8 with PyTorch, per cent.")
+    ] = 98.0,
+    max_drop: Annotated[
+        float, typer.Option(help="Maximum drop of int8 accuracy, in percentage points.")
+    ] = 0.5,
     expect_accuracy: Annotated[
         float | None,
-        typer.Option(help="Least accuracy on --val, per cent, of PyTorch and of each artifact."),
+        typer.Option(help="Minimum accuracy on --val, per cent, of PyTorch and of each artifact."),
     ] = None,
     target: Annotated[
         str, typer.Option(help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod or auto.")
     ] = "auto",
     fp32_blocks: Annotated[
         int | None,
-        typer.Option(help="Blocks after the stem that int8 leaves in fp32; -1: not even it; default: found."),
+        typer.Option(
+            help="Blocks after the stem that int8 leaves in fp32; -1: not even the stem; default: searched."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the choice of calibration photographs.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the choice of calibration photographs.")] = 0,
     name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
     allow_parity_failure: Annotated[
-        bool, typer.Option("--allow-parity-failure", help="Write it even so; the manifest says it.")
+        bool,
+        typer.Option(
+            "--allow-parity-failure", help="Write the bundle although parity fails; the manifest says so."
+        ),
     ] = False,
     push_to_hub: Annotated[
         str | None,
@@ -158,7 +169,7 @@ def export(
         bool, typer.Option("--public/--private", help="Who may see a repository that is new on the hub.")
     ] = False,
     push_parity_failure: Annotated[
-        bool, typer.Option("--push-parity-failure", help="Push it even so.")
+        bool, typer.Option("--push-parity-failure", help="Push although parity failed.")
     ] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here as JSON; - is stdout.")] = None,
 ) -> int:
@@ -251,14 +262,19 @@ def parity(
     ] = None,
     map: LabelMap = None,
     weights: Annotated[
-        str | None, typer.Option(help="The checkpoint it was exported from; default: as the contract says.")
+        str | None,
+        typer.Option(help="The checkpoint that the bundle was exported from; default: as the contract says."),
     ] = None,
     artifact: Annotated[str | None, typer.Option(help="One artifact; default: all.")] = None,
-    agree: Annotated[float, typer.Option(help="Least int8 top-1 agreement with PyTorch, per cent.")] = 98.0,
-    max_drop: Annotated[float, typer.Option(help="Most int8 accuracy may drop, points.")] = 0.5,
+    agree: Annotated[
+        float, typer.Option(help="Minimum top-1 agreement of int8 with PyTorch, per cent.")
+    ] = 98.0,
+    max_drop: Annotated[
+        float, typer.Option(help="Maximum drop of int8 accuracy, in percentage points.")
+    ] = 0.5,
     expect_accuracy: Annotated[
         float | None,
-        typer.Option(help="Least accuracy on --images, per cent, of PyTorch and of each artifact."),
+        typer.Option(help="Minimum accuracy on --images, per cent, of PyTorch and of each artifact."),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write all figures and flips here; - is stdout.")] = None,
 ) -> int:

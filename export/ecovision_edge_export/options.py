@@ -74,7 +74,7 @@ class ExportOptions:
         target: The CPU that int8 is made for, see `targets`; `auto` is this machine's.
         fp32_blocks: Blocks that stay fp32 in int8, so many after the stem, 0 to 16; -1 leaves not even
             the stem, None finds the number.
-        seed: Of the choice of calibration photographs.
+        seed: Seed of the choice of calibration photographs.
         allow_parity_failure: Write the bundle even if parity fails; the manifest says so.
         name: Of the bundle.
 

@@ -38,11 +38,11 @@ def evaluate(
     no_profile: NoProfile = False,
     map: LabelMap = None,
     limit: Annotated[
-        int | None, typer.Option(help="Only so many photographs, evenly spread; default: all.")
+        int | None, typer.Option(help="Maximum number of photographs, evenly spread; default: all.")
     ] = None,
     turns: Annotated[
         int,
-        typer.Option(help="Also turned: at so many even turns; 4 are quarter turns.", min=1, max=MOST_TURNS),
+        typer.Option(help="Number of even turns to judge at; 4 are quarter turns.", min=1, max=MOST_TURNS),
     ] = 1,
     json: Annotated[
         Path | None, typer.Option(help="Write all figures and answers here; - is stdout.")

@@ -29,7 +29,7 @@ class Settings:
         sustained_secs: Seconds of sustained mode, with one row per minute; None for no sustained mode.
         isolate: Whether each subject's process is pinned to cores of its own.
         cold_starts: Fresh processes in which session creation and memory are measured.
-        seed: Of the order of turns and of the bootstrap.
+        seed: Seed of the order of turns and of the bootstrap.
         max_spread: Most that (p90 - p10) / p50 of a subject may be, before it is INVALID.
         max_other_load: Cores that other programs may keep busy, before the run is INVALID.
         max_warming_c: Degrees Celsius that the processor may warm by, before the run is INVALID.

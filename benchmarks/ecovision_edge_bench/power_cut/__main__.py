@@ -21,12 +21,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ecovision_edge_bench.power_cut",
         description="Kill a bin, or its broker, at random moments, and count what became of each event.",
     )
-    parser.add_argument("--kills", type=int, default=200, metavar="N", help="of the bin (default 200)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the moments (default 0)")
+    parser.add_argument(
+        "--kills", type=int, default=200, metavar="N", help="how often to kill the bin (default 200)"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="seed of the moments (default 0)")
     commands = parser.add_subparsers(dest="command")
     mqtt = commands.add_parser("mqtt", help="end the broker in the middle of a stream of events")
     mqtt.add_argument("--events", type=int, default=10_000, metavar="N", help="default 10000")
-    mqtt.add_argument("--restarts", type=int, default=19, metavar="N", help="of the broker (default 19)")
+    mqtt.add_argument(
+        "--restarts", type=int, default=19, metavar="N", help="how often to restart the broker (default 19)"
+    )
     mqtt.add_argument("--signal", choices=("TERM", "KILL"), default="TERM", help="default TERM")
     return parser
 

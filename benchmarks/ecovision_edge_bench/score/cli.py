@@ -51,7 +51,7 @@ def score(
     delegate: DelegateLibrary = None,
     no_profile: NoProfile = False,
     fps: Annotated[
-        float | None, typer.Option(help="Frames a second, of images or a video without times.")
+        float | None, typer.Option(help="Frames per second of images, or of a video without times.")
     ] = None,
     as_recorded: Annotated[
         bool, typer.Option("--as-recorded", help="Take what the network said then; classify nothing.")
@@ -60,9 +60,14 @@ def score(
         bool, typer.Option("--one-frame", help="Decide by single frames, to compare with.")
     ] = False,
     decide_within: Annotated[str | None, typer.Option(help=SETTINGS["decide_within"].help)] = None,
-    grace: Annotated[str, typer.Option(help="An event belongs to an item so long after it left.")] = "1s",
+    grace: Annotated[
+        str, typer.Option(help="Seconds after an item left in which an event still belongs to it.")
+    ] = "1s",
     debounce: Annotated[
-        str, typer.Option(help="Events so soon after one that counts are the same; 0 counts each.")
+        str,
+        typer.Option(
+            help="Seconds after an event that counts in which others are the same event; 0 counts each."
+        ),
     ] = "1s",
     max_missed: Annotated[int | None, typer.Option(help="Fail if more items are missed.")] = None,
     max_doubled: Annotated[int | None, typer.Option(help="Fail if more items are doubled.")] = None,

@@ -59,14 +59,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     add_arguments(parser, items=100)
     parser.add_argument("--photographs", type=Path, help="one folder per class; default: synthetic things")
-    parser.add_argument("--script", type=Path, help="what happens; --items and --seed are then its own")
+    parser.add_argument(
+        "--script", type=Path, help="a script of what happens, with items and a seed of its own"
+    )
     parser.add_argument(
         "--turn",
         type=float,
-        help="radians that things lie turned by at most; default: any, or a script's",
+        help="maximum turn of a thing in radians; default: any, or the script's",
     )
     parser.add_argument("--fps", type=float, default=12.0, help="frames a second")
-    parser.add_argument("--size", default="320x240", help="of a frame: WIDTHxHEIGHT")
+    parser.add_argument("--size", default="320x240", help="size of a frame: WIDTHxHEIGHT")
     parser.add_argument(
         "--out", type=Path, help="write a recording with its truth to this folder, some 9 MB per item"
     )

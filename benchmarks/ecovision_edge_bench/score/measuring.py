@@ -83,7 +83,7 @@ class Judge:
 def add_arguments(parser: argparse.ArgumentParser, *, items: int) -> None:
     """Add the arguments that all tools have."""
     parser.add_argument("--items", type=int, default=items, help="how many things come")
-    parser.add_argument("--seed", type=int, default=1, help="of everything that is left open")
+    parser.add_argument("--seed", type=int, default=1, help="seed of everything that is left open")
     parser.add_argument("--one-frame", action="store_true", help="decide by single frames, to compare with")
     parser.add_argument("--bundle", type=Path, help="a bundle or a model file; default: the reference")
     parser.add_argument("--bin", type=Path, help="rules; default: a German household")

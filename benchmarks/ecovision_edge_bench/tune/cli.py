@@ -31,14 +31,14 @@ def tune(
     ] = None,
     parity_images: Annotated[
         int | None,
-        typer.Option(help="Most images for agreement, as the budget allows; default 128, synthetic 48."),
+        typer.Option(help="Maximum images for agreement, within the budget; default 128, synthetic 48."),
     ] = None,
     threads: Annotated[
         str | None, typer.Option(help="Numbers or auto, with commas; default: 1 to the cores, at most 4.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the order of turns and of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the order of turns and of the bootstrap.")] = 0,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Choose though other programs keep the device busy.")
+        bool, typer.Option("--anyway", help="Choose although other programs keep the device busy.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure and choose, but save nothing.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write everything here; - is stdout.")] = None,

@@ -28,7 +28,7 @@ class Request:
         images: What answers are compared on; as many of them as the budget allows.
         source: Frames that are timed.
         budget_s: Seconds for all of it.
-        seed: Of the order of turns and of the bootstrap.
+        seed: Seed of the order of turns and of the bootstrap.
         anyway: Decide on a busy device too.
         spent_s: Seconds of the budget that are gone already.
         folder: For files of synthetic frames; None: each worker draws its own.

@@ -41,7 +41,7 @@ def recheck_parity(
         weights: The checkpoint, as `load_checkpoint` takes it; None takes the contract's source.
         artifact: One artifact's name; None is all.
         agree: Least int8 agreement, per cent.
-        max_drop: Most int8 accuracy may drop, points.
+        max_drop: Maximum drop of int8 accuracy, in percentage points.
         expect_accuracy: Least accuracy on `images`, per cent, of PyTorch and of each artifact.
         reporter: Shows the stages.
 

@@ -73,7 +73,7 @@ def train(
         ),
     ] = None,
     teacher_weight: Annotated[
-        float | None, typer.Option(help="Share of the loss that is the teachers', 0 to 1; default: 0.7.")
+        float | None, typer.Option(help="Share of the teachers in the loss, 0 to 1; default: 0.7.")
     ] = None,
     average: Annotated[
         bool,
@@ -85,7 +85,7 @@ def train(
     ] = False,
     epochs: Annotated[int | None, typer.Option(help="Default: 10; recipe bin: 30.")] = None,
     batch: Annotated[
-        int | None, typer.Option(help="Photographs in a step; default: 32; recipe bin: 64.")
+        int | None, typer.Option(help="Photographs per step; default: 32; recipe bin: 64.")
     ] = None,
     lr: Annotated[
         float | None,
@@ -95,16 +95,18 @@ def train(
     ] = None,
     imgsz: Annotated[str | None, typer.Option(help="PIXELS or HEIGHTxWIDTH; default: 224.")] = None,
     map: LabelMap = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random; default: 0.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random; default: 0.")] = None,
     device: Annotated[
         str, typer.Option(help="auto (CUDA where there is one, in mixed precision), cpu, cuda or cuda:N.")
     ] = "auto",
-    threads: Annotated[int | None, typer.Option(help="Of PyTorch on the CPU; default: the cores.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of PyTorch on the CPU; default: the cores.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(help="Threads that prepare photographs; default: the cores, at most 4.")
     ] = None,
     save_every: Annotated[
-        str, typer.Option(help="Save in the middle of an epoch after so long: 60s, 5m.")
+        str, typer.Option(help="Save in the middle of an epoch after this time: 60s, 5m.")
     ] = "60s",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the training in --out; options come from there.")

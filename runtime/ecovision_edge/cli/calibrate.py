@@ -26,7 +26,7 @@ def calibrate(
         Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")
     ] = None,
     unknown: Annotated[
-        Path | None, typer.Option(help="Photographs of what is no class: hands, empty trays.")
+        Path | None, typer.Option(help="Photographs that show no class: hands, empty trays.")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Write the calibrated bundle here; default: in the bundle's place.")
@@ -36,13 +36,16 @@ def calibrate(
     no_profile: NoProfile = False,
     map: LabelMap = None,
     max_error: Annotated[
-        float, typer.Option(help="Of a class's predictions above its threshold so many may be wrong.")
+        float,
+        typer.Option(help="Maximum share of a class's predictions above its threshold that may be wrong."),
     ] = 0.05,
-    confidence: Annotated[float, typer.Option(help="With which that is to be proved.")] = 0.95,
-    folds: Annotated[int, typer.Option(help="Parts of the photographs, each judged by the others.")] = 5,
+    confidence: Annotated[float, typer.Option(help="Confidence with which to prove that share.")] = 0.95,
+    folds: Annotated[
+        int, typer.Option(help="Number of parts of the photographs; each is judged by the others.")
+    ] = 5,
     coverage_risk: Annotated[
         list[float] | None,
-        typer.Option(help="Show what can be decided with this share wrong; default 0.05."),
+        typer.Option(help="Show how much can be decided with this share wrong; default 0.05."),
     ] = None,
     views: Annotated[
         str,
@@ -60,7 +63,7 @@ def calibrate(
         ),
     ] = 1,
     strip_bars: Annotated[
-        bool, typer.Option("--strip-bars", help="Take grey letterbox bars off, which no camera has.")
+        bool, typer.Option("--strip-bars", help="Remove grey letterbox bars, which no camera adds.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the figures; write no bundle.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures here; - is stdout.")] = None,

@@ -23,7 +23,7 @@ def demo(
     no_profile: NoProfile = False,
     top: Annotated[int, typer.Option(help="How many classes to show.")] = 5,
     host: Annotated[str, typer.Option(help="A loopback address: 127.0.0.1, ::1 or localhost.")] = "127.0.0.1",
-    port: Annotated[str, typer.Option(help="0 to 65535; 0 or auto: any free one.")] = "7860",
+    port: Annotated[str, typer.Option(help="Port, 0 to 65535; 0 or auto: any free port.")] = "7860",
     open_browser: Annotated[
         bool | None,
         typer.Option("--open/--no-open", help="Open it in a browser; default: where there is a desktop."),

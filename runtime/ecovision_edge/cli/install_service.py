@@ -27,7 +27,8 @@ __all__ = ["install_service"]
 
 def install_service(
     arguments: Annotated[
-        list[str] | None, typer.Argument(help="After --: those of `ecovision-edge run`.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="After --: the arguments of `ecovision-edge run`.", show_default=False),
     ] = None,
     write: Annotated[
         bool, typer.Option("--write", help="Write the unit; without it nothing is done.")
@@ -39,7 +40,8 @@ def install_service(
         str | None, typer.Option(help="The user who runs it; default: one that exists only while it runs.")
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="Of units; default: /etc/systemd/system, or that of your own units.")
+        Path | None,
+        typer.Option(help="Folder of units; default: /etc/systemd/system, or that of your own units."),
     ] = None,
 ) -> int:
     """Show, or write, a systemd unit that runs `ecovision-edge run` from the device's start, confined.

@@ -14,7 +14,7 @@ BundleOrModel = Annotated[
     typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
 ]
 ArtifactName = Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")]
-Threads = Annotated[int | None, typer.Option(help="For one inference; default: the cores, at most 4.")]
+Threads = Annotated[int | None, typer.Option(help="Threads of one inference; default: the cores, at most 4.")]
 DelegateLibrary = Annotated[
     str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
 ]

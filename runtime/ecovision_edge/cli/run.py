@@ -60,15 +60,15 @@ def run(
         str | None,
         typer.Option(help="Minimum time between two classified frames, as 200ms. Default: none."),
     ] = None,
-    max_frames: Annotated[int | None, typer.Option(help="End after so many were classified.")] = None,
-    duration: Annotated[str | None, typer.Option(help="End after so long: 90s, 30m, 2h.")] = None,
+    max_frames: Annotated[int | None, typer.Option(help="End after this many classified frames.")] = None,
+    duration: Annotated[str | None, typer.Option(help="End after this time: 90s, 30m, 2h.")] = None,
     max_age: Annotated[str, typer.Option(help="Pass over a camera's frames older than this.")] = "1s",
     max_reconnects: Annotated[
-        int | None, typer.Option(help="Give up after so many tries in a row; default: never.")
+        int | None, typer.Option(help="Give up after this many failed tries in a row; default: never.")
     ] = None,
-    stall_after: Annotated[str, typer.Option(help="Reconnect after so long without a frame.")] = "5s",
+    stall_after: Annotated[str, typer.Option(help="Reconnect after this time without a frame.")] = "5s",
     frozen_after: Annotated[
-        str, typer.Option(help="Reconnect after so long of one and the same picture; 0 never.")
+        str, typer.Option(help="Reconnect after this time with one and the same picture; 0 never.")
     ] = "10s",
     output: Annotated[
         str,
@@ -95,18 +95,19 @@ def run(
     http_insecure: Annotated[
         bool, typer.Option("--http-insecure", help="Serve beyond this machine without a token.")
     ] = False,
-    http_viewers: Annotated[int, typer.Option(help="At most so many streams at once.")] = 8,
+    http_viewers: Annotated[int, typer.Option(help="Maximum number of streams at once.")] = 8,
     record: Annotated[
         Path | None, typer.Option(help="Keep frames and results in this folder; --source replays it.")
     ] = None,
-    record_frames: Annotated[int, typer.Option(help="Of a recording keep the newest so many.")] = 10_000,
-    record_bytes: Annotated[
-        str, typer.Option(help="Of a recording keep at most so much: 500MB, 2GB.")
-    ] = "2GB",
+    record_frames: Annotated[
+        int, typer.Option(help="Maximum number of frames to keep of a recording, the newest.")
+    ] = 10_000,
+    record_bytes: Annotated[str, typer.Option(help="Maximum size of a recording: 500MB, 2GB.")] = "2GB",
     capture_hard: Annotated[
-        Path | None, typer.Option(help="Keep frames of which the model is unsure here, to label them.")
+        Path | None,
+        typer.Option(help="Keep frames that the model is unsure of in this folder, to label them."),
     ] = None,
-    below: Annotated[float, typer.Option(help="Unsure is a score below this, 0 to 1.")] = 0.6,
+    below: Annotated[float, typer.Option(help="Score below which the model is unsure, 0 to 1.")] = 0.6,
     bin: Annotated[
         Path | None,
         typer.Option("--bin", help="Decide as a bin by these rules, TOML or JSON: one item, one event."),
