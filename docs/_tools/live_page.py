@@ -21,8 +21,8 @@ PICTURE = Path(__file__).resolve().parents[1] / "images" / "live-page.webp"
 MAX_BYTES = 200_000
 QUALITY = 86  # of WebP: text stays sharp
 SIZE = {"width": 1120, "height": 780}
-LATE_MS = 120_000  # more than ten items
-AFTER_MS = 1200  # the item still lies there
+SOURCE = "demo:?frames=900&fps=15"  # not live, so a busy machine drops no frame
+LATE_MS = 300_000
 RULES = """
 schema = 1
 name = "A household"
@@ -38,7 +38,9 @@ residual = ["trash"]
 SCENE = """() => {
   const events = document.querySelectorAll("#bin-events li");
   return events.length > 0 && events[0].textContent.includes("paper")
-    && document.getElementById("bin-state").textContent === "Decided";
+    && document.getElementById("label").textContent === "paper"
+    && document.getElementById("bin-state").textContent === "Decided"
+    && document.getElementById("bin-since").textContent !== "for 0 s";
 }"""
 
 
@@ -48,7 +50,7 @@ def main() -> None:
         port = _free_port()
         rules = Path(folder) / "rules.toml"
         rules.write_text(RULES, encoding="utf-8")
-        command = [sys.executable, "-m", "ecovision_edge", "run", "--source", "demo:", "--bin", str(rules)]
+        command = [sys.executable, "-m", "ecovision_edge", "run", "--source", SOURCE, "--bin", str(rules)]
         command += ["--http", f"127.0.0.1:{port}", "--sink", "file:events.jsonl", "--output", "none"]
         bin_process = subprocess.Popen(command, cwd=folder)
         try:
@@ -76,7 +78,6 @@ def _photograph(url: str) -> bytes:
         page = browser.new_page(viewport=SIZE, color_scheme="light", locale="en-GB", timezone_id="UTC")  # type: ignore[arg-type]
         _open(page, url)
         page.wait_for_function(SCENE, timeout=LATE_MS)
-        page.wait_for_timeout(AFTER_MS)
         picture = page.screenshot(full_page=True)
         browser.close()
     return picture
