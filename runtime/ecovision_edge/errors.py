@@ -250,7 +250,7 @@ class ServeError(EcovisionError, OSError):
 
 
 class RulesError(EcovisionError, ValueError):
-    """A file of rules is malformed, or does not fit the model's labels; the message has the line."""
+    """A file of rules is malformed, or does not fit the model's labels; the message names the key."""
 
     exit_status = 2
 

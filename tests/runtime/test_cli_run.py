@@ -557,7 +557,7 @@ def test_as_a_bin_it_says_events(capsys, pristine, rules):
 
 
 def test_a_trigger_that_is_wrong_is_said_before_the_camera_is_asked(capsys, pristine, rules):
-    """By its option, or by its line in the rules."""
+    """By its option, or by its key in the rules."""
     given = ("--source", "demo:", "--bundle", pristine, "--bin", rules, "--check")
     status, _, err = run(capsys, *given, "--trigger", "gpio:99")
     assert (status, err) == (
@@ -566,7 +566,7 @@ def test_a_trigger_that_is_wrong_is_said_before_the_camera_is_asked(capsys, pris
     rules.write_text(f'{RULES}[decision]\ntrigger = "gpio:99"\n')
     status, _, err = run(capsys, *given)
     assert status == 2
-    assert re.search(r"rules.toml:\d+: decision.trigger: pin of a trigger: expected 0 to 27", err)
+    assert re.search(r"rules.toml: decision.trigger: pin of a trigger: expected 0 to 27", err)
     assert run(capsys, *given, "--trigger", "picture")[0] == 0
 
 

@@ -1,4 +1,7 @@
-"""Read a file of rules: parse it, check every value, and say of each error on which line it is."""
+"""Read a file of rules: parse it, check every value, and name the key path of each error.
+
+A text that the parser refuses is named by its line, as the parser tells it.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,26 @@ import datetime
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from ecovision_edge.base.names import closest, quoted, short
 from ecovision_edge.decision.settings import SETTINGS, DecisionSettings, SettingValue
 from ecovision_edge.errors import RulesError
-from ecovision_edge.rules._places import MAX_DEPTH, KeyPath, TooDeepError, json_lines, line_of, toml_lines
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover - the same library under its own name
     import tomli as tomllib
 
-__all__ = ["Read", "Source", "parse", "read_rules"]
+__all__ = ["MAX_DEPTH", "KeyPath", "Read", "Source", "parse", "read_rules"]
+
+KeyPath: TypeAlias = "tuple[str | int, ...]"
+"""Keys from the root down; an integer is a place in a list, from 0."""
+
+MAX_DEPTH = 16
+"""Parts of a key path at most; rules need three, `costs.battery.bio`."""
 
 MAX_BINS = 100
 MAX_LABELS = 1000
@@ -29,15 +37,24 @@ RULES_SCHEMA_VERSION = 1
 
 _KEYS = ("schema", "name", "region", "date", "default", "bins", "costs", "decision")
 _SCALAR_COSTS = ("wrong", "unknown")
+_KEY_PART = (
+    r'"""(?:[^"\\]|\\.|"(?!""))*(?:"{3,5})?'
+    r"|'''(?:[^']|'(?!''))*(?:'{3,5})?"
+    r'|"(?:[^"\\\n]|\\.)*"?'
+    r"|'[^'\n]*'?"
+    "|[A-Za-z0-9_-]+"
+)
+_KEY = re.compile(rf"#[^\n]*|(?:{_KEY_PART})(?:[ \t]*\.[ \t]*(?:{_KEY_PART}))*", re.DOTALL)
+"""A comment, or whatever looks like a dotted key: a text and a number do too."""
 _AT_LINE = re.compile(r"\s*\(at line (\d+), column (\d+)\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where rules came from: the file's name for messages, and the line of each key path in it."""
+    """Where rules came from: the file's name for messages, and whether its values have been checked."""
 
     where: str = "rules"
-    lines: Mapping[KeyPath, int] | None = None
+    checked: bool = False
 
     def error(
         self,
@@ -49,13 +66,8 @@ class Source:
         fix: str | None = None,
     ) -> RulesError:
         """The error about what stands at `path`; without a `problem` it is about `path` itself."""
-        place = self.where if self.lines is None else f"{self.where}:{line_of(self.lines, path)}"
         what = problem or dotted(path) or "the whole"
-        return RulesError(f"{place}: {what}", expected=expected, found=found, fix=fix)
-
-    def line(self, path: KeyPath) -> str:
-        """`on line 7`, or the path where no lines are known."""
-        return f"in {dotted(path)}" if self.lines is None else f"on line {line_of(self.lines, path)}"
+        return RulesError(f"{self.where}: {what}", expected=expected, found=found, fix=fix)
 
 
 @dataclass(slots=True)
@@ -87,7 +99,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping[str, object], Source]:
-    """The values of a text, unchecked, and the lines of its keys.
+    """Read the values of a text, unchecked but for the length of their key paths.
 
     Raises:
         RulesError: it is no TOML, or no JSON, or nested deeper than `MAX_DEPTH`.
@@ -95,22 +107,12 @@ def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping
     text = text.removeprefix("\ufeff")  # some editors put a byte order mark first
     try:
         if kind == "toml":
-            return _parse_toml(text, where)
-        data: object = json.loads(text)
-        lines = json_lines(
-            text,
-            lambda path, line: RulesError(
-                f"{where}:{line}: {dotted(path)}", expected="each key once", found="a second one"
-            ),
-        )
+            _refuse_long_keys(text, where)
+            data: object = tomllib.loads(text)
+        else:
+            data = json.loads(text, object_pairs_hook=_once)
     except RulesError:
         raise
-    except TooDeepError as e:
-        raise RulesError(
-            f"{where}:{e.line}: {dotted(e.path[:3])}...",
-            expected=f"a key of at most {MAX_DEPTH} parts",
-            found="a deeper one",
-        ) from e
     except json.JSONDecodeError as e:
         raise RulesError(f"{where}:{e.lineno}: not valid JSON", found=f"{e.msg}, column {e.colno}") from e
     except (ValueError, RecursionError) as e:  # also tomllib's, and integers of thousands of digits
@@ -122,21 +124,61 @@ def parse(text: str, where: str, kind: Literal["toml", "json"]) -> tuple[Mapping
             found=reason,
             fix="a key with letters beyond A to Z needs quotes around it" if foreign else None,
         ) from e
+    source = Source(where, checked=True)
+    _check_paths(data, (), source)
     if not isinstance(data, dict):
         raise RulesError(f"{where}:1: the whole", expected="an object", found=_show(data))
-    return data, Source(where, lines)
+    return data, source
 
 
-def _parse_toml(text: str, where: str) -> tuple[Mapping[str, object], Source]:
-    """Parse as `parse` does; raises ValueError, RecursionError or TooDeepError."""
-    try:
-        lines = toml_lines(text)  # first: it bounds what the parser has to do
-    except TooDeepError:
-        raise
-    except ValueError:
-        tomllib.loads(text)  # says better what is wrong
-        raise
-    return tomllib.loads(text), Source(where, lines)
+def _refuse_long_keys(text: str, where: str) -> None:
+    """Refuse a key of too many parts before the parser meets it.
+
+    One of ten thousand, `a.a.a...`, keeps `tomllib` busy for seconds: its work grows with the square of the
+    parts.
+    """
+    for match in _KEY.finditer(text):
+        if match[0].count(".") < MAX_DEPTH or match[0].startswith("#"):
+            continue
+        parts = re.findall(_KEY_PART, match[0], re.DOTALL)
+        if len(parts) > MAX_DEPTH:
+            line = text.count("\n", 0, match.start()) + 1
+            raise _too_deep(f"{where}:{line}: {'.'.join(parts[:3])}")
+
+
+def _check_paths(value: object, path: KeyPath, at: Source) -> None:
+    """Refuse what is nested too deep, and a key of JSON that stands in its object twice."""
+    if len(path) > MAX_DEPTH:
+        raise _too_deep(f"{at.where}: {dotted(path[:3])}")
+    if isinstance(value, _Twice):
+        raise at.error((*path, value.key), expected="each key once", found="a second one")
+    for key, inner in value.items() if isinstance(value, dict) else _elements(value):
+        _check_paths(inner, (*path, key), at)
+
+
+def _elements(value: object) -> Iterable[tuple[int, object]]:
+    return enumerate(value) if isinstance(value, list) else ()
+
+
+def _too_deep(what: str) -> RulesError:
+    return RulesError(f"{what}...", expected=f"a key of at most {MAX_DEPTH} parts", found="a deeper one")
+
+
+@dataclass(frozen=True, slots=True)
+class _Twice:
+    """Stands for an object of JSON with a key twice, until its path is known."""
+
+    key: str
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object] | _Twice:
+    """An object of JSON."""
+    found: dict[str, object] = {}
+    for key, value in pairs:
+        if key in found:
+            return _Twice(key)
+        found[key] = value
+    return found
 
 
 def _parser_line(message: str, text: str) -> tuple[int, str]:
@@ -154,7 +196,7 @@ def read_rules(data: Mapping[str, object], at: Source) -> Read:
     """Check every value of `data`.
 
     Raises:
-        RulesError: the first thing that is wrong, with its line.
+        RulesError: the first thing that is wrong, with its key path.
     """
     _refuse_unknown(data, _KEYS, (), at)
     _check_schema(data, at)
@@ -206,7 +248,7 @@ def _read_bins(data: Mapping[str, object], read: Read, at: Source) -> None:
                 raise at.error(
                     here,
                     expected="each label in one bin",
-                    found=f"{label} again, which is {at.line(first[label])} already",
+                    found=f"{label} again, which is in {dotted(first[label])} already",
                 )
             first[label] = here
             read.bin_of[label] = name

@@ -39,7 +39,7 @@ class Rules:
         unknown_cost: Of sending something to `default` as unknown, at least 0; in the unit of `wrong_cost`.
         costs: Label to bin to cost, where it is not `wrong_cost`.
         decision: When a decision is made, as far as the rules say so.
-        source: The file and its lines, for messages; it does not count in comparisons.
+        source: The file, for messages; it does not count in comparisons.
 
     Raises:
         RulesError: they contradict themselves.
@@ -58,7 +58,7 @@ class Rules:
     source: Source = field(default_factory=Source, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.source.lines is None:  # from a file all of this is checked already, and better
+        if not self.source.checked:
             if len(set(self.bins)) != len(self.bins):
                 raise RulesError("rules.bins", expected="each bin once", found=short(self.bins))
             stray = [bin for bin in self.bin_of.values() if bin not in self.bins]
@@ -73,7 +73,7 @@ class Rules:
         """Read a `.toml` or `.json` file of rules.
 
         Raises:
-            RulesError: it cannot be read, or is malformed; the message has file and line.
+            RulesError: it cannot be read, or is malformed; the message names the file and the key.
         """
         file = Path(path)
         kind = _KINDS.get(file.suffix.lower())
@@ -98,7 +98,7 @@ class Rules:
         """Read the text of a file of rules; `where` is its name for messages.
 
         Raises:
-            RulesError: malformed; the message has `where` and the line.
+            RulesError: malformed; the message names `where` and the key.
         """
         data, source = parse(text, where, kind)
         read = read_rules(data, source)
