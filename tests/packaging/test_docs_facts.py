@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from tests.packaging.pages import DOCS, ENVIRONMENT, PAGES, README, REPOSITORY, all_blocks, blocks
+from tests.runtime.bin_reports import bin_report
 
 from ecovision_edge import EcovisionError
 from ecovision_edge.camera import open_source
 from ecovision_edge.sinks._line import decode_line
 from ecovision_edge.sinks.addresses import open_sink
 from ecovision_edge.triggers.addresses import open_trigger
+from ecovision_edge.web import Board
 
 OPEN = {
     "source": open_source,
@@ -103,6 +105,20 @@ def test_every_c_block_compiles_and_reads_events(text, tmp_path):
     environment = {**ENVIRONMENT, "PATH": f"{tmp_path}:{ENVIRONMENT['PATH']}"}
     ran = subprocess.run([tmp_path / "child"], env=environment, capture_output=True, check=True, timeout=60)
     assert ran.stdout.decode().splitlines() == ["the bin is empty", "to the bin paper"]
+
+
+def test_every_metric_is_documented():
+    """Those of a bin with a sink, and no others."""
+    pytest.importorskip("prometheus_client", reason="needs prometheus-client: pip install '.[web]'")
+    from ecovision_edge.web._metrics import Metrics
+
+    board = Board(("glass",))
+    board.set_bin(bin_report)
+    text = Metrics(board, stale_s=5.0).text().decode()
+    names = set(re.findall(r"^# TYPE (\w+?)(?:_total|_info)? ", text, re.MULTILINE))
+    table = PAGES[DOCS / "live-page.md"].partition("## Metrics")[2]
+    documented = set(re.findall(r"^\| `(ecovision_\w+)`", table, re.MULTILINE))
+    assert documented - {"ecovision_frame_age_seconds"} == names  # which needs a frame
 
 
 PACKAGES = ("runtime/ecovision_edge", "export/ecovision_edge_export", "benchmarks/ecovision_edge_bench")
