@@ -61,12 +61,12 @@ def score(
     ] = False,
     decide_within: Annotated[str | None, typer.Option(help=SETTINGS["decide_within"].help)] = None,
     grace: Annotated[
-        str, typer.Option(help="Seconds after an item left in which an event still belongs to it.")
+        str, typer.Option(help="Time after an item left in which an event still belongs to it.")
     ] = "1s",
     debounce: Annotated[
         str,
         typer.Option(
-            help="Seconds after an event that counts in which others are the same event; 0 counts each."
+            help="Time after an event that counts in which others are the same event; 0 counts each."
         ),
     ] = "1s",
     max_missed: Annotated[int | None, typer.Option(help="Fail if more items are missed.")] = None,
