@@ -257,7 +257,7 @@ def parse_triple(option: str, text: str) -> tuple[float, float, float]:
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Labels from a text file, one a line, in the order of the output; empty lines at the end are nothing.
+    """Labels from a text file, one per line, in the order of the output; empty lines at the end are nothing.
 
     Raises:
         OptionError: no such file, or not such labels.

@@ -319,7 +319,8 @@ def test_what_is_called_labels_and_is_none_is_told(load, weights):
 
 def test_wrong_labels_are_no_hindrance_for_who_gives_others(load, weights, tmp_path):
     torch.save({"model": weights, "class_names": ["background", *LABELS]}, tmp_path / "w.pth")
-    assert "expected 10 labels, one a class, found 11; give --labels FILE" in refusal(str(tmp_path / "w.pth"))
+    refused = refusal(str(tmp_path / "w.pth"))
+    assert "expected 10 labels, one per class, found 11; give --labels FILE" in refused
     c = load_checkpoint(str(tmp_path / "w.pth"), labels=LABELS)
     assert c.labels is None
     assert "labels that are not used: " in c.notes[0]
@@ -433,7 +434,7 @@ def test_preprocessing_that_a_checkpoint_says_is_read(load, weights, beside, pre
 @pytest.mark.parametrize(
     ("extra", "says"),
     [
-        ({"labels": ["a", "b"]}, "10 labels, one a class, found 2"),
+        ({"labels": ["a", "b"]}, "10 labels, one per class, found 2"),
         ({"labels": ["a"] * 10}, "each label once"),
         ({"labels": ["", *LABELS[1:]]}, "printable"),
         ({"labels": list(LABELS), "classes": list(reversed(LABELS))}, "`labels` and its `classes`"),

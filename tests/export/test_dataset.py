@@ -201,7 +201,7 @@ def test_sizes_and_triples_are_parsed() -> None:
 
 
 def test_labels_come_from_a_file(tmp_path: Path) -> None:
-    """One a line; a byte order mark and empty lines at the end do not matter."""
+    """One per line; a byte order mark and empty lines at the end do not matter."""
     path = tmp_path / "labels.txt"
     path.write_bytes("\ufeffverre\nmétal \n\n".encode())
     assert read_labels(path) == ("verre", "métal")

@@ -27,6 +27,7 @@ BANNED = {
     r"\b(?:that|it|they|which) (?:is|are) none\b": "what it is instead",
     r"\b(?:is|are) none (?:to|that)\b": "is not, cannot",
     rf"\b(?:a|one)(?: [\w-]+)? (?:{ONE_EACH}) an? (?!time\b)[a-z]+": "one folder per class",
+    r"\bone a (?:class|label|line|row|view)\b": "one per label",
     r"\bdrawn (?:frame|item|picture|photograph|thing|tray)s?\b": "synthetic",
     r"\b(?:is|are) to be no\b": "no other try is made",
     r"\bnone of space\b": "no leading or trailing spaces",
@@ -48,7 +49,7 @@ class Text(NamedTuple):
 def test_each_banned_turn_is_found_and_good_english_is_not():
     """One example of each, as it stood, and its neighbours that are right."""
     bad = ["made anew", "Twice is once.", "waited in vain", "So often in vain, and", "a link that is none"]
-    bad += ["it is none to write to", "photographs in a folder a class", "drawn frames"]
+    bad += ["it is none to write to", "photographs in a folder a class", "one a label", "drawn frames"]
     bad += ["there is to be no other", "none of space around", "From when on"]
     assert [turn for turn in bad if not complaints(turn)] == []
     assert {p for turn in bad for p in complaints(turn)} == set(BANNED)

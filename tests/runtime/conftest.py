@@ -271,7 +271,7 @@ def both(forge: Forge, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def photographs() -> list[Path]:
-    """A few photographs, one a class; skips where there are none."""
+    """A few photographs, one per class; skips where there are none."""
     root = Path(os.environ.get("ECOVISION_DATA") or Path(__file__).parents[3] / "shared/data/garbage-v2")
     folders = sorted(p for p in (root / "val").glob("*") if p.is_dir())
     found = [next(iter(sorted(p for p in f.iterdir() if p.suffix.lower() == ".jpg")), None) for f in folders]

@@ -542,7 +542,7 @@ def rules(tmp_path):
 
 
 def test_as_a_bin_it_says_events(capsys, pristine, rules):
-    """One a line, one an item; not each frame's result."""
+    """One per line, one per item; not each frame's result."""
     given = ("--source", "demo:?frames=210", "--bundle", pristine, "--bin", rules)
     status, lines, err = run(capsys, *given, "--output", "jsonl", "--device-id", "bin7")
     assert status == 0

@@ -410,8 +410,8 @@ def test_the_clock_never_goes_back():
 
 
 def test_thresholds_have_to_fit():
-    """One a label."""
-    with pytest.raises(OptionError, match="thresholds: expected 3, one a label, found 2"):
+    """One per label."""
+    with pytest.raises(OptionError, match="thresholds: expected 3, one per label, found 2"):
         BinDecider(LABELS, thresholds=(0.5, 0.5))
 
 

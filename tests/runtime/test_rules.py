@@ -91,7 +91,7 @@ def test_expected_costs_weigh_each_mistake_by_its_probability():
     assert read.best_bin([0, 1, 0, 0], LABELS) == "bio"
     assert read.best_bin([0.01, 0.99, 0, 0], LABELS) == "bio"
     assert read.best_bin([0.02, 0.98, 0, 0], LABELS) == "residual"  # 0.4 in bio, more than 0.25
-    with pytest.raises(OptionError, match="expected 4, one a label, found 2"):
+    with pytest.raises(OptionError, match="expected 4, one per label, found 2"):
         read.expected_costs([0.5, 0.5], LABELS)
 
 

@@ -25,7 +25,7 @@ def rounded_rows(weights: Values, room: Sequence[float] | Values = (1.0,)) -> Va
 
     Args:
         weights: `(rows, ...)`.
-        room: How many times as large as need be each row's scale is: one for all, or one a row.
+        room: How many times as large as need be each row's scale is: one for all, or one per row.
     """
     flat = weights.reshape(len(weights), -1)
     scales = np.maximum(np.abs(flat).max(axis=1, keepdims=True), 1e-30) * np.reshape(room, (-1, 1)) / 127

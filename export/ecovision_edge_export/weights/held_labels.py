@@ -98,7 +98,7 @@ def _agreed(places: Mapping[str, tuple[str, ...]], num_classes: int, name: str) 
     if len(labels) != num_classes:
         raise CheckpointError(
             f"{name}: {key}",
-            expected=f"{num_classes} labels, one a class",
+            expected=f"{num_classes} labels, one per class",
             found=len(labels),
             fix=_FIX,
         )

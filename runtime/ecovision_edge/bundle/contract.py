@@ -174,7 +174,7 @@ class Contract:
     """Everything a runtime has to know about a model.
 
     `labels` are in the order of the output. `temperature` divides the logits before softmax (1: not
-    calibrated). `thresholds` are the least probabilities, one a class, below which a decision is no
+    calibrated). `thresholds` are the least probabilities, one per class, below which a decision is no
     decision; None where none were fitted. `any_orientation`: whether it was trained on things that lie in any
     orientation. `views` are those that the frames of one item are looked at in, and what they are worth
     together; None: each is looked at as it is.
@@ -213,14 +213,14 @@ class Contract:
         ):
             raise ContractError(
                 "contract.thresholds",
-                expected=f"{len(self.labels)} numbers from 0 to 1, one a label",
+                expected=f"{len(self.labels)} numbers from 0 to 1, one per label",
                 found=f"{len(self.thresholds)} numbers",
             )
         combined = None if self.views is None else self.views.thresholds
         if combined is not None and len(combined) != len(self.labels):
             raise ContractError(
                 "contract.views.thresholds",
-                expected=f"{len(self.labels)} numbers from 0 to 1, one a label",
+                expected=f"{len(self.labels)} numbers from 0 to 1, one per label",
                 found=f"{len(combined)} numbers",
             )
 

@@ -110,9 +110,9 @@ class ViewPlan:
 
     Args:
         views: At least one, the first one plain, none twice.
-        correlation: One a view, 0 (independent) to 1 (copies): of the first, that of two frames in the same
+        correlation: One per view, 0 (independent) to 1 (copies): of the first, that of two frames in the same
             view; of any other, that of it with those before it. See `effective_count`.
-        thresholds: The least combined probability, one a class, below which an item is unknown; None: none
+        thresholds: The least combined probability, one per class, below which an item is unknown; None: none
             were fitted.
     """
 
@@ -132,11 +132,11 @@ class ViewPlan:
             found = ", ".join(map(str, self.views))
             raise ContractError("views", expected="plain first, and each view once", found=found)
         if len(self.correlation) != len(self.views) or not all(0 <= r <= 1 for r in self.correlation):
-            expected = f"{len(self.views)} numbers from 0 to 1, one a view"
+            expected = f"{len(self.views)} numbers from 0 to 1, one per view"
             raise ContractError("views.correlation", expected=expected, found=self.correlation)
         if self.thresholds is not None and not all(0 <= t <= 1 for t in self.thresholds):
             raise ContractError(
-                "views.thresholds", expected="numbers from 0 to 1, one a label", found=self.thresholds
+                "views.thresholds", expected="numbers from 0 to 1, one per label", found=self.thresholds
             )
 
     def to_json(self) -> dict[str, JsonValue]:

@@ -218,7 +218,7 @@ class BinDecider:
         Raises:
             FrameTypeError: a prediction alone, where the picture has to tell whether there is an item; or a
                 frame alone without `classify`.
-            OptionError: probabilities that are not one a label, or NaN, infinite or out of range: a bin is
+            OptionError: probabilities that are not one per label, or NaN, infinite or out of range: a bin is
                 never made of those.
             FrameValueError, InferenceError: as `Classifier.classify`.
         """

@@ -27,7 +27,7 @@ class Evidence:
 
     Args:
         classes: How many, at least 2.
-        correlation: Of two frames of one item, 0 (independent) to 1 (copies); or one a view, as of a
+        correlation: Of two frames of one item, 0 (independent) to 1 (copies); or one per view, as of a
             `ViewPlan`.
     """
 
@@ -48,14 +48,14 @@ class Evidence:
         return len(self._votes)
 
     def add(self, probabilities: Sequence[float], view: int = 0) -> None:
-        """Add one frame's calibrated probabilities, one a class, 0 to 1.
+        """Add one frame's calibrated probabilities, one per class, 0 to 1.
 
         Args:
             probabilities: Of the frame.
             view: Number of the view that it was looked at in.
 
         Raises:
-            OptionError: not one a class, or one is NaN, infinite or out of range; none of them counts then.
+            OptionError: not one per class, or one is NaN, infinite or out of range; none of them counts then.
         """
         sums = self._sums[view]
         if len(probabilities) != len(sums):

@@ -91,7 +91,7 @@ class Judge:
             thresholds = views.thresholds
         if thresholds is not None and len(thresholds) != len(self._labels):
             raise OptionError(
-                "thresholds", expected=f"{len(self._labels)}, one a label", found=len(thresholds)
+                "thresholds", expected=f"{len(self._labels)}, one per label", found=len(thresholds)
             )
         self._thresholds = tuple(thresholds) if thresholds is not None else (0.0,) * len(self._labels)
         if wrong := [t for t in self._thresholds if not 0 <= t <= 1]:

@@ -176,7 +176,7 @@ class Rules:
         """Return what each bin costs on average: the sum over the labels of probability times `cost`.
 
         Args:
-            probabilities: One a label, 0 to 1.
+            probabilities: One per label, 0 to 1.
             labels: The model's, in the order of `probabilities`.
 
         Raises:
@@ -185,7 +185,7 @@ class Rules:
         """
         if len(probabilities) != len(labels):
             raise OptionError(
-                "probabilities", expected=f"{len(labels)}, one a label", found=len(probabilities)
+                "probabilities", expected=f"{len(labels)}, one per label", found=len(probabilities)
             )
         return {
             bin: sum(p * self.cost(label, bin) for p, label in zip(probabilities, labels, strict=True))
