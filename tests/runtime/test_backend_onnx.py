@@ -1,9 +1,6 @@
 """Facts about onnxruntime behind the Backend protocol: what runs, and what is refused."""
 
-import json
 import os
-import textwrap
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -12,14 +9,10 @@ from onnx import TensorProto, helper
 
 from ecovision_edge.backends import MAX_THREADS, BackendOptions, default_threads
 from ecovision_edge.backends.onnx import OnnxBackend
-from ecovision_edge.bundle.contract import METADATA_KEY
 from ecovision_edge.errors import (
-    ContractError,
     InferenceError,
-    MissingContractError,
     ModelError,
     OptionError,
-    SchemaVersionError,
 )
 
 RED = np.zeros((1, 8, 8, 3), np.uint8) + np.array([0, 0, 160], np.uint8)
@@ -30,32 +23,9 @@ def backend(forge):
     return OnnxBackend(forge.model(), BackendOptions(threads=1))
 
 
-def test_a_model_runs(backend, forge):
-    """The mean of each channel over 16, as the tiny network is drawn."""
-    assert backend.contract == forge.contract()
-    logits = backend.run(RED)
-    assert logits.dtype == np.float32
-    assert logits.tolist() == [[0, 0, 10]]
-    assert backend.engine.startswith("onnxruntime ")
-    assert backend.providers == ("CPUExecutionProvider",)
-    assert backend.threads == 1
-
-
-def test_a_float_model_runs(forge):
-    """NCHW float32, as its contract says."""
-    backend = OnnxBackend(forge.model(forge.contract(dtype="float32")))
-    batch = np.zeros((2, 3, 8, 8), np.float32)
-    batch[1, 2] = 32
-    assert backend.run(batch).tolist() == [[0, 0, 0], [0, 0, 2]]
-
-
-def test_a_batch_gives_what_its_frames_give(backend):
-    """Row by row; strides do not matter."""
-    batch = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
-    alone = np.concatenate([backend.run(batch[i : i + 1]) for i in range(5)])
-    assert np.array_equal(backend.run(batch), alone)
-    assert np.array_equal(backend.run(np.asfortranarray(batch)), alone)
-    assert np.array_equal(backend.run(batch[::-1]), alone[::-1])
+def test_it_runs_on_the_processor_unless_told_otherwise(forge):
+    """Whatever else onnxruntime was built with."""
+    assert OnnxBackend(forge.model()).providers == ("CPUExecutionProvider",)
 
 
 def test_a_model_of_batch_one_takes_any_number_of_frames(forge):
@@ -71,36 +41,6 @@ def test_a_model_of_another_fixed_batch_is_refused(forge):
         ModelError, match=r"expected tensor\(uint8\) \(1 or dynamic, 8, 8, 3\), found .* \[4, 8"
     ):
         OnnxBackend(forge.model(batch=4))
-
-
-def test_several_threads_may_run_at_once(backend):
-    """One session, many callers."""
-    batches = [np.full((1, 8, 8, 3), i, np.uint8) for i in range(64)]
-    with ThreadPoolExecutor(8) as pool:
-        assert [r[0, 0] * 16 for r in pool.map(backend.run, batches)] == list(range(64))
-
-
-@pytest.mark.parametrize(
-    "batch",
-    [
-        *[np.zeros((1, 8, 8, 3), np.float32), np.zeros((1, 8, 8, 3), np.int8), np.zeros((8, 8, 3), np.uint8)],
-        *[np.zeros((1, 3, 8, 8), np.uint8), np.zeros((1, 9, 8, 3), np.uint8), np.zeros((8,), np.uint8)],
-    ],
-    ids=lambda b: f"{b.dtype}{b.shape}",
-)
-def test_a_wrong_input_is_refused(backend, batch):
-    """Before onnxruntime sees it: what was expected, what was found."""
-    with pytest.raises(InferenceError, match=r"expected \(.*, 8, 8, 3\) uint8, found"):
-        backend.run(batch)
-
-
-@pytest.mark.parametrize("shape", [(0, 8, 8, 3), ()])
-def test_an_empty_input_gives_no_logits_or_is_refused(backend, shape):
-    """No frames at all, and no batch at all."""
-    try:
-        assert backend.run(np.zeros(shape, np.uint8)).shape == (0, 3)
-    except InferenceError:
-        assert shape == ()
 
 
 @pytest.mark.parametrize("threads", [1, 2, MAX_THREADS])
@@ -139,34 +79,6 @@ def altered(forge, change):
     model = forge.proto()
     change(model)
     return model.SerializeToString()
-
-
-def test_a_model_without_a_contract_is_refused(forge):
-    """It says what metadata there is instead, and what to do."""
-    with pytest.raises(MissingContractError, match="found author; export it with"):
-        OnnxBackend(forge.model(metadata={"author": "me"}))
-    with pytest.raises(MissingContractError, match="no metadata"):
-        OnnxBackend(forge.model(metadata={}))
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", "{" * 10**5])
-def test_a_model_with_a_broken_contract_is_refused(forge, text):
-    """As `Contract.loads` refuses it."""
-    with pytest.raises(ContractError):
-        OnnxBackend(forge.model(metadata={METADATA_KEY: text}))
-
-
-def test_a_model_of_a_newer_schema_is_refused(forge):
-    """With its own error."""
-    newer = {**forge.contract().to_json(), "schema_version": 3}
-    with pytest.raises(SchemaVersionError):
-        OnnxBackend(forge.model(metadata={METADATA_KEY: json.dumps(newer)}))
-
-
-def test_labels_unlike_the_output_are_refused(forge):
-    """Three labels on four outputs."""
-    with pytest.raises(ModelError, match=r"labels do not fit.*3 labels"):
-        OnnxBackend(forge.model(classes=4))
 
 
 def other_shape(model):
@@ -393,51 +305,3 @@ def test_a_refused_model_prints_nothing_on_standard_error(forge, capfd):
     with pytest.raises(ModelError):
         OnnxBackend(altered(forge, shorten))
     assert capfd.readouterr().err == ""
-
-
-FUZZ = """
-    import collections, json, random, sys
-    import numpy as np
-    from ecovision_edge.backends import BackendOptions
-    from ecovision_edge.backends.onnx import OnnxBackend
-    from ecovision_edge.errors import EcovisionError
-
-    model = open(sys.argv[1], "rb").read()
-    counts = collections.Counter()
-    for seed in range(1000):
-        r, data = random.Random(seed), bytearray(model)
-        kind = r.randrange(5)
-        for _ in range(r.choice([1, 1, 2, 5])):
-            at = r.randrange(len(data))
-            if kind <= 1:
-                data[at] ^= 1 << r.randrange(8)
-            elif kind == 2:
-                data[at] = r.choice([0, 0x7F, 0x80, 0xFF, r.randrange(256)])
-            elif kind == 3:
-                del data[at : at + r.randrange(1, 40)]
-            else:
-                data[at:at] = data[r.randrange(len(data)) :][: r.randrange(40)]
-            if not data:
-                break
-        try:
-            backend = OnnxBackend(bytes(data), BackendOptions(threads=1))
-            form = backend.contract.input
-            logits = backend.run(np.zeros(form.shape(1), form.dtype))
-            assert logits.shape == (1, len(backend.contract.labels))
-            counts["good"] += 1
-        except EcovisionError as e:
-            counts[type(e).__name__] += 1
-    print(json.dumps(counts))
-"""
-
-
-def test_damaged_models_run_or_are_refused(forge, tmp_path, python):
-    """1,000 alterations in one process that survives them all."""
-    (tmp_path / "m.onnx").write_bytes(forge.model())
-    ran = python("-c", textwrap.dedent(FUZZ), tmp_path / "m.onnx")
-    assert ran.returncode == 0, ran.stderr.decode()[-2000:]
-    counts = json.loads(ran.stdout.splitlines()[-1])
-    assert sum(counts.values()) == 1000
-    assert counts["good"] > 10
-    assert counts["ModelError"] > 100
-    assert counts["ContractError"] > 10

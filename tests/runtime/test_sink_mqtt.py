@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime.home_assistant import SCHEMAS, TOPIC, UNKNOWN
 from tests.runtime.sink_servers import (
@@ -87,18 +87,22 @@ def test_events_come_in_order_with_their_id(tmp_path, folder):
 
 def test_a_late_subscriber_sees_how_things_are(tmp_path, folder):
     """Retained are availability, state and the last event; an event is not."""
-    with mosquitto(folder) as broker, sink_at(broker.port, tmp_path / "spool") as sink:
+    with (
+        mosquitto(folder) as broker,
+        Subscriber(broker.port, "b/7/#") as early,
+        sink_at(broker.port, tmp_path / "spool") as sink,
+    ):
         sink.put(event(0))
         sink.show(BinState.DECIDED, "paper")
+        shown = {"state": "decided", "reason": "paper"}
+        early.wait(lambda: json.loads(early.newest().get("b/7/state", b"0")) == shown and early.ids)
         assert sink.flush(PROMPT)
-        until(lambda: not sink._Sink__state)
-        assert sink.flush(PROMPT)
-        with Subscriber(broker.port, "b/7/#", persistent=False) as listener:
-            listener.wait(lambda: len(listener.newest()) == 3)
-            newest = listener.newest()
-            assert all(retained for _, _, retained in listener.messages)
+        with Subscriber(broker.port, "b/7/#", persistent=False, name="late") as late:
+            late.wait(lambda: len(late.newest()) == 3)
+            newest = late.newest()
+            assert all(retained for _, _, retained in late.messages)
     assert newest["b/7/availability"] == b"online"
-    assert json.loads(newest["b/7/state"]) == {"state": "decided", "reason": "paper"}
+    assert json.loads(newest["b/7/state"]) == shown
     assert json.loads(newest["b/7/last"])["id"] == "run-0"
 
 
@@ -764,7 +768,6 @@ def test_whatever_the_disk_loses_is_counted(tmp_path, what, caplog):
     assert found(tmp_path) == left
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.sampled_from(["put", "take", "open", "write", "acknowledge", "restart", "remove"]), max_size=30
