@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# The same cases on every run: a check of a change must not fail over what the change did not touch.
-# HYPOTHESIS_PROFILE=explore looks for new ones.
-settings.register_profile("steady", derandomize=True, deadline=None)
+# How many cases a property gets. They are the same on every run: a check of a change must not fail over what
+# the change did not touch. HYPOTHESIS_PROFILE=explore looks for new ones; `-m "not slow"` takes `quick`.
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=25)
+settings.register_profile("ci", derandomize=True, deadline=None, max_examples=150)
 settings.register_profile("explore", derandomize=False, deadline=None, max_examples=2000)
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 # What `tune` once found on this machine must not change what tests see; and no test may write into the home
 # of whoever runs it. No folder can be here: no profile is found, and saving one is an error.
@@ -21,6 +22,34 @@ os.environ["ECOVISION_EDGE_PROFILE_DIR"] = os.devnull
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+SLOW, LISTED = 1.0, 10  # seconds of a test that is listed, and how many are
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option that finds tests which are not quick, and are not marked so."""
+    parser.addoption(
+        "--quick-limit",
+        type=float,
+        metavar="SECONDS",
+        help="fail if a test without the mark `slow` takes longer; only for a machine that does nothing else",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The quick tier has the quick profile, unless another is asked for."""
+    if config.option.markexpr == "not slow" and "HYPOTHESIS_PROFILE" not in os.environ:
+        settings.load_profile("quick")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """The longest of the tests that are in the quick tier: whoever reads this may want to mark them."""
+    reports = [r for key in ("passed", "failed") for r in terminalreporter.getreports(key)]
+    taken = [(r.duration, r.nodeid) for r in reports if r.when == "call" and "slow" not in r.keywords]
+    longest = [row for row in sorted(taken, reverse=True)[:LISTED] if row[0] > SLOW]
+    if longest:
+        terminalreporter.section("longest tests without the mark `slow`")
+        for seconds, name in longest:
+            terminalreporter.write_line(f"{seconds:.2f}s {name}")
 
 
 @pytest.fixture(scope="session")
@@ -34,8 +63,17 @@ def photographs() -> Path:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """With ECOVISION_NO_SKIP=1 a skip is a failure: everything that tests need is there."""
+    """With ECOVISION_NO_SKIP=1 a skip is a failure: everything that tests need is there.
+
+    With --quick-limit so is a test that takes longer and is not marked `slow`.
+    """
     report = yield
+    limit = item.config.option.quick_limit
+    if limit is not None and report.passed and call.duration > limit and "slow" not in item.keywords:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{call.when} took {call.duration:.2f} s, over {limit:g} s: make it quick or mark it slow"
+        )
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("ECOVISION_NO_SKIP") == "1":
         report.outcome = "failed"
         report.longrepr = f"skipped where nothing may be skipped: {report.longrepr}"

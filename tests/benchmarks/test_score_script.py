@@ -9,8 +9,9 @@ from itertools import chain
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.budgets import one_in
 
 from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import DatasetError, OptionError
@@ -394,7 +395,7 @@ def decided(script, classifier, options=None):
     return match(composed.truth, found, default_rules(classifier.labels))
 
 
-@settings(max_examples=8)
+@one_in(20)
 @given(
     st.lists(
         st.builds(

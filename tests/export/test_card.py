@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -424,7 +424,6 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200)
 @given(st.dictionaries(st.text(), JSON | st.sampled_from(HOSTILE), max_size=5))
 def test_any_facts_of_a_training_are_tables_and_nothing_else(training):
     """No heading, no code, no HTML; each row has as many cells as its head."""

@@ -26,7 +26,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ecovision_edge.base.installation import extra_fix
@@ -601,7 +601,6 @@ def test_a_truncated_file_is_refused(tmp_path, weights, legacy, keep):
     refusal(write(tmp_path / "w.pth", data[: keep if keep >= 1 else int(len(data) * keep)]))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     position=st.integers(0, 2000),
     value=st.integers(0, 255),

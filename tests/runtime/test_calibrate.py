@@ -166,7 +166,7 @@ def test_a_model_without_a_contract_takes_none(forge):
         with_contract(forge.tflite(metadata={"a": "b"}), "tflite", forge.contract())
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data(), format=st.sampled_from(["onnx", "tflite"]))
 def test_damaged_models_are_rewritten_or_refused(forge, data, format):
     """Nothing but our own errors."""

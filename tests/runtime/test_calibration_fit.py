@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.bundle.views import UPRIGHT, effective_count
@@ -107,7 +107,6 @@ def test_the_proof_is_clopper_and_pearsons():
     assert not error_is_proved(500, 10_000, 0.05, 0.95)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([0.1, 0.3, 0.5, 0.7, 0.9, 1.0]), st.booleans()), max_size=40),
     st.floats(0.01, 0.5),

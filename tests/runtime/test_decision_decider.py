@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge import Classifier
@@ -712,7 +712,6 @@ STEPS = st.tuples(
 )
 
 
-@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=60))
 def test_never_two_events_for_one_item_nor_one_for_an_empty_tray(steps):
     """For any order of views, motion, predictions, missing frames and odd clocks."""
@@ -739,7 +738,6 @@ def test_never_two_events_for_one_item_nor_one_for_an_empty_tray(steps):
     assert items == sorted(items)
 
 
-@settings(max_examples=200)
 @given(
     st.lists(
         st.tuples(st.booleans(), st.booleans(), st.sampled_from([*SURE.values(), UNSURE])),

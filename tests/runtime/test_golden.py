@@ -8,7 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.bundle import golden as module
@@ -162,7 +162,6 @@ def test_an_array_that_is_there_twice_is_refused():
         Golden.loads(data, CONTRACT)
 
 
-@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),
     st.floats(0, 1) | st.just(1.0),

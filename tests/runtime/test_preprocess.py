@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
 from PIL import Image
@@ -70,7 +70,6 @@ sides = st.one_of(st.integers(1, 40), st.integers(1, 900))
 pictures = st.sampled_from([noise, drawn])
 
 
-@settings(deadline=None, max_examples=120)
 @given(st.tuples(sides, sides), st.integers(1, 300), st.integers(1, 300), pictures, st.integers(0, 9))
 def test_pil_is_within_one_level_of_pillow_for_any_sizes(source, height, width, picture, seed):
     """Down, up, mixed, any aspect."""
@@ -198,7 +197,6 @@ def test_pil_is_within_one_level_of_pillow_on_photographs():
 # ---------------------------------------------------------------- shortest edge and crop
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 260), st.data())
 def test_shortest_is_torchvisions_resize_and_center_crop(h, w, shortest, data):
     """Its rounding of the longer edge and of the offset included."""
@@ -283,7 +281,6 @@ def test_fast_is_pil_where_the_shrink_is_small(h, w):
     assert (resize(image, SQUASH, 224, 224, "fast") == resize(image, SQUASH, 224, 224, "pil")).all()
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 200), st.integers(1, 200))
 def test_fast_is_inter_linear_when_it_enlarges(h, w):
     """There is nothing to antialias."""
@@ -292,7 +289,6 @@ def test_fast_is_inter_linear_when_it_enlarges(h, w):
     assert (resize(image, SQUASH, 224, 224, "fast") == expected).all()
 
 
-@settings(deadline=None, max_examples=100)
 @given(st.integers(1, 2500), st.integers(1, 2500), st.integers(1, 260), st.integers(1, 260))
 def test_fast_fills_every_pixel_at_any_size(h, w, height, width):
     """A flat frame stays flat: no row is missed where halving drops one."""

@@ -15,7 +15,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.runtime.recording_results import noise, options, result
 
@@ -225,7 +225,6 @@ def test_a_frame_larger_than_the_folder_removes_nothing(tmp_path):
     folder.close()
 
 
-@settings(max_examples=60)
 @given(
     st.lists(st.integers(1, 40), min_size=1, max_size=14),
     st.integers(1, 5),

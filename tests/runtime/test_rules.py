@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import ecovision_edge
@@ -397,7 +397,6 @@ def depth(value):
     return max((1 + depth(v) for v in inner), default=0)
 
 
-@settings(max_examples=600, deadline=None)
 @given(SOUP)
 @example("a = 1 # x")
 def test_whatever_tomllib_takes_is_read(text):
@@ -419,7 +418,6 @@ def refusal(text, kind):
     return None
 
 
-@settings(max_examples=400, deadline=None)
 @given(SOUP, st.sampled_from(["toml", "json"]))
 def test_any_text_gives_rules_or_a_rules_error(text, kind):
     """Nothing else, and always with the file."""
@@ -427,7 +425,6 @@ def test_any_text_gives_rules_or_a_rules_error(text, kind):
     assert message is None or (re.match(r"f(:[1-9]\d*)?: ", message) and message.isprintable())
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_change_of_good_rules_gives_rules_or_a_rules_error(data):
     """A piece of the file replaced by another one, or by anything."""
@@ -440,7 +437,6 @@ def test_any_change_of_good_rules_gives_rules_or_a_rules_error(data):
     assert message is None or re.match(r"f(:[1-9]\d*)?: ", message)
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(["p", "q", "r"]), max_size=6),
     st.sampled_from(["p", "q", "r"]),

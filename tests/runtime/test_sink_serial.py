@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ecovision_edge.base.installation import extra_fix
@@ -549,7 +549,6 @@ COMMANDS = st.one_of(
 )
 
 
-@settings(max_examples=150)
 @given(st.booleans(), st.lists(COMMANDS, max_size=40))
 def test_the_sketch_does_what_its_twin_does(receiver, remembers, commands):
     """To whatever bytes, pauses and starts: the same answers and the same actions, in the same order."""
