@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import jsonschema
 import pytest
-from tests.packaging.pages import DOCS, ENVIRONMENT, PAGES, README, REPOSITORY, all_blocks, blocks
+from tests.packaging.pages import DOCS, ENVIRONMENT, GENERATED, PAGES, README, REPOSITORY, all_blocks, blocks
 
 import ecovision_edge
 from ecovision_edge import Bundle, smart_bin
@@ -160,9 +160,11 @@ def test_the_example_of_a_bin_gives_an_event():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_links_into_the_repository_lead_somewhere(page):
-    """Relative links name files that are there."""
+    """Relative links name files that are there, also before a build."""
     for target in re.findall(r"\]\((?!https?://|#|mailto:)([^)\s#]+)", PAGES[page]):
-        assert (page.parent / target).exists(), target
+        there = (page.parent / target).resolve()
+        assert there.exists(), target
+        assert there != GENERATED, target
 
 
 @pytest.mark.parametrize("script", sorted((REPOSITORY / "findings").glob("*.sh")), ids=lambda path: path.stem)
