@@ -21,12 +21,14 @@ def test_addresses_name_their_sinks(tmp_path):
     assert isinstance(sink_of("stdout:"), StdoutSink)
     sink = sink_of(f"file:{tmp_path}/x.jsonl?max_bytes=5MB&keep=0&fsync=1")
     assert isinstance(sink, FileSink)
-    assert (sink._file._max_bytes, sink._file._keep, sink._file._fsync) == (5_000_000, 0, True)
+    file = sink._delivery._file
+    assert (file._max_bytes, file._keep, file._fsync) == (5_000_000, 0, True)
     (tmp_path / "secret").write_text("s3cret\n")
     address = f"https://example.org/hook?a=b&ecovision.timeout=3&ecovision.secret_file={tmp_path}/secret"
     hook = sink_of(address)
     assert isinstance(hook, WebhookSink)
-    assert (hook._timeout, hook._secret, hook._target) == (3, "s3cret", "/hook?a=b")
+    posts = hook._delivery
+    assert (posts._timeout, posts._secret, posts._target) == (3, "s3cret", "/hook?a=b")
 
 
 @pytest.mark.parametrize(
@@ -43,15 +45,15 @@ def test_addresses_name_their_sinks(tmp_path):
 def test_states_are_asked_for(address, states):
     """By default they are not told: whoever takes each line for an event goes on to be right."""
     sink = sink_of(address)
-    assert sink._states is states
+    assert sink._delivery._states is states
     sink.show(BinState.FAULT, "why")
-    assert sink._Sink__state.device == "bin7"
+    assert sink._Sink__runner._state.device == "bin7"
 
 
 def test_a_secret_comes_from_the_environment_and_is_never_shown():
     """Not in the name, not in the repr."""
     hook = sink_of("https://example.org/hook", {"ECOVISION_EDGE_WEBHOOK_SECRET": "s3cret"})
-    assert hook._secret == "s3cret"
+    assert hook._delivery._secret == "s3cret"
     assert "s3cret" not in repr(hook) + hook.name
     # Many services have the secret in the path.
     assert sink_of("https://example.org/T0/s3cret").name == "https://example.org"
@@ -236,7 +238,7 @@ def test_a_secret_that_everyone_can_read_is_warned_of(tmp_path, caplog):
         path.chmod(mode)
         caplog.clear()
         hook = sink_of(f"https://example.org/?ecovision.secret_file={path}")
-        assert hook._secret == "s3cret"
+        assert hook._delivery._secret == "s3cret"
         assert ("chmod 600" in caplog.text) == warns
     assert "s3cret" not in caplog.text
     path.write_text("\n")

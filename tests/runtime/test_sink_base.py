@@ -23,7 +23,7 @@ def event(number):
 
 def hurried(sink):
     """The same sink, which tries again after a hundredth of a second at most."""
-    backoff = sink._Sink__tries._backoff
+    backoff = sink._Sink__runner._tries._backoff
     backoff._first = backoff._most = 0.01
     return sink
 
@@ -116,7 +116,7 @@ def test_a_sink_whose_other_side_does_not_return_fails(monkeypatch):
         sink.put(event(0))
         assert inside.wait(PROMPT)
         assert sink.stats.error == ""
-        monkeypatch.setattr("ecovision_edge.sinks.base._STUCK", 0.0)
+        monkeypatch.setattr("ecovision_edge.sinks.runner._STUCK", 0.0)
         assert sink.stats.error == "a call has not returned for 0 s"
         go.set()
         assert sink.flush(PROMPT)
@@ -131,7 +131,7 @@ def test_a_state_is_told_with_its_time_and_the_device(monkeypatch):
             told.append(message)
 
     told, clock = [], iter([100.0, 101.0, 102.0])
-    monkeypatch.setattr("ecovision_edge.sinks.base.time.time", lambda: next(clock))
+    monkeypatch.setattr("ecovision_edge.sinks.runner.time.time", lambda: next(clock))
     with Whole("whole", device="bin7") as sink:
         for state, reason in [(BinState.FAULT, "a"), (BinState.FAULT, "b"), (BinState.EMPTY, "c")]:
             before = len(told)
@@ -405,3 +405,93 @@ def test_a_sink_that_never_started_can_be_closed():
     with pytest.raises(OptionError, match="capacity"):
         Scripted(capacity=0)
     assert repr(sink) == "<Scripted scripted>"
+
+
+class Plain:
+    """A delivery that inherits nothing; `late` is what it says when it was never opened."""
+
+    def __init__(self, script=(), late=False):
+        self.script, self.late, self.did, self.paces = list(script), late, [], []
+
+    def open(self, pace):
+        self.paces.append(pace)
+
+    def deliver(self, event):
+        if self.script:
+            self.script.pop(0)(self.paces[-1])
+        self.did.append(event.sequence)
+
+    def tell(self, message):
+        self.did.append(message.state)
+
+    def close(self):
+        self.did.append("closed")
+
+    def wait_time(self):
+        return None
+
+    def idle(self):
+        raise AssertionError
+
+    def check_event(self, event):
+        raise OptionError("never")
+
+    def claims(self):
+        return frozenset(("the only one",))
+
+    def takes_unstarted(self):
+        return self.late
+
+
+def test_a_delivery_needs_no_base():
+    """It is opened with its pace, closed after each failure and at the end, and asked by the sink."""
+
+    def fails(pace):
+        raise SinkError("gone")
+
+    delivery = Plain([fails])
+    sink = Sink("plain", delivery, first_delay=0.005, most_delay=0.01)
+    with sink:
+        sink.put(event(0))
+        sink.put(event(1))
+        assert sink.flush(PROMPT)
+    assert delivery.did == ["closed", 0, 1, "closed"]
+    assert len(delivery.paces) == 2
+    assert sink.claims() == {"the only one"}
+    with pytest.raises(OptionError, match="never"):
+        sink.check_event(event(0))
+
+
+def test_a_delivery_is_told_how_much_time_there_is_and_what_the_bin_does():
+    """Also while it works: the end has begun, and a state was taken that is told only later."""
+    seen, inside, go = [], threading.Event(), threading.Event()
+
+    def looks(pace):
+        seen.append((pace.stopping, pace.out_of_time, pace.time_left, pace.state))
+        inside.set()
+        assert go.wait(PROMPT)
+        pace.wait(PROMPT, lambda: pace.state is BinState.FAULT)
+        pace.wait(PROMPT, lambda: pace.stopping)
+        seen.append((pace.stopping, pace.out_of_time, pace.time_left <= PROMPT, pace.state))
+
+    delivery = Plain([looks])
+    sink = Sink("plain", delivery)
+    sink.start()
+    sink.put(event(0))
+    assert inside.wait(PROMPT)
+    sink.show(BinState.FAULT, "why")
+    go.set()
+    sink.close(PROMPT)
+    assert seen == [(False, False, float("inf"), None), (True, False, True, BinState.FAULT)]
+    assert delivery.did == [0, BinState.FAULT, "closed"]
+
+
+@pytest.mark.parametrize(("late", "did"), [(False, []), (True, [0, "closed"])])
+def test_a_delivery_may_take_what_a_sink_was_given_that_never_started(late, did):
+    """To keep it; else it is lost."""
+    delivery = Plain(late=late)
+    sink = Sink("plain", delivery)
+    sink.put(event(0))
+    sink.close()
+    assert delivery.did == did
+    assert (sink.stats.delivered, sink.stats.dropped) == ((1, 0) if late else (0, 1))

@@ -5,6 +5,7 @@ import sys
 import threading
 
 import pytest
+from tests.runtime.paces import Unhurried
 
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
@@ -42,9 +43,13 @@ class Bench:
         self.passed = threading.Semaphore(0)
 
     def sink(self, address=ADDRESS, bins=BINS):
-        options = gpio_sink(address, bins)._options
+        options = gpio_sink(address, bins)._delivery._options
         self.options = options
-        return GpioSink(options, clock=lambda: self.now, wait=self.wait)
+        return GpioSink(options, wait=self.wait)
+
+    def pins(self):
+        """What drives the pins alone, without a thread."""
+        return self.sink()._delivery
 
     def angle(self):
         """Of the pulses at the servo's pin, degrees; None without pulses, or without a servo."""
@@ -228,49 +233,49 @@ class Faults:
 
 def test_a_servo_that_cannot_be_turned_back_is_opened_again_at_its_place(bench, monkeypatch):
     """And every pin was given back, so that all can be taken again."""
-    faults, sink = Faults(monkeypatch, "state", 18), bench.sink()
-    sink.connect()
+    faults, sink = Faults(monkeypatch, "state", 18), bench.pins()
+    sink.open(Unhurried())
     sink._servo.angle = -60
     faults.left = 1
     with pytest.raises(SinkError, match="did not do as they were told: the library failed"):
-        sink.disconnect()
+        sink.close()
     assert bench.log[-1] == (0.6, 60, False)
-    sink.connect()
-    sink.disconnect()
+    sink.open(Unhurried())
+    sink.close()
 
 
 def test_a_servo_that_cannot_be_opened_again_holds_no_pin(bench, monkeypatch):
     """However often the library raises: once it works, the servo goes to its place."""
-    faults, sink = Faults(monkeypatch, "state", 18), bench.sink()
-    sink.connect()
+    faults, sink = Faults(monkeypatch, "state", 18), bench.pins()
+    sink.open(Unhurried())
     sink._servo.angle = -60
     faults.left = 3
     with pytest.raises(SinkError, match="the library failed"):
-        sink.disconnect()
+        sink.close()
     with pytest.raises(SinkError, match="cannot be used: the library failed"):
-        sink.connect()
-    sink.disconnect()
-    sink.connect()
+        sink.open(Unhurried())
+    sink.close()
+    sink.open(Unhurried())
     assert bench.log[-1] == (0.6, 60, False)
-    sink.disconnect()
+    sink.close()
 
 
 def test_a_pin_that_cannot_be_closed_is_closed_the_next_time(bench, monkeypatch):
     """The others are closed at once."""
     from gpiozero import LED
 
-    faults, sink = Faults(monkeypatch, "frequency", 18), bench.sink()
-    sink.connect()
+    faults, sink = Faults(monkeypatch, "frequency", 18), bench.pins()
+    sink.open(Unhurried())
     faults.left = 1
     with pytest.raises(SinkError, match="the library failed"):
-        sink.disconnect()
+        sink.close()
     for pin in (5, 13):
         LED(pin).close()
     with pytest.raises(SinkError, match="already in use"):
-        sink.connect()
-    sink.disconnect()
-    sink.connect()
-    sink.disconnect()
+        sink.open(Unhurried())
+    sink.close()
+    sink.open(Unhurried())
+    sink.close()
 
 
 def test_names_and_numbers_come_from_the_address(bench):
@@ -279,7 +284,7 @@ def test_names_and_numbers_come_from_the_address(bench):
         "gpio:?servo=12&angles=a%2Cb%3A:-10.5,c:d:90&failsafe=c:d&hold=1s&travel=300ms"
         "&min_angle=-120&max_angle=120&min_pulse=0.5&max_pulse=2.5",
         ("a,b:", "c:d"),
-    )._options
+    )._delivery._options
     assert options.angles == {"a,b:": -10.5, "c:d": 90}
     assert (options.servo, options.failsafe, options.hold, options.travel) == (12, "c:d", 1.0, 0.3)
     assert (options.min_angle, options.max_angle, options.min_pulse, options.max_pulse) == (
@@ -334,7 +339,7 @@ def test_an_item_long_gone_is_not_acted_on(bench):
         other.close()
         assert (sink.stats.expired, sink.stats.delivered) == (1, 0)
     assert [angle for _, angle, _ in bench.log if angle != 60] == []
-    assert bench.sink(ADDRESS + "&max_age=0")._options.max_age is None
+    assert bench.sink(ADDRESS + "&max_age=0")._delivery._options.max_age is None
 
 
 def test_options_given_in_code_are_checked_too():
@@ -353,7 +358,9 @@ def test_without_gpiozero_the_message_says_what_to_install(monkeypatch):
 def test_a_wait_ends_with_its_condition_or_its_time(bench):
     """The real one, which the other tests replace."""
     sink = GpioSink(GpioOptions(leds={"paper": 5}))
-    sink._wait_for_change(0.0, lambda: False)
-    sink._wait_for_change(1e9, lambda: True)
+    pins, runner = sink._delivery, sink._Sink__runner
+    pins._pace = runner
+    pins._wait(0.0, lambda: False)
+    pins._wait(1e9, lambda: True)
     threading.Timer(0.01, sink.show, (BinState.FAULT,)).start()
-    sink._wait_for_change(1e9, lambda: sink._blind)
+    pins._wait(1e9, lambda: pins._blind)

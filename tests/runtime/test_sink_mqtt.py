@@ -486,7 +486,7 @@ def spooled(path, numbers, **options):
     with sink_at(free_port(), path, **options) as sink:
         for n in numbers:
             sink.put(event(n))
-        until(lambda: sink._opened and sink.stats.safe == len(numbers) + sink.stats.found)
+        until(lambda: sink._delivery._opened and sink.stats.safe == len(numbers) + sink.stats.found)
     return sink
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.runtime.paces import Unhurried
 
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
@@ -207,10 +208,10 @@ def test_a_receiver_that_forgets_never_repeats_what_it_acknowledged(board):
         sink.put(event(0))
         assert sink.flush(WAIT)
         with made.lock:
-            last = sink._number
+            last = sink._delivery._number
             twin.start()
         until(lambda: twin.greeted)
-        assert twin.record == (f"{sink._session:08X}", last)
+        assert twin.record == (f"{sink._delivery._session:08X}", last)
         made.heard.clear()
         sink.put(event(1))
         assert sink.flush(WAIT)
@@ -232,7 +233,7 @@ def test_the_number_goes_round(board):
     """After 65535 comes 0, which is no repetition."""
     made = board(Twin())
     sink = sink_of(made)
-    sink._number = 65534
+    sink._delivery._number = 65534
     with sink:
         for i in range(3):
             sink.put(event(i))
@@ -290,7 +291,7 @@ def test_an_item_long_gone_is_not_acted_on(board, caplog):
 
 def test_an_answer_to_another_sender_is_not_taken_for_ones_own():
     """The board was slow, and answers the hello of a process that was killed meanwhile."""
-    numbers = {SerialSink("/dev/x", session=session)._hello for session in (1, 2, 3)}
+    numbers = {SerialSink("/dev/x", session=session)._delivery._hello for session in (1, 2, 3)}
     assert len(numbers) == 3
 
 
@@ -350,8 +351,8 @@ def test_an_address_names_a_device(address, device, baud):
     """And its options."""
     sink = serial_sink(address)
     assert sink.name == f"serial {device}"
-    assert sink._device == device
-    assert sink._options.baud == baud
+    assert sink._delivery._device == device
+    assert sink._delivery._options.baud == baud
 
 
 @pytest.mark.parametrize(
@@ -394,12 +395,12 @@ def test_without_pyserial_the_message_says_what_to_install(monkeypatch):
 def test_an_unplugged_device_is_an_error_of_the_sink(board):
     """Whatever pyserial makes of it."""
     made = board(Twin())
-    sink = sink_of(made)
-    sink.connect()
+    sink = sink_of(made)._delivery
+    sink.open(Unhurried())
     made.pull()
     with pytest.raises(SinkError, match="ttyACM0"):
         sink.deliver(event())
-    sink.disconnect()
+    sink.close()
     made.plug()
 
 

@@ -453,7 +453,7 @@ class Kept(Sink):
 
     def __init__(self):
         super().__init__("kept")
-        self.states = []
+        self.states, self._changed = [], threading.Condition()
 
     def show_state(self, state, reason):
         with self._changed:

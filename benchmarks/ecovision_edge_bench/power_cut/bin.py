@@ -26,9 +26,9 @@ from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop import LoopOptions, LoopResult
 from ecovision_edge.sinks import Sink
 from ecovision_edge.sinks.gpio import GpioOptions, GpioSink
-from ecovision_edge.sinks.lines import FileSink
+from ecovision_edge.sinks.lines import FileDelivery
 from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
-from ecovision_edge.sinks.serial import SerialOptions, SerialSink
+from ecovision_edge.sinks.serial import SerialDelivery, SerialOptions
 from ecovision_edge.smart_bin import SmartBin
 
 __all__ = ["ANGLES", "BINS", "FAILSAFE", "main"]
@@ -80,13 +80,13 @@ class _InTurns:
         return {"left": 1 - sum(probabilities[::2]), "right": 1 - sum(probabilities[1::2])}
 
 
-class _File(FileSink):
+class _File(FileDelivery):
     def deliver(self, event: BinEvent) -> None:
         super().deliver(event)
         _say_event("file", event)
 
 
-class _Serial(SerialSink):
+class _Serial(SerialDelivery):
     def deliver(self, event: BinEvent) -> None:
         super().deliver(event)
         _say_event("serial", event)
@@ -108,7 +108,7 @@ def _mock_pins() -> None:
 
 def _sinks(folder: Path, port: int) -> list[Sink]:
     return [
-        _File(folder / "events.jsonl", max_bytes=20_000, keep=999, fsync=True),
+        Sink("file", _File(folder / "events.jsonl", max_bytes=20_000, keep=999, fsync=True)),
         MqttSink(
             MqttOptions(host="127.0.0.1", port=port, prefix="cut"),
             folder / "spool",
@@ -116,7 +116,13 @@ def _sinks(folder: Path, port: int) -> list[Sink]:
             first_delay=0.02,
             most_delay=0.1,
         ),
-        _Serial(str(folder / "tty"), SerialOptions(timeout=0.1, attempts=20)),
+        Sink(
+            "serial",
+            _Serial(str(folder / "tty"), SerialOptions(timeout=0.1, attempts=20)),
+            max_age=10.0,
+            first_delay=0.2,
+            most_delay=5.0,
+        ),
         GpioSink(GpioOptions(servo=_SERVO, angles=ANGLES, failsafe=FAILSAFE, hold=0.004, travel=0.002)),
     ]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -19,10 +18,11 @@ from urllib.parse import unquote
 from ecovision_edge.base.addresses import Options, split_pairs
 from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
-from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks.base import Sink
+from ecovision_edge.sinks.delivery import Delivery, Pace
 
-__all__ = ["GpioOptions", "GpioSink", "Led", "Servo", "gpio_library", "gpio_sink"]
+__all__ = ["GpioDelivery", "GpioOptions", "GpioSink", "Led", "Servo", "gpio_library", "gpio_sink"]
 
 LAST_PIN = 27  # of the 40-pin header
 
@@ -148,27 +148,29 @@ class GpioSink(Sink):
 
     Args:
         options: What hangs where.
-        clock: Seconds; for tests.
         wait: Waits so many seconds, less if the condition becomes true; for tests.
     """
 
     def __init__(
-        self,
-        options: GpioOptions,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        wait: Callable[[float, Callable[[], bool]], None] | None = None,
+        self, options: GpioOptions, *, wait: Callable[[float, Callable[[], bool]], None] | None = None
     ) -> None:
-        super().__init__("gpio", max_age=options.max_age)
-        self._options, self._clock = options, clock
-        self._wait = wait or self._wait_for_change
+        self._delivery = GpioDelivery(options, wait=wait)
+        super().__init__("gpio", self._delivery, max_age=options.max_age)
+
+
+class GpioDelivery(Delivery):
+    """Drives the pins; arguments as those of `GpioSink`."""
+
+    def __init__(
+        self, options: GpioOptions, *, wait: Callable[[float, Callable[[], bool]], None] | None = None
+    ) -> None:
+        self._options, self._waiter = options, wait
+        self._pace: Pace | None = None
         self._servo: Servo | None = None
         self._leds: dict[str, Led] = {}
         self._fault_led: Led | None = None
         self._taken: list[Led | Servo] = []  # every device that is not closed yet
         self._connected = False
-        self._state: BinState | None = None  # before anything was said
-        self._end: float | None = None
 
     def check_event(self, event: BinEvent) -> None:
         """Refuse a bin for which nothing hangs at a pin."""
@@ -181,8 +183,9 @@ class GpioSink(Sink):
         pins = (o.servo, o.fault_led, *o.leds.values())
         return frozenset(f"pin {pin}" for pin in pins if pin is not None)
 
-    def connect(self) -> None:
+    def open(self, pace: Pace) -> None:
         """Take the pins; the servo goes to its fail-safe angle, before anything else. Raises SinkError."""
+        self._pace = pace
         o, library = self._options, gpio_library()
         try:
             if o.servo is not None:
@@ -191,7 +194,7 @@ class GpioSink(Sink):
                 self._taken.append(led := library.LED(pin))
                 self._leds[name] = led
             if o.fault_led is not None:
-                self._fault_led = library.LED(o.fault_led, initial_value=self._state is BinState.FAULT)
+                self._fault_led = library.LED(o.fault_led, initial_value=pace.state is BinState.FAULT)
                 self._taken.append(self._fault_led)
         except Exception as e:  # gpiozero and the library under it have errors of their own
             fix = "is this a Raspberry Pi, and no pin in use?"
@@ -218,21 +221,16 @@ class GpioSink(Sink):
             led.off()
         self._turn(self._safe_angle)
 
-    def show(self, state: BinState, reason: str = "") -> None:
-        """Show the state as every sink does; one in which nothing is seen also ends what is being served."""
-        self._state = state
-        super().show(state, reason)
-
-    def show_state(self, state: BinState, reason: str) -> None:
+    def tell(self, message: StateMessage) -> None:
         """Light the LED of a fault, or not."""
         if self._fault_led is not None:
-            (self._fault_led.on if state is BinState.FAULT else self._fault_led.off)()
+            (self._fault_led.on if message.state is BinState.FAULT else self._fault_led.off)()
 
     def wait_time(self) -> float | None:
         """Connect at once, so that the servo stands right before the first event."""
         return None if self._connected else 0.0
 
-    def disconnect(self) -> None:
+    def close(self) -> None:
         """Go to the fail-safe angle, wait for the turn, and give the pins back.
 
         Each device is closed, whatever the others raise; what cannot be closed now is the next time. A servo
@@ -252,16 +250,15 @@ class GpioSink(Sink):
         if problems:
             raise SinkError("the pins did not do as they were told", found=problems[0]) from problems[0]
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Close as every sink does; what is being served ends in time for the servo to go back."""
-        with self._changed:
-            self._end = self._clock() + timeout
-            self._changed.notify_all()
-        super().close(timeout)
+    @property
+    def _state(self) -> BinState | None:
+        """What the bin is doing now; one in which nothing is seen ends what is being served at once."""
+        return None if self._pace is None else self._pace.state
 
     @property
     def _blind(self) -> bool:
-        return self._state is not None and not self._state.ready
+        state = self._state
+        return state is not None and not state.ready
 
     @property
     def _safe_angle(self) -> float:
@@ -314,13 +311,14 @@ class GpioSink(Sink):
                 self._servo.detach()
 
     def _ends(self) -> bool:
-        return self._blind or (self._end is not None and self._clock() >= self._end - self._options.travel)
+        """Whether what is served has to end: in time for the servo to go back before the end."""
+        return self._blind or (self._pace is not None and self._pace.time_left <= self._options.travel)
 
-    def _wait_for_change(self, seconds: float, condition: Callable[[], bool]) -> None:
-        until = self._clock() + seconds
-        with self._changed:
-            while (left := until - self._clock()) > 0 and not condition():
-                self._changed.wait(min(left, 0.1))  # the end of time is no event
+    def _wait(self, seconds: float, until: Callable[[], bool]) -> None:
+        if self._waiter is not None:
+            self._waiter(seconds, until)
+        elif self._pace is not None:
+            self._pace.wait(seconds, until)
 
 
 def _raised(function: Callable[[], object]) -> list[Exception]:

@@ -18,8 +18,9 @@ from ecovision_edge.events import BinEvent, StateMessage
 from ecovision_edge.sinks._line_file import LineFile
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
+from ecovision_edge.sinks.delivery import Delivery, Pace
 
-__all__ = ["FileSink", "StdoutSink"]
+__all__ = ["FileDelivery", "FileSink", "StdoutDelivery", "StdoutSink"]
 
 _A_FILE = "a file to write to"
 
@@ -33,14 +34,21 @@ class StdoutSink(Sink):
     """
 
     def __init__(self, *, states: bool = False, device: str = "") -> None:
-        super().__init__("stdout", device=device)
+        self._delivery = StdoutDelivery(states=states)
+        super().__init__("stdout", self._delivery, device=device)
+
+
+class StdoutDelivery(Delivery):
+    """Writes lines to standard output; arguments as those of `StdoutSink`."""
+
+    def __init__(self, *, states: bool = False) -> None:
         self._states = states
 
     def deliver(self, event: BinEvent) -> None:
         """Write and flush the line."""
         self._write(event)
 
-    def tell_state(self, message: StateMessage) -> None:
+    def tell(self, message: StateMessage) -> None:
         """Likewise, if that was asked for."""
         if self._states:
             self._write(message)
@@ -84,13 +92,8 @@ class FileSink(Sink):
         states: bool = False,
         device: str = "",
     ) -> None:
-        if max_bytes < 1000:
-            raise OptionError("max_bytes of a file of events", expected="1,000 or more", found=max_bytes)
-        if not 0 <= keep <= 999:
-            raise OptionError("keep of a file of events", expected="0 to 999", found=keep)
-        super().__init__(f"file {os.fspath(path)}", device=device)
-        self._states, self._path = states, Path(path)
-        self._file = LineFile(self._path, max_bytes=max_bytes, keep=keep, fsync=fsync)
+        self._delivery = FileDelivery(path, max_bytes=max_bytes, keep=keep, fsync=fsync, states=states)
+        super().__init__(f"file {os.fspath(path)}", self._delivery, device=device)
 
     def check(self) -> None:
         """Open the file and close it again, before `start`; a sink that was started tries without end.
@@ -98,6 +101,24 @@ class FileSink(Sink):
         Raises:
             OptionError: it cannot be written, its folder cannot be made, or another sink writes to it.
         """
+        self._delivery.check()
+
+
+class FileDelivery(Delivery):
+    """Appends lines to a file; arguments as those of `FileSink`."""
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, max_bytes: int, keep: int, fsync: bool, states: bool = False
+    ) -> None:
+        if max_bytes < 1000:
+            raise OptionError("max_bytes of a file of events", expected="1,000 or more", found=max_bytes)
+        if not 0 <= keep <= 999:
+            raise OptionError("keep of a file of events", expected="0 to 999", found=keep)
+        self._path, self._states = Path(path), states
+        self._file = LineFile(self._path, max_bytes=max_bytes, keep=keep, fsync=fsync)
+
+    def check(self) -> None:
+        """See `FileSink.check`."""
         try:
             if not self._file.is_pipe():  # whose reader may come later
                 self._file.take()
@@ -131,7 +152,7 @@ class FileSink(Sink):
         regular = is_file(there) or not is_there(there)
         return frozenset((f"file {there}",)) if regular else frozenset()
 
-    def connect(self) -> None:
+    def open(self, pace: Pace) -> None:
         """Open the file, and cut off a line that was not finished."""
         with self._failures():
             self._file.open()
@@ -140,7 +161,7 @@ class FileSink(Sink):
         """Append the line, in a new file if it would not fit."""
         self._write(event)
 
-    def tell_state(self, message: StateMessage) -> None:
+    def tell(self, message: StateMessage) -> None:
         """Likewise, if that was asked for."""
         if self._states:
             self._write(message)
@@ -150,7 +171,7 @@ class FileSink(Sink):
         with self._failures():
             self._file.append(line)
 
-    def disconnect(self) -> None:
+    def close(self) -> None:
         """Close the file."""
         self._file.close()
 

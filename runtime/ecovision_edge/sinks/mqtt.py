@@ -27,7 +27,6 @@ Topics below the prefix: `event` (each one, not retained), `last` (the newest on
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import os
 import time
@@ -38,27 +37,22 @@ from urllib.parse import unquote
 
 from ecovision_edge.base.addresses import Options, split_pairs
 from ecovision_edge.base.backoff import Backoff
-from ecovision_edge.base.files import one_name
 from ecovision_edge.base.homes import state_folder
 from ecovision_edge.base.hosts import bracketed
 from ecovision_edge.base.places import Place, split_broker
 from ecovision_edge.base.secrets import read_secret
 from ecovision_edge.base.sizes import parse_size
-from ecovision_edge.errors import EcovisionError, OptionError
-from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.errors import OptionError
+from ecovision_edge.events import BinEvent
 from ecovision_edge.sinks._mqtt_connection import Broker, check_library, tls_context
 from ecovision_edge.sinks._mqtt_sender import Sender
-from ecovision_edge.sinks._payload import event_bytes
-from ecovision_edge.sinks._retries import typed
 from ecovision_edge.sinks._spool import Spool
+from ecovision_edge.sinks._spool_delivery import SpoolDelivery
 from ecovision_edge.sinks.base import Sink, SinkStats
 from ecovision_edge.sinks.homeassistant import discovery_messages
 
 __all__ = ["MqttOptions", "MqttSink", "MqttStats", "default_spool", "mqtt_sink"]
 
-_log = logging.getLogger("ecovision_edge")
-
-_MOST_STATE = 255  # Home Assistant: const.py, MAX_LENGTH_STATE_STATE
 _MOST_LEVEL = 60
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
@@ -209,103 +203,26 @@ class MqttSink(Sink):
         most_delay: float = 30.0,
     ) -> None:
         check_library()
-        super().__init__(f"{options.shown}/{options.topics}", first_delay=first_delay, most_delay=most_delay)
         self._spool = Spool(Path(spool), max_events=max_events, max_bytes=max_bytes)
-        self._on_safe = on_safe
-        self._unsafe: dict[str, BinEvent] = {}  # those that wait in memory alone, the oldest first
-        self._disk_backoff = Backoff(first_delay, most_delay)
-        self._store_at = 0.0
-        self._opened = self._never_started = False
-        self._discovery = options.discovery
-        retained = (
-            discovery_messages(
-                device=options.device,
-                prefix=options.topics,
-                labels=labels,
-                bins=bins,
-                expire_after=options.expire_after,
-                discovery_prefix=options.discovery_prefix,
-            )
-            if options.discovery
-            else {}
-        )
+        name = f"{options.shown}/{options.topics}"
         self._sender = Sender(
-            self.name,
+            name,
             options.broker(),
             options.topics,
             self._spool,
-            retained=retained,
+            retained=_discovery(options, labels, bins),
             heartbeat=options.expire_after / 3,
             backoff=Backoff(first_delay, most_delay),
         )
-
-    def check_event(self, event: BinEvent) -> None:
-        """Refuse an event that the spool, or Home Assistant, cannot hold."""
-        self._spool.check(event.id, event_bytes(event))
-        if self._discovery:
-            for what, name in (("bin", event.bin), ("label", event.label or "")):
-                if len(name) > _MOST_STATE:
-                    raise OptionError(
-                        f"{what} for Home Assistant",
-                        expected=f"a name of {_MOST_STATE} characters at most",
-                        found=f"{len(name)}, {name[:30]}...",
-                    )
-
-    def claims(self) -> frozenset[str]:
-        """The spool's folder."""
-        return frozenset((f"spool {one_name(self._spool.folder)}",))
-
-    def connect(self) -> None:
-        """Open the spool; the broker has a thread of its own, so that events are safe while it is away."""
-        self._spool.open()
-        self._opened = True
-        if not self._never_started:
-            self._sender.start()
-
-    def deliver(self, event: BinEvent) -> None:
-        """Put the event on the disk, and in memory alone while the disk says no."""
-        payload = event_bytes(event)
-        self._spool.check(event.id, payload)
-        if self._on_safe is not None:
-            self._unsafe[event.id] = event
-        self._tell_safe(self._spool.append(event.id, payload))
-        self._sender.notify()
-
-    def _tell_safe(self, ids: Sequence[str]) -> None:
-        """Call `on_safe` with the events of these ids."""
-        for event_id in ids:
-            event = self._unsafe.pop(event_id, None)
-            if event is None or self._on_safe is None:
-                continue
-            try:
-                with typed("on_safe"):
-                    self._on_safe(event)
-            except EcovisionError as e:  # to try again would put the event on the disk twice
-                _log.error("%s: %s", self.name, e)
-        while len(self._unsafe) > self._spool.waiting:  # the oldest were delivered before the disk had room
-            del self._unsafe[next(iter(self._unsafe))]
-
-    def show_state(self, state: BinState, reason: str) -> None:
-        """Have the state published."""
-        self._sender.show(state, reason)
-
-    def wait_time(self) -> float | None:
-        """At once, until the spool is open: what a former run left is sent without waiting for an event.
-
-        Then only while the disk says no.
-        """
-        if not self._opened:
-            return 0.0
-        if not self._spool.error:
-            self._disk_backoff.reset()
-            return None
-        return max(0.0, self._store_at - time.monotonic())
-
-    def idle(self) -> None:
-        """Try the disk again."""
-        if self._spool.error and time.monotonic() >= self._store_at:
-            self._tell_safe(self._spool.store())
-            self._store_at = time.monotonic() + self._disk_backoff.next()
+        self._delivery = SpoolDelivery(
+            name,
+            self._spool,
+            self._sender,
+            discovery=options.discovery,
+            on_safe=on_safe,
+            backoff=Backoff(first_delay, most_delay),
+        )
+        super().__init__(name, self._delivery, first_delay=first_delay, most_delay=most_delay)
 
     @property
     def stats(self) -> MqttStats:
@@ -334,14 +251,24 @@ class MqttSink(Sink):
         What is not delivered is kept for the next start; of a sink that was never started, all of it.
         """
         until = time.monotonic() + timeout
-        with self._changed:
-            if not self.started and super().stats.waiting:
-                self._never_started = True  # to the disk, and to no broker
-                self.start()
         super().close(timeout)
         ended = self._sender.close(max(0.0, until - time.monotonic()))
         if ended and not self.running:  # else the disk hangs
             self._spool.close()
+
+
+def _discovery(options: MqttOptions, labels: Sequence[str], bins: Sequence[str]) -> dict[str, bytes]:
+    """What Home Assistant is told, by topic; nothing if it is not to be told."""
+    if not options.discovery:
+        return {}
+    return discovery_messages(
+        device=options.device,
+        prefix=options.topics,
+        labels=labels,
+        bins=bins,
+        expire_after=options.expire_after,
+        discovery_prefix=options.discovery_prefix,
+    )
 
 
 def default_spool(options: MqttOptions, environment: Mapping[str, str]) -> Path:

@@ -33,11 +33,12 @@ from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.base.files import one_name
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, SinkError
-from ecovision_edge.events import BinEvent, BinState
+from ecovision_edge.events import BinEvent, StateMessage
 from ecovision_edge.sinks._line import LINE_VERSION, Line, LineReader, encode_line, event_words
 from ecovision_edge.sinks.base import Sink
+from ecovision_edge.sinks.delivery import Delivery, Pace
 
-__all__ = ["Port", "SerialOptions", "SerialSink", "open_port", "serial_sink"]
+__all__ = ["Port", "SerialDelivery", "SerialOptions", "SerialSink", "open_port", "serial_sink"]
 
 _POLL = 0.05  # seconds that a read waits: so soon is the end of the sink seen
 _BUSY_WAIT = 0.1
@@ -124,11 +125,28 @@ class SerialSink(Sink):
         opener: Callable[[str, int], Port] | None = None,
         session: int | None = None,
     ) -> None:
+        options = options or SerialOptions()
+        self._delivery = SerialDelivery(device, options, opener=opener, session=session)
         # Somebody may have it in his hand: short waits, and the device is back within seconds.
-        self._device, self._options = device, options or SerialOptions()
-        super().__init__(f"serial {device}", max_age=self._options.max_age, first_delay=0.2, most_delay=5.0)
-        self._opener = opener or open_port
+        super().__init__(
+            f"serial {device}", self._delivery, max_age=options.max_age, first_delay=0.2, most_delay=5.0
+        )
+
+
+class SerialDelivery(Delivery):
+    """Speaks to the board; arguments as those of `SerialSink`."""
+
+    def __init__(
+        self,
+        device: str,
+        options: SerialOptions,
+        *,
+        opener: Callable[[str, int], Port] | None = None,
+        session: int | None = None,
+    ) -> None:
+        self._device, self._options, self._opener = device, options, opener or open_port
         self._session = secrets.randbits(32) if session is None else session
+        self._pace: Pace | None = None
         self._port: Port | None = None
         self._reader = LineReader("<")
         self._number = self._beat = 0
@@ -148,8 +166,9 @@ class SerialSink(Sink):
         """The device, by whatever link."""
         return frozenset((f"serial line {one_name(self._device)}",))
 
-    def connect(self) -> None:
+    def open(self, pace: Pace) -> None:
         """Open the device, say hello, and tell the state. Raises SinkError."""
+        self._pace = pace
         with self._failures():
             self._port = self._opener(self._device, self._options.baud)
             self._port.reset_input_buffer()
@@ -186,9 +205,9 @@ class SerialSink(Sink):
                 self._pause()
         self._acknowledged, self._recorded = self._number, None
 
-    def show_state(self, state: BinState, reason: str) -> None:
+    def tell(self, message: StateMessage) -> None:
         """Tell the state. Raises SinkError."""
-        self._shown = str(state)
+        self._shown = str(message.state)
         self._tell(self._shown)
 
     def wait_time(self) -> float:
@@ -199,7 +218,7 @@ class SerialSink(Sink):
         """Tell the state again: the receiver rests if it hears nothing. Raises SinkError."""
         self._tell(self._shown)
 
-    def disconnect(self) -> None:
+    def close(self) -> None:
         """Give the device back."""
         port, self._port = self._port, None
         if port is not None:
@@ -236,12 +255,13 @@ class SerialSink(Sink):
         with self._failures():
             for _ in range(attempts or self._options.attempts):
                 assert self._port is not None
-                if line.kind == "EVENT" and self.overdue:
+                assert self._pace is not None
+                if line.kind == "EVENT" and self._pace.overdue:
                     raise SinkError(f"{self._device} has not taken an event in time")
                 self._port.write(data)
                 until = time.monotonic() + self._options.timeout
                 while time.monotonic() < until:
-                    if self.out_of_time:
+                    if self._pace.out_of_time:
                         raise SinkError(f"no answer of {self._device} before the end")
                     for answer in self._reader.feed(self._port.read(self._port.in_waiting or 1)):
                         if answer.number == line.number and answer.words[:1] == (line.kind,):
@@ -251,7 +271,7 @@ class SerialSink(Sink):
         )
 
     def _pause(self) -> None:
-        if self.out_of_time:
+        if self._pace is not None and self._pace.out_of_time:
             raise SinkError(f"{self._device} is busy to the end")
         time.sleep(_BUSY_WAIT)
 

@@ -20,8 +20,9 @@ from ecovision_edge.events import BinEvent, StateMessage
 from ecovision_edge.sinks._http import HttpClient
 from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
+from ecovision_edge.sinks.delivery import Delivery, Pace
 
-__all__ = ["WebhookSink", "sign"]
+__all__ = ["WebhookDelivery", "WebhookSink", "sign"]
 
 _AGAIN = frozenset({408, 425, 429})  # may pass, as 500 and more do (RFC 9110; 425 RFC 8470, 429 RFC 6585)
 _PLAIN = " !#$&'()*+,/:;<=>?@[]^`{|}"  # beside letters and digits, as they are in a header
@@ -83,24 +84,46 @@ class WebhookSink(Sink):
             raise OptionError(
                 "address of a webhook", expected="a path of ASCII, all else as %XX", found=ascii(target[:60])
             )
-        super().__init__(place.shown, device=device)  # a path may be a secret: many services have it so
-        self._target, self._secret, self._timeout, self._states = target, secret, timeout, states
-        tls = self._context(ca) if place.scheme == "https" else None
-        self._client = HttpClient(place.host, place.port, tls)
+        client = HttpClient(place.host, place.port, _context(ca) if place.scheme == "https" else None)
+        self._delivery = WebhookDelivery(
+            place.shown, client, target, secret=secret, timeout=timeout, states=states
+        )
+        super().__init__(place.shown, self._delivery, device=device)  # a path may be a secret, as many are
+
+
+class WebhookDelivery(Delivery):
+    """POSTs to one address.
+
+    Args:
+        name: What messages call it.
+        client: Speaks to its server.
+        target: Path and query.
+        secret, timeout, states: As those of `WebhookSink`.
+    """
+
+    def __init__(
+        self, name: str, client: HttpClient, target: str, *, secret: str | None, timeout: float, states: bool
+    ) -> None:
+        self._name, self._client, self._target = name, client, target
+        self._secret, self._timeout, self._states = secret, timeout, states
+        self._pace: Pace | None = None
         self._not_before = 0.0
 
+    def open(self, pace: Pace) -> None:
+        """Connect to nothing: the first POST does."""
+        self._pace = pace
+
     def deliver(self, event: BinEvent) -> None:
-        """POST the event; raises as `Sink.deliver`."""
+        """POST the event; raises as `Delivery` says."""
         self._send(event)
 
-    def tell_state(self, message: StateMessage) -> None:
+    def tell(self, message: StateMessage) -> None:
         """POST the state, if that was asked for; raises as `deliver`."""
         if self._states:
             self._send(message)
 
     def _send(self, message: BinEvent | StateMessage) -> None:
-        while (left := self._not_before - time.monotonic()) > 0 and not self.stopping:
-            time.sleep(min(left, 0.2))
+        self._wait_as_asked()
         body = event_bytes(message)
         timestamp = str(int(time.time()))
         headers = {
@@ -114,27 +137,32 @@ class WebhookSink(Sink):
         try:
             answer = self._client.post(self._target, body, headers, self._timeout)
         except (OSError, http.client.HTTPException, ValueError) as e:
-            raise SinkError(f"{self.name} cannot be reached", found=_words(e)) from e
+            raise SinkError(f"{self._name} cannot be reached", found=_words(e)) from e
         if 200 <= answer.status < 300:
             return
         found = f"{answer.status} {answer.reason[:_MOST_WORDS]}"
         if answer.status in _AGAIN or answer.status >= 500:
             self._not_before = time.monotonic() + _asked_wait(answer.getheader("Retry-After", ""))
-            raise SinkError(f"{self.name} did not take an event", found=found)
+            raise SinkError(f"{self._name} did not take an event", found=found)
         raise OptionError(
-            f"{self.name} refuses an event", expected="2xx", found=found, fix="check its address"
+            f"{self._name} refuses an event", expected="2xx", found=found, fix="check its address"
         )
 
-    def disconnect(self) -> None:
+    def _wait_as_asked(self) -> None:
+        pace = self._pace
+        if pace is not None:
+            pace.wait(self._not_before - time.monotonic(), lambda: pace.stopping)
+
+    def close(self) -> None:
         """Close the connection."""
         self._client.close()
 
-    @staticmethod
-    def _context(ca: str | None) -> ssl.SSLContext:
-        try:
-            return ssl.create_default_context(cafile=ca)
-        except OSError as e:
-            raise OptionError("ca", expected="a file of certificates (PEM)", found=str(e)) from e
+
+def _context(ca: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as e:
+        raise OptionError("ca", expected="a file of certificates (PEM)", found=str(e)) from e
 
 
 def _asked_wait(value: str) -> float:
