@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
-from types import TracebackType
 
 from ecovision_edge.camera.connection import Connection
 from ecovision_edge.camera.health import NEXT_TRY, Health, HealthState
@@ -87,9 +86,7 @@ class LatestFrame:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from ecovision_edge.cli.output import tell
@@ -123,9 +123,7 @@ class _Alive:
     def __enter__(self) -> _Alive:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         sd_notify("STOPPING=1")
 
     def tell(self) -> None:

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections import deque
-from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
 
 from ecovision_edge.cli.output import printable, tell, text_console
@@ -38,9 +37,7 @@ class Screen(Protocol):
 
     def __enter__(self) -> Screen: ...
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None: ...
 
     def result(self, result: LoopResult) -> None:
         """A result; on the loop's thread."""
@@ -90,9 +87,7 @@ class _Silent:
     def __enter__(self) -> Screen:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         pass
 
     def result(self, result: LoopResult) -> None:
@@ -180,9 +175,7 @@ class LiveScreen(_Silent):
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
 
@@ -272,9 +265,7 @@ class Preview(_Silent):
             raise OptionError("--preview", expected="a screen", found="no DISPLAY", fix="use --http")
         self._loop = loop
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         import cv2
 
         cv2.destroyAllWindows()

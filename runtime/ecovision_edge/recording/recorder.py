@@ -7,7 +7,6 @@ import math
 import os
 import threading
 from collections import deque
-from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ecovision_edge.errors import OptionError, RecordError
@@ -76,9 +75,7 @@ class Recorder:
     def __enter__(self) -> Recorder:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @property
