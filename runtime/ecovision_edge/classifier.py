@@ -207,7 +207,7 @@ class Classifier:
         return iter(CameraLoop(self, source, options))
 
     def logits(self, frame: Frame) -> npt.NDArray[np.float32]:
-        """The network's raw output for one frame, `(classes,) float32`; raises as `classify`.
+        """Return the network's raw output for one frame, `(classes,) float32`; raises as `classify`.
 
         Where the contract's output is probabilities, these are their natural logarithms.
         """
@@ -215,18 +215,18 @@ class Classifier:
         return logits
 
     def prepare(self, frame: Frame) -> npt.NDArray[np.uint8 | np.float32]:
-        """The network input for one frame, `contract.input.shape(1)`."""
+        """Return the network input for one frame, `contract.input.shape(1)`."""
         return self._preprocessor.prepare(frame)
 
     def run(self, batch: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
-        """Logits `(n, classes)` for network inputs that `prepare` made."""
+        """Return logits `(n, classes)` for network inputs that `prepare` made."""
         output = self._backend.run(batch)
         if self.contract.output.kind == "probabilities":
             output = np.log(np.maximum(output, np.finfo(np.float32).tiny))
         return output
 
     def probabilities(self, logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Softmax of `logits / temperature` over the last axis."""
+        """Compute softmax of `logits / temperature` over the last axis."""
         return softmax(logits, self.contract.temperature)
 
     def _predict(self, batch: npt.NDArray[np.uint8 | np.float32], start: float) -> list[Prediction]:

@@ -122,7 +122,7 @@ class BinEvent:
         }
 
     def dumps(self) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         return _line(self.to_json())
 
 
@@ -160,12 +160,12 @@ class StateMessage:
         }
 
     def dumps(self) -> str:
-        """One line of JSON."""
+        """Return one line of JSON."""
         return _line(self.to_json())
 
 
 def utc(time: float) -> str:
-    """A time in seconds since 1970 as ISO 8601 has it, to the millisecond, in UTC."""
+    """Write a time in seconds since 1970 as ISO 8601 has it, to the millisecond, in UTC."""
     return datetime.fromtimestamp(time, timezone.utc).isoformat(timespec="milliseconds")
 
 
@@ -174,7 +174,7 @@ def _line(value: dict[str, JsonValue]) -> str:
 
 
 def event_schema() -> dict[str, JsonValue]:
-    """The JSON Schema (draft 2020-12) of `BinEvent.to_json` and `StateMessage.to_json`."""
+    """Return the JSON Schema (draft 2020-12) of `BinEvent.to_json` and `StateMessage.to_json`."""
     text = (resources.files("ecovision_edge") / "data" / "bin-event.schema.json").read_text("utf-8")
     schema: dict[str, JsonValue] = json.loads(text)
     return schema

@@ -73,7 +73,7 @@ class VerifyReport:
 
 
 def golden_tolerance(entry: ArtifactEntry, cpu: Cpu) -> float:
-    """Largest allowed |difference| of a logit from its golden value, for this artifact on this CPU.
+    """Return the maximum |difference| of a logit from its golden value, for this artifact on this CPU.
 
     For int8 the manifest says how far its logits were from PyTorch's at export: a device may add no more.
     From the first quantized tensor on, the exporter's models give the same bits wherever integer sums are
@@ -86,7 +86,7 @@ def golden_tolerance(entry: ArtifactEntry, cpu: Cpu) -> float:
 
 
 def _may_clip(entry: ArtifactEntry, cpu: Cpu) -> bool:
-    """Whether int8 sums of this artifact may be clipped here: onnxruntime's u8s8 kernels do it."""
+    """Return whether int8 sums of this artifact may be clipped here: onnxruntime's u8s8 kernels do it."""
     return entry.precision == "int8" and entry.format == "onnx" and cpu.u8s8_saturates is not False
 
 
@@ -136,7 +136,7 @@ def verify_bundle(
 
 
 def _refuse_options_for_none(options: BackendOptions, entries: Sequence[ArtifactEntry]) -> None:
-    """An option that no artifact could heed is a mistake."""
+    """Refuse an option that no artifact could heed."""
     for name, value, format in (
         ("providers", options.providers, "onnx"),
         ("delegate", options.delegate, "tflite"),
@@ -146,7 +146,7 @@ def _refuse_options_for_none(options: BackendOptions, entries: Sequence[Artifact
 
 
 def _fitting(options: BackendOptions, entry: ArtifactEntry) -> BackendOptions:
-    """Without what is the other engine's."""
+    """Leave out what is the other engine's."""
     if entry.format == "onnx":
         return replace(options, delegate=None)
     return replace(options, providers=None)
@@ -192,7 +192,7 @@ def compare_golden(
     entry: ArtifactEntry,
     cpu: Cpu,
 ) -> Check:
-    """One check of found logits against golden ones, both `(n, classes)`.
+    """Compare found logits with golden ones, both `(n, classes)`: one check.
 
     The label has to be the golden one too, except where the golden one led by less than the tolerance.
     """

@@ -82,7 +82,7 @@ class Backend(Protocol):
 
 
 def default_threads() -> int:
-    """The cores that this process may use, at most 4: a network this small gains nothing beyond."""
+    """Return the cores that this process may use, at most 4: a network this small gains nothing beyond."""
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS

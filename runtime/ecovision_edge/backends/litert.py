@@ -131,7 +131,7 @@ class LiteRtBackend:
         return self._delegate
 
     def run(self, batch: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
-        """Logits `(n, classes)` float32 for `contract.input.shape(n)`; of an integer output, dequantized.
+        """Return logits `(n, classes)` float32 for `contract.input.shape(n)`; integer ones dequantized.
 
         Raises:
             InferenceError: LiteRT failed, or the output is not finite or of another shape.
@@ -231,6 +231,6 @@ def _described(tensors: Sequence[_Tensor]) -> str:
 
 
 def _last_line(error: Exception) -> str:
-    """What went wrong stands at the end; before it, in lines of their own, the operators that failed."""
+    """Return the last line, which says what went wrong; the lines before name the operators that failed."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines or [type(error).__name__])[-1][:300]

@@ -108,7 +108,7 @@ class OnnxBackend:
         return tuple(self._session.get_providers())
 
     def run(self, batch: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
-        """Logits `(n, classes)` float32 for `contract.input.shape(n)`.
+        """Return logits `(n, classes)` float32 for `contract.input.shape(n)`.
 
         Raises:
             InferenceError: onnxruntime failed, or the output is not finite or of another shape.

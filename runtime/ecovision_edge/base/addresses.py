@@ -54,16 +54,16 @@ class Options:
         self._known: list[str] = []
 
     def text(self, name: str) -> str | None:
-        """The value as written; None if it was not given."""
+        """Return the value as written; None if it was not given."""
         self._known.append(name)
         return self._left.pop(name, None)
 
     def integer(self, name: str, low: int, high: int) -> int | None:
-        """A whole number from `low` to `high`, or None; raises `problem`."""
+        """Return a whole number from `low` to `high`, or None; raises `problem`."""
         return self._number(name, int, f"a whole number from {low} to {high}", low, high)
 
     def number(self, name: str, low: float, high: float) -> float | None:
-        """A number above `low`, up to `high`, or None; raises `problem`."""
+        """Return a number above `low`, up to `high`, or None; raises `problem`."""
         expected = f"a number above {low:g}, at most {high:g}"
         value = self._number(name, float, expected, low, high)
         if value is not None and value == low:
@@ -71,14 +71,14 @@ class Options:
         return value
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
-        """One of `choices`, or None; raises `problem`."""
+        """Return one of `choices`, or None; raises `problem`."""
         value = self.text(name)
         if value is not None and value not in choices:
             raise self.error(name, " or ".join(choices), value or "nothing")
         return value
 
     def flag(self, name: str) -> bool:
-        """Whether it is 1; not given is 0. Raises `problem` for anything else."""
+        """Return whether it is 1; not given is 0. Raises `problem` for anything else."""
         return self.choice(name, ("0", "1")) == "1"
 
     def done(self) -> None:
@@ -94,7 +94,7 @@ class Options:
             )
 
     def error(self, name: str, expected: str, found: str) -> SourceError | OptionError:
-        """The error of a wrong value."""
+        """Return the error of a wrong value."""
         return self._problem(f"option {self._prefix}{name} of {self._of}", expected=expected, found=found)
 
     def _number(
@@ -113,7 +113,7 @@ class Options:
 
 
 def split_options(uri: str, *, problem: OptionProblem = SourceError) -> tuple[str, dict[str, str]]:
-    """`path?name=value&name=value` to the path and its options; a `?` before anything else is the path's.
+    """Split `path?name=value&name=value` into path and options; a `?` before anything else is the path's.
 
     Raises `problem` if an option is given twice.
     """
@@ -124,7 +124,7 @@ def split_options(uri: str, *, problem: OptionProblem = SourceError) -> tuple[st
 
 
 def split_foreign(text: str, *, problem: OptionProblem = SourceError) -> tuple[str, dict[str, str]]:
-    """An address or a pipeline, and the options with our prefix in its query, without the prefix.
+    """Split off the options in the query of an address or a pipeline that have our prefix; it is taken off.
 
     All else is left as it was, in its order. Raises `problem` if an option is given twice.
     """
@@ -141,7 +141,7 @@ def split_foreign(text: str, *, problem: OptionProblem = SourceError) -> tuple[s
 def split_pairs(
     query: str, *, prefix: str = "", decode: bool = True, problem: OptionProblem = SourceError
 ) -> dict[str, str]:
-    """`name=value&name=value`, without the prefix of the names.
+    """Split `name=value&name=value`, and take the prefix off the names.
 
     Args:
         query: As written, without its `?`; may be empty.
@@ -166,7 +166,7 @@ def expand_variables(
     encode: bool,
     problem: OptionProblem = SourceError,
 ) -> str:
-    """The text with `${NAME}` replaced by that variable of the environment.
+    """Replace each `${NAME}` by that variable of the environment.
 
     Args:
         text: A part of an address.
@@ -196,5 +196,5 @@ def expand_variables(
 
 
 def may_be_credentials(text: str) -> bool:
-    """Whether what stands before an `@` in an address looks like `user:password`; an IPv6 host does not."""
+    """Check whether the text before an `@` looks like `user:password`; an IPv6 host does not."""
     return ":" in re.sub(r"^\[[0-9A-Fa-f:.%]+\]", "", text)

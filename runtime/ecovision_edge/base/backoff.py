@@ -21,7 +21,7 @@ class Backoff:
         self._tries = 0
 
     def next(self) -> float:
-        """Seconds to wait before the next try: from half of what the exponential says up to the whole."""
+        """Return the seconds to wait before the next try: half to all of the exponential, at random."""
         # 2 ** 1024 would overflow, and long before it the cap holds.
         whole = min(self._most, self._first * 2.0 ** min(self._tries, 64))
         self._tries += 1

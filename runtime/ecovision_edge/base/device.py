@@ -242,7 +242,7 @@ _BITS = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "soft tem
 
 
 def throttling_of_bits(bits: int, source: str) -> Throttling:
-    """The meaning of a Raspberry Pi's `get_throttled`."""
+    """Decode a Raspberry Pi's `get_throttled`."""
     return Throttling(
         source,
         tuple(name for bit, name in _BITS.items() if bits >> bit & 1),

@@ -12,7 +12,7 @@ _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def parse_duration(text: str, option: str = "a duration") -> float:
-    """`200ms`, `90`, `90s`, `30m`, `2h` in seconds, 0 or more.
+    """Read `200ms`, `90`, `90s`, `30m` or `2h` as seconds, 0 or more.
 
     Raises:
         OptionError: none of these; `option` is what it calls it.

@@ -70,7 +70,7 @@ class _Ending:
         self._late = _timer(LIMIT, self._give_up)
 
     def at_exit(self) -> None:
-        """The last exit handler: end the process now if a thread is left."""
+        """End the process now if a thread is left; runs as the last exit handler."""
         if self._late is not None:
             self._late.cancel()
         own = (threading.current_thread(), self._late)

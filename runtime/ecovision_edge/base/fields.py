@@ -59,7 +59,7 @@ def parse_json(data: bytes, where: str, *, fix: str = "export the bundle again")
 
 
 def canonical_json(value: JsonValue) -> bytes:
-    """The same bytes for the same value: UTF-8, keys in the order given, two spaces, a newline at the end."""
+    """Write JSON, the same bytes for the same value: UTF-8, keys as given, indent 2, a newline at the end."""
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -79,27 +79,27 @@ class Fields:
         return cls(value, where)
 
     def at(self, key: str) -> str:
-        """Where `key` stands, for messages."""
+        """Return where `key` stands, for messages."""
         return f"{self._where}.{key}"
 
     def wrong(self, key: str, expected: str) -> ContractError:
-        """The error for a value of `key` that is not as expected."""
+        """Return the error for a value of `key` that is not as expected."""
         return ContractError(self.at(key), expected=expected, found=quoted(self._data.get(key)))
 
     def has(self, key: str) -> bool:
-        """Whether `key` is there and not null."""
+        """Return whether `key` is there and not null."""
         self._seen.add(key)
         return self._data.get(key) is not None
 
     def value(self, key: str) -> JsonValue:
-        """Any value; missing is an error."""
+        """Return any value; a missing key is an error."""
         self._seen.add(key)
         if key not in self._data:
             raise ContractError(self._where, expected=f"a key {key!r}", found="none")
         return self._data[key]
 
     def text(self, key: str, *, most: int = 1000, pattern: str | None = None, what: str = "text") -> str:
-        """Printable text of 1 to `most` characters that matches the whole of `pattern`."""
+        """Return printable text of 1 to `most` characters that matches the whole of `pattern`."""
         value = self.value(key)
         if not isinstance(value, str) or not 0 < len(value) <= most or not value.isprintable():
             raise self.wrong(key, f"{what}, 1 to {most} printable characters")
@@ -108,32 +108,32 @@ class Fields:
         return value
 
     def text_or_none(self, key: str, *, most: int = 1000) -> str | None:
-        """Text, or None where it is null or missing."""
+        """Return the text, or None where it is null or missing."""
         return self.text(key, most=most) if self.has(key) else None
 
     def choice(self, key: str, choices: Sequence[str]) -> str:
-        """One of `choices`."""
+        """Return one of `choices`."""
         value = self.value(key)
         if not isinstance(value, str) or value not in choices:
             raise self.wrong(key, f"one of {', '.join(choices)}")
         return value
 
     def flag(self, key: str) -> bool:
-        """True or false."""
+        """Return true or false."""
         value = self.value(key)
         if not isinstance(value, bool):
             raise self.wrong(key, "true or false")
         return value
 
     def integer(self, key: str, low: int, high: int) -> int:
-        """An integer in [low, high]."""
+        """Return an integer in [low, high]."""
         value = self.value(key)
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             raise self.wrong(key, f"an integer from {low} to {high}")
         return value
 
     def schema_version(self, newest: int) -> int:
-        """The integer `schema_version`, 1 to `newest`.
+        """Return the integer `schema_version`, 1 to `newest`.
 
         Raises:
             SchemaVersionError: it is newer.
@@ -152,14 +152,14 @@ class Fields:
         return version
 
     def number(self, key: str, low: float, high: float) -> float:
-        """A finite number in [low, high]."""
+        """Return a finite number in [low, high]."""
         value = _number(self.value(key))
         if value is None or not low <= value <= high:
             raise self.wrong(key, f"a number from {low:g} to {high:g}")
         return value
 
     def numbers(self, key: str, count: int, low: float, high: float) -> tuple[float, ...]:
-        """`count` finite numbers in [low, high]."""
+        """Return `count` finite numbers in [low, high]."""
         value = self.value(key)
         if not isinstance(value, list) or len(value) != count:
             raise self.wrong(key, f"a list of {count} numbers")
@@ -169,18 +169,18 @@ class Fields:
         return tuple(numbers)
 
     def items(self, key: str, *, most: int) -> list[JsonValue]:
-        """A list of at most `most` values."""
+        """Return a list of at most `most` values."""
         value = self.value(key)
         if not isinstance(value, list) or len(value) > most:
             raise self.wrong(key, f"a list of at most {most}")
         return value
 
     def sub(self, key: str) -> Fields:
-        """An object inside this one."""
+        """Return an object inside this one."""
         return Fields.of(self.value(key), self.at(key))
 
     def free(self, key: str) -> dict[str, JsonValue]:
-        """An object whose keys are nobody's business here."""
+        """Return an object whose keys are nobody's business here."""
         value = self.value(key)
         if not isinstance(value, dict):
             raise self.wrong(key, "an object")
@@ -198,7 +198,7 @@ class Fields:
 
 
 def _number(value: JsonValue) -> float | None:
-    """A finite number as a float; None for anything else."""
+    """Return a finite number as a float; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:

@@ -26,7 +26,7 @@ __all__ = [
 
 
 def is_there(path: str | os.PathLike[str], *, link: bool = False) -> bool:
-    """Whether anything is at a path, with `link` a broken link too.
+    """Return whether anything is at a path, with `link` a broken link too.
 
     Of no name an error, as of `is_folder` and `is_file`: the methods of `Path` raise OSError over one that is
     too long, or in a folder that may not be looked into.
@@ -35,17 +35,17 @@ def is_there(path: str | os.PathLike[str], *, link: bool = False) -> bool:
 
 
 def is_folder(path: str | os.PathLike[str]) -> bool:
-    """Whether a folder is at a path, or a link to one; of no name an error."""
+    """Return whether a folder is at a path, or a link to one; of no name an error."""
     return os.path.isdir(path)  # noqa: PTH112 - raises over no name
 
 
 def is_file(path: str | os.PathLike[str]) -> bool:
-    """Whether a regular file is at a path, or a link to one; of no name an error."""
+    """Return whether a regular file is at a path, or a link to one; of no name an error."""
     return os.path.isfile(path)  # noqa: PTH113 - raises over no name
 
 
 def read_regular_file(path: Path, most: int) -> bytes:
-    """At most `most` + 1 bytes of a regular file: more than `most` says that it is too large.
+    """Read at most `most` + 1 bytes of a regular file: more than `most` says that it is too large.
 
     Raises:
         OSError: missing, not readable, or a folder, pipe, socket or device.
@@ -118,7 +118,7 @@ def replace_file(
 
 
 def behind_links(path: Path) -> Path | None:
-    """What a chain of links ends at, there or not; None if it is an open descriptor of a process.
+    """Follow a chain of links to its end, there or not; None if that is an open descriptor of a process.
 
     Raises:
         OSError: a loop of links.
@@ -134,7 +134,7 @@ def behind_links(path: Path) -> Path | None:
 
 
 def one_name(path: str | os.PathLike[str]) -> str:
-    """The same text for the same file, whatever links lead there; also where nothing is, or can be."""
+    """Return one text per file, whatever links lead there; also where nothing is, or can be."""
     try:
         return os.path.realpath(path)
     except ValueError:  # a zero byte
@@ -142,7 +142,7 @@ def one_name(path: str | os.PathLike[str]) -> str:
 
 
 def is_open_file(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to an open file, which may have been renamed or removed meanwhile.
+    """Return whether a path still leads to an open file, which may have been renamed or removed meanwhile.
 
     Raises:
         OSError: of the disk; not that nothing is there.

@@ -9,13 +9,13 @@ __all__ = ["state_folder", "user_state_folder"]
 
 
 def state_folder(environment: Mapping[str, str]) -> Path:
-    """The service's state folder, `$STATE_DIRECTORY`, where systemd has set one; else the user's."""
+    """Return the service's state folder, `$STATE_DIRECTORY`, where systemd has set one; else the user's."""
     folder = environment.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(folder) if folder else user_state_folder()
 
 
 def user_state_folder() -> Path:
-    """`ecovision-edge` in the user's state folder: `$XDG_STATE_HOME`, or `~/.local/state`.
+    """Return `ecovision-edge` in the user's state folder: `$XDG_STATE_HOME`, or `~/.local/state`.
 
     It begins with `~` where the system knows no home folder of this user.
     """

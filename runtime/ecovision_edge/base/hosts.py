@@ -13,7 +13,7 @@ _HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\]|([^\[\]:@\s]+
 
 
 def ip_of(host: str) -> Ip | None:
-    """`host` as an IP address, without brackets; None where it is a name."""
+    """Return `host` as an IP address, without brackets; None where it is a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -21,13 +21,13 @@ def ip_of(host: str) -> Ip | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine is meant. Of the names, only `localhost` counts."""
+    """Return whether only this machine is meant. Of the names, only `localhost` counts."""
     ip = ip_of(host)
     return host == "localhost" if ip is None else ip.is_loopback
 
 
 def bracketed(host: str) -> str:
-    """`host` as it stands before a port: an IPv6 address in brackets, anything else as it is."""
+    """Return `host` as it stands before a port: an IPv6 address in brackets, anything else as it is."""
     return f"[{host}]" if ":" in host else host
 
 

@@ -48,20 +48,20 @@ class Installation:
 
     @classmethod
     def here(cls) -> Installation:
-        """The one that this process runs."""
+        """Return the one that this process runs."""
         try:
             return cls(metadata.distribution(NAME))
         except metadata.PackageNotFoundError:
             return cls(None)
 
     def pip_line(self, *arguments: str, command: str = "install") -> str:
-        """A shell's command of pip, `install` or `uninstall`, for this interpreter."""
+        """Return a shell's command of pip, `install` or `uninstall`, for this interpreter."""
         if not has_pip() and (self._made_by_uv() or shutil.which("uv")):
             return shlex.join(["uv", "pip", command, "--python", self._python, *arguments])
         return shlex.join([self._python, "-m", "pip", command, *arguments])
 
     def extra_line(self, extra: str) -> str:
-        """A shell's command that installs what `extra` brings.
+        """Return a shell's command that installs what `extra` brings.
 
         From where this installation came, if that is still there. Otherwise, and where the libraries that
         everything needs were not installed by their names (a device's own OpenCV, with `--no-deps`), the
@@ -74,14 +74,14 @@ class Installation:
         return self.pip_line(*(origin or (f".[{extra}]",)))
 
     def requirement_of(self, module: str) -> str | None:
-        """What brings a module that everything needs, `numpy>=1.23.5`; None for any other module."""
+        """Return what brings a module that everything needs, `numpy>=1.23.5`; None for any other module."""
         if self._distribution is None:
             return _DISTRIBUTIONS.get(module)
         distribution = _DISTRIBUTIONS.get(module, module)
         return next((line for line in self._base_requirements() if _name_of(line) == distribution), None)
 
     def upgrade_words(self) -> str:
-        """How to get a newer one in its place."""
+        """Return how to get a newer one in its place."""
         origin = self._origin("", newest=True)
         if origin is None:
             return f"in a newer copy of its source: {self.pip_line('--upgrade', '.')}"
@@ -91,7 +91,7 @@ class Installation:
         return self._distribution is not None and _text(self._distribution, "INSTALLER").strip() == "uv"
 
     def _origin(self, extra: str, *, newest: bool = False) -> tuple[str, ...] | None:
-        """What to give pip so that it installs the same once more; None if that cannot be said.
+        """Return what to give pip so that it installs the same once more; None if that cannot be said.
 
         Args:
             extra: Behind the name, in brackets.
@@ -121,13 +121,13 @@ class Installation:
         return (f"{path}{extra}",) if path.is_file() else None
 
     def _libraries(self, extra: str) -> Iterator[str]:
-        """The requirements of an extra, each with its marker."""
+        """Yield the requirements of an extra, each with its marker."""
         for requirement, of in self._requirements():
             if of == extra:
                 yield requirement
 
     def _requirements(self) -> Iterator[tuple[str, str | None]]:
-        """Each requirement without the mark of its extra, and that extra."""
+        """Yield each requirement without the mark of its extra, and that extra."""
         for line in (self._distribution.requires if self._distribution is not None else None) or ():
             requirement, _, marker = line.partition(";")
             marker = marker.strip()
@@ -136,31 +136,31 @@ class Installation:
             yield f"{requirement.strip()}{f'; {rest}' if rest else ''}", match[1] if match else None
 
     def _has_all_dependencies(self) -> bool:
-        """Whether what everything needs was installed under the names that pip would look for."""
+        """Return whether what everything needs was installed under the names that pip would look for."""
         return all(_is_installed(_name_of(line)) for line in self._base_requirements())
 
     def _base_requirements(self) -> Iterator[str]:
-        """What is needed everywhere, whatever the machine and the Python."""
+        """Return what is needed everywhere, whatever the machine and the Python."""
         return (line for line, extra in self._requirements() if extra is None and ";" not in line)
 
 
 def extra_fix(extra: str) -> str:
-    """What an error advises where a library of this extra is missing."""
+    """Return what an error advises where a library of this extra is missing."""
     return f"run: {Installation.here().extra_line(extra)}"
 
 
 def pip_fix(*requirements: str) -> str:
-    """What an error advises where a library is missing, or another version of it is needed."""
+    """Return what an error advises where a library is missing, or another version of it is needed."""
     return f"run: {Installation.here().pip_line(*requirements)}"
 
 
 def upgrade_fix() -> str:
-    """What an error advises where something was written by a newer ecovision-edge."""
+    """Return what an error advises where something was written by a newer ecovision-edge."""
     return f"this ecovision-edge is too old for it; {Installation.here().upgrade_words()}"
 
 
 def missing_library(error: ImportError) -> MissingDependencyError | None:
-    """The error to raise in place of one about a library that everything needs; None if it is about another.
+    """Return the error to raise in place of one about a library that everything needs; None for others.
 
     Only numpy and OpenCV have native parts that a system may lack (`libopenblas.so.0: cannot open shared
     object file`), so "cannot be loaded" is told apart from "not installed".
@@ -178,7 +178,7 @@ def missing_library(error: ImportError) -> MissingDependencyError | None:
 
 
 def _name_of(requirement: str) -> str:
-    """`numpy` of `numpy>=1.23.5`."""
+    """Return `numpy` of `numpy>=1.23.5`."""
     match = _NAME_OF_REQUIREMENT.match(requirement)
     return "" if match is None else match[0]
 
@@ -192,12 +192,12 @@ def _is_installed(name: str) -> bool:
 
 
 def _text(distribution: metadata.Distribution, name: str) -> str:
-    """A file of the metadata; empty if there is none."""
+    """Return a file of the metadata; empty if there is none."""
     return distribution.read_text(name) or ""
 
 
 def _object(text: str) -> dict[str, object]:
-    """A JSON object; empty for anything else."""
+    """Return a JSON object; empty for anything else."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -206,7 +206,7 @@ def _object(text: str) -> dict[str, object]:
 
 
 def has_pip() -> bool:
-    """Whether this interpreter has pip.
+    """Return whether this interpreter has pip.
 
     Not by find_spec("pip"): setuptools takes that for the start of pip, and puts back Python's own distutils,
     for the whole process.

@@ -16,7 +16,7 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def plain(text: str, most: int = MOST_CHARACTERS) -> str:
-    """Foreign text as it is to be read: one line, no markup, no HTML, at most `most` characters of it.
+    """Make foreign text plain: one line, no markup, no HTML, at most `most` characters of it.
 
     For the inside of a sentence, a heading or a cell of a table: not for the start of a line, nor for code.
     """
@@ -27,13 +27,13 @@ def plain(text: str, most: int = MOST_CHARACTERS) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """A head and rows; each cell is Markdown already."""
+    """Return a head and rows; each cell is Markdown already."""
     head, *body = [f"| {' | '.join(row)} |" for row in rows]
     return [head, "|---" * len(rows[0]) + "|", *body]
 
 
 def section(name: str, lines: Sequence[str]) -> list[str]:
-    """The lines between marks that no page shows, for `replace_section` to find."""
+    """Return the lines between marks that no page shows, for `replace_section` to find."""
     start, end = _marks(name)
     return [start, *lines, end]
 

@@ -11,7 +11,7 @@ SHOWN = 30  # names that a message lists; a model may have 1,000 labels
 
 
 def closest(name: str, candidates: Sequence[str]) -> str | None:
-    """The candidate most like `name`, whatever the case, if any is like it at all."""
+    """Return the candidate most like `name`, whatever the case, if any is like it at all."""
     import difflib  # only a message needs it
 
     folded = {candidate[:_COMPARED].casefold(): candidate for candidate in reversed(candidates)}
@@ -20,7 +20,7 @@ def closest(name: str, candidates: Sequence[str]) -> str | None:
 
 
 def hinted(names: Sequence[str], candidates: Sequence[str]) -> str:
-    """Names, each with the candidate that may have been meant."""
+    """List names, each with the candidate that may have been meant."""
     close = {name: closest(name, candidates) for name in names[:SHOWN]}
     return short(
         [f"{name[:60]} (close to {close[name]})" if close.get(name) else name[:60] for name in names]
@@ -28,14 +28,14 @@ def hinted(names: Sequence[str], candidates: Sequence[str]) -> str:
 
 
 def short(names: Iterable[str]) -> str:
-    """Names with commas between, the first thirty of them."""
+    """Join names with commas, the first thirty of them."""
     every = list(names)
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return (", ".join(every[:SHOWN]) or "none") + more
 
 
 def quoted(value: object, most: int = 60) -> str:
-    """A foreign value as Python writes it, for any terminal: ASCII, at most `most` characters."""
+    """Write a foreign value as Python does, for any terminal: ASCII, at most `most` characters."""
     try:
         text = ascii(value)
     except (ValueError, RecursionError):  # an integer of thousands of digits; lists nested too deep

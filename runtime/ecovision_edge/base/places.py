@@ -68,7 +68,7 @@ def split_place(address: str, what: str, fix: str) -> Place:
 
 
 def split_broker(address: str) -> Place:
-    """The same of `mqtt://[USER@]HOST[:PORT]/TOPIC/PREFIX?name=value&...`; raises as `split_place`."""
+    """Take `mqtt://[USER@]HOST[:PORT]/TOPIC/PREFIX?name=value&...` apart; raises as `split_place`."""
     return split_place(
         address,
         "a broker",

@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
-    """Softmax of `logits / temperature` over the last axis, in float64."""
+    """Compute softmax of `logits / temperature` over the last axis, in float64."""
     scaled = np.asarray(logits, np.float64) / temperature
     exp = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     result: Floats = exp / exp.sum(axis=-1, keepdims=True)
@@ -31,7 +31,7 @@ def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
 
 
 def log_sum_exp(logits: Floats) -> Floats:
-    """`(n,)`, ln of the sum of exp over the last axis of `(n, classes)`, which cannot overflow."""
+    """Compute ln of the sum of exp over the last axis of `(n, classes)`, as `(n,)`, without overflow."""
     top = logits.max(axis=1)
     result: Floats = top + np.log(np.exp(logits - top[:, None]).sum(axis=1))
     return result
@@ -92,7 +92,7 @@ def reliability(
 
 
 def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Mean over all images of the difference of accuracy and mean score in the image's bin, 0 to 1.
+    """Compute the mean over all images of |accuracy - mean score| of the image's bin, 0 to 1.
 
     Source: Guo et al. 2017, equation 3; see `reliability`. On few images it is biased upwards: each bin's
     accuracy has its own sampling error.

@@ -12,7 +12,7 @@ _TAIL = re.compile(r"(?:: '[^']*'(?: -> '[^']*')?| \(_ssl\.c:[0-9]+\))$")
 
 
 def reason_of(error: BaseException) -> str:
-    """The reason alone, as `found` of an error whose problem names the file, the device or the host already.
+    """Return the reason alone, as `found` of an error whose problem names file, device or host already.
 
     Libraries repeat all of it: `could not open port /dev/ttyACM0: [Errno 2] No such file or directory:
     '/dev/ttyACM0'` is "No such file or directory" here.

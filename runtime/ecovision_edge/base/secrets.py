@@ -15,7 +15,7 @@ _log = logging.getLogger("ecovision_edge")
 
 
 def read_secret(path: str, option: str = "secret_file") -> str:
-    """The first line of a file; one that others can read is warned of.
+    """Read the first line of a file; warn where others can read the file.
 
     Raises:
         OptionError: it cannot be read, or is empty.

@@ -12,7 +12,7 @@ _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "M
 
 
 def parse_size(text: str, option: str = "a size") -> int:
-    """`500MB`, `2GB`, `512MiB` or plain bytes, as a whole number of bytes above 0.
+    """Read `500MB`, `2GB`, `512MiB` or plain bytes as a whole number of bytes above 0.
 
     Raises:
         OptionError: none of these; `option` is what it calls it.

@@ -13,7 +13,7 @@ _Z95 = 1.959963984540054  # 97.5 % point of the normal distribution
 
 
 def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
-    """Wilson's 95 % score interval for a proportion, both ends in 0 to 1; (0, 1) for no trials.
+    """Compute Wilson's 95 % score interval of a proportion, both ends in 0 to 1; (0, 1) for no trials.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference",
     J. Am. Stat. Assoc. 22 (1927) 209-212.
@@ -28,7 +28,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def mcnemar_p(only_first: int, only_second: int) -> float:
-    """McNemar's exact two-sided p: do two classifiers differ, given where just one of them is right?
+    """Compute McNemar's exact two-sided p: do two classifiers differ, given where just one is right?
 
     `only_first` and `only_second` count the samples that only the first, or only the second, got right.
 
@@ -44,7 +44,7 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
 
 
 def min_samples(p: float, confidence: float = CONFIDENCE) -> int:
-    """Fewest samples that support percentile `p`, 0 to 100 exclusive, at `confidence`, 0 to 1 exclusive.
+    """Return the fewest samples for percentile `p`, 0 to 100 exclusive, at `confidence`, 0 to 1 exclusive.
 
     The least n with P(X <= 1) <= 1 - confidence for X ~ Binomial(n, 1 - p / 100).
 

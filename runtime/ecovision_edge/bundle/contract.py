@@ -88,7 +88,7 @@ class InputSpec:
                 raise ContractError("contract.input", expected=f"a side from 1 to {MAX_SIDE}", found=side)
 
     def shape(self, batch: int) -> tuple[int, int, int, int]:
-        """Shape of the input tensor for `batch` frames."""
+        """Return the shape of the input tensor for `batch` frames."""
         if self.layout == "NHWC":
             return (batch, self.height, self.width, 3)
         return (batch, 3, self.height, self.width)
@@ -225,7 +225,7 @@ class Contract:
             )
 
     def to_json(self) -> dict[str, JsonValue]:
-        """The contract as JSON values, `schema_version` first."""
+        """Return the contract as JSON values, `schema_version` first."""
         fields = cast(
             "dict[str, JsonValue]", _plain(dataclasses.asdict(dataclasses.replace(self, views=None)))
         )
@@ -237,7 +237,7 @@ class Contract:
         return {"schema_version": 2, **fields}
 
     def dumps(self) -> str:
-        """The contract as JSON text, the same for the same contract."""
+        """Return the contract as JSON text, the same for the same contract."""
         return canonical_json(self.to_json()).decode()
 
     @classmethod
@@ -323,7 +323,7 @@ def _text_item(value: JsonValue, where: str) -> str:
 
 
 def _plain(value: object) -> JsonValue:
-    """Dataclass values as JSON values: tuples become lists."""
+    """Turn dataclass values into JSON values: tuples become lists."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -39,7 +39,7 @@ ENGINES: dict[Format, Engine] = {
 
 
 def is_installed(format: Format) -> bool:
-    """Whether the engine of `format` is there, without loading it; it may still be broken."""
+    """Return whether the engine of `format` is there, without loading it; it may still be broken."""
     try:
         return importlib.util.find_spec(ENGINES[format].module) is not None
     except (ImportError, ValueError):  # ValueError: loaded in a way that the import system does not know
@@ -47,7 +47,7 @@ def is_installed(format: Format) -> bool:
 
 
 def preferred_formats() -> tuple[Format, ...]:
-    """Formats in the order of preference on this device: ONNX, unless only LiteRT is installed."""
+    """Return formats in the order of preference on this device: ONNX, unless only LiteRT is installed."""
     if is_installed("tflite") and not is_installed("onnx"):
         return ("tflite", "onnx")
     return ("onnx", "tflite")

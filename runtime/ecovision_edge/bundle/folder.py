@@ -90,7 +90,7 @@ class Bundle:
         )
 
     def read(self, entry: ArtifactEntry | FileEntry) -> bytes:
-        """The bytes of a file of this bundle, checked against the manifest.
+        """Return the bytes of a file of this bundle, checked against the manifest.
 
         Raises:
             BundleNotFoundError, BundleReadError, UnsafePathError: it is not a readable file of the folder.
@@ -109,7 +109,7 @@ class Bundle:
         return data
 
     def golden(self) -> Golden:
-        """The golden vectors, checked; raises as `read` and `Golden.loads`."""
+        """Return the golden vectors, checked; raises as `read` and `Golden.loads`."""
         if self.manifest.golden.bytes > MAX_GOLDEN_BYTES:
             raise BundleReadError(
                 "golden vectors",
@@ -120,7 +120,7 @@ class Bundle:
 
 
 def embedded_bundle_path() -> Path:
-    """Folder of the reference bundle that ships inside this package."""
+    """Return the folder of the reference bundle that ships inside this package."""
     return Path(__file__).parents[1] / "data" / "reference"
 
 

@@ -35,7 +35,7 @@ class Golden:
     logits: Mapping[str, npt.NDArray[np.float32]]
 
     def dumps(self) -> bytes:
-        """The vectors as `.npz` bytes, the same for the same vectors."""
+        """Return the vectors as `.npz` bytes, the same for the same vectors."""
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
             _put(archive, "inputs", self.inputs)
@@ -94,7 +94,7 @@ def _entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 
 def _get(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> npt.NDArray[np.uint8 | np.float32]:
-    """One array; its header is checked against the bytes there are before anything is allocated."""
+    """Return one array; its header is checked against the bytes there are before anything is allocated."""
     if info.file_size > MAX_GOLDEN_BYTES or info.compress_type != zipfile.ZIP_STORED:
         raise ContractError(
             "golden vectors",

@@ -118,7 +118,7 @@ class Manifest:
             )
 
     def dumps(self) -> bytes:
-        """The text of `bundle.json`, the same for the same manifest."""
+        """Return the text of `bundle.json`, the same for the same manifest."""
         return canonical_json(
             {
                 "schema_version": SCHEMA_VERSION,

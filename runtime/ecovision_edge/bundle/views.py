@@ -87,7 +87,7 @@ ANY_ORIENTATION = (PLAIN, RegionView(1, mirrored=True), RegionView(2), RegionVie
 
 
 def parse_views(text: str, *, any_orientation: bool) -> tuple[RegionView, ...]:
-    """Views as an option names them.
+    """Read views as an option names them.
 
     Args:
         text: `auto`, `none`, or views with commas between.
@@ -168,7 +168,7 @@ class ViewPlan:
 
 
 def effective_count(frames: Sequence[int], correlation: Sequence[float]) -> float:
-    """How many independent frames say as much as these.
+    """Return how many independent frames say as much as these.
 
     Each view says the mean of its frames, and all of them together the mean of the views. If a frame's error
     has the variance 1, that mean has the variance `1 / n`, and n is what is returned. For n frames in one

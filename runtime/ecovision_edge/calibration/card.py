@@ -12,7 +12,7 @@ _NAME = "calibration"
 
 
 def unfitted_section() -> list[str]:
-    """What the exporter writes: nothing was fitted yet."""
+    """Return the section that the exporter writes: nothing was fitted yet."""
     return section(
         _NAME,
         [
@@ -24,7 +24,7 @@ def unfitted_section() -> list[str]:
 
 
 def renewed_card(card: bytes, result: Calibration, before: float, artifact: str | None) -> bytes:
-    """The card with what was fitted in the place of what it said; without that place it stays as it is.
+    """Put what was fitted into the card's section; a card without that section stays as it is.
 
     Args:
         card: A model card, or anything else.

@@ -49,13 +49,13 @@ class Answers:
         return Answers(self.logits[rows], self.truth[rows])
 
     def logs(self, temperature: float) -> Floats:
-        """`(n, views, classes)`: logarithms of the probabilities, as `Evidence` takes them."""
+        """Return `(n, views, classes)`: logarithms of the probabilities, as `Evidence` takes them."""
         result: Floats = np.log(np.maximum(softmax(self.logits, temperature), LEAST))
         return result
 
 
 def fit_correlation(answers: Answers, temperature: float) -> tuple[float, ...]:
-    """The correlation of each view with those before it, as of a `ViewPlan`.
+    """Return the correlation of each view with those before it, as of a `ViewPlan`.
 
     The mean of the log-probabilities of k views, taken so many times that it is as likely as can be, says how
     many independent views they are worth: that is a temperature again, fitted to what they say together. The
@@ -126,7 +126,7 @@ def calibrate_views(
 
 
 def _together(answers: Answers, temperature: float, correlation: Sequence[float], views: int) -> Floats:
-    """`(n, classes)`, the probabilities after one frame in each of the first views: as of `Evidence`."""
+    """Return the probabilities `(n, classes)` after a frame in each of the first views: as of `Evidence`."""
     count = effective_count([1] * views, correlation[:views])
     return softmax(answers.logs(temperature)[:, :views].mean(axis=1) * count)
 

@@ -49,7 +49,7 @@ class Threshold:
 
 
 def negative_log_likelihood(logits: Floats, truth: Indices, temperature: float = 1.0) -> float:
-    """Mean of -ln p(truth) in nats, p the softmax of `logits / temperature`.
+    """Compute the mean of -ln p(truth) in nats, where p is the softmax of `logits / temperature`.
 
     Args:
         logits: `(n, classes)`, at least one row.
@@ -60,7 +60,7 @@ def negative_log_likelihood(logits: Floats, truth: Indices, temperature: float =
 
 
 def fit_temperature(logits: Floats, truth: Indices) -> float | None:
-    """The temperature, 0.05 to 20, of the least negative log-likelihood; None where there is none between.
+    """Return the temperature, 0.05 to 20, of least negative log-likelihood; None if it is not in that range.
 
     None, for instance, where every photograph is recognised: the surer, the likelier, without end.
 
@@ -92,7 +92,7 @@ def fit_temperature(logits: Floats, truth: Indices) -> float | None:
 
 
 def expected_calibration_error(scores: Floats, correct: Flags, bins: int = CALIBRATION_BINS) -> float:
-    """Mean over all images of |accuracy - mean score| of the image's bin, 0 to 1.
+    """Compute the mean over all images of |accuracy - mean score| of the image's bin, 0 to 1.
 
     Bins of equal width over the probability of the predicted class, each without its left end: Guo et al.
     2017, equation 3, as `ecovision-edge eval` has it. On few images it is biased upwards.
@@ -106,7 +106,7 @@ def expected_calibration_error(scores: Floats, correct: Flags, bins: int = CALIB
 
 
 def error_is_proved(wrong: int, count: int, most: float, confidence: float) -> bool:
-    """Whether `wrong` of `count` shows an error rate of at most `most`, with `confidence`.
+    """Return whether `wrong` of `count` shows an error rate of at most `most`, with `confidence`.
 
     That is: whether Clopper and Pearson's one-sided upper bound is at most `most`; or, which is the same,
     whether so few errors would be seen with a probability of at most 1 - confidence if the rate were `most`.
@@ -188,7 +188,7 @@ def fit_thresholds(
 
 
 def stratified_folds(groups: Indices, folds: int) -> Indices:
-    """Fold of each row, 0 to `folds` - 1: each group is cut into `folds` runs of neighbours.
+    """Return the fold of each row, 0 to `folds` - 1: each group is cut into `folds` runs of neighbours.
 
     Runs, since photographs that stand beside one another often show the same thing: none of them should be
     judged by what another one set.

@@ -56,7 +56,7 @@ class _Part:
         return result
 
     def fit(self, present: float, options: CalibrationOptions) -> tuple[float, bool, tuple[Threshold, ...]]:
-        """Temperature, whether it was fitted, and thresholds."""
+        """Return the temperature, whether it was fitted, and thresholds."""
         found = fit_temperature(self.logits[self.known], self.truth[self.known])
         temperature = present if found is None else float(f"{found:.6g}")
         probabilities = softmax(self.logits, temperature)
@@ -201,7 +201,7 @@ def _coverage(every: _Part, held: _HeldOut, kept: Flags, threshold: float | None
 
 
 def _at_risk(every: _Part, held: _HeldOut, risk: float) -> Coverage:
-    """The most that can be kept with at most `risk` of the kept wrong; the threshold is None for nothing."""
+    """Return the most that can be kept with at most `risk` of it wrong; the threshold is None for nothing."""
     known = every.known
     wrong = held.predicted[known] != every.truth[known]
     threshold = least_threshold(held.scores[known], wrong, risk, None)

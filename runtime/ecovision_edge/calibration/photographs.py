@@ -39,7 +39,7 @@ class Showing:
     strip_bars: bool = False
 
     def views_of(self, picture: Picture, number: int) -> list[Picture]:
-        """The photograph with that number in each view."""
+        """Return the photograph with that number in each view."""
         if self.strip_bars:
             picture = strip_bars(picture)
         picture = turned(picture, number % self.turns, self.turns)
@@ -47,7 +47,7 @@ class Showing:
 
 
 def in_view(picture: Picture, view: RegionView) -> Picture:
-    """A photograph of one thing as `Region.cut` gives the part of a frame with that thing.
+    """Return a photograph of one thing as `Region.cut` gives the part of a frame with that thing.
 
     Around a photograph there is nothing: a wider cut shows the photograph mirrored at its edges.
 

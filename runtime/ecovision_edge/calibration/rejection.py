@@ -30,7 +30,7 @@ class RejectionFigures:
 
 
 def rejection_scores(logits: Floats, temperature: float) -> dict[str, Floats]:
-    """Three scores of each row of `(n, classes)` logits; all are higher for what is of a class.
+    """Compute three scores of each row of `(n, classes)` logits; all are higher for what is of a class.
 
     `probability`: the highest. `margin`: that less the second. `energy`: ln sum exp(z / T), the negative
     energy of W. Liu, X. Wang, J. Owens, Y. Li, "Energy-based Out-of-distribution Detection", NeurIPS 2020.
@@ -45,7 +45,7 @@ def rejection_scores(logits: Floats, temperature: float) -> dict[str, Floats]:
 
 
 def auroc(known: Floats, unknown: Floats) -> float:
-    """Area under the ROC curve: share of the pairs in which the known one scores higher, a tie for half.
+    """Compute the area under the ROC curve: the share of pairs where the known one scores higher, ties half.
 
     Both arrays have at least one score.
     """
@@ -56,7 +56,7 @@ def auroc(known: Floats, unknown: Floats) -> float:
 
 
 def false_positive_rate(known: Floats, unknown: Floats, passing: float = 0.95) -> float:
-    """Share of `unknown` at or above the highest score that at least `passing` of `known` reach."""
+    """Compute the share of `unknown` at or above the highest score that `passing` of `known` reach."""
     ordered = np.sort(known)[::-1]
     score = ordered[int(np.ceil(passing * len(ordered))) - 1]
     return float((unknown >= score).mean())

@@ -54,7 +54,7 @@ def check_place(bundle: Bundle, target: Path) -> None:
 def calibrated_bundle(
     bundle: Bundle, calibration: Calibration, evidence: Mapping[str, JsonValue] | None = None
 ) -> dict[str, bytes]:
-    """The files of the bundle with the fitted temperature, thresholds and views in every contract.
+    """Return the files of the bundle with the fitted temperature, thresholds and views in every contract.
 
     The golden vectors stay as they are: they are logits, which no temperature changes. In the model card the
     hashes and what it says of calibration are rewritten, and nothing else.
@@ -123,7 +123,7 @@ def verify_calibrated(folder: Path) -> None:
 
 
 def _others(bundle: Bundle) -> dict[str, bytes]:
-    """What else lies in the bundle's folder: the model card, notes, a licence; subfolders are left out."""
+    """Return what else lies in the bundle's folder: model card, notes, licence; subfolders are left out."""
     own = {MANIFEST_NAME, bundle.manifest.golden.file, *(a.file.file for a in bundle.manifest.artifacts)}
     try:
         names = sorted(p.name for p in bundle.path.iterdir() if p.is_file() and p.name not in own)
@@ -133,5 +133,5 @@ def _others(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _card_row(file: FileEntry) -> bytes:
-    """The end of a file's row in the exporter's model card."""
+    """Return the end of a file's row in the exporter's model card."""
     return f"| `{file.file}` | {file.bytes} | `{file.sha256}` |".encode()

@@ -16,7 +16,7 @@ _BASIS = {
 
 
 def calibration_lines(result: Calibration, present: float) -> list[str]:
-    """Figures, tables and what they mean; `present` is the temperature before."""
+    """Write figures, tables and what they mean; `present` is the temperature before."""
     options = result.options
     fit = "fitted" if result.fitted else "kept: these photographs set none between 0.05 and 20"
     lines = [
@@ -83,7 +83,7 @@ def view_rows(views: ViewsCalibration) -> list[list[str]]:
 
 
 def kept_by_views(views: ViewsCalibration) -> str:
-    """What the thresholds of all views together keep, held out."""
+    """Return what the thresholds of all views together keep, held out."""
     wrong = f", {views.wrong_kept} of them wrong ({views.wrong_kept / views.kept:.1%})" if views.kept else ""
     return (
         f"By all {len(views.plan.views)} views {views.kept} of {views.photographs} are decided "
@@ -111,7 +111,7 @@ def _rejection_rows(result: Calibration) -> list[list[str]]:
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns with two spaces between: the first flush left, the last too where it is words."""
+    """Lay out columns with two spaces between: the first flush left, the last too where it is words."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     words = rows[0][-1] == "set by"
     lines = []

@@ -43,7 +43,7 @@ class Chunks:
         return bytes(content)
 
     def _begin(self) -> bool:
-        """Past the line before the next chunk; False while it is not all there."""
+        """Go past the line before the next chunk; False while it is not all there."""
         end = self._held.find(b"\n")
         if end < 0:
             if len(self._held) > _MAX_LINE:

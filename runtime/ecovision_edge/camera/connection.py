@@ -20,19 +20,19 @@ class ConnectionOwner(Protocol):
     """What a connection tells, and whom."""
 
     def deliver(self, connection: Connection, image: Image, now: float) -> None:
-        """A frame came at `now`, seconds of `time.monotonic()`."""
+        """Take a frame that came at `now`, seconds of `time.monotonic()`."""
 
     def pass_over(self, connection: Connection, error: EcovisionError) -> None:
-        """A frame came that is of no use, and why."""
+        """Hear of a frame that is of no use, and why."""
 
     def resume(self, connection: Connection) -> None:
-        """The source is asked for a frame."""
+        """Hear that the source is asked for a frame."""
 
     def pause(self, connection: Connection, until: float) -> None:
-        """The source is left alone until then, on the same clock."""
+        """Hear that the source is left alone until then, on the same clock."""
 
     def lost(self, connection: Connection, error: EcovisionError | None) -> None:
-        """It is over: why, or None at the end of the files."""
+        """Hear that the connection is over: why, or None at the end of the files."""
 
 
 class Connection:

@@ -13,7 +13,7 @@ _HASHES = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "SHA": "sha1", "MD5
 
 
 def digest_answer(challenges: Sequence[str], credentials: tuple[str, str], target: str) -> str | None:
-    """What answers the best of a server's challenges to a GET.
+    """Return what answers the best of a server's challenges to a GET.
 
     A camera often offers several, one an algorithm.
 

@@ -229,7 +229,7 @@ class FakeCamera:
 
     @staticmethod
     def number_in(image: Image) -> int:
-        """The number that a frame was given, from 0."""
+        """Return the number that a frame was given, from 0."""
         low, middle, high = image[0, 0].tolist()
         return int(low) | int(middle) << 8 | int(high) << 16
 
@@ -256,7 +256,7 @@ class FakeCamera:
         return FakeStream(self)
 
     def read_step(self) -> Image | None:
-        """What a read of the current connection gives; for `FakeStream`."""
+        """Return what a read of the current connection gives; for `FakeStream`."""
         with self._lock:
             step = self._next
             if isinstance(step, _AtOpen):
@@ -268,7 +268,7 @@ class FakeCamera:
         return self._play(step)
 
     def closed(self) -> None:
-        """A connection was closed; for `FakeStream`."""
+        """Note that a connection was closed; for `FakeStream`."""
         with self._lock:
             self.open_now -= 1
 
@@ -306,11 +306,11 @@ class FakeCamera:
         return image
 
     def _advance(self) -> None:
-        """To the next step that is one; sizes take effect at once. With the lock held."""
+        """Go to the next step that is one; sizes take effect at once. With the lock held."""
         self._next = next(self._steps, None)
 
     def _unrolled(self, script: tuple[Step, ...]) -> Iterator[Step]:
-        """The script, one step for each read or connection."""
+        """Yield the script, one step for each read or connection."""
         for step in script:
             if isinstance(step, Resize):
                 self._size = step.width, step.height
@@ -340,7 +340,7 @@ class FakeStream:
         self._open = True
 
     def read(self) -> Image | None:
-        """What the script says; raises CaptureError, or what it says."""
+        """Do what the script says: give a frame or the end, or raise CaptureError or its own error."""
         if not self._open:
             raise CaptureError("a closed stream gives no frames")
         return self._camera.read_step()

@@ -64,7 +64,7 @@ class Answer:
         return f"{words} with {self.kind or 'no content type'}" if self.status == http.client.OK else words
 
     def read_some(self, deadline: float) -> bytes | None:
-        """The bytes that come next, at most 64 KiB; None at the end.
+        """Return the bytes that come next, at most 64 KiB; None at the end.
 
         Where `more_waits` it does not wait; what came may be none of the content yet, so empty.
 
@@ -81,7 +81,7 @@ class Answer:
         return data if self._chunks is None else self._chunks.feed(data)
 
     def more_waits(self) -> bool:
-        """Whether bytes have come already that nobody has read."""
+        """Return whether bytes have come already that nobody has read."""
         return bool(select.select([self._socket], [], [], 0)[0])
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ def get(address: NetworkAddress, timeout: float) -> Answer:
 
 
 def _same(url: str, home: str) -> bool:
-    """Whether both are of one server: scheme, host and port."""
+    """Return whether both are of one server: scheme, host and port."""
     return urlsplit(url)[:2] == urlsplit(home)[:2]
 
 
@@ -151,7 +151,7 @@ def _ask(url: str, authorization: str | None, deadline: float) -> Answer:
 
 
 def _target(url: str) -> str:
-    """Path and query of an address."""
+    """Return path and query of an address."""
     parts = urlsplit(url)
     return f"{parts.path or '/'}{f'?{parts.query}' if parts.query else ''}"
 
@@ -164,7 +164,7 @@ def _left(deadline: float) -> float:
 
 
 def _authorization(headers: Message, url: str, credentials: tuple[str, str] | None) -> str | None:
-    """What answers the server's challenges: Digest, else Basic, or None."""
+    """Return what answers the server's challenges: Digest, else Basic, or None."""
     if credentials is None:
         return None
     offered: dict[str, list[str]] = {}

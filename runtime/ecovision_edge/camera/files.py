@@ -70,7 +70,7 @@ class FileStream:
         self._closed, self._any = False, False
 
     def read(self) -> Image | None:
-        """The next frame; None at the end, again and again.
+        """Return the next frame; None at the end, again and again.
 
         Raises:
             BadFrameError: the next one cannot be read; read on.
@@ -237,17 +237,17 @@ class ImagesSource:
 
 
 def is_glob(path: str) -> bool:
-    """Whether the path has a `*`, `?` or `[`."""
+    """Return whether the path has a `*`, `?` or `[`."""
     return glob.has_magic(path)
 
 
 def video_source(path: str, name: str, options: Options) -> VideoSource:
-    """With `fps=` and `loop=`; raises SourceError."""
+    """Make the source of a video file with `fps=` and `loop=`; raises SourceError."""
     return VideoSource(path, name, *_pace(options))
 
 
 def images_source(path: str, name: str, options: Options) -> ImagesSource:
-    """With `fps=` and `loop=`; raises SourceError."""
+    """Make the source of image files with `fps=` and `loop=`; raises SourceError."""
     return ImagesSource(path, name, *_pace(options))
 
 

@@ -12,7 +12,7 @@ _ADDRESSES = {"Raspberry Pi": "rpicam://", "NVIDIA": "csi://0"}
 
 
 def own_camera(root: Path = _ROOT) -> str | None:
-    """What to give where the board has a camera port of its own, as `a Raspberry Pi's own camera is rpicam://`.
+    """Return what to give where the board has a camera port of its own, as `a Raspberry Pi's own camera is rpicam://`.
 
     Args:
         root: Of the file system; for tests.
@@ -25,7 +25,7 @@ def own_camera(root: Path = _ROOT) -> str | None:
 
 
 def video_devices(root: Path = _ROOT) -> list[str]:
-    """Every /dev/video* that a picture may come from, with its name: `/dev/video2 (HD Webcam)`.
+    """Return every /dev/video* that a picture may come from, with its name: `/dev/video2 (HD Webcam)`.
 
     A camera has further devices, for its metadata, which are left out; and a board's codecs are among them.
     """
@@ -39,7 +39,7 @@ def video_devices(root: Path = _ROOT) -> list[str]:
 
 
 def _text(path: Path) -> str:
-    """What a file of the kernel's says; nothing if it is not there."""
+    """Return what a file of the kernel's says; nothing if it is not there."""
     try:
         return path.read_text(errors="replace").strip("\0\n ")
     except OSError:

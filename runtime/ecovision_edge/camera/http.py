@@ -106,7 +106,7 @@ class HttpSource:
         return self._by_ffmpeg(f"{answer.words}, but no video", None)
 
     def _untold_picture(self, answer: Answer) -> bytes | None:
-        """The picture of an answer that does not say that it is one; None if it is something else."""
+        """Return the picture of an answer that does not say that it is one; None if it is something else."""
         length = answer.headers.get("Content-Length", "")
         if answer.status != http.client.OK or answer.kind not in _UNTOLD or not length.isdecimal():
             return None
@@ -127,7 +127,7 @@ class HttpSource:
         return SourceOpenError(f"{self.name} cannot be opened", found=found, fix=fix)
 
     def _by_ffmpeg(self, found: str, fix: str | None) -> FrameStream:
-        """Video of another kind; raises SourceOpenError with `found` if FFmpeg does not know it."""
+        """Open video of another kind; raises SourceOpenError with `found` if FFmpeg does not know it."""
         source = NetworkSource(self.address, "", self.open_timeout, self.read_timeout, self.transform)
         return source.open(lambda: (found, fix))
 
@@ -161,7 +161,7 @@ class _HttpStream:
             raise BadFrameError(e.message) from e
 
     def _no_frame(self, error: Exception | None) -> CaptureError:
-        """Why there is none: the connection's error, or None at its end."""
+        """Return why there is none: the connection's error, or None at its end."""
         problem, seconds = f"{self._source.name} gave no frame", self._source.read_timeout
         if isinstance(error, TimeoutError):
             fix = (
@@ -184,7 +184,7 @@ class MjpegStream(_HttpStream):
         self._skipped_bad = 0  # of those before it, to be told
 
     def read(self) -> Image:
-        """The newest picture that has come; waits for one.
+        """Return the newest picture that has come; wait for one.
 
         Raises:
             BadFrameError: it is empty, cut off, or cannot be decoded.
@@ -233,7 +233,7 @@ class StillStream(_HttpStream):
             )
 
     def read(self) -> Image:
-        """The picture of now.
+        """Return the picture of now.
 
         Raises:
             BadFrameError: it is empty, cut off, or cannot be decoded.
@@ -261,7 +261,7 @@ class StillStream(_HttpStream):
 
 
 def _whole(answer: Answer, deadline: float) -> bytes:
-    """The body, or the first JPEG picture of one that goes on; raises as `Answer.read_some`."""
+    """Return the body, or the first JPEG picture of one that goes on; raises as `Answer.read_some`."""
     body = bytearray()
     while (data := answer.read_some(deadline)) is not None:
         body += data
@@ -273,7 +273,7 @@ def _whole(answer: Answer, deadline: float) -> bytes:
 
 
 def http_source(uri: str) -> HttpSource:
-    """An address with our options in its query, each after `ecovision.`; raises SourceError."""
+    """Make the source of an address with our options, each after `ecovision.`; raises SourceError."""
     url, pairs = split_foreign(uri)
     address = network_address(url, os.environ)
     options = Options(address.shown, pairs, FOREIGN_PREFIX)

@@ -142,7 +142,7 @@ class LatestFrame:
                 self._thread.start()
 
     def read(self, timeout: float | None = None, *, max_age: float | None = None) -> CapturedFrame | None:
-        """The newest frame that was not given yet; waits for one.
+        """Return the newest frame that was not given yet; wait for one.
 
         A frame is never given after the source was found to have failed, so what comes is never old.
 
@@ -238,19 +238,19 @@ class LatestFrame:
             _log.warning("%s: bad frames so far: %d; the last: %s", self._source.name, count, error.message)
 
     def resume(self, connection: Connection) -> None:
-        """The connection asks its source for a frame."""
+        """Hear that the connection asks its source for a frame."""
         with self._lock:
             if connection is self._connection and self._watch.resume(time.monotonic()):
                 self._event.notify_all()
 
     def pause(self, connection: Connection, until: float) -> None:
-        """The connection leaves its source alone until then, to keep to a pace."""
+        """Hear that the connection leaves its source alone until then, to keep to a pace."""
         with self._lock:
             if connection is self._connection:
                 self._watch.pause(until)
 
     def lost(self, connection: Connection, error: EcovisionError | None) -> None:
-        """The connection ended, by an error or, None, as the files did."""
+        """Hear that the connection ended, by an error or, None, as the files did."""
         with self._lock:
             if connection is self._connection and self._lost is None and not connection.given_up.is_set():
                 self._lost, self._source_ended = error, error is None
@@ -284,7 +284,7 @@ class LatestFrame:
         self._connection.start()
 
     def _watch_over(self) -> None:
-        """Until the connection is lost, at its end, or of no more use; tells each new state."""
+        """Watch until the connection is lost, at its end, or of no more use; tell each new state."""
         while True:
             self._tell()
             with self._lock:
@@ -320,7 +320,7 @@ class LatestFrame:
                 _log.warning("%s: its connection does not return; it is left", self._source.name)
 
     def _over(self) -> bool:
-        """Whether it ends here: the files' end, or an error that another try does not help."""
+        """Return whether it ends here: the files' end, or an error that another try does not help."""
         with self._lock:
             if self._source_ended:
                 return True
@@ -368,7 +368,7 @@ class LatestFrame:
     # Health.
 
     def _set(self, state: HealthState, reason: str) -> None:
-        """A new state; with the lock held."""
+        """Set a new state; with the lock held."""
         self._health = Health(state, time.monotonic(), reason, self._reconnects, self._health.bad_frames)
         self._untold.append(self._health)
         self._event.notify_all()
@@ -386,7 +386,7 @@ class LatestFrame:
 
 
 def _patient(options: WatchOptions, source: FrameSource) -> WatchOptions:
-    """With the time for the first frame that the source itself was given, where that is longer."""
+    """Allow for the first frame the time that the source itself was given, where that is longer."""
     if not isinstance(source, SlowStart):
         return options
     return replace(options, open_timeout=max(options.open_timeout, source.first_within))

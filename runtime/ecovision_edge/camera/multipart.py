@@ -61,7 +61,7 @@ class Parts:
         return body
 
     def _begin(self) -> bool:
-        """Past the headers of the next part; False while they are not all there."""
+        """Go past the headers of the next part; False while they are not all there."""
         if self._delimiter is None and not self._learn():
             return False
         assert self._delimiter is not None
@@ -76,7 +76,7 @@ class Parts:
         return True
 
     def _learn(self) -> bool:
-        """Know the boundary; False while its line is not all there."""
+        """Read the boundary; False while its line is not all there."""
         first = _FIRST_LINE.match(self._held)
         if first is None:
             return False
@@ -95,7 +95,7 @@ class Parts:
         return True
 
     def _body(self) -> bytes | None:
-        """The part's body, taken out; None while it is not all there."""
+        """Take out the part's body; None while it is not all there."""
         assert self._delimiter is not None
         length = self._length
         if length is not None:

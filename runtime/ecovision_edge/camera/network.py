@@ -59,7 +59,7 @@ _opening = threading.Lock()  # FFmpeg's options come by the environment, of whic
 
 
 def open_ffmpeg(target: str, params: list[int], options: str | None = None) -> tuple[cv2.VideoCapture, float]:
-    """A capture of FFmpeg's, opened or not, and the seconds that took; one at a time in this process.
+    """Open a capture of FFmpeg's, which may fail, and time it in seconds; one at a time in this process.
 
     Args:
         target: Path or address.
@@ -94,7 +94,7 @@ def _environment(variables: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """OpenCV's own log off; at its higher levels it shows whole addresses."""
+    """Switch OpenCV's own log off; at its higher levels it shows whole addresses."""
     # OpenCV 4 has it at its top, OpenCV 5 in `utils`; it returns the level before.
     set_level: Callable[[int], int] = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     level = set_level(_SILENT)
@@ -117,15 +117,15 @@ class Backlog:
         self._last = began
 
     def waiting(self, now: float) -> int:
-        """Frames that came since the last one was read, about."""
+        """Estimate how many frames came since the last one was read."""
         return int((now - self._last) / self.interval)
 
     def is_new(self, took: float) -> bool:
-        """Whether a frame that took so long was waited for, so that none is behind it."""
+        """Return whether a frame that took so long was waited for, so that none is behind it."""
         return took > self.interval / 2
 
     def read(self, asked: float, now: float) -> None:
-        """A frame was asked for, and came."""
+        """Note that a frame was asked for, and came."""
         if asked - self._last < self.interval / 4:
             gap = min(max(now - self._last, 1 / 120), 1.0)
             self.interval += 0.1 * (gap - self.interval)
@@ -160,7 +160,7 @@ class _NetworkStream(CaptureStream):
         return frame
 
     def _no_frame(self, took: float) -> CaptureError:
-        """Why there is none: silence, a packet FFmpeg stumbles over, or the end, where each try fails."""
+        """Return why there is none: silence, a packet FFmpeg fails on, or the end, where each try fails."""
         problem = f"{self._name} gave no frame"
         if took >= 0.9 * self._timeout:
             fix = (
@@ -237,7 +237,7 @@ class NetworkSource:
 
 
 def network_source(uri: str) -> NetworkSource:
-    """An address with our options in its query, each after `ecovision.`; raises SourceError."""
+    """Make the source of an address with our options, each after `ecovision.`; raises SourceError."""
     url, pairs = split_foreign(uri)
     address = network_address(url, os.environ)
     options = Options(address.shown, pairs, FOREIGN_PREFIX)
@@ -252,7 +252,7 @@ def network_source(uri: str) -> NetworkSource:
 
 
 def _reason(address: NetworkAddress, timeout: float) -> tuple[str, str | None]:
-    """Why it did not open, which OpenCV keeps to itself: one request, without credentials; and what to do."""
+    """Return why it did not open, and what to do, by one request without credentials: OpenCV does not say."""
     try:
         if address.scheme != "rtsp":
             socket.create_connection((address.host, address.port), timeout).close()
@@ -264,7 +264,7 @@ def _reason(address: NetworkAddress, timeout: float) -> tuple[str, str | None]:
 
 
 def no_answer(error: Exception) -> tuple[str, str | None]:
-    """Why a request failed, and what to do; an error's own text may hold the address."""
+    """Return why a request failed, and what to do; an error's own text may hold the address."""
     if isinstance(error, socket.gaierror):
         return "no host of that name", None
     if isinstance(error, TimeoutError):
@@ -277,14 +277,14 @@ def no_answer(error: Exception) -> tuple[str, str | None]:
 
 
 def status_advice(status: int, address: NetworkAddress) -> str | None:
-    """What to do about a status of HTTP or RTSP."""
+    """Return what to do about a status of HTTP or RTSP."""
     if status == http.client.UNAUTHORIZED:
         return "check user and password" if address.has_password else "give user:password@ before the host"
     return "check the path: the camera's manual has it" if status == http.client.NOT_FOUND else None
 
 
 def _ask_rtsp(address: NetworkAddress, timeout: float) -> tuple[int, str]:
-    """The status of a DESCRIBE (RFC 2326, 10.2), and it in words."""
+    """Return the status of a DESCRIBE (RFC 2326, 10.2), and it in words."""
     url = f"rtsp://{bracketed(address.host)}:{address.port}{address.target()}"
     request = f"DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\n\r\n"
     with socket.create_connection((address.host, address.port), timeout) as connection:

@@ -35,7 +35,7 @@ _PASSWORD = re.compile(r"^.*:.*@", re.DOTALL)
 
 
 def open_source(uri: str) -> FrameSource:
-    """What `uri` names, with its options checked. Nothing is opened before `connect`.
+    """Make the source that `uri` names, with its options checked. Nothing is opened before `connect`.
 
     ======================================  ============================================================
     `0`, `/dev/video0`                      a V4L2 camera: width, height, fps, fourcc
@@ -95,7 +95,7 @@ def open_source(uri: str) -> FrameSource:
 
 
 def _local(text: str, shown: str | None = None) -> FrameSource:
-    """A camera by number or device, or files; `shown` is the path as given, where that was `file:`."""
+    """Return a camera by number or device, or files; `shown` is the path as given, where that was `file:`."""
     there = is_there(text)
     camera = shown is None and _CAMERA.match(text)
     path, pairs = (text, {}) if there and not camera else split_options(text)
@@ -121,7 +121,7 @@ def _local(text: str, shown: str | None = None) -> FrameSource:
 
 
 def _file(rest: str) -> tuple[str, str]:
-    """The path in `file:path`, as it is, or in `file:///path`, with %XX decoded; and a name."""
+    """Return the path in `file:path`, as it is, or in `file:///path`, with %XX decoded; and a name."""
     if not rest.startswith("//"):
         return rest, split_options(rest)[0]
     host, slash, path = rest[2:].partition("/")

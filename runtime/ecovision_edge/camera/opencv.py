@@ -50,7 +50,7 @@ class CaptureStream:
         self._name, self._transform, self._on_first = name, transform, on_first
 
     def read(self) -> Image:
-        """The next frame; waits for it as long as the driver does.
+        """Return the next frame; wait for it as long as the driver does.
 
         Raises:
             BadFrameError: it cannot be decoded.
@@ -78,11 +78,11 @@ class CaptureStream:
             capture.release()
 
     def _next(self, capture: cv2.VideoCapture) -> Image | None:
-        """OpenCV's next frame, in a new array each time; None if there is none."""
+        """Read OpenCV's next frame, in a new array each time; None if there is none."""
         return self._decoded(capture) if capture.grab() else None
 
     def _decoded(self, capture: cv2.VideoCapture) -> Image:
-        """The frame that was grabbed; if that fails, the frame is bad (JPEG over USB), not the device."""
+        """Decode the grabbed frame; if that fails, the frame is bad (JPEG over USB), not the device."""
         try:
             ok, frame = capture.retrieve()
         except cv2.error as e:
@@ -95,7 +95,7 @@ class CaptureStream:
 
 
 def take_size(options: Options) -> tuple[int | None, int | None, float | None]:
-    """`width=`, `height=` and `fps=`; raises SourceError."""
+    """Take `width=`, `height=` and `fps=` out of the options; raises SourceError."""
     width = options.integer("width", 1, MAX_SIDE)
     height = options.integer("height", 1, MAX_SIDE)
     return width, height, options.number("fps", 0, MAX_FPS)
@@ -176,7 +176,7 @@ class V4L2Source:
 
 
 def v4l2_source(device: str, options: Options) -> V4L2Source:
-    """`0`, or `/dev/video0`, with `width=`, `height=`, `fps=`, `fourcc=`; raises SourceError."""
+    """Make the source of `0` or `/dev/video0` with `width=`, `height=`, `fps=`, `fourcc=`, or SourceError."""
     width, height, fps = take_size(options)
     fourcc = options.text("fourcc")
     if fourcc is not None and not re.fullmatch(r"[ -~]{4}", fourcc):

@@ -34,7 +34,7 @@ class Camera(Protocol):
     def create_video_configuration(
         self, main: _Stream, lores: _Stream | None = None, *, controls: dict[str, object]
     ) -> dict[str, object]:
-        """A configuration; unlike that for stills, it has buffers enough to keep up."""
+        """Return a configuration; unlike that for stills, it has buffers enough to keep up."""
 
     def configure(self, camera_config: dict[str, object]) -> object:
         """Use it; may change it."""
@@ -43,7 +43,7 @@ class Camera(Protocol):
         """Begin."""
 
     def capture_array(self, name: str) -> object:
-        """The newest frame of a stream, as a copy."""
+        """Return the newest frame of a stream, as a copy."""
 
     def stop(self) -> object:
         """End."""
@@ -53,7 +53,7 @@ class Camera(Protocol):
 
 
 def require_picamera2() -> ModuleType:
-    """The library.
+    """Return the library, picamera2.
 
     Raises:
         MissingDependencyError: not installed, or not seen from this virtual environment.
@@ -136,7 +136,7 @@ class PiCameraStream:
         self._source = source
 
     def read(self) -> Image:
-        """The next frame.
+        """Return the next frame.
 
         Raises:
             CaptureError: there is none, or it is closed.
@@ -170,7 +170,7 @@ def _close(camera: Camera, name: str) -> None:
 
 
 def picamera_source(host: str, options: Options) -> PiCameraSource:
-    """`picamera2://1` with `width=`, `height=`, `fps=` and `stream=`.
+    """Make the source of `picamera2://1` with `width=`, `height=`, `fps=` and `stream=`.
 
     Raises:
         SourceError: an option is wrong.

@@ -20,7 +20,7 @@ _ENDS_IN_APPSINK = re.compile(r"(?:^|!)\s*appsink\b[^!]*$")
 def libcamera(
     camera_name: str = "", *, width: int | None = None, height: int | None = None, fps: float | None = None
 ) -> str:
-    """A camera of libcamera: on a Raspberry Pi the one on the CSI connector.
+    """Return a pipeline for a camera of libcamera: on a Raspberry Pi the one on the CSI connector.
 
     Args:
         camera_name: As `cam -l` lists it; empty is the first.
@@ -42,7 +42,7 @@ def argus(
     fps: float | None = None,
     flip_method: int = 0,
 ) -> str:
-    """A CSI camera of an NVIDIA Jetson.
+    """Return a pipeline for a CSI camera of an NVIDIA Jetson.
 
     Args:
         sensor: Its number, from 0.
@@ -57,7 +57,7 @@ def argus(
 
 
 def completed(pipeline: str) -> str:
-    """The pipeline with an appsink at its end, if it has none."""
+    """Return the pipeline with an appsink at its end, if it has none."""
     pipeline = pipeline.strip()
     if _ENDS_IN_APPSINK.search(pipeline):
         return pipeline
@@ -65,13 +65,13 @@ def completed(pipeline: str) -> str:
 
 
 def elements(pipeline: str) -> list[str]:
-    """Names of its elements, as far as they begin a link: caps, pads and what is in quotes do not count."""
+    """List its elements, as far as they begin a link: caps, pads and what is in quotes do not count."""
     plain = re.sub(r'"(?:\\.|[^"\\])*"', '""', pipeline)
     return list(dict.fromkeys(re.findall(r"(?:^|!)\s*([A-Za-z][\w-]*)(?=\s|!|$)", plain)))
 
 
 def first_element(pipeline: str) -> str:
-    """Its first word, for a name: what follows may hold an address with a password."""
+    """Return its first word, for a name: what follows may hold an address with a password."""
     match = re.match(r"\s*([A-Za-z][\w-]*)", pipeline)
     return match[1] if match else "pipeline"
 

@@ -93,7 +93,7 @@ class RpicamSource:
     interval: float | None = None
 
     def command(self, program: str) -> list[str]:
-        """The program's arguments."""
+        """Return the program's arguments."""
         size = ["--width", str(self.width), "--height", str(self.height)]
         pace = [] if self.fps is None else ["--framerate", f"{self.fps:g}"]
         quiet = ["--nopreview", "--verbose", "0"]
@@ -133,7 +133,7 @@ class RpicamStream:
         self._started = False
 
     def read(self) -> Image:
-        """The newest frame.
+        """Return the newest frame.
 
         Raises:
             BadFrameError: a picture is broken.
@@ -188,7 +188,7 @@ class RpicamStream:
 
 
 def require_rpicam() -> str:
-    """The path of the program.
+    """Return the path of the program.
 
     Raises:
         MissingDependencyError: it is not installed.
@@ -202,7 +202,7 @@ def require_rpicam() -> str:
 
 
 def rpicam_source(host: str, options: Options) -> RpicamSource:
-    """`rpicam://1` with `width=`, `height=` and `fps=`.
+    """Make the source of `rpicam://1` with `width=`, `height=` and `fps=`.
 
     Raises:
         SourceError: an option is wrong.

@@ -79,16 +79,16 @@ class Scene:
         self._still: tuple[int, Image] | None = None  # the last item that lay still, drawn
 
     def items(self) -> Iterator[SceneItem]:
-        """All items in their order; it does not end."""
+        """Return all items in their order; it does not end."""
         return (self._item(k) for k in itertools.count())
 
     def item(self, n: int) -> str | None:
-        """The kind of the item that lies still on the tray at frame `n`; None while it moves, or for none."""
+        """Return the kind of the item that lies still at frame `n`; None while it moves, or for none."""
         item = self._item(self._slot(n))
         return item.kind if item.arrives <= n < item.leaves else None
 
     def frame(self, n: int) -> Image:
-        """Frame `n`, from 0: `(height, width, 3) uint8 BGR`, an array of its own."""
+        """Return frame `n`, from 0: `(height, width, 3) uint8 BGR`, an array of its own."""
         lit = cv2.convertScaleAbs(self._clean(n), alpha=self._light(n))
         brighter, darker = self._noise
         # An odd step through a power of two: no picture of noise comes again before all have been.
@@ -109,7 +109,7 @@ class Scene:
         return np.random.default_rng([20261125, self._seed, *what])
 
     def _item(self, k: int) -> SceneItem:
-        """Item `k`; all kinds come once before one comes again."""
+        """Return item `k`; all kinds come once before one comes again."""
         turn, place = divmod(k, len(ITEM_KINDS))
         kind = ITEM_KINDS[int(self._rng(0, turn).permutation(len(ITEM_KINDS))[place])]
         slide = max(1, round(SLIDE * self._rate))
@@ -121,7 +121,7 @@ class Scene:
         return 1 + DRIFT * math.sin(2 * math.pi * (n / self._rate / DRIFT_PERIOD) + self._seed)
 
     def _clean(self, n: int) -> Image:
-        """Tray and item, without noise; not to be changed."""
+        """Return the tray and item, without noise; not to be changed."""
         k = self._slot(n)
         item = self._item(k)
         if not item.enters <= n < item.gone:
@@ -138,7 +138,7 @@ class Scene:
         return self._with_item(k, item.kind, away)
 
     def _with_item(self, k: int, kind: str, away: float) -> Image:
-        """The tray with item `k`: 0 at its place, 1 outside on the side it comes from, -1 on the other."""
+        """Draw the tray with item `k`: 0 in its place, 1 outside where it comes from, -1 opposite."""
         width, height = self._size
         rng = self._rng(2, k)
         side = float(rng.uniform(0.3, 0.4)) * min(width, height)
@@ -206,7 +206,7 @@ class DemoSource:
         return self.frames is None
 
     def scene(self) -> Scene:
-        """What is drawn, to compare with."""
+        """Return what is drawn, to compare with."""
         return Scene(self.seed, self.width, self.height, self.fps)
 
     def connect(self) -> FileStream:
@@ -217,7 +217,7 @@ class DemoSource:
 
 
 def demo_source(options: Options) -> DemoSource | ScriptSource:
-    """With `fps=`, `width=`, `height=`, `seed=`, `frames=`; or `script=`, `loop=1`. Raises SourceError."""
+    """Take `fps=`, `width=`, `height=`, `seed=`, `frames=`, or `script=` and `loop=1`. Raises SourceError."""
     script = options.text("script")
     if script is not None:
         return script_source(script, options)

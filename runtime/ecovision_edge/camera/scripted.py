@@ -47,7 +47,7 @@ class ScriptSource:
         return 1 / self.script.fps
 
     def truth(self) -> Truth:
-        """What lies on the tray, and when, in seconds from the first frame."""
+        """Return what lies on the tray, and when, in seconds from the first frame."""
         from ecovision_edge.simulation.timeline import make_timeline
 
         return make_timeline(self.script).truth
@@ -73,7 +73,7 @@ class ScriptSource:
 
 
 def script_source(path: str, options: Options) -> ScriptSource:
-    """With `loop=1`, and nothing else of `demo:`, for the script says it.
+    """Take `loop=1`, and nothing else of `demo:`, for the script says it.
 
     Raises:
         SourceError: the file cannot be read or is no script, or an option that it does not take.

@@ -30,7 +30,7 @@ class CapturedFrame:
     captured_at: float
 
     def age_ms(self, now: float) -> float:
-        """Milliseconds from its capture to `now`, seconds of the same clock."""
+        """Return the milliseconds from its capture to `now`, seconds of the same clock."""
         return (now - self.captured_at) * 1000
 
 
@@ -38,7 +38,7 @@ class FrameStream(Protocol):
     """One connection to a source. Used by one thread alone, the one that connected, `close` included."""
 
     def read(self) -> Image | None:
-        """The next frame, in an array that nobody changes later; None at the end of a finite source.
+        """Return the next frame, in an array that nobody changes later; None at the end of a finite source.
 
         It may take as long as it likes: whoever calls it has a thread for that and a watchdog beside it.
 

@@ -36,7 +36,7 @@ class Transform:
 
     @classmethod
     def take(cls, options: Options) -> Transform:
-        """From `rotate=`, `mirror=` and `roi=`.
+        """Take `rotate=`, `mirror=` and `roi=` out of the options.
 
         Raises:
             SourceError: a value out of range.
@@ -46,7 +46,7 @@ class Transform:
         return cls(int(rotate or 0), mirror, _roi(options))
 
     def apply(self, image: Image) -> Image:
-        """The frame, C-contiguous; the given one if nothing is to be done. It is never changed."""
+        """Transform a frame, C-contiguous; the given one, never changed, if nothing is to be done."""
         if self.rotate:
             image = cast("Image", cv2.rotate(image, _TURNS[self.rotate]))
         if self.mirror:
@@ -60,7 +60,7 @@ class Transform:
         return np.ascontiguousarray(image)
 
     def finish(self, frame: object, name: str) -> Image:
-        """What a driver gave, checked, as BGR and transformed.
+        """Check what a driver gave, and return it as BGR and transformed.
 
         Raises:
             BadFrameError: it is no frame.

@@ -17,7 +17,7 @@ __all__ = ["set_upright"]
 
 
 def set_upright(capture: cv2.VideoCapture) -> Callable[[Image], Image]:
-    """What sets the frames of FFmpeg's `capture` upright: nothing to do but by OpenCV 4.6."""
+    """Return what sets the frames of FFmpeg's `capture` upright: nothing to do but by OpenCV 4.6."""
     wrong = cv2.__version__.startswith("4.6.") and bool(capture.get(cv2.CAP_PROP_ORIENTATION_AUTO))
     if wrong and round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) in (90, 270):
         return lambda frame: cast("Image", cv2.rotate(frame, cv2.ROTATE_180))

@@ -40,20 +40,20 @@ class NetworkAddress:
     _tail: str
 
     def url(self) -> str:
-        """The whole address, credentials included: for opening it, not for showing it."""
+        """Return the whole address, credentials included: for opening it, not for showing it."""
         return f"{self.scheme}://{self._user}{'@' if self.has_password else ''}{self._place}{self._tail}"
 
     def page(self) -> str:
-        """The address without credentials and fragment, in ASCII; the path may hold a secret too."""
+        """Return the address without credentials and fragment, in ASCII; the path may hold a secret too."""
         return f"{self.scheme}://{self._place}{quote(self.target(), safe=_IN_TARGET)}"
 
     def credentials(self) -> tuple[str, str] | None:
-        """User and password, decoded; None if the address has none."""
+        """Return the user and password, decoded; None if the address has none."""
         user, _, password = self._user.partition(":")
         return (unquote(user), unquote(password)) if self.has_password else None
 
     def target(self) -> str:
-        """Path and query, which may hold a secret too."""
+        """Return path and query, which may hold a secret too."""
         rest = self._tail.partition("#")[0]
         return rest if rest.startswith("/") else f"/{rest}"
 
@@ -93,7 +93,7 @@ def network_address(url: str, environment: Mapping[str, str]) -> NetworkAddress:
 
 
 def _parted(rest: str, scheme: str, environment: Mapping[str, str]) -> tuple[str | None, str, str]:
-    """User and password percent-encoded or None, `host:port`, and what follows; raises SourceError."""
+    """Return user and password, percent-encoded, or None; `host:port`; the rest. Raises SourceError."""
 
     def split(at: int) -> tuple[str | None, str, str] | None:
         """Split with the credentials before `at`, -1 for no credentials; None if no host would follow."""
@@ -127,5 +127,5 @@ def _parted(rest: str, scheme: str, environment: Mapping[str, str]) -> tuple[str
 
 
 def _encoded(credentials: str) -> str:
-    """With what is not percent-encoded yet, so that what reads it next finds the end."""
+    """Percent-encode what is not yet, so that what reads it next finds the end."""
     return quote(re.sub(r"%(?![0-9A-Fa-f]{2})", "%25", credentials), safe="%:!$&'()*+,;=-._~")

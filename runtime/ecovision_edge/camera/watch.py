@@ -74,7 +74,7 @@ class SamePicture:
         self._since = 0.0
 
     def look(self, image: Image, now: float) -> float:
-        """Seconds from the first of a run of equal pictures to this one; 0 for a new picture."""
+        """Return the seconds from the first of a run of equal pictures to this one; 0 for a new picture."""
         sample = image.shape, zlib.crc32(image[::_SAMPLED, ::_SAMPLED].tobytes())
         if sample != self._sample:
             self._sample, self._whole, self._since = sample, None, now
@@ -114,11 +114,11 @@ class Watchdog:
         return self._tries
 
     def connecting(self, now: float) -> None:
-        """A connection is being made."""
+        """Hear that a connection is being made."""
         self._connecting, self._waiting_since, self._steady_since, self._bad = True, now, None, 0
 
     def frame(self, image: Image, now: float) -> bool:
-        """A frame came; False if it is the picture of before, for so long that nobody should look at it."""
+        """Take a frame; False if it has been the same picture for so long that nobody should look at it."""
         after = self._options.frozen_after
         if self._live and after is not None:
             same = self._same = self._picture.look(image, now)
@@ -135,15 +135,15 @@ class Watchdog:
         return True
 
     def bad_frame(self, reason: str) -> None:
-        """A frame came that is of no use: it is not what is waited for, but it is told with `overdue`."""
+        """Take a frame that is of no use: it is not what is waited for, but it is told with `overdue`."""
         self._bad, self._last_bad = self._bad + 1, reason
 
     def pause(self, until: float | None = None) -> None:
-        """The reader holds the source up, for its pace or its consumer: until then nothing is waited for."""
+        """Wait for nothing until then: the reader holds the source up, for its pace or its consumer."""
         self._waiting_since = until
 
     def resume(self, now: float) -> bool:
-        """A frame is asked for at `now`; True if that ends a pause of unknown length."""
+        """Hear that a frame is asked for at `now`; True if that ends a pause of unknown length."""
         if self._waiting_since is not None:
             return False
         self._waiting_since = now
@@ -163,7 +163,7 @@ class Watchdog:
         return 0.0 if self._frozen else self._options.stall_after
 
     def overdue(self, now: float) -> CaptureError | SourceOpenError | None:
-        """Why the connection is of no more use, if it is so."""
+        """Return why the connection is of no more use, if it is so."""
         if self._waiting_since is None or now < self._waiting_since + self._patience:
             return None
         waited = now - self._waiting_since
@@ -176,7 +176,7 @@ class Watchdog:
         return CaptureError(f"no frame for {waited:.1f} s", found=bad, fix=None if bad else slow)
 
     def failed(self) -> float | None:
-        """The connection is lost: seconds to wait before the next one, or None to give up."""
+        """Count a lost connection: the seconds to wait before the next one, or None to give up."""
         self._waiting_since = self._steady_since = None
         if self._options.max_reconnects is not None and self._tries >= self._options.max_reconnects:
             return None

@@ -84,7 +84,7 @@ class _OutputError(EcovisionError):
 
 @contextlib.contextmanager
 def _output_errors() -> Iterator[None]:
-    """What standard output says, in our own words; Typer would end the process over a reader that is gone."""
+    """Tell errors of standard output in our own words; Typer ends the process over a reader that is gone."""
     try:
         yield
     except BrokenPipeError as e:
@@ -100,7 +100,7 @@ def _output_errors() -> Iterator[None]:
 
 
 def _hung_up(error: OSError) -> bool:
-    """Whether standard output is a terminal that was closed; a disk that fails gives the same number."""
+    """Check whether standard output is a closed terminal; a disk that fails gives the same number."""
     if error.errno != errno.EIO or error.filename is not None or sys.stdout is None:
         return False
     try:
@@ -139,7 +139,7 @@ class _LazyGroup(TyperGroup):
 
 
 def _as_command(name: str, function: Callable[..., object] | typer.Typer) -> Any:
-    """A command of one function, or of a whole Typer where it has commands of its own."""
+    """Return a command of one function, or of a whole Typer where it has commands of its own."""
     if isinstance(function, typer.Typer):
         single = function
     else:
@@ -238,7 +238,7 @@ def _main(argv: Sequence[str]) -> int:
 
 
 def _usage_message(error: Exception) -> str | None:
-    """One line for the argument parser's own errors; None for anything else, which is a bug of ours."""
+    """Return one line for the argument parser's own errors; None for any other, which is a bug of ours."""
     format_message = getattr(error, "format_message", None)
     if format_message is None:
         return None

@@ -164,7 +164,7 @@ def calibrate(
 def _figures(
     classifier: Classifier, data: Path, unknown: Path | None, showing: Showing, result: Calibration
 ) -> dict[str, JsonValue]:
-    """What goes into the bundle's provenance, and into --json: no whole paths, they are private."""
+    """Return what goes into the bundle's provenance, and into --json: no whole paths, they are private."""
     from ecovision_edge.base.version import __version__
 
     return {

@@ -85,7 +85,7 @@ def classify(
 
 
 def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | ImageReadError]]:
-    """Each image with its name; what cannot be read comes as its error."""
+    """Yield each image with its name; what cannot be read comes as its error."""
     from ecovision_edge.photographs.images import (
         IMAGE_KINDS,
         decode_image,

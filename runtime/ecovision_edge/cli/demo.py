@@ -70,14 +70,14 @@ def _port(text: str) -> int:
 
 
 def _has_desktop() -> bool:
-    """Whether a browser would get a window; over ssh one that runs in the terminal would take it over."""
+    """Check whether a browser gets a window; over ssh one that runs in the terminal would take it over."""
     if not sys.stderr.isatty() or "SSH_CONNECTION" in os.environ:
         return False
     return sys.platform in {"darwin", "win32"} or bool({"DISPLAY", "WAYLAND_DISPLAY"} & set(os.environ))
 
 
 def _open(url: str) -> None:
-    """In a thread: some browsers return only when they are closed."""
+    """Open a browser in a thread: some return only when they are closed."""
     import webbrowser
 
     threading.Thread(target=webbrowser.open, args=(url,), name="ecovision-browser", daemon=True).start()

@@ -61,7 +61,7 @@ def inspect(
 
 
 def _lines(value: JsonValue, indent: str) -> list[str]:
-    """Nested values as indented lines, lists of plain values on one."""
+    """Write nested values as indented lines, lists of plain values on one."""
     assert isinstance(value, dict)
     lines = []
     for key, item in value.items():

@@ -85,7 +85,7 @@ def install_service(
 
 
 def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None) -> ServiceOptions:
-    """What the unit is to hold; no secret is in it."""
+    """Return what the unit is to hold; no secret is in it."""
     from ecovision_edge.service import ServiceOptions, refuse_credentials, service_needs
 
     parameters = _parameters(given, secrets)
@@ -111,7 +111,7 @@ def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None)
 
 
 def _notes(options: ServiceOptions) -> Iterator[str]:
-    """What has to be done besides, so that the service can start."""
+    """Yield what has to be done besides, so that the service can start."""
     from ecovision_edge.service import STATE_FOLDER, foreign_folders
 
     for path in foreign_folders(options):
@@ -149,7 +149,7 @@ def _run_command() -> Any:
 
 
 def _parameters(arguments: Sequence[str], secrets: Path) -> dict[str, Any]:
-    """What `run` makes of its arguments: a unit whose command is misuse would only fail later."""
+    """Return what `run` makes of its arguments: a unit whose command is misuse would only fail later."""
     context = _run_command().make_context("ecovision-edge run", list(arguments))
     source = context.get_parameter_source("http_token")
     if source is not None and source.name == "COMMANDLINE":
@@ -163,7 +163,7 @@ def _parameters(arguments: Sequence[str], secrets: Path) -> dict[str, Any]:
 
 
 def _refusal(arguments: Sequence[str], secrets: Path, profiles: str | None) -> EcovisionError | None:
-    """What `run --check` refuses in the environment that the service will have; None for nothing."""
+    """Return what `run --check` refuses in the environment that the service will have; None for nothing."""
     from ecovision_edge.profile import PROFILE_DIR_VARIABLE
     from ecovision_edge.service import service_environment
 
@@ -178,7 +178,7 @@ def _refusal(arguments: Sequence[str], secrets: Path, profiles: str | None) -> E
 
 
 def _write_command(arguments: Sequence[str], *, user: bool, run_as: str | None, folder: Path | None) -> str:
-    """A shell's command that writes the unit: by its whole path, since sudo does not look into a venv."""
+    """Return a shell's command that writes the unit: by whole path, since sudo does not look into a venv."""
     words = [sys.executable, "-m", "ecovision_edge", "install-service", "--write"]
     words += ["--user"] * user + (["--run-as", run_as] if run_as else [])
     words += ["--folder", str(folder)] if folder else []
@@ -186,12 +186,12 @@ def _write_command(arguments: Sequence[str], *, user: bool, run_as: str | None, 
 
 
 def _sudo() -> str:
-    """Before a command that root alone may run."""
+    """Return what stands before a command that root alone may run."""
     return "" if os.geteuid() == 0 else "sudo "
 
 
 def _own_folders() -> Iterator[str]:
-    """Where Python and this package are: a virtual environment may be in somebody's home."""
+    """Yield where Python and this package are: a virtual environment may be in somebody's home."""
     for folder in (sys.prefix, sys.base_prefix, str(Path(__file__).resolve().parents[2])):
         if folder not in ("/usr", "/usr/local"):
             yield folder
@@ -215,7 +215,7 @@ def _reads(parameters: dict[str, Any], source: str, sinks: Sequence[str]) -> Ite
 
 
 def _triggers(parameters: dict[str, Any]) -> list[str]:
-    """The address of the trigger, on the command line or in the rules, if there is one."""
+    """Return the address of the trigger, on the command line or in the rules, if there is one."""
     from ecovision_edge.rules import Rules
 
     address = parameters["trigger"]
@@ -264,7 +264,7 @@ def _folder(user: bool) -> Path:
 
 
 def _show(unit: str, where: Path) -> None:
-    """The unit, or how it differs from the one that is there."""
+    """Print the unit, or how it differs from the one that is there."""
     try:
         before = where.read_text("utf-8", "replace")
     except FileNotFoundError:

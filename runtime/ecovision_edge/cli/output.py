@@ -31,7 +31,7 @@ __all__ = [
 
 
 def printable(text: str) -> str:
-    """Foreign text as it may go to a terminal: what is not printable is escaped."""
+    """Escape what is not printable in foreign text, so that it may go to a terminal."""
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
@@ -71,7 +71,7 @@ def check_target(target: Path, option: str) -> None:
 
 
 def is_stdout(target: Path, descriptor: int = 1) -> bool:
-    """Whether what is written to a file comes to standard output: `-`, `/dev/stdout`, where `>` leads to.
+    """Check whether writing to a file is standard output: `-`, `/dev/stdout`, where `>` leads to.
 
     A terminal or `/dev/null` is not meant: nothing that reads it is disturbed.
     """
@@ -107,7 +107,7 @@ def write_file(chunks: Iterable[bytes], target: Path, option: str) -> None:
 
 
 def text_console(*, stderr: bool = False, width: int | None = None, soft_wrap: bool = False) -> Console:
-    """A console to which strings are text: no markup, no emoji codes, no colours for numbers.
+    """Make a console to which strings are text: no markup, no emoji codes, no colours for numbers.
 
     Names of files, sources and labels may hold `[red]` or `:smile:`. What is to be coloured is a rich `Text`.
     A `Panel` reads the string of its title as markup all the same: give it a `Text`.
@@ -126,7 +126,7 @@ def text_console(*, stderr: bool = False, width: int | None = None, soft_wrap: b
 
 @contextlib.contextmanager
 def progress_bar(console: Console, what: str, total: int) -> Iterator[Callable[[], None]]:
-    """A progress bar of `total` steps, on a terminal alone; gives what moves it by one."""
+    """Show a progress bar of `total` steps, on a terminal alone; give what moves it by one."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     progress = Progress(

@@ -70,7 +70,7 @@ def quant_report(
 
 
 def report_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
-    """The report as lines of text. The recipe is whatever a manifest has: what is missing is left out."""
+    """Write the report as lines of text. What is missing in the recipe of a manifest is left out."""
     lines = [f"{name.replace('_', ' ')}: {_text(recipe[name])}" for name in _FACTS if name in recipe]
     tried, layers = tried_lines(recipe), _rows(recipe.get("layers"))
     if tried:
@@ -97,7 +97,7 @@ def report_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
 
 
 def tried_lines(recipe: Mapping[str, JsonValue]) -> list[str]:
-    """What the search tried, what was chosen and why; empty where no search is recorded."""
+    """Return what the search tried, what was chosen and why; empty where no search is recorded."""
     tried = _rows(recipe.get("tried"))
     if not tried:
         return []

@@ -72,14 +72,14 @@ class Consumers:
         stack.enter_context(self._alive)
 
     def add(self, screen: Screen) -> None:
-        """A screen, from its entering to its leaving."""
+        """Show results on a screen, from its entering to its leaving."""
         self.stack.enter_context(screen)
         self.on_result.append(screen.result)
         self.on_health.append(screen.health)
         self.on_event.append(screen.event)
 
     def add_page(self, board: Board, server: PageServer) -> None:
-        """The live page, served from now on; its log says where."""
+        """Serve the live page from now on; its log says where."""
         if self.only_checked:
             return
         self.stack.enter_context(server)
@@ -104,7 +104,7 @@ class Consumers:
             consumer(health)
 
     def wait(self) -> None:
-        """No frame comes, but the loop goes on."""
+        """Hear that no frame comes, but the loop goes on."""
         self._alive.tell()
 
     def event(self, event: BinEvent) -> None:
@@ -127,7 +127,7 @@ class _Alive:
         sd_notify("STOPPING=1")
 
     def tell(self) -> None:
-        """Called with each turn of the loop; the first one says that we are ready."""
+        """Tell systemd of a turn of the loop; the first one says that we are ready."""
         now = time.monotonic()
         if self._last == -math.inf:
             sd_notify("READY=1")
@@ -147,7 +147,7 @@ class _StderrHandler(logging.Handler):
 
 @contextlib.contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """What the library logs from INFO on, one line each."""
+    """Print what the library logs from INFO on, one line each."""
     log = logging.getLogger("ecovision_edge")
     handler, level = _StderrHandler(), log.level
     log.addHandler(handler)
@@ -161,7 +161,7 @@ def log_to_stderr() -> Iterator[None]:
 
 @contextlib.contextmanager
 def learns_by_signal(learn: Callable[[], object]) -> Iterator[None]:
-    """SIGUSR1 has the empty tray learnt again: an operator's word, which needs no network and no page.
+    """Learn the empty tray again at SIGUSR1: an operator's word, which needs no network and no page.
 
     Args:
         learn: Is called in the signal's handler; must take no lock.
@@ -185,7 +185,7 @@ def learns_by_signal(learn: Callable[[], object]) -> Iterator[None]:
 def stopped_by_signals(
     loop: Stoppable, abandon: Callable[[], object] = lambda: None
 ) -> Iterator[Callable[[], bool]]:
-    """SIGINT, SIGTERM, SIGHUP end the loop cleanly; a second one, `AGAIN` later, or `PATIENCE` the process.
+    """End the loop cleanly at SIGINT, SIGTERM, SIGHUP; a second, `AGAIN` later, or `PATIENCE` the process.
 
     SIGHUP is left alone where it is ignored: by `nohup`. Gives a function that tells whether one came.
 
@@ -289,13 +289,13 @@ class _Watch:
 
 
 def _kept_off(number: int) -> bool:
-    """Whether whoever started us wants this signal ignored."""
+    """Return whether whoever started us wants this signal ignored."""
     # SIGINT is ignored of each job in the background of a shell's script, which nobody asked for.
     return number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _after(first: float, then: _Handler) -> _Handler:
-    """Handles what comes while the process sums up: it was asked to end already, and is about to with 0.
+    """Handle what comes while the process sums up: it was asked to end already, and is about to with 0.
 
     Args:
         first: When it was asked, of `time.monotonic`.
@@ -311,7 +311,7 @@ def _after(first: float, then: _Handler) -> _Handler:
 
 
 def _ignore_signals() -> None:
-    """For the interpreter's own end, when it gives handlers back: a signal would be the exit status."""
+    """Ignore signals as the interpreter ends and gives handlers back: one would be the exit status."""
     for number in _SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

@@ -40,13 +40,13 @@ class Screen(Protocol):
     def __exit__(self, *_: object) -> None: ...
 
     def result(self, result: LoopResult) -> None:
-        """A result; on the loop's thread."""
+        """Show a result; on the loop's thread."""
 
     def health(self, health: Health) -> None:
-        """A state of the source; on the watchdog's thread."""
+        """Show a state of the source; on the watchdog's thread."""
 
     def event(self, event: BinEvent) -> None:
-        """An event of a bin; on the loop's thread."""
+        """Show an event of a bin; on the loop's thread."""
 
 
 def make_screen(
@@ -58,7 +58,7 @@ def make_screen(
     *,
     events_alone: bool = False,
 ) -> Screen:
-    """The screen of that name, of `SCREENS`; `auto` is live on a terminal, else lines.
+    """Return the screen of that name, of `SCREENS`; `auto` is live on a terminal, else lines.
 
     Of a bin, lines are its events, not each frame's result.
 
@@ -91,13 +91,13 @@ class _Silent:
         pass
 
     def result(self, result: LoopResult) -> None:
-        """Nothing."""
+        """Show nothing."""
 
     def health(self, health: Health) -> None:
-        """Nothing: the log has it."""
+        """Show nothing: the log has it."""
 
     def event(self, event: BinEvent) -> None:
-        """Nothing."""
+        """Show nothing."""
 
 
 class Lines(_Silent):
@@ -108,7 +108,7 @@ class Lines(_Silent):
         self._events, self._on_stderr = events, on_stderr
 
     def result(self, result: LoopResult) -> None:
-        """Sequence number, label, score, times."""
+        """Print sequence number, label, score, times."""
         if not self._events:
             self._say(
                 f"{result.frame.sequence:8}  {result.prediction.label:12} {result.prediction.score:.3f}"
@@ -116,7 +116,7 @@ class Lines(_Silent):
             )
 
     def event(self, event: BinEvent) -> None:
-        """Number of the item, label, bin, time, reason."""
+        """Print number of the item, label, bin, time, reason."""
         if self._events:
             label = event.label or "unknown"
             self._say(f"{event.item:5}  {label:12} to {event.bin:12} {event.seconds:5.2f} s  {event.reason}")
@@ -133,12 +133,12 @@ class JsonLines(Lines):
     """One JSON object a line, as `LoopResult.to_json` or `BinEvent.to_json` says."""
 
     def result(self, result: LoopResult) -> None:
-        """The line, at once: whoever reads it acts on it."""
+        """Print the line, at once: whoever reads it acts on it."""
         if not self._events:
             self._say(json.dumps(result.to_json(), ensure_ascii=False, allow_nan=False))
 
     def event(self, event: BinEvent) -> None:
-        """Likewise."""
+        """Print the line, at once."""
         if self._events:
             self._say(event.dumps())
 
@@ -180,7 +180,7 @@ class LiveScreen(_Silent):
             self._live.stop()
 
     def result(self, result: LoopResult) -> None:
-        """Kept, to be drawn when the time has come."""
+        """Keep the result, to be drawn when the time has come."""
         self._result = result
         self._times.append(time.monotonic())
 
@@ -227,7 +227,7 @@ class LiveScreen(_Silent):
 
 
 def _lines_of(report: BinReport) -> list[Text]:
-    """What a bin does, its last event, and which sinks fail."""
+    """Return what a bin does, its last event, and which sinks fail."""
     from rich.text import Text
 
     style = "bold red" if report.state is BinState.FAULT else "bold magenta"

@@ -20,7 +20,7 @@ LEAST = (6, 31)
 
 
 def check_gradio() -> None:
-    """Whether Gradio is there, and new enough; told in a moment, without its import.
+    """Check that Gradio is there, and new enough; in a moment, without its import.
 
     Raises:
         MissingDependencyError: it is not.

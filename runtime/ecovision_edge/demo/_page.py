@@ -46,7 +46,7 @@ class View:
     films: bool = False
 
     def left(self) -> bool:
-        """Whether it is not, now."""
+        """Return whether it is not, now."""
         return not self.films
 
 
@@ -69,7 +69,7 @@ class Page:
     # What happens. Each gives the new contents of the places that it is bound to.
 
     def picture(self, payload: _Payload, artifact: str, request: gr.Request) -> tuple[object, ...]:
-        """A picture was uploaded, pasted, chosen, or taken away: all is new."""
+        """Answer a picture that was uploaded, pasted, chosen, or taken away: all is new."""
         shot, shown = self._asked(payload, artifact)
         self.kept.put(_session(request), shot)
         return shown
@@ -77,18 +77,18 @@ class Page:
     def to_picture(
         self, payload: _Payload, artifact: str, view: View, request: gr.Request
     ) -> tuple[object, ...]:
-        """The tab of pictures was opened: its picture is asked about again, if it has one."""
+        """Ask again about the picture of the tab of pictures, which was opened, if it has one."""
         view.films = False
         if payload is None:
             return tuple(gr.skip() for _ in range(6))
         return self.picture(payload, artifact, request)
 
     def to_webcam(self, view: View) -> None:
-        """The webcam's tab was opened."""
+        """Note that the webcam's tab was opened."""
         view.films = True
 
     def again(self, artifact: str, request: gr.Request) -> tuple[object, ...]:
-        """Another artifact was chosen: it is asked about the same picture."""
+        """Ask another artifact, which was chosen, about the same picture."""
         shot = self.kept.get(_session(request))
         if shot is None:
             return self._nothing()
@@ -97,7 +97,7 @@ class Page:
         return shown
 
     def frame(self, payload: _Payload, artifact: str, view: View, request: gr.Request) -> tuple[object, ...]:
-        """The webcam has a frame; the map stays, and a screen reader hears of another label alone.
+        """Answer a frame of the webcam; the map stays, and a screen reader hears of another label alone.
 
         It goes on filming while another tab is looked at, whose answer is left alone.
         """
@@ -113,7 +113,7 @@ class Page:
         return card, seen, gr.skip() if same else said, button
 
     def where(self, artifact: str, request: gr.Request) -> tuple[str, str]:
-        """The map was asked for."""
+        """Make the map that was asked for."""
         shot = self.kept.get(_session(request))
         if shot is None:  # the connection was lost for a while, or others have come
             return answer.nowhere_html("The picture is no longer kept: choose it again.")
@@ -123,11 +123,11 @@ class Page:
             return answer.nowhere_html(e.message)
 
     def forget(self, request: gr.Request) -> None:
-        """The tab was closed, or reloaded: nobody can ask about its picture any more."""
+        """Forget the picture of a tab that was closed, or reloaded: nobody can ask about it any more."""
         self.kept.forget(_session(request))
 
     def _asked(self, payload: _Payload, artifact: str) -> tuple[Shot | None, tuple[object, ...]]:
-        """What is to be kept, and shown, of what Gradio hands over."""
+        """Return what is to be kept, and shown, of what Gradio hands over."""
         if payload is None:
             return None, self._nothing()
         try:
@@ -158,7 +158,7 @@ class Page:
         return (answer.error_html(error.message), *self._nothing()[1:])
 
     def _read(self, payload: Mapping[str, object]) -> Shot:
-        """The bytes of what Gradio hands over: a file that was uploaded, or a `data:` address.
+        """Read the bytes of what Gradio hands over: a file that was uploaded, or a `data:` address.
 
         Raises:
             ImageReadError: it is neither, or cannot be read.
@@ -302,10 +302,10 @@ class Page:
 
 
 def _session(request: gr.Request) -> str:
-    """Which tab asks."""
+    """Return which tab asks."""
     return request.session_hash or ""
 
 
 def _html(text: str, name: str | None = None) -> gr.HTML:
-    """A place for HTML of our own, with the page's style and no script."""
+    """Return a place for HTML of our own, with the page's style and no script."""
     return gr.HTML(text, elem_id=name, js_on_load=None, apply_default_css=False)

@@ -26,7 +26,7 @@ _DECIDES = math.log(2)  # half the odds
 
 
 def header_html(name: str) -> str:
-    """Title, and what becomes of pictures."""
+    """Return the title, and what becomes of pictures."""
     return (
         '<header class="eco-head"><h1>ecovision-edge</h1>'
         f'<p class="eco-name">Trying the bundle <b>{escape(name)}</b></p>'
@@ -36,7 +36,7 @@ def header_html(name: str) -> str:
 
 
 def artifacts_html(choices: tuple[Choice, ...]) -> str:
-    """The artifacts that cannot be run here, with the reasons; empty where all can."""
+    """Return the artifacts that cannot be run here, with the reasons; empty where all can."""
     rows = [f"<li><b>{escape(c.name)}</b> {escape(c.reason)}</li>" for c in choices if c.classifier is None]
     if not rows:
         return ""
@@ -44,7 +44,7 @@ def artifacts_html(choices: tuple[Choice, ...]) -> str:
 
 
 def nothing_html() -> str:
-    """Before the first picture."""
+    """Return what stands there before the first picture."""
     return (
         '<div class="eco-card eco-empty"><p class="eco-label">No picture yet</p>'
         "<p>Upload or paste one, take an example, or start the webcam.</p></div>"
@@ -52,7 +52,7 @@ def nothing_html() -> str:
 
 
 def webcam_html() -> str:
-    """How the webcam is begun, and why it may not."""
+    """Return how the webcam is begun, and why it may not."""
     return (
         '<p class="eco-hint">Allow the camera, then press <b>Record</b>: each frame is classified until you '
         "stop. If no picture comes, no camera is connected, another program has it, or the browser does not "
@@ -61,7 +61,7 @@ def webcam_html() -> str:
 
 
 def error_html(message: str) -> str:
-    """A picture that cannot be used, in one line."""
+    """Return a picture that cannot be used, in one line."""
     return (
         '<div class="eco-card eco-error" role="alert"><p class="eco-label">This picture cannot be used</p>'
         f"<p>{escape(message)}</p></div>"
@@ -69,7 +69,7 @@ def error_html(message: str) -> str:
 
 
 def answer_html(look: Look, top: int, contract: Contract, machine: str) -> str:
-    """Label, bars of the `top` most probable classes, times, and what the figures are worth.
+    """Return the label, bars of the `top` most probable classes, times, and what the figures are worth.
 
     Args:
         look: The answer.
@@ -92,7 +92,7 @@ def answer_html(look: Look, top: int, contract: Contract, machine: str) -> str:
 
 
 def seen_html(look: Look | None) -> str:
-    """What the network sees."""
+    """Return what the network sees."""
     title = "What the network sees"
     if look is None:
         return _figure(title, _blank("no picture yet"))
@@ -103,13 +103,13 @@ def seen_html(look: Look | None) -> str:
 
 
 def nowhere_html(message: str = "") -> tuple[str, str]:
-    """The map's place and its legend where there is none; `message` says why it could not be made."""
+    """Return the map's place and its legend where there is none; `message` says why it could not be made."""
     words = f'<p class="eco-legend eco-sorry" role="alert">{escape(message)}</p>' if message else ""
     return _figure("Where it looked", _blank("not asked yet")), words
 
 
 def where_html(where: Where) -> tuple[str, str]:
-    """The map over the picture; its legend, and how it came about."""
+    """Return the map over the picture; its legend, and how it came about."""
     o = where.occlusion
     label, artifact = escape(where.label), escape(where.artifact)
     height, width = where.picture.shape[:2]
@@ -133,7 +133,7 @@ def where_html(where: Where) -> tuple[str, str]:
 
 
 def spoken_html(look: Look) -> str:
-    """The answer in a few words, for a screen reader."""
+    """Return the answer in a few words, for a screen reader."""
     if look.unknown:
         return "Unknown"
     return f"{escape(look.prediction.label)}, {_percent(look.prediction.score)}"
@@ -213,7 +213,7 @@ def _upper(label: str) -> str:
 
 
 def _percent(share: float) -> str:
-    """Whole percents, as HTML, but never 0 or 100 for what is neither."""
+    """Write whole percents, as HTML, but never 0 or 100 for what is neither."""
     if math.isnan(share):
         return "\N{EN DASH}"
     if 0 < share < 0.005:
@@ -224,7 +224,7 @@ def _percent(share: float) -> str:
 
 
 def _fall(drop: float) -> str:
-    """exp(-drop) as a fraction."""
+    """Write exp(-drop) as a fraction."""
     times = math.exp(min(drop, 700))
     if times < 1.05:
         return "hardly less"

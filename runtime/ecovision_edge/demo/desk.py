@@ -166,7 +166,7 @@ class Desk:
         return self._default if bundle is None else bundle.manifest.name
 
     def classifier(self, artifact: str) -> Classifier:
-        """One that can be run.
+        """Return a classifier that can be run.
 
         Raises:
             ArtifactNotFoundError: there is none of that name.
@@ -222,7 +222,7 @@ class Desk:
         return Where(artifact, classifier.labels[found.index], found, picture)
 
     def close(self) -> None:
-        """Whoever asks from now on, or in the middle of a map, gets an InferenceError. Idempotent."""
+        """Raise InferenceError for whoever asks from now on, or in the middle of a map. Idempotent."""
         self._closed.set()
 
     @contextmanager
@@ -234,6 +234,6 @@ class Desk:
 
 
 def _run_once(classifier: Classifier) -> None:
-    """The first run sets up an engine's memory: it is not the one to be timed, and shows whether it runs."""
+    """Run once to set up an engine's memory, untimed; it shows whether the engine runs."""
     spec = classifier.contract.input
     classifier.run(np.zeros(spec.shape(1), spec.dtype))

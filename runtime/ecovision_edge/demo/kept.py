@@ -52,14 +52,14 @@ class Kept:
                 self._shots.popitem(last=False)
 
     def get(self, session: str) -> Shot | None:
-        """The visitor's picture, if it is still kept."""
+        """Return the visitor's picture, if it is still kept."""
         with self._lock:
             if session in self._shots:
                 self._shots.move_to_end(session)
             return self._shots.get(session)
 
     def forget(self, session: str) -> None:
-        """The tab was closed."""
+        """Forget the picture of a tab that was closed."""
         self.put(session, None)
 
     def __len__(self) -> int:

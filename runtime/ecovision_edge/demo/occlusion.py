@@ -63,7 +63,7 @@ class Occlusion:
 
 
 def covering_color(contract: Contract) -> Batch:
-    """The colour that covers, in the network's own terms: the mean of its training data, which says least.
+    """Return the colour that covers, as network input: the mean of the training data, which says least.
 
     Returns:
         `(3,)` in the order of the input's channels: levels `uint8 BGR`, or `float32` zeros where the input is
@@ -156,7 +156,7 @@ def _side(length: int) -> int:
 
 
 def _spans(length: int) -> list[slice]:
-    """Pixels that the patches along a side cover: centres from edge to edge, what reaches beyond cut off.
+    """Return the pixels that patches along a side cover: centres from edge to edge, cut off at the edges.
 
     A pixel that a patch touches is covered, so that no gaps are left between patches where the side cannot
     be divided.
@@ -167,7 +167,7 @@ def _spans(length: int) -> list[slice]:
 
 
 def _log_odds(logits: Logits, index: int, temperature: float) -> float:
-    """ln(p / (1 - p)) of one label's probability p, from the logits: exact where p is next to 1 too."""
+    """Compute ln(p / (1 - p)) of one label's probability p from the logits: exact near 1 too."""
     scaled = logits.astype(np.float64) / temperature
     others = np.delete(scaled, index)
     return float(scaled[index] - log_sum_exp(others[None])[0])
@@ -176,7 +176,7 @@ def _log_odds(logits: Logits, index: int, temperature: float) -> float:
 def _by_pixel(
     drops: npt.NDArray[np.float64], rows: list[slice], columns: list[slice], height: int, width: int
 ) -> npt.NDArray[np.float32]:
-    """Mean over the patches that cover a pixel; the coarsest grid leaves none out."""
+    """Return for each pixel the mean over the patches that cover it; the coarsest grid leaves none out."""
     total, count = np.zeros((height, width)), np.zeros((height, width))
     for i, row in enumerate(rows):
         for j, column in enumerate(columns):

@@ -51,7 +51,7 @@ _COLORS = cv2.COLORMAP_INFERNO  # its lightness grows from one end to the other,
 
 @functools.cache
 def upload_kinds() -> tuple[str, ...]:
-    """The kinds of image that are taken here: `JPEG`, `PNG`, ..."""
+    """Return the kinds of image that are taken here: `JPEG`, `PNG`, ..."""
     return tuple(k for k, suffix in _KINDS.items() if cv2.haveImageWriter(suffix))
 
 
@@ -87,7 +87,7 @@ def decode_upload(data: bytes, name: str) -> Picture:
 
 
 def seen(batch: npt.NDArray[np.uint8 | np.float32], contract: Contract) -> Picture:
-    """What the network sees: its input as a picture, `(height, width, 3) uint8 BGR`.
+    """Return what the network sees: its input as a picture, `(height, width, 3) uint8 BGR`.
 
     Args:
         batch: As `Classifier.prepare` gives it.
@@ -101,7 +101,7 @@ def seen(batch: npt.NDArray[np.uint8 | np.float32], contract: Contract) -> Pictu
 
 
 def overlay(picture: Picture, drop: npt.NDArray[np.float32]) -> tuple[Picture, float]:
-    """The map over the picture, which is grey and darkened there: the brighter, the more it mattered.
+    """Return the map over the picture, which is grey and darkened there: the brighter, the more it mattered.
 
     Args:
         picture: `(height, width, 3) uint8 BGR`, as `seen` gives it.
@@ -123,14 +123,14 @@ def overlay(picture: Picture, drop: npt.NDArray[np.float32]) -> tuple[Picture, f
 
 
 def gradient(stops: int = 9) -> str:
-    """The colours of `overlay` from nothing to most, as a CSS gradient."""
+    """Return the colours of `overlay` from nothing to most, as a CSS gradient."""
     levels = np.linspace(0, 255, stops).astype(np.uint8)[None]
     colors = cv2.applyColorMap(levels, _COLORS)[0, :, ::-1].tolist()
     return "linear-gradient(to right, " + ", ".join(f"rgb({r} {g} {b})" for r, g, b in colors) + ")"
 
 
 def data_url(picture: Picture) -> str:
-    """A picture as a `data:` address, PNG: nothing is written to a disk, and no level is changed."""
+    """Return a picture as a `data:` address, PNG: nothing is written to a disk, and no level is changed."""
     ok, png = cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])
     assert ok, "OpenCV writes PNG in every build"
     return "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()

@@ -51,7 +51,7 @@ _HEADERS = {
 
 
 def loopback_address(host: str, port: int) -> Address:
-    """Where the page is served.
+    """Return where the page is served.
 
     Raises:
         OptionError: others could reach it there, or there is no such port.
@@ -135,7 +135,7 @@ class DemoServer:
             raise ServeError("cannot serve the demo page", found=reason_of(self._failure)) from self._failure
 
     def wait(self) -> None:
-        """Until it is stopped."""
+        """Wait until it is stopped."""
         if self._thread is not None:
             self._thread.join()
 
@@ -235,7 +235,7 @@ class DemoServer:
 
 
 def _guarded(app: ASGIApp, guard: Guard, ready: Callable[[], None]) -> ASGIApp:
-    """The page behind a guard: who asks for it by another name, or from another site's page, is refused."""
+    """Put the page behind a guard: who asks by another name, or from another site's page, is refused."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         async def sent(message: Message) -> None:

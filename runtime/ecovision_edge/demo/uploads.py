@@ -22,7 +22,7 @@ _NEW_S = 60.0
 
 @contextlib.contextmanager
 def uploads() -> Iterator[Path]:
-    """A folder of our own, locked while it is used; gone afterwards, with all that is in it.
+    """Make a folder of our own, locked while it is used; afterwards remove it with all that is in it.
 
     Those that were left by a page that was killed are removed first.
     """

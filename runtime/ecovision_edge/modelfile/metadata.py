@@ -14,7 +14,7 @@ Entry = TypeVar("Entry", str, bytes)
 
 
 def contract_entry(metadata: Mapping[str, Entry]) -> Entry:
-    """The contract among a model's metadata, not yet read.
+    """Return the contract among a model's metadata, not yet read.
 
     Raises:
         MissingContractError: there is none.

@@ -29,7 +29,7 @@ class Field(NamedTuple):
 
 
 def fields(message: memoryview) -> Iterator[Field]:
-    """Each field in its order, without a look at what a nested message holds.
+    """Yield each field in its order, without a look at what a nested message holds.
 
     Raises:
         ValueError: this is no protobuf message, or it is cut off.
@@ -55,12 +55,12 @@ def fields(message: memoryview) -> Iterator[Field]:
 
 
 def length_delimited(number: int, content: bytes) -> bytes:
-    """A field that holds bytes, a text or a message."""
+    """Write a field that holds bytes, a text or a message."""
     return _as_varint(number << 3 | _BYTES) + _as_varint(len(content)) + content
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """The number that begins at `at`, and where what follows it begins."""
+    """Read the number that begins at `at`; return it, and where what follows it begins."""
     value = 0
     for i in range(_LONGEST_VARINT):
         if at + i >= len(message):

@@ -28,7 +28,7 @@ _ALIGNMENT = 16  # of a buffer's content, as the schema demands
 
 
 def with_contract(model: bytes, format: Format, contract: Contract) -> bytes:
-    """The model file with `contract` in the place of the one it carries.
+    """Return the model file with `contract` in the place of the one it carries.
 
     Raises:
         ModelError: these are not the bytes of such a model, or the new file would be too large.
@@ -61,7 +61,7 @@ def _onnx(model: bytes, text: bytes) -> bytes:
 
 
 def _entry_key(field: Field) -> str | None:
-    """The key of an entry of the metadata, of several the last, as protobuf has it; None for other fields."""
+    """Return the key of a metadata entry, of several the last, as protobuf has it; None for other fields."""
     if field.number != _METADATA_PROPS or field.content is None:
         return None
     try:
@@ -90,7 +90,7 @@ class _Editor(_File):
     """A flatbuffer whose contract can be replaced."""
 
     def replaced(self, text: bytes) -> bytes:
-        """The file with another contract."""
+        """Return the file with another contract."""
         buffer = self._table(self._contract_buffer())
         data = bytearray(self._data)
         place = self._place(buffer, _BUFFER_DATA, 4)
@@ -116,7 +116,7 @@ class _Editor(_File):
         return bytes(data)
 
     def _contract_buffer(self) -> int:
-        """Where the table of the buffer stands that holds the contract."""
+        """Return where the table of the buffer stands that holds the contract."""
         model = self._table(self._follow(0))
         buffers = self._elements(model, _MODEL_BUFFERS)
         for at in self._elements(model, _MODEL_METADATA):

@@ -158,7 +158,7 @@ class _File:
         return np.frombuffer(self._data, np.dtype(dtype).newbyteorder("<"), count, start)
 
     def _behind(self, buffer: _Table) -> tuple[int, int]:
-        """Where a buffer starts and ends that stands behind the flatbuffer, as large models have them."""
+        """Return start and end of a buffer that stands behind the flatbuffer, as in large models."""
         start = self._scalar(buffer, _OFFSET, "<Q")
         end = start + self._scalar(buffer, _SIZE, "<Q")
         if end > len(self._data):
@@ -175,7 +175,7 @@ class _File:
         return self._data[start : start + count]
 
     def _elements(self, table: _Table, number: int) -> list[int]:
-        """Where the tables of a vector stand."""
+        """Return where the tables of a vector stand."""
         place = self._place(table, number, 4)
         if place is None:
             return []
@@ -210,7 +210,7 @@ class _File:
         return _Table(at, size, vtable, (size_of_vtable - 4) // 2)
 
     def _place(self, table: _Table, number: int, width: int) -> int | None:
-        """Where a field stands; None where it is left out."""
+        """Return where a field stands; None where it is left out."""
         if number >= table.fields:
             return None
         offset = self._read("<H", table.vtable + 4 + 2 * number)
@@ -227,7 +227,7 @@ class _File:
         return target
 
     def _vector(self, at: int, width: int, ending: int = 0) -> tuple[int, int]:
-        """First element and count; of a text with the zero byte that ends it."""
+        """Return the first element and count; of a text with the zero byte that ends it."""
         self._steps += 1
         count = self._read("<I", at)
         if at + 4 + count * width + ending > len(self._data) or (count and (at + 4) % width):

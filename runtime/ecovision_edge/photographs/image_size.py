@@ -42,12 +42,12 @@ _AVIF_MOST_BOXES = 10_000
 
 
 def image_kind(data: bytes) -> str | None:
-    """`JPEG`, `PNG`, `BMP`, `WebP`, `TIFF`, `GIF`, `AVIF` or `PNM` by its first bytes; else None."""
+    """Return `JPEG`, `PNG`, `BMP`, `WebP`, `TIFF`, `GIF`, `AVIF` or `PNM` by its first bytes; else None."""
     return next((kind for kind, pattern in _KINDS.items() if pattern.match(data)), None)
 
 
 def image_size(data: bytes) -> Size | None:
-    """Width and height in pixels as the head of a file says them; of the largest part that is decoded.
+    """Read width and height in pixels from the head of a file; of the largest part that is decoded.
 
     Returns:
         None if `image_kind` knows it not, or it ends before it says its size.
@@ -101,7 +101,7 @@ def _jpeg(data: bytes) -> Size | None:
 
 
 def _bmp(data: bytes) -> Size:
-    """A negative height is a picture from the top down."""
+    """Read the size; a negative height is a picture from the top down."""
     (head,) = struct.unpack_from("<I", data, 14)
     width, height = _unpack("<HH" if head == 12 else "<ii", data, 18)
     return abs(width), abs(height)

@@ -53,7 +53,7 @@ def read_image(path: str | os.PathLike[str]) -> npt.NDArray[np.uint8]:
 
 
 def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of an image file, as yet undecoded.
+    """Read the bytes of an image file, as yet undecoded.
 
     Raises:
         ImageReadError: no file that can be read, or one of more than 256 MiB.
@@ -67,7 +67,7 @@ def read_image_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def read_image_stream(stream: BinaryIO, name: str) -> bytes:
-    """The bytes of an image that a pipe gives, to its end; `name` is for the message.
+    """Read the bytes of an image that a pipe gives, to its end; `name` is for the message.
 
     Raises:
         ImageReadError: more than 256 MiB, of which no more is read, or a stream that cannot be read.
@@ -141,7 +141,7 @@ def decode_image(data: bytes, name: str) -> npt.NDArray[np.uint8]:
 def find_images(
     folder: str | os.PathLike[str], passed: Counter[str] | None = None, *, deep: bool = True
 ) -> Iterator[Path]:
-    """The image files below `folder`, in sorted order; hidden files and folders are passed over.
+    """Yield the image files below `folder`, in sorted order; hidden files and folders are passed over.
 
     What a recording says of an image, a `.json` of its name beside it, is part of it and not counted.
     Links are followed, each folder once, and none to what `folder` is in.
@@ -173,12 +173,12 @@ def find_images(
 
 
 def _is_image(name: str) -> bool:
-    """Whether the name of a file is that of an image."""
+    """Return whether the name of a file is that of an image."""
     return Path(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def passed_over(where: str, passed: Mapping[str, int]) -> tuple[str, ...]:
-    """What is to be said of files that `find_images` passed over: a message, or none.
+    """Say which files `find_images` passed over: a message, or none.
 
     Args:
         where: What was looked in, for example `--data photos`.
@@ -190,19 +190,19 @@ def passed_over(where: str, passed: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def found_instead(passed: Mapping[str, int]) -> str:
-    """What a message says was found where there is no image: `none`, or `none, but 12 .heic, 3 .gif`."""
+    """Say what was found where there is no image: `none`, or `none, but 12 .heic, 3 .gif`."""
     return f"none, but {_counted(passed)}" if passed else "none"
 
 
 def _counted(passed: Mapping[str, int]) -> str:
-    """`12 .heic, 3 .gif`, the most first."""
+    """Return `12 .heic, 3 .gif`, the most first."""
     every = sorted(passed.items(), key=lambda item: (-item[1], item[0]))
     most, others = every[:_KINDS_SHOWN], sum(count for _, count in every[_KINDS_SHOWN:])
     return ", ".join([f"{count} {kind}" for kind, count in most] + [f"{others} more"] * (others > 0))
 
 
 def _kind(path: Path) -> str:
-    """What a message calls a file that is no image: its suffix, where it has one that can be shown."""
+    """Return what a message calls a file that is no image: its suffix, where it has one that can be shown."""
     suffix = path.suffix.lower()
     if re.fullmatch(r"\.[a-z0-9]{1,8}", suffix):
         return suffix
@@ -210,7 +210,7 @@ def _kind(path: Path) -> str:
 
 
 def _ancestors(folder: str | os.PathLike[str]) -> set[tuple[int, int] | None]:
-    """The folders that `folder` is in, as they are named and as they are."""
+    """Return the folders that `folder` is in, as they are named and as they are."""
     try:
         named, real = Path(os.path.abspath(folder)), Path(os.path.realpath(folder))  # noqa: PTH100
     except (OSError, ValueError):
@@ -219,7 +219,7 @@ def _ancestors(folder: str | os.PathLike[str]) -> set[tuple[int, int] | None]:
 
 
 def _identity(folder: str | os.PathLike[str]) -> tuple[int, int] | None:
-    """Device and inode of a folder, by whatever name; None if it is gone."""
+    """Return the device and inode of a folder, by whatever name; None if it is gone."""
     try:
         status = Path(folder).stat()
     except (OSError, ValueError):

@@ -15,7 +15,7 @@ _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 
 
 def jpeg_end(data: bytes | bytearray, start: int = 0) -> int | None:
-    """Index behind the end marker of the JPEG picture that starts at `start`; None if its end is not there.
+    """Return the index behind the end of the JPEG picture that starts at `start`; None if it has no end.
 
     Segments are stepped over by their lengths, so the end of an embedded thumbnail is not taken for it.
     """
@@ -34,5 +34,5 @@ def jpeg_end(data: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def is_cut_off(data: bytes | bytearray) -> bool:
-    """Whether the bytes begin as a JPEG picture and hold no end of it."""
+    """Return whether the bytes begin as a JPEG picture and hold no end of it."""
     return data[:2] == JPEG_START and jpeg_end(data) is None

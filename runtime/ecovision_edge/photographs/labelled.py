@@ -105,7 +105,7 @@ def match_classes(
     labels: Sequence[str],
     mapping: Mapping[str, int | None],
 ) -> dict[str, int | None]:
-    """The class of each subfolder: an index of `labels`, or None if it is to be skipped.
+    """Return the class of each subfolder: an index of `labels`, or None if it is to be skipped.
 
     `mapping` comes first, then the label of that very name, then the only one that differs from it in case or
     in how its accents are encoded.
@@ -130,7 +130,7 @@ def match_classes(
 
 
 def _folded(name: str) -> str:
-    """A name as it is compared: file systems and people differ in case, and in how accents are encoded."""
+    """Fold a name for comparison: file systems and people differ in case, and in how accents are encoded."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
@@ -208,7 +208,7 @@ def find_labelled(
 
 
 def class_folders(folder: Path) -> list[str]:
-    """Names of the direct subfolders, sorted; none where `folder` cannot be listed."""
+    """Return the names of the direct subfolders, sorted; none where `folder` cannot be listed."""
     try:
         return _listed(folder)
     except (OSError, ValueError):
@@ -216,7 +216,7 @@ def class_folders(folder: Path) -> list[str]:
 
 
 def check_mapped(mapping: Iterable[str], there: Mapping[Path, Sequence[str]]) -> None:
-    """Every folder that `--map` names is in one of the folders at least, each given with its subfolders.
+    """Check that each folder that `--map` names is in one of the folders; each is given with its subfolders.
 
     Raises:
         OptionError: one is not.
@@ -262,7 +262,7 @@ def check_known(folder: Path, option: str, unknown: Sequence[str], labels: Seque
 
 
 def spread(images: Sequence[LabelledImage], count: int) -> tuple[LabelledImage, ...]:
-    """`count` of the images, evenly spread over them, so over the classes too; all where there are fewer."""
+    """Choose `count` images, evenly spread over all, and so over the classes; all if there are fewer."""
     total = len(images)
     return tuple(images) if count >= total else tuple(images[i * total // count] for i in range(count))
 
@@ -273,7 +273,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _suggest(unknown: Sequence[str], labels: Sequence[str]) -> str:
-    """What to do about unknown folders: a value of --map, to be completed where nothing is close."""
+    """Return what to do about unknown folders: a value of --map, to be completed where nothing is close."""
     if any("," in name or "=" in name for name in unknown):
         return f"rename them, or say what they are, --map {MAP_SYNTAX}"
     pairs = [f"{name}={closest(name, labels) or 'LABEL'}" for name in unknown[:SHOWN]]

@@ -17,7 +17,7 @@ BAR_TOLERANCE = 10
 
 
 def bars(picture: Picture) -> tuple[int, int, int, int]:
-    """Top, bottom, left and right (half-open) of what is no bar; the whole picture where there is none.
+    """Find top, bottom, left and right (half-open) of what is no bar; the whole picture if there is none.
 
     A bar is made of lines that are grey from end to end.
 
@@ -31,7 +31,7 @@ def bars(picture: Picture) -> tuple[int, int, int, int]:
 
 
 def strip_bars(picture: Picture) -> Picture:
-    """A photograph without its bars; a view of it, the photograph itself where there are none.
+    """Cut the bars off a photograph: a view of it, or the photograph itself if there are none.
 
     A bar is made of lines of which 95 % are grey. Beside one, two more lines go: JPEG mixes both.
 
@@ -51,7 +51,7 @@ def strip_bars(picture: Picture) -> Picture:
 
 
 def _inside(picture: Picture, share: float, least: float) -> tuple[int, int, int, int]:
-    """Between the bars, lines of which at least `share` is grey, if `least` of each side is left."""
+    """Return what is between the bars, lines at least `share` grey, if `least` of each side is left."""
     distance: npt.NDArray[np.int16] = np.abs(picture.astype(np.int16) - BAR_LEVEL)
     grey = distance.max(axis=2) <= BAR_TOLERANCE
     height, width = grey.shape

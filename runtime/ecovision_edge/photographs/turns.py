@@ -57,7 +57,7 @@ def check_turns(turns: int, option: str = "--turns") -> None:
 
 
 def turned(picture: Picture, turn: int, turns: int) -> Picture:
-    """A picture, turned counter-clockwise by `turn` of `turns` even parts of a circle.
+    """Turn a picture counter-clockwise by `turn` of `turns` even parts of a circle.
 
     A quarter turn moves pixels and computes none. Any other keeps the scale and the area: the sides go evenly
     from those of one quarter turn to those of the next, and what comes in at the edges is the picture
@@ -137,7 +137,7 @@ class TurnFigures:
         return min(self.by_turn, key=lambda figure: figure.correct)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it; accuracies 0 to 1."""
+        """Return JSON values; accuracies 0 to 1."""
         return {
             "mean": round(self.mean, 6),
             "worst": round(self.worst.accuracy, 6),
@@ -171,7 +171,7 @@ class TurnReport:
     stripped: TurnFigures
 
     def to_json(self) -> dict[str, JsonValue]:
-        """All of it, for a document."""
+        """Return JSON values for a document."""
         return {
             "turns": len(self.stripped.by_turn),
             "photographs": self.photographs,
@@ -216,7 +216,7 @@ class TurnCounter:
         self._barred += barred
 
     def report(self) -> TurnReport | None:
-        """What was counted so far; None before the first photograph."""
+        """Return what was counted so far; None before the first photograph."""
         if self._photographs == 0:
             return None
         return TurnReport(
@@ -224,7 +224,7 @@ class TurnCounter:
         )
 
     def _answers(self, picture: Picture, upright: int | None) -> npt.NDArray[np.int64]:
-        """The answer at each turn."""
+        """Return the answer at each turn."""
         views = [turned(picture, turn, self._turns) for turn in range(self._turns)]
         if upright is None:
             return np.asarray(self._predict(views), np.int64)
@@ -243,7 +243,7 @@ class TurnCounter:
 def measure_turns(
     predict: Predict, pictures: Iterable[tuple[Picture, int]], turns: int = 4
 ) -> TurnReport | None:
-    """What a model makes of the same photographs at even turns, with their letterbox bars and without.
+    """Measure a model on the same photographs at even turns, with their letterbox bars and without.
 
     Args:
         predict: Asked for all views of a photograph at once; see `Predict`.

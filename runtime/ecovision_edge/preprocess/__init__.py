@@ -57,7 +57,7 @@ class Preprocessor:
         return self._filter
 
     def prepare(self, frame: Frame) -> NetworkInput:
-        """One frame as a batch of one.
+        """Prepare one frame as a batch of one.
 
         Args:
             frame: What `as_bgr` takes; ordinarily `(height, width, 3) uint8 BGR`, of any size.
@@ -75,7 +75,7 @@ class Preprocessor:
         return batch
 
     def prepare_batch(self, frames: Sequence[Frame] | npt.NDArray[np.uint8]) -> NetworkInput:
-        """Frames, which may differ in size, as one batch.
+        """Prepare frames, which may differ in size, as one batch.
 
         Args:
             frames: A list or tuple of frames, or one array `(count, height, width, 3)`; at least one frame.
@@ -177,7 +177,7 @@ def _checked_filter(filter: Filter) -> Filter:
 
 
 def _level_tables(normalization: Normalization) -> list[npt.NDArray[np.float32]]:
-    """For R, G and B the normalized value of each of the 256 levels, `(256,) float32`.
+    """Return for R, G and B the normalized value of each of the 256 levels, `(256,) float32`.
 
     A table look-up costs less than the arithmetic, and in float32 and in torchvision's order of operations
     (`ToTensor` divides by 255, `Normalize` subtracts, then divides) it gives the same bits.

@@ -104,7 +104,7 @@ class _Buffers(threading.local):
         self._kept: dict[str, npt.NDArray[np.uint8]] = {}
 
     def get(self, name: str, dtype: type[Pixel], *shape: int) -> npt.NDArray[Pixel]:
-        """A C-contiguous array of any content, valid until the next `get` of that name."""
+        """Return a C-contiguous array of any content, valid until the next `get` of that name."""
         size = math.prod(shape) * np.dtype(dtype).itemsize
         if size > KEPT_BYTES:
             return np.empty(shape, dtype)
@@ -139,7 +139,7 @@ def antialiased_resize(image: npt.NDArray[np.uint8], geometry: Geometry, out: np
 def _shrink_across(
     strip: npt.NDArray[np.uint8], across: tuple[Group, ...], out: npt.NDArray[np.uint8]
 ) -> None:
-    """`(h, source_width, 3) uint8` to `(h, width, 3) uint8`.
+    """Shrink `(h, source_width, 3) uint8` to `(h, width, 3) uint8`.
 
     The columns have to become the rows of a matrix, so the picture is turned on its side and back.
     """
@@ -154,7 +154,7 @@ def _shrink_across(
 
 
 def _shrink(pixels: npt.NDArray[np.uint8], group: Group, out: npt.NDArray[np.uint8]) -> None:
-    """`(high - low, n) uint8`, the group's sources, to `(last - first, n) uint8`, its outputs."""
+    """Shrink the group's sources, `(high - low, n) uint8`, to its outputs, `(last - first, n) uint8`."""
     source = _buffers.get("source", np.float32, *pixels.shape)
     sums = _buffers.get("sums", np.float32, *out.shape)
     np.copyto(source, pixels)
@@ -166,7 +166,7 @@ def _shrink(pixels: npt.NDArray[np.uint8], group: Group, out: npt.NDArray[np.uin
 
 @functools.lru_cache(maxsize=32)  # a camera needs one; that of 4000x4000 to 224x224 weighs 300 kB
 def make_plan(geometry: Geometry) -> Plan:
-    """The strips, the groups and the weights for one geometry."""
+    """Plan the strips, the groups and the weights for one geometry."""
     g = geometry
     across = bands(g.source_width, g.full_width, g.left, g.left + g.width)
     scale = g.source_height / g.full_height
@@ -181,7 +181,7 @@ def make_plan(geometry: Geometry) -> Plan:
 
 
 def _grouped(axis: list[Band], row_bytes: int) -> tuple[Group, ...]:
-    """The bands in groups as `GROUP_BYTES` allows, each of one band at least."""
+    """Return the bands in groups as `GROUP_BYTES` allows, each of one band at least."""
     result: list[list[Band]] = []
     for band in axis:
         if result and (band.high - result[-1][0].low) * row_bytes <= GROUP_BYTES:
@@ -201,7 +201,7 @@ def _group(members: list[Band]) -> Group:
 
 
 def bands(source: int, full: int, start: int, stop: int, block: int = BLOCK) -> list[Band]:
-    """The weights of outputs `start` to `stop` of an axis of `source` pixels resized to `full`.
+    """Return the weights of outputs `start` to `stop` of an axis of `source` pixels resized to `full`.
 
     Args:
         source: Pixels of the axis.

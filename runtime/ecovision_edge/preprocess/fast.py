@@ -113,7 +113,7 @@ def fast_resize(
 
 @functools.lru_cache(maxsize=64)
 def make_plan(geometry: Geometry) -> Plan | None:
-    """The plan for one geometry, or None where the antialiased filter should do it.
+    """Plan for one geometry; None where the antialiased filter should do it.
 
     None: the frame shrinks by little, or is so long that halving until its longer axis is right would lose
     detail that its shorter axis needs, or that most of the resized frame would be cut away.
@@ -135,7 +135,7 @@ def make_plan(geometry: Geometry) -> Plan | None:
 
 
 def _may_halve(source: tuple[int, int], full: tuple[int, int], done: int) -> bool:
-    """Whether another halving is wanted, takes no axis below the output's size, and can be made up for.
+    """Check whether halving again is wanted, keeps each axis above the output's, and can be made up for.
 
     The last: `cv2.resize` finds the output's size by rounding the halved size times the scale, so the rows
     that odd sizes lose must not amount to half an output row.
@@ -149,7 +149,7 @@ def _may_halve(source: tuple[int, int], full: tuple[int, int], done: int) -> boo
 
 
 def _blurs(shrink: float, slack: float) -> tuple[tuple[int, ...], float]:
-    """The taps of the boxes and the sigma of the Gaussian for one axis that INTER_LINEAR is to shrink.
+    """Return the taps of the boxes and the sigma of the Gaussian for one axis that INTER_LINEAR is to shrink.
 
     PIL's triangle has the variance `r^2 / 6`, and `INTER_LINEAR` gives 1/6 of it, on average over the places
     between two pixels where it may sample. Up to 2 a little more is better: `(r - 1) (0.9 - 0.2 r)` follows,
@@ -171,6 +171,6 @@ def _blurs(shrink: float, slack: float) -> tuple[tuple[int, ...], float]:
 
 
 def _sigma(variance: float) -> float:
-    """The sigma for which OpenCV's 3 taps, `exp(-x^2 / (2 sigma^2))` over their sum, have that variance."""
+    """Return the sigma at which OpenCV's 3 taps, normalized `exp(-x^2 / (2 sigma^2))`, have this variance."""
     side = min(variance, 0.99 * GAUSSIAN_VARIANCE) / 2  # equal taps would need an infinite sigma
     return 1 / math.sqrt(2 * math.log((1 - 2 * side) / side)) if side > 0.01 else 0.0

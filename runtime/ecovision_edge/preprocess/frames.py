@@ -80,7 +80,7 @@ def as_bgr(frame: object, *, name: str = "frame") -> npt.NDArray[np.uint8]:
 
 
 def _is_plain(frame: npt.NDArray[np.generic]) -> bool:
-    """Whether it is what cameras give, `(height, width, 3) uint8` without gaps: told in a microsecond."""
+    """Check in a microsecond whether it is what cameras give, `(height, width, 3) uint8` without gaps."""
     return (
         type(frame) is np.ndarray
         and frame.dtype.char == "B"
@@ -108,7 +108,7 @@ def _check_shape(frame: npt.NDArray[np.generic], name: str) -> None:
 
 
 def _levels(frame: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:
-    """Floats from 0 to 1 as levels of 255; uint8 as it is."""
+    """Turn floats from 0 to 1 into levels of 255; uint8 stays as it is."""
     if frame.dtype == np.uint8:
         return cast("npt.NDArray[np.uint8]", frame)
     values = cast("npt.NDArray[np.float64]", frame)
@@ -127,7 +127,7 @@ def _levels(frame: npt.NDArray[np.generic], name: str) -> npt.NDArray[np.uint8]:
 
 
 def _packed(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """A copy unless each row is contiguous and the rows follow each other; gaps between rows may stay.
+    """Copy the frame unless each row is contiguous and they follow each other; gaps between rows may stay.
 
     So a crop of a larger frame costs nothing, while flipped and strided views, of which OpenCV takes some and
     refuses others, become plain arrays.
@@ -145,7 +145,7 @@ def _kind(frame: object) -> str:
 
 
 def _advice(frame: object) -> str | None:
-    """What to do about something that is not an array."""
+    """Return what to do about something that is not an array."""
     module = type(frame).__module__.partition(".")[0]
     if frame is None:
         return "the camera gave no frame, or cv2.imread could not read the file"

@@ -28,7 +28,7 @@ class Geometry:
 
     @classmethod
     def of(cls, spec: ResizeSpec, source_height: int, source_width: int, height: int, width: int) -> Geometry:
-        """The geometry of one frame.
+        """Work out the geometry of one frame.
 
         `shortest` rounds as torchvision does (`torchvision.transforms.functional`, `resize` and
         `center_crop`): the longer edge is cut to a whole number, the crop's offset is rounded half to even.

@@ -49,7 +49,7 @@ class Region:
         return replace(self, view=PLAIN)
 
     def covers(self, width: int, height: int) -> bool:
-        """Whether it is the whole of a frame of that size in pixels."""
+        """Return whether it is the whole of a frame of that size in pixels."""
         return (self.left, self.top) == (0, 0) and self.right >= width and self.bottom >= height
 
     def cut(self, image: npt.NDArray[_Pixel]) -> npt.NDArray[_Pixel]:
@@ -64,11 +64,11 @@ class Region:
         return _turned(part, self.view)
 
     def to_json(self) -> list[JsonValue]:
-        """`[left, top, right, bottom]`."""
+        """Return `[left, top, right, bottom]`."""
         return [self.left, self.top, self.right, self.bottom]
 
     def _scaled(self, width: int, height: int) -> tuple[int, int, int, int]:
-        """The sides after the view's scale, within a frame of that size."""
+        """Return the sides after the view's scale, within a frame of that size."""
         scale = self.view.scale
         if scale == 1:
             return self.left, self.top, self.right, self.bottom
@@ -78,14 +78,14 @@ class Region:
 
 
 def _around(begin: int, end: int, scale: float, most: int) -> tuple[int, int]:
-    """A side, scaled about its middle by the same whole number of pixels at both ends; at least a pixel."""
+    """Scale a side about its middle by the same whole number of pixels at both ends; to a pixel at least."""
     by = min(round((end - begin) * (scale - 1) / 2), most)
     by = max(by, -((end - begin - 1) // 2))
     return max(0, begin - by), min(most, end + by)
 
 
 def _turned(part: npt.NDArray[_Pixel], view: RegionView) -> npt.NDArray[_Pixel]:
-    """A copy, turned and mirrored, by OpenCV: numpy's takes several times as long for the same pixels."""
+    """Turn and mirror a copy by OpenCV: numpy takes several times as long for the same pixels."""
     import cv2  # known to whoever has a frame; what only names a region needs it not
 
     pixels: object = part

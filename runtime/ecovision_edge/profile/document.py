@@ -53,7 +53,7 @@ class DeviceProfile:
         spinning: bool,
         measured: Mapping[str, JsonValue] | None = None,
     ) -> DeviceProfile:
-        """A profile of this bundle on this device, made now.
+        """Make a profile of this bundle on this device, now.
 
         Raises:
             BundleError: `bundle.json` cannot be read any more.
@@ -102,7 +102,7 @@ class DeviceProfile:
 
 
 def place_of(bundle: Bundle) -> str:
-    """The bundle's folder, absolute, links followed, in ASCII: a path may hold what JSON cannot.
+    """Return the bundle's folder, absolute, links followed, in ASCII: a path may hold what JSON cannot.
 
     Raises:
         OSError, RuntimeError: it cannot be followed.

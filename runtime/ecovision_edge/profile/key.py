@@ -49,7 +49,7 @@ class ProfileKey:
     bundle_sha256: str
 
     def changes(self, now: ProfileKey) -> tuple[str, ...]:
-        """What is not the same `now`, as `NAME was ..., is ...`; none where the profile holds."""
+        """List what has changed `now`, as `NAME was ..., is ...`; empty where the profile holds."""
         pairs: list[tuple[str, object, object]] = [
             ("architecture", self.arch, now.arch),
             ("CPU", self.cpu, now.cpu),
@@ -105,7 +105,7 @@ class ProfileKey:
 
 
 def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:
-    """What a profile of this bundle has to hold for on this device, now. Loads no engine.
+    """Return what a profile of this bundle has to hold for on this device, now. Loads no engine.
 
     Raises:
         BundleError: `bundle.json` cannot be read any more.
@@ -124,7 +124,7 @@ def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:
 
 
 def bundle_sha256(bundle: Bundle) -> str:
-    """sha256 of the bytes of `bundle.json`, which has the sha256 of every other file.
+    """Return the sha256 of the bytes of `bundle.json`, which has the sha256 of every other file.
 
     Raises:
         BundleError: it cannot be read any more.

@@ -43,7 +43,7 @@ class ProfileLookup:
 
 
 def profile_folder() -> Path:
-    """Where profiles are: `$ECOVISION_EDGE_PROFILE_DIR`, else `ecovision-edge/profiles` in the user's state.
+    """Return where profiles are: `$ECOVISION_EDGE_PROFILE_DIR`, or `ecovision-edge/profiles` of the state.
 
     Raises:
         ProfileWriteError: this user has no home folder.
@@ -93,7 +93,7 @@ def look_up_profile(bundle: Bundle) -> ProfileLookup:
 
 
 def load_profile(bundle: Bundle) -> DeviceProfile | None:
-    """The profile that holds for this bundle on this device, else None. Raises nothing.
+    """Load the profile that holds for this bundle on this device; None if there is none. Raises nothing.
 
     Why one that is there is ignored is logged as a warning of the logger `ecovision_edge`, which goes to
     standard error where the program has not set up logging.
@@ -149,7 +149,7 @@ def _cannot_save(folder: Path, error: OSError | ValueError) -> ProfileWriteError
 
 
 def _read(path: Path) -> bytes | OSError | None:
-    """The file's bytes; None where there is none; the error where it cannot be read."""
+    """Read the file's bytes; None where there is none, the error where it cannot be read."""
     try:
         data = read_regular_file(path, _MAX_BYTES)
     except (FileNotFoundError, NotADirectoryError):
@@ -161,7 +161,7 @@ def _read(path: Path) -> bytes | OSError | None:
 
 
 def _tuned_before(folder: Path, bundle: Bundle) -> str | None:
-    """The notice where the bundle at this path had a profile, and `bundle.json` has changed since."""
+    """Return the notice where the bundle at this path had a profile, and `bundle.json` has changed since."""
     try:
         here = place_of(bundle)
         files = sorted(p for p in folder.iterdir() if p.suffix == ".json")[:_MOST_FILES]

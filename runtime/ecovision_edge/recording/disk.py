@@ -33,17 +33,17 @@ _HIDDEN_NAME = re.compile(rf"\.(.*\d{{9}}\.(?:png|jpg|json)){re.escape(_HIDDEN)}
 
 
 def hidden_name(path: Path) -> Path:
-    """The name of a file of ours until it is whole; nobody else's look like it."""
+    """Return the name of a file of ours until it is whole; nobody else's look like it."""
     return path.with_name(f".{path.name}{_HIDDEN}")
 
 
 def sidecar_of(picture: Path) -> Path:
-    """Where the sidecar of a picture is."""
+    """Return where the sidecar of a picture is."""
     return picture.with_suffix(".json")
 
 
 def pictures_of(sidecar: Path) -> list[Path]:
-    """Where the picture of a sidecar may be."""
+    """Return where the picture of a sidecar may be."""
     return [sidecar.with_suffix(".png"), sidecar.with_suffix(".jpg")]
 
 
@@ -113,7 +113,7 @@ def mend(folder: Path) -> None:
 
 
 def read_sidecar(picture: Path) -> bytes | None:
-    """The sidecar of a picture, also under its hidden name; None if there is none.
+    """Read the sidecar of a picture, also under its hidden name; None if there is none.
 
     Raises:
         OSError: of the disk.

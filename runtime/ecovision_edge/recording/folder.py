@@ -184,7 +184,7 @@ class FrameFolder:
         self._ready = True
 
     def _scan(self) -> Iterator[_Pair]:
-        """The frames that are ours; torn ones, which a power cut leaves, are removed."""
+        """Yield the frames that are ours; remove torn ones, which a power cut leaves."""
         pattern = _DESCRIBED if self._described else _PLAIN
         with os.scandir(self._path) as entries:
             files = {e.name: e.stat().st_size for e in entries if e.is_file(follow_symlinks=False)}
@@ -247,7 +247,7 @@ class FrameFolder:
         return shutil.disk_usage(self._path).free
 
     def _new_name(self, prefix: str) -> tuple[int, Path]:
-        """The next number, and a picture's path of which neither it nor its sidecar is there."""
+        """Return the next number, and a picture's path of which neither it nor its sidecar is there."""
         number = self._next
         while number <= _MAX_NUMBER:
             stem = f"{prefix}{number:09d}"
@@ -274,7 +274,7 @@ class FrameFolder:
         return bytes(data)
 
     def _too_many(self, size: int) -> list[_Pair]:
-        """The oldest frames that have to go before one of `size` bytes comes."""
+        """Return the oldest frames that have to go before one of `size` bytes comes."""
         frames, total = self.frames + 1, self._bytes + size
         oldest = []
         for pair in self._pairs:
@@ -293,7 +293,7 @@ class FrameFolder:
 
 
 def _description(result: LoopResult) -> str:
-    """Time, label and score as the beginning of a file name that any file system takes."""
+    """Return the time, label and score as the beginning of a file name that any file system takes."""
     time = datetime.fromtimestamp(result.time, timezone.utc)
     label = "".join(c if c.isalnum() else "-" for c in result.prediction.label[:40])
     stamp = f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03d}Z"

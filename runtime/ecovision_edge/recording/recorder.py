@@ -142,7 +142,7 @@ class Recorder:
             self._folder.close()
 
     def _take(self) -> LoopResult | None:
-        """The next frame to write; None at the end."""
+        """Return the next frame to write; None at the end."""
         with self._changed:
             while not self._queue:
                 if self._closing:
@@ -228,6 +228,6 @@ class HardRecorder(Recorder):
 
 
 def _kind(error: RecordError) -> object:
-    """What makes two errors the same for the log."""
+    """Return what makes two errors the same for the log."""
     cause = error.__cause__
     return (type(cause), cause.errno) if isinstance(cause, OSError) else error.message

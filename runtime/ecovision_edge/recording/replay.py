@@ -107,7 +107,7 @@ class ReplayReport:
 
 
 def read_recording(folder: str | os.PathLike[str]) -> Iterator[RecordedFrame]:
-    """The frames of a recording in the order in which a replay gives them. Not while it is being written.
+    """Yield a recording's frames in the order of a replay. Not while it is being written.
 
     Raises:
         RecordError: there is no such folder, or no picture in it; then, at the frame in question: a picture
@@ -203,7 +203,7 @@ def _difference(recorded: RecordedFrame, replayed: Said) -> Difference:
 
 
 def _distance(a: float, b: float) -> float:
-    """How far apart; a NaN is from everything."""
+    """Return how far apart they are; a NaN is far from everything."""
     distance = abs(a - b)
     return math.inf if math.isnan(distance) else distance
 

@@ -72,7 +72,7 @@ class RecordedResult:
 
 
 def sidecar_bytes(result: LoopResult, image: str) -> bytes:
-    """The sidecar of the picture with the file name `image`."""
+    """Return the sidecar of the picture with the file name `image`."""
     head: dict[str, JsonValue] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "image": image}
     said = result.to_json()
     if not result.bad_frames:  # left out as `box` is, so that earlier versions read what they can
@@ -81,12 +81,12 @@ def sidecar_bytes(result: LoopResult, image: str) -> bytes:
 
 
 def is_sidecar(data: bytes) -> bool:
-    """Whether the bytes are a sidecar from its first to its last; what they say is not looked at."""
+    """Return whether the bytes are a sidecar from its first to its last; what they say is not looked at."""
     return data.startswith(_HEAD) and data.endswith(_TAIL)
 
 
 def is_torn(data: bytes) -> bool:
-    """Whether the bytes are what a power cut may leave of a sidecar: nothing, zeros, or its beginning."""
+    """Check whether the bytes are what a power cut leaves of a sidecar: nothing, zeros, or its beginning."""
     return not data.strip(b"\0") or (data.startswith(_HEAD) and not data.endswith(_TAIL))
 
 
@@ -143,7 +143,7 @@ def _parse(f: Fields, image: str) -> RecordedResult:
 
 
 def _region(f: Fields) -> Region | None:
-    """Only where a part of the frame was classified is there one."""
+    """Return the part of the frame that was classified; None for the whole."""
     if not f.has("box"):
         return None
     sides = f.numbers("box", 4, 0, _MOST)

@@ -65,7 +65,7 @@ class Source:
         found: object = None,
         fix: str | None = None,
     ) -> RulesError:
-        """The error about what stands at `path`; without a `problem` it is about `path` itself."""
+        """Return the error about what stands at `path`; without a `problem` it is about `path` itself."""
         what = problem or dotted(path) or "the whole"
         return RulesError(f"{self.where}: {what}", expected=expected, found=found, fix=fix)
 
@@ -87,7 +87,7 @@ class Read:
 
 
 def dotted(path: KeyPath) -> str:
-    """A key path as TOML writes it: `costs.battery.bio`, `bins.paper[1]`."""
+    """Return a key path as TOML writes it: `costs.battery.bio`, `bins.paper[1]`."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -172,7 +172,7 @@ class _Twice:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object] | _Twice:
-    """An object of JSON."""
+    """Make an object of JSON; note a key that stands in it twice."""
     found: dict[str, object] = {}
     for key, value in pairs:
         if key in found:
@@ -182,7 +182,7 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object] | _Twice:
 
 
 def _parser_line(message: str, text: str) -> tuple[int, str]:
-    """The line that a parser's message names, and the message without it."""
+    """Return the line that a parser's message names, and the message without it."""
     match = _AT_LINE.search(message)
     if match is not None:
         rest = message[: match.start()] + message[match.end() :]
@@ -336,7 +336,7 @@ def _check_name(value: object, path: KeyPath, at: Source, what: str) -> str:
 
 
 def _date(data: Mapping[str, object], at: Source) -> str:
-    """A date of TOML, or a text of that form, as text."""
+    """Read a date of TOML, or a text of that form, as text."""
     value = data["date"]
     if isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
         return value.isoformat()
@@ -360,7 +360,7 @@ def _hint(name: str, candidates: Sequence[str]) -> str:
 
 
 def _show(value: object) -> str:
-    """A foreign value, short."""
+    """Write a foreign value, short."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):

@@ -158,7 +158,7 @@ class Rules:
             )
 
     def cost(self, label: str, bin: str) -> float:
-        """What it costs to put something that is `label` into `bin`; 0 for its own.
+        """Return what it costs to put something that is `label` into `bin`; 0 for its own.
 
         Raises:
             RulesError: the rules know no such label, or no such bin.
@@ -193,9 +193,9 @@ class Rules:
         }
 
     def best_bin(self, probabilities: Sequence[float], labels: Sequence[str]) -> str:
-        """The bin that costs least on average, the first of several; `default` where that is dearer still.
+        """Return the bin that costs least on average, the first of several; `default` if it costs too much.
 
-        Dearer than `unknown_cost`, that is. Arguments and errors as of `expected_costs`.
+        Too much is more than `unknown_cost`. Arguments and errors as of `expected_costs`.
         """
         costs = self.expected_costs(probabilities, labels)
         best = min(costs, key=costs.__getitem__)

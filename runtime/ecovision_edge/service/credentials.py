@@ -84,7 +84,7 @@ def _refuse_random(address: str, option: str, prefix: str, where: str, random: r
 
 
 def _has_password(address: str) -> bool:
-    """Whether something behind a colon, which is no variable, stands before an @."""
+    """Return whether something behind a colon, which is no variable, stands before an @."""
     return any(match[1].partition(":")[2] for match in _USERINFO.finditer(_VARIABLE.sub("", address)))
 
 

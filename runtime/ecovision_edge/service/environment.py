@@ -26,26 +26,26 @@ _GIVEN = ("PATH", "LANG", "HOME", "USER", "LOGNAME", "SHELL", "XDG_RUNTIME_DIR",
 
 
 def environment_file(user_unit: bool) -> str:
-    """The file of secrets, as a unit names it."""
+    """Return the file of secrets, as a unit names it."""
     return f"{'%E' if user_unit else '/etc'}/ecovision-edge.env"
 
 
 def user_config_folder() -> Path:
-    """The user's configuration folder, `$XDG_CONFIG_HOME` or `~/.config`, which a user's unit calls `%E`."""
+    """Return the user's configuration folder, `$XDG_CONFIG_HOME` or `~/.config`: `%E` of a user's unit."""
     import platformdirs
 
     return platformdirs.user_config_path()
 
 
 def environment_path(user_unit: bool) -> Path:
-    """The file of secrets, as a path."""
+    """Return the file of secrets, as a path."""
     if not user_unit:
         return Path(environment_file(user_unit))
     return Path(environment_file(user_unit).replace("%E", str(user_config_folder())))
 
 
 def parse_environment(text: str) -> dict[str, str]:
-    r"""The variables of such a file: `NAME=value` a line, empty lines and those from `#` or `;` passed over.
+    r"""Read the variables of such a file: `NAME=value` per line; empty lines, `#` and `;` are passed over.
 
     A value may be quoted; a backslash keeps the next character, and joins the next line to this one. What is
     no assignment is passed over, as systemd does.
@@ -59,7 +59,7 @@ def parse_environment(text: str) -> dict[str, str]:
 
 
 def _unquoted(text: str) -> str:
-    """A value without its quotes and backslashes."""
+    """Take quotes and backslashes off a value."""
     value, quote, at = "", "", 0
     while at < len(text):
         c = text[at]
@@ -78,7 +78,7 @@ def _unquoted(text: str) -> str:
 
 @contextlib.contextmanager
 def service_environment(file: Path, more: Mapping[str, str]) -> Iterator[None]:
-    """This process with the environment of the service in place of its own.
+    """Give this process the environment of the service in place of its own.
 
     Args:
         file: Of secrets; it need not be there.

@@ -36,7 +36,7 @@ class ServiceNeeds:
 def service_needs(
     source: str, sinks: Sequence[str], *, serves: bool = False, delegate: bool = False
 ) -> ServiceNeeds:
-    """What a service needs for these; nothing is opened.
+    """Return what a service needs for these; nothing is opened.
 
     Args:
         source: As `open_source` takes it.
@@ -81,7 +81,7 @@ def service_needs(
 
 
 def _serial_devices(rest: str) -> list[str]:
-    """Groups of a serial device, by its name; a link's may be any of those at USB."""
+    """Return the groups of a serial device, by its name; a link's may be any of those at USB."""
     known = re.match(r"//(?:/dev/)(tty(?:ACM|USB|AMA|THS|S))[0-9]+", rest)
     if known:
         return [f"char-{known[1]}"]

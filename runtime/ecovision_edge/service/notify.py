@@ -33,7 +33,7 @@ def sd_notify(state: str, environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def watchdog_interval(environment: Mapping[str, str] = os.environ, pid: int | None = None) -> float | None:
-    """Seconds between two `WATCHDOG=1`: half of what systemd waits, as sd_watchdog_enabled(3) advises.
+    """Return the seconds between two `WATCHDOG=1`: half of systemd's, as sd_watchdog_enabled(3) advises.
 
     Args:
         environment: Where systemd says so.

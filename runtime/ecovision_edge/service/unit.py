@@ -93,7 +93,7 @@ class ServiceOptions:
 
 
 def quote_argument(text: str) -> str:
-    """An argument of `ExecStart=`, so that systemd passes on just this text.
+    """Quote an argument of `ExecStart=`, so that systemd passes on just this text.
 
     Quotes and backslashes by C-style escapes, `%` and `$` doubled: systemd.syntax(5) and systemd.service(5).
 
@@ -113,7 +113,7 @@ def _quoted(text: str) -> str:
 
 
 def service_unit(options: ServiceOptions) -> str:
-    """The text of the unit. The service has to tell `READY=1` and `WATCHDOG=1`, see `sd_notify`."""
+    """Write the unit. The service has to tell `READY=1` and `WATCHDOG=1`, see `sd_notify`."""
     o = options
     lines = [
         "# Made by: ecovision-edge install-service",
@@ -167,7 +167,7 @@ def _devices(needs: ServiceNeeds) -> list[str]:
 
 
 def foreign_folders(options: ServiceOptions) -> tuple[str, ...]:
-    """Folders to be written that have to be there before a service of the system can start."""
+    """Return the folders to be written that have to be there before a service of the system can start."""
     if options.user_unit:
         return ()
     return tuple(path for path in options.writes if not _within(path, (STATE_FOLDER,)))

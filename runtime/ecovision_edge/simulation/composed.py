@@ -76,11 +76,11 @@ class Composed:
         return (TimedFrame(self.frame(n), self.time(n)) for n in range(len(self)))
 
     def time(self, n: int) -> float:
-        """Seconds from the first frame."""
+        """Return the seconds from the first frame."""
         return n / self._script.fps
 
     def frame(self, n: int) -> Image:
-        """Frame `n`, from 0: `(height, width, 3) uint8 BGR`, an array of its own."""
+        """Return frame `n`, from 0: `(height, width, 3) uint8 BGR`, an array of its own."""
         at, camera = self.time(n), self._script.camera
         rng = self._rng(5, n)
         shown = _shifted(self._scene(at), *np.clip(rng.normal(0, 1, 2) * camera.jitter_px, -1, 1).tolist())
@@ -95,7 +95,7 @@ class Composed:
     # What is in front of the camera.
 
     def _scene(self, at: float) -> Image:
-        """Without noise and changes of light; not to be changed."""
+        """Return the scene without noise and changes of light; not to be changed."""
         items, hands = self._line.items_at(at), self._line.hands_at(at)
         key = tuple((track.number, pose.x, pose.y, pose.turn, pose.scale) for track, pose in items)
         if self._still is None or self._still[0] != key:
@@ -113,7 +113,7 @@ class Composed:
         return width / 2 + x * height, height / 2 + y * height
 
     def _with_item(self, scene: Image, track: ItemTrack, pose: Pose) -> Image:
-        """A copy of the scene with an item and its soft shadow."""
+        """Return a copy of the scene with an item and its soft shadow."""
         if track.number not in self._sprite:
             for number in [n for n in self._sprite if n < track.number - 2]:
                 del self._sprite[number]  # gone for good
@@ -133,7 +133,7 @@ class Composed:
         return _levels(under)
 
     def _shadow(self, share: _Floats, away: float) -> _Floats:
-        """What light is left around something, `(height, width, 1)`: less, softly, below and to the right."""
+        """Return the light around something, `(height, width, 1)`: less, softly, below and to the right."""
         by = away * self._script.height
         height, width = share.shape
         small = cv2.resize(share, (width // 4, height // 4), interpolation=cv2.INTER_AREA)  # it is soft
@@ -144,7 +144,7 @@ class Composed:
         return (1 - SHADOW * soft)[..., None].astype(np.float32)
 
     def _with_hand(self, scene: Image, track: HandTrack, pose: Pose) -> Image:
-        """A copy of the scene with a hand, drawn: forearm in a sleeve, palm, fingers."""
+        """Return a copy of the scene with a hand, drawn: forearm in a sleeve, palm, fingers."""
         rng = self._rng(6, track.number)
         height = self._script.height
         skin = np.array([rng.uniform(70, 150), rng.uniform(90, 175), rng.uniform(120, 215)])
@@ -198,7 +198,7 @@ class Composed:
         return np.repeat(fall[..., None], 3, axis=2).astype(np.float32)
 
     def _flicker(self, at: float) -> _Floats:
-        """The light of each row, which a rolling shutter reads one after the other; mains give it twice."""
+        """Return the light of each row, read in turn by a rolling shutter; it flickers at twice the mains."""
         camera = self._script.camera
         times = at + camera.readout_s * np.arange(self._script.height) / self._script.height
         wave = 1 + camera.flicker * np.sin(2 * math.pi * 2 * camera.mains_hz * times)
@@ -215,7 +215,7 @@ class Composed:
 
 
 def _shifted(image: Image, dx: float, dy: float) -> _Floats:
-    """The picture moved by less than a pixel, linearly interpolated; an array of its own."""
+    """Move the picture by less than a pixel, linearly interpolated; an array of its own."""
     across, down = (np.array([max(0.0, d), 1 - abs(d), max(0.0, -d)]) for d in (dx, dy))
     moved = cv2.sepFilter2D(image, cv2.CV_32F, across, down, borderType=cv2.BORDER_REPLICATE)
     return moved.astype(np.float32, copy=False)
@@ -246,7 +246,7 @@ def _line(
 
 
 def compose(script: Script) -> Composed:
-    """The frames of a script: items with a picture show it, the others are drawn."""
+    """Compose the frames of a script: items with a picture show it, the others are drawn."""
 
     def sprite(track: ItemTrack, side_px: float) -> Sprite:
         item = track.item

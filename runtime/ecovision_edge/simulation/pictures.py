@@ -30,7 +30,7 @@ _KINDS = {kind: kind for kind in ITEM_KINDS} | {"plastic": "glass", "trash": "pa
 
 
 def photograph_sprite(path: Path, side_px: float, height: int, *, across: bool = False) -> Sprite:
-    """A photograph as a card with soft corners, its area `side_px` squared where the frame lets it.
+    """Make a photograph a card with soft corners, its area `side_px` squared where the frame lets it.
 
     Args:
         path: The file.
@@ -62,7 +62,7 @@ def photograph_sprite(path: Path, side_px: float, height: int, *, across: bool =
 
 
 def drawn_sprite(label: str, side_px: float, seed: tuple[int, ...]) -> Sprite:
-    """A synthetic thing; a label without a drawing looks like the nearest one.
+    """Draw a synthetic thing; a label without a drawing looks like the nearest one.
 
     Args:
         label: A class; one that is not in `ITEM_KINDS` or near to one is refused.

@@ -56,7 +56,7 @@ MOST_STEPS = 100_000
 
 
 def dump_script(script: Script) -> bytes:
-    """The file of a script."""
+    """Write the file of a script."""
     return canonical_json(
         {
             "schema": SCHEMA,

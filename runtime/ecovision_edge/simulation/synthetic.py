@@ -23,7 +23,7 @@ _SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
 def draw_frame(seed: int, width: int = 640, height: int = 480) -> Image:
-    """One item on a tray, `(height, width, 3) uint8 BGR`; the same seed gives the same frame.
+    """Draw one item on a tray, `(height, width, 3) uint8 BGR`; the same seed gives the same frame.
 
     The kinds of items take turns with the seed; place, size, turn, colour, light and noise are random.
     """
@@ -57,7 +57,7 @@ def draw_item(
     """
 
     def place(points: list[tuple[float, float]]) -> npt.NDArray[np.int32]:
-        """Item coordinates in [-1, 1] to pixels."""
+        """Turn item coordinates in [-1, 1] into pixels."""
         c, s = math.cos(turn), math.sin(turn)
         xy = np.array(points) @ np.array([[c, s], [-s, c]]) * side + centre
         pixels: npt.NDArray[np.int32] = np.round(xy * 2**_SHIFT).astype(np.int32)
@@ -79,7 +79,7 @@ def _tray(rng: np.random.Generator, width: int, height: int) -> Image:
 
 
 def _light(frame: Image, rng: np.random.Generator) -> Image:
-    """A slope of light over the frame, and the noise of a sensor."""
+    """Return a slope of light over the frame, and the noise of a sensor."""
     height, width = frame.shape[:2]
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     a, b = rng.uniform(-0.15, 0.15, 2)

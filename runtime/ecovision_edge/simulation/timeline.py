@@ -61,7 +61,7 @@ class Timeline:
         return [(track, pose) for track in near if (pose := track.pose(at)) is not None]
 
     def light(self, at: float) -> float:
-        """Times that of the start."""
+        """Return the light as a multiple of that at the start."""
         k = bisect_right(self.lights, at, key=lambda step: step.at) - 1
         if k < 0:
             return 1.0
@@ -151,7 +151,7 @@ class _Layout:
     def _coming(
         self, item: Item, place: Pose, side: float, rng: np.random.Generator
     ) -> tuple[list[Pose], float]:
-        """Its poses until it lies still, and when that is, with no hand over it."""
+        """Return its poses until it lies still, and when that is, with no hand over it."""
         begin = self._now
         if item.comes == "drop":
             sideways = float(rng.uniform(-0.15, 0.15))
@@ -184,7 +184,7 @@ class _Layout:
         side: float,
         rng: np.random.Generator,
     ) -> float:
-        """Adds its poses until it is out of view; returns when that is."""
+        """Add its poses until it is out of view; return when that is."""
         if item.goes == "gone":
             poses.append(place.like(begin))
             return begin
@@ -202,7 +202,7 @@ class _Layout:
     def _meanwhile(
         self, one: Meanwhile, at: float, poses: list[Pose], place: Pose, rng: np.random.Generator
     ) -> tuple[Pose, float]:
-        """What happens at `at`; where the item lies then, and when it is over."""
+        """Add what happens at `at`; return where the item lies then, and when it is over."""
         if one.what == "light":
             self._light(at, one.factor, one.over)
             return place, at
@@ -219,7 +219,7 @@ class _Layout:
     def _passing_hand(
         self, at: float, rests: float, over: tuple[float, float], rng: np.random.Generator
     ) -> float:
-        """A hand comes, rests, and goes; when it is gone."""
+        """Add a hand that comes, rests, and goes; return when it is gone."""
         x, y = (c + d for c, d in zip(over, rng.uniform(-0.1, 0.1, 2).tolist(), strict=True))
         target, angle = Pose(at, x, y), self._angle(rng)
         dx, dy = self._outside(target, 0.4, angle)
@@ -234,11 +234,11 @@ class _Layout:
         self._hands.append(HandTrack(len(self._hands), angle, tuple(poses)))
 
     def _angle(self, rng: np.random.Generator) -> float:
-        """Where things come from and go to: the right, below, or the left."""
+        """Return where things come from and go to: the right, below, or the left."""
         return float(rng.choice([0.0, 0.5, 1.0]) * math.pi + rng.uniform(-0.25, 0.25))
 
     def _outside(self, place: Pose, side: float, angle: float) -> tuple[float, float]:
-        """From `place` in that direction, until a square of that side is out of view, however turned."""
+        """Go from `place` in that direction, until a square of that side is out of view, however turned."""
         dx, dy = math.cos(angle), math.sin(angle)
         reach = 0.72 * side  # from its centre to a corner, and a little
         ways = []

@@ -35,12 +35,12 @@ class Pose:
     def like(
         self, at: float, dx: float = 0.0, dy: float = 0.0, turn: float = 0.0, scale: float = 1.0
     ) -> Pose:
-        """At another time, moved, turned and scaled by so much."""
+        """Return the pose at another time, moved, turned and scaled by so much."""
         return Pose(at, self.x + dx, self.y + dy, self.turn + turn, self.scale * scale)
 
 
 def _between(poses: Sequence[Pose], at: float) -> Pose | None:
-    """The pose at that time, moving softly from one to the next; None before the first and from the last."""
+    """Return the pose at that time, moving softly between two; None before the first and from the last."""
     k = bisect_right(poses, at, key=lambda pose: pose.at) - 1
     if k < 0 or k >= len(poses) - 1:
         return None
@@ -73,7 +73,7 @@ class ItemTrack:
     poses: tuple[Pose, ...]
 
     def pose(self, at: float) -> Pose | None:
-        """Where it is; None while it is not in view."""
+        """Return where it is; None while it is not in view."""
         return _between(self.poses, at)
 
     @property
@@ -97,5 +97,5 @@ class HandTrack:
     poses: tuple[Pose, ...]
 
     def pose(self, at: float) -> Pose | None:
-        """Where its palm is; None while it is not in view."""
+        """Return where its palm is; None while it is not in view."""
         return _between(self.poses, at)

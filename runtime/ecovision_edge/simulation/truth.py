@@ -168,14 +168,14 @@ class Truth:
                 )
 
     def during(self, at_s: float, slack: float) -> str:
-        """The kind of the distractor at that time, or up to `slack` seconds before; `nothing` for none."""
+        """Return the distractor's kind at that time, or up to `slack` seconds before; `nothing` for none."""
         for distractor in reversed(self.distractors):
             if distractor.begins_s <= at_s <= distractor.ends_s + slack:
                 return distractor.kind
         return "nothing"
 
     def dumps(self) -> bytes:
-        """The file."""
+        """Write the file."""
         return canonical_json(
             {
                 "schema": SCHEMA,
@@ -248,7 +248,7 @@ def _distractor(f: Fields) -> Distractor:
 
 
 def read_document(path: Path, what: str) -> bytes:
-    """The bytes of a file that a person names.
+    """Read the bytes of a file that a person names.
 
     Raises:
         TruthError: it cannot be read, or is too large.

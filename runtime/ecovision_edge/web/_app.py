@@ -80,7 +80,7 @@ class App:
         )
 
     def application(self) -> web.Application:
-        """What aiohttp serves."""
+        """Return what aiohttp serves."""
 
         @web.middleware
         async def guarded(request: web.Request, handler: _Handler) -> web.StreamResponse:
@@ -118,7 +118,7 @@ class App:
                 return _line(500, "this is a mistake in the program; its log says more")
 
     def _refusal(self, request: web.Request) -> web.StreamResponse | None:
-        """The answer to a request that gets no further; None for one that does."""
+        """Return the answer to a request that gets no further; None for one that does."""
         if request.method not in {"GET", "HEAD"}:
             return _line(405, "only GET and HEAD", {"Allow": "GET, HEAD"})
         if not self._guard.host_ok(request.headers.getall("Host", [])):

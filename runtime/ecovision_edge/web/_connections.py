@@ -46,7 +46,7 @@ class Connections:
         return len(self._peers)
 
     def admit(self, transport: asyncio.Transport, now: float) -> bool:
-        """Whether there is room for another one: the one that is idle for longest is closed for it.
+        """Make room for another one, by closing the one that is idle for longest; whether there is room.
 
         False where all are being answered.
         """
@@ -73,7 +73,7 @@ class Connections:
 
     @contextlib.contextmanager
     def answering(self, transport: asyncio.Transport, now: float) -> Iterator[None]:
-        """While a request of that connection is answered it is not idle."""
+        """Count a connection as not idle while a request of it is answered."""
         peer = self._peer(transport, now)
         peer.busy, peer.since = peer.busy + 1, now
         try:
@@ -82,7 +82,7 @@ class Connections:
             peer.busy -= 1
 
     def progress(self, transport: asyncio.Transport, now: float) -> None:
-        """The client took all that was ready for it."""
+        """Note that the client took all that was ready for it."""
         self._peer(transport, now).since = now
 
     def drop_all(self, transports: list[asyncio.Transport]) -> None:

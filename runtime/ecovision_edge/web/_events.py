@@ -22,7 +22,7 @@ _HISTORY = 60
 
 
 def event(name: str, data: JsonValue) -> bytes:
-    """One event of the wire format; what is not finite becomes null, for JSON knows no NaN."""
+    """Return one event of the wire format; what is not finite becomes null, for JSON knows no NaN."""
     text = json.dumps(_finite(data), allow_nan=False, separators=(",", ":"))
     return f"event: {name}\ndata: {text}\n\n".encode()
 
@@ -48,7 +48,7 @@ class Events:
         """Of the board, as last looked at; for `Pulse.newer`."""
 
     def next(self, now: float) -> bytes:
-        """What to send at `now`, seconds of `time.monotonic()`; empty where there is nothing to tell."""
+        """Return what to send at `now`, seconds of `time.monotonic()`; empty if there is nothing to tell."""
         view = self._board.view()
         status = view.status(now, self._limits.stale_s)
         parts = list(self._parts(view, status, now))
@@ -59,11 +59,11 @@ class Events:
         return b"".join(parts)
 
     def pause(self, now: float) -> float:
-        """Seconds for which a result is held back, because the last one was only just told; else 0."""
+        """Return the seconds to hold a result back, because the last one was only just told; else 0."""
         return max(0.001, self._next_result - now) if self._held_back else 0.0
 
     def wait(self, now: float) -> float:
-        """Seconds until there may be something to tell that the board does not announce."""
+        """Return the seconds until there may be something to tell that the board does not announce."""
         return max(0.01, min(self._next_beat - now, 0.5, self._limits.stale_s / 4))
 
     def _parts(self, view: View, status: Status, now: float) -> Iterator[bytes]:
@@ -91,7 +91,7 @@ class Events:
         self._index = view.result.index
 
     def _is_news(self, report: BinReport, now: float) -> bool:
-        """Whether to tell it: at once of a new state, else as often as results."""
+        """Return whether to tell it: at once of a new state, else as often as results."""
         if self._bin is None or report.state is not self._bin.state:
             return True
         return now >= self._next_bin and report != self._bin
@@ -125,7 +125,7 @@ class Events:
 
 
 def _short(event: BinEvent) -> JsonValue:
-    """What the page shows of an event."""
+    """Return what the page shows of an event."""
     whole = event.to_json()
     return {key: whole[key] for key in ("item", "time", "label", "bin", "probability", "seconds", "reason")}
 

@@ -48,15 +48,15 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """Prometheus's text format, version 0.0.4."""
+        """Write Prometheus's text format, version 0.0.4."""
         return generate_latest(self._registry)
 
     def describe(self) -> list[Metric]:
-        """Nothing: the registry need not collect to learn the names."""
+        """Return nothing: the registry need not collect to learn the names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All metrics, as they are now."""
+        """Yield all metrics, as they are now."""
         counters, now = self._board.counters(), time.monotonic()
         status = self._board.view().status(now, self._stale_s)
         frames = CounterMetricFamily(
@@ -137,6 +137,6 @@ def _of_bin(report: BinReport) -> Iterator[Metric]:
 
 
 def _buckets(distribution: Distribution) -> list[tuple[str, float]]:
-    """Cumulative counts by upper bound, as the format wants them."""
+    """Return the cumulative counts by upper bound, as the format wants them."""
     bounds = [*(repr(float(b)) for b in distribution.bounds), "+Inf"]
     return [(bound, float(n)) for bound, n in zip(bounds, accumulate(distribution.counts), strict=True)]

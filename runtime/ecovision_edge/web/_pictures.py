@@ -61,7 +61,7 @@ class Pictures:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """While at least one viewer is in here, pictures are made."""
+        """Make pictures while at least one viewer is in here."""
         self.viewers += 1
         if self._task is None or self._task.done():
             self._newest = None
@@ -76,14 +76,14 @@ class Pictures:
                 self._newest = None  # who comes next must not see it
 
     async def after(self, number: int) -> Picture:
-        """The newest picture, once there is one that is not `number`; while `watching`."""
+        """Wait for a picture that is not `number`, and return the newest; while `watching`."""
         async with self._fresh:
             await self._fresh.wait_for(lambda: self._newest is not None and self._newest.number != number)
             assert self._newest is not None
             return self._newest
 
     async def now(self) -> tuple[Status, Picture | None]:
-        """The state, and the newest frame if it may be taken for the present."""
+        """Return the state, and the newest frame if it may be taken for the present."""
         view, now = self._board.view(), time.monotonic()
         status = view.status(now, self._limits.stale_s)
         return status, await self._picture(view, status) if status.live else None
@@ -131,7 +131,7 @@ class Pictures:
 
 
 def _encode(image: Image, long_side: int, quality: int, caption: str) -> bytes:
-    """A JPEG of `image`, with a long side of at most `long_side`; greyed where it has a caption."""
+    """Encode `image` as JPEG, its long side at most `long_side`; greyed where it has a caption."""
     height, width = image.shape[:2]
     scale = min(1.0, long_side / max(height, width, 1))
     small = image
@@ -147,7 +147,7 @@ def _encode(image: Image, long_side: int, quality: int, caption: str) -> bytes:
 
 
 def _greyed(image: Image, caption: str) -> Image:
-    """Dark, without colour, and with its caption: nobody takes it for the present."""
+    """Make a picture dark, without colour, and put its caption on it: nobody takes it for the present."""
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY) // 3
     out = np.asarray(cv2.cvtColor(np.asarray(grey, np.uint8), cv2.COLOR_GRAY2BGR), np.uint8)
     scale = out.shape[1] / 640

@@ -58,7 +58,7 @@ class Address:
 
 
 def bind(address: Address) -> socket.socket:
-    """A socket that listens at `address`; the caller closes it.
+    """Open a socket that listens at `address`; the caller closes it.
 
     Raises:
         ServeError: the port is taken, or the address does not belong to this machine.

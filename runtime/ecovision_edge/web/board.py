@@ -138,7 +138,7 @@ class View:
     labels: tuple[str, ...]
 
     def status(self, now: float, stale_s: float) -> Status:
-        """What may be said at `now`, where a frame is news for `stale_s` seconds."""
+        """Return what may be said at `now`, where a frame is news for `stale_s` seconds."""
         health, age = self.health, None
         if self.result is not None:
             age = max(0.0, now - self.result.frame.captured_at)
@@ -156,7 +156,7 @@ class View:
 
 
 def _bad_frames(result: LoopResult | None, health: Health) -> int:
-    """The count of whichever is the newer: both only ever rise."""
+    """Return the higher count, which is the newer: both only ever rise."""
     return max(health.bad_frames, 0 if result is None else result.bad_frames)
 
 
@@ -243,23 +243,23 @@ class Board:
             self._version += 1
 
     def bin(self) -> BinReport | None:
-        """How the bin is doing now; None if there is none."""
+        """Return how the bin is doing now; None if there is none."""
         report = self._bin
         return None if report is None else report()  # without the lock: it may wait for the bin's own
 
     def view(self) -> View:
-        """What is on the board now."""
+        """Return what is on the board now."""
         with self._lock:
             return View(self._version, self._result, self._health, self._labels)
 
     def history(self, after: int = -1, most: int = 60) -> list[Past]:
-        """The last results with an index above `after`, oldest first, at most `most`."""
+        """Return the last results with an index above `after`, oldest first, at most `most`."""
         with self._lock:
             past = list(self._history)
         return [Past(*p) for p in past if p[0] > after][-most:]
 
     def rate(self) -> float | None:
-        """Results a second over the last seconds before the newest; None before the second result."""
+        """Return results per second over the last seconds before the newest; None before the second."""
         with self._lock:
             times = [published for *_, published in self._history]
         if len(times) < 2:
@@ -270,7 +270,7 @@ class Board:
         return (len(recent) - 1) / span if span > 0 else None
 
     def counters(self) -> Counters:
-        """A copy of what was counted."""
+        """Return a copy of what was counted."""
         with self._lock:
             stages = {
                 "prepare": self._prepare.copy(),

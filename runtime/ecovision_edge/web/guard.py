@@ -91,7 +91,7 @@ class Guard:
         return self._token is None
 
     def host_ok(self, headers: list[str]) -> bool:
-        """Whether a request with these Host headers is meant for this page."""
+        """Return whether a request with these Host headers is meant for this page."""
         match = _HOST.fullmatch(headers[0]) if len(headers) == 1 else None
         if match is None:
             return False
@@ -114,14 +114,14 @@ class Guard:
         return f"{said}, and through a tunnel with the same port at both ends: {tunnel}"
 
     def bearer_ok(self, authorization: str) -> bool:
-        """Whether an Authorization header has the token."""
+        """Return whether an Authorization header has the token."""
         scheme, _, token = authorization.partition(" ")
         return scheme.lower() == "bearer" and self.token_ok(token.strip())
 
     def token_ok(self, token: str) -> bool:
-        """Whether it is the token; how long that takes does not tell how much of it is right."""
+        """Return whether it is the token; how long that takes does not tell how much of it is right."""
         return self._token is not None and hmac.compare_digest(token.encode(errors="replace"), self._token)
 
     def cookie_ok(self, value: str) -> bool:
-        """Whether it is the cookie that the token is exchanged for."""
+        """Return whether it is the cookie that the token is exchanged for."""
         return hmac.compare_digest(value.encode(errors="replace"), self.cookie_value.encode())

@@ -230,7 +230,7 @@ def _transports(runner: web.AppRunner) -> list[asyncio.Transport]:
 
 
 def _quiet_log() -> logging.Logger:
-    """For aiohttp's own remarks, which quote what clients send: malformed requests, with the token maybe."""
+    """Make a silent log for aiohttp's own remarks, which quote what clients send: the token maybe."""
     log = logging.Logger("ecovision_edge.web.http")  # not one of the program's loggers
     log.disabled = True
     return log
