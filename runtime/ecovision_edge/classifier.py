@@ -71,7 +71,7 @@ class Classifier:
                 `fp32`), or `auto`: what the device profile says, if `ecovision-edge tune` saved one for this
                 bundle on this device; else as `Bundle.artifact` chooses. ONNX runs in onnxruntime, TFLite in
                 LiteRT.
-            threads: For one inference, 1 to 256; None is the cores this process may use, at most 4.
+            threads: Threads for one inference, 1 to 256; None is the cores this process may use, at most 4.
             providers: onnxruntime execution providers in order of preference; None is the CPU. Of a TFLite
                 model they are refused.
             spinning: Whether the engine's threads spin while they wait; False leaves the cores to the rest
@@ -194,7 +194,7 @@ class Classifier:
         """Classify the newest frame of a source, again and again; see `ecovision_edge.loop.CameraLoop`.
 
         Args:
-            source: As `ecovision_edge.camera.open_source` gives it.
+            source: A source that `ecovision_edge.camera.open_source` gives.
             options: Pace and limits.
 
         Raises:

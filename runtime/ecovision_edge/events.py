@@ -57,16 +57,16 @@ class BinEvent:
         monotonic: The same, seconds of the clock that `step` was given.
         label: The class; None is unknown.
         bin: Where it goes; of an unknown item the fail-safe bin.
-        probability: Of the label after all frames, 0 to 1; of the likeliest one if it is unknown.
-        margin: That less the second one's, 0 to 1.
+        probability: Probability of the label after all frames, 0 to 1; of the likeliest one if unknown.
+        margin: That probability less the second one's, 0 to 1.
         frames: How many frames it was decided on.
-        seconds: From its arrival to the decision.
+        seconds: Seconds from its arrival to the decision.
         reason: Why, in one line.
-        frame_age_ms: From the capture of the last frame to its prediction; None where that is not known.
-        timings_ms: Of the last frame: `prepare`, `infer`, `post`.
+        frame_age_ms: Time from the last frame's capture to its prediction; None if that is not known.
+        timings_ms: Times of the last frame: `prepare`, `infer`, `post`.
         bundle: SHA-256 of the manifest of the bundle that decided it; None for a lone model file.
         device: What the device calls itself.
-        health: Of the camera: `RUNNING`, or what it was.
+        health: Health of the camera: `RUNNING`, or what it was.
         box: What of the last frame was classified, in its pixels; None is the whole frame.
         best_label: The likeliest class, also of an item that is unknown; None where no frame counted.
         best_probability: Its probability after all frames, 0 to 1; None where no frame counted.

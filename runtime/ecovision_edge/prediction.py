@@ -36,7 +36,7 @@ class Prediction:
         index: Its place in `contract.labels`.
         score: Its probability, 0 to 1, after the contract's temperature.
         margin: `score` less the second probability, 0 to 1.
-        probabilities: Of all classes, in the order of `contract.labels`; they add up to 1.
+        probabilities: Probabilities of all classes, in the order of `contract.labels`; they add up to 1.
         timings: How long it took.
     """
 

@@ -101,7 +101,7 @@ def verify_bundle(
 
     Args:
         path: The bundle's folder.
-        options: For the engines. Providers are for the ONNX artifacts alone, a delegate for the TFLite ones.
+        options: Options for the engines. Providers are for ONNX artifacts alone, a delegate for TFLite ones.
         cpu: What this machine is; None reads it.
 
     Raises:

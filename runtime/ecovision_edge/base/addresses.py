@@ -144,7 +144,7 @@ def split_pairs(
     """Split `name=value&name=value`, and take the prefix off the names.
 
     Args:
-        query: As written, without its `?`; may be empty.
+        query: What was written, without its `?`; may be empty.
         prefix: Taken off each name.
         decode: Whether the values are percent-decoded.
         problem: What is raised if an option is given twice.
@@ -171,7 +171,7 @@ def expand_variables(
     Args:
         text: A part of an address.
         environment: Usually `os.environ`.
-        scheme: Of the address, for messages.
+        scheme: Scheme of the address, for messages.
         encode: Whether a value is percent-encoded, whole.
         problem: What is raised if there is no such variable, or no name.
     """

@@ -70,10 +70,10 @@ class Machine:
 
     Args:
         cpu: The processor.
-        board: As the device tree names it (`Raspberry Pi 4 Model B Rev 1.4`); None on a PC.
+        board: Name in the device tree (`Raspberry Pi 4 Model B Rev 1.4`); None on a PC.
         cores: Logical cores that are online.
-        usable_cores: Those that this process may use.
-        memory_bytes: Of RAM.
+        usable_cores: Cores that this process may use.
+        memory_bytes: RAM in bytes.
         os: Name and version of the system (`Debian GNU/Linux 12 (bookworm)`).
         kernel: Its release.
         python: Version.
@@ -125,11 +125,11 @@ class DeviceState:
     """What changes while a program runs; None where it cannot be read.
 
     Args:
-        governors: Of cpufreq, each one that some core has.
+        governors: Each governor of cpufreq that some core has.
         frequency_mhz: Highest current frequency of a core, MHz.
         max_frequency_mhz: The highest that the hardware has, MHz.
         frequency_limit_mhz: The highest that the system allows now, MHz.
-        temperature_c: Of the hottest thermal zone, degrees Celsius.
+        temperature_c: Temperature of the hottest thermal zone, degrees Celsius.
         throttling: See `Throttling`.
     """
 

@@ -175,7 +175,7 @@ def sync_folder(folder: Path, *, if_possible: bool = False) -> None:
     """Bring the names in a folder to the disk: of files that are new, renamed or removed.
 
     Args:
-        folder: Of the names.
+        folder: Folder that holds the names.
         if_possible: Some file systems cannot; that is then no error.
 
     Raises:

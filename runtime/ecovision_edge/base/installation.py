@@ -95,7 +95,7 @@ class Installation:
 
         Args:
             extra: Behind the name, in brackets.
-            newest: Of a repository, what its branch has now.
+            newest: Take what the branch of a repository has now.
         """
         written = {} if self._distribution is None else _object(_text(self._distribution, "direct_url.json"))
         url = written.get("url")

@@ -21,8 +21,8 @@ class Place:
         host: Name or number, an IPv6 address without its brackets.
         port: Given, or None.
         user: Percent-decoded, or None; no password is ever here.
-        path: As written, from its `/` on; may be empty.
-        query: As written, without its `?`; may be empty.
+        path: What was written, from its `/` on; may be empty.
+        query: What was written, without its `?`; may be empty.
     """
 
     scheme: str

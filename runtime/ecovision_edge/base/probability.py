@@ -45,7 +45,7 @@ class ReliabilityBin:
         low: Left end, not in the bin.
         high: Right end, in it.
         count: Images.
-        correct: Of these, those that were called what they are.
+        correct: How many of these were called what they are.
         confidence: Mean score, 0 to 1.
     """
 

@@ -33,8 +33,8 @@ class RegionView:
     Args:
         quarters: Quarter turns counter-clockwise, 0 to 3.
         mirrored: Left and right are then exchanged.
-        scale: Of the sides of the part, about its middle: below 1 a tighter cut, above 1 a wider one; 0.25 to
-            2.
+        scale: Scale of the sides of the part, about its middle: below 1 a tighter cut, above 1 a wider one;
+            0.25 to 2.
     """
 
     quarters: int = 0
@@ -91,7 +91,7 @@ def parse_views(text: str, *, any_orientation: bool) -> tuple[RegionView, ...]:
 
     Args:
         text: `auto`, `none`, or views with commas between.
-        any_orientation: Of the model: whether `auto` has quarter turns.
+        any_orientation: Whether `auto` has quarter turns, for a model of any orientation.
 
     Raises:
         ContractError: no such view, one of them twice, or the first one is not plain.
@@ -177,7 +177,7 @@ def effective_count(frames: Sequence[int], correlation: Sequence[float]) -> floa
 
     Args:
         frames: How many, one number per view.
-        correlation: As of a `ViewPlan`.
+        correlation: Correlation as in a `ViewPlan`.
 
     Returns:
         0 without frames.

@@ -62,8 +62,8 @@ def fit_correlation(answers: Answers, temperature: float) -> tuple[float, ...]:
     correlations are those for which `effective_count` gives just these numbers, from 0 to 1.
 
     Args:
-        answers: To photographs of the classes.
-        temperature: Of one view.
+        answers: Answers to photographs of the classes.
+        temperature: Temperature of one view.
     """
     logs = answers.logs(temperature)
     correlation, variance = [COPIES], 1.0
@@ -86,11 +86,11 @@ def calibrate_views(
     """Fit the plan of views to all photographs, and measure on folds what it is worth.
 
     Args:
-        views: That each photograph was looked at in, the plain one first.
+        views: Views that each photograph was looked at in, the plain one first.
         every: Photographs of the classes, and of none.
         folds: `(n,)`, of each.
-        temperature: Of one view, fitted to all.
-        temperatures: Likewise, of each fold the one that was fitted to all others.
+        temperature: Temperature of one view, fitted to all.
+        temperatures: Temperature per fold, fitted to all others.
         options: Error rate, confidence, risks.
     """
     known = every.truth >= 0

@@ -27,7 +27,7 @@ class CalibrationOptions:
 
     Args:
         max_error: The error rate that a class may have at or above its threshold, above 0 and below 1.
-        confidence: With which it is to be proved, 0.5 to below 1.
+        confidence: Confidence of the proof, 0.5 to below 1.
         folds: Parts of the photographs, each judged by what the others set; 2 to 20.
         risks: Error rates for which the coverage is asked, 0 to 1.
     """
@@ -62,8 +62,8 @@ class Coverage:
     Args:
         threshold: The least probability; None where each class has its own, or where none is kept.
         photographs: All of them.
-        kept: Of these, at or above the threshold.
-        wrong: Of the kept, those called something else.
+        kept: How many of these are at or above the threshold.
+        wrong: How many of the kept were called something else.
         unknown_kept: Photographs of no class at or above it.
     """
 
@@ -101,9 +101,9 @@ class ClassCalibration:
 
     Args:
         label: Its name.
-        photographs: That show it.
+        photographs: How many photographs show it.
         predicted: Photographs of whatever class that were called it.
-        wrong: Of these, those that show something else.
+        wrong: How many of these show something else.
         threshold: Fitted to all photographs.
         kept: Held out: of the predicted, those at or above the threshold that the other folds set.
         wrong_kept: Held out: of the kept, those that show something else.
@@ -142,12 +142,12 @@ class Combination:
 
     Args:
         last: The last one of them.
-        correlation: Of that with those before it, fitted to all photographs.
+        correlation: Correlation of that view with those before it, fitted to all photographs.
         effective: How many independent views they are worth, likewise.
         correct: Photographs of the classes that they call what they are.
         ece: Expected calibration error, 0 to 1.
         nll: Mean negative log-likelihood, nats.
-        at_risk: For each risk asked for the largest share of the photographs that has it.
+        at_risk: For each risk asked for, the largest share of the photographs that has it.
     """
 
     last: RegionView
@@ -176,10 +176,10 @@ class ViewsCalibration:
     """Several views of each photograph.
 
     Args:
-        plan: To write into the contract.
+        plan: Plan to write into the contract.
         thresholds: Its thresholds, and what set them.
-        combinations: Of the first view, of the first two, and so on.
-        photographs: Of the classes.
+        combinations: Figures of the first view, of the first two, and so on.
+        photographs: How many photographs of the classes there are.
         kept: Held out: photographs of the classes at or above the thresholds, by all views together.
         wrong_kept: Held out: of these, those that are called something else.
         unknown_kept: Held out: photographs of no class at or above them.
@@ -212,22 +212,22 @@ class Calibration:
     """What was fitted to all photographs, and what such a fit was worth on those that it had not seen.
 
     Args:
-        temperature: To write into the contract.
+        temperature: Temperature to write into the contract.
         fitted: Whether it was fitted; else it is the one that was there (see `fit_temperature`).
         options: How it was done.
-        photographs: Of the classes.
+        photographs: How many photographs of the classes there are.
         unknown: Photographs of no class.
         correct: Photographs that were called what they are.
         ece_before: Expected calibration error with the temperature that was there, 0 to 1.
-        ece_after: Likewise with the fitted one, held out.
+        ece_after: The same with the fitted one, held out.
         nll_before: Mean negative log-likelihood, nats.
-        nll_after: Likewise, held out.
+        nll_after: The same with the fitted one, held out.
         classes: In the order of the labels.
         curve: Held out, for one threshold for all classes, 0.5 to 0.95.
         fitted_coverage: Held out, for the fitted thresholds.
-        at_risk: For each risk asked for the largest coverage that has it, held-out probabilities; the
+        at_risk: For each risk asked for, the largest coverage that has it, held-out probabilities; the
             threshold that gives it is chosen on these same photographs.
-        rejection: Of each score, held out; empty without photographs of no class.
+        rejection: Figures of each score, held out; empty without photographs of no class.
         views: What several views of each photograph say together; None where there was one.
     """
 

@@ -167,7 +167,7 @@ def fit_thresholds(
         wrong: `(n,)`, whether the prediction is wrong.
         classes: How many there are.
         most: Error rate, 0 to 1.
-        confidence: Of the proof, 0 to 1.
+        confidence: Confidence of the proof, 0 to 1.
     """
     pooled = least_threshold(scores, wrong, most, confidence)
 

@@ -88,7 +88,7 @@ def calibrate(
     of them there are, which should be as it is at the bin.
 
     Args:
-        labels: Of the model.
+        labels: Labels of the model.
         logits: `(n, classes)`, or `(n, views, classes)`, of photographs of the classes, those of a class in
             the order they were taken.
         truth: `(n,)`, indices of labels.

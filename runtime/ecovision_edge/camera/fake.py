@@ -165,7 +165,7 @@ class FakeCamera:
     Args:
         script: What happens, in order; nothing is only good frames.
         then: After the script good frames `"for ever"`, or the `"end"`.
-        width, height: Of the frames, pixels, at least 2 x 1.
+        width, height: Size of the frames in pixels, at least 2 x 1.
         interval: Seconds between frames; None gives them as fast as they are read.
         live: Whether it is a camera, or a file of which each frame counts.
         name: What messages call it.

@@ -33,9 +33,9 @@ class Answer:
     """An answer whose body was not read yet.
 
     Args:
-        status: Of HTTP.
+        status: Status of HTTP.
         reason: In the server's words.
-        headers: Of the answer.
+        headers: Headers of the answer.
     """
 
     status: int

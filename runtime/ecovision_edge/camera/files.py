@@ -52,7 +52,7 @@ class FileStream:
     """A `FrameStream` over frames that an iterator gives; None at its end.
 
     Args:
-        name: For messages.
+        name: Name for messages.
         frames: What one round gives; an ImageReadError stands for a frame that cannot be read.
         transform: Applied to each frame.
         again: Begins another round at the end of one; None is one round.
@@ -114,7 +114,7 @@ class VideoSource:
 
     Args:
         path: The file.
-        name: For messages.
+        name: Name for messages.
         interval: Seconds between frames; None is as fast as they are taken.
         loop: Whether it begins again at its end, for ever.
         transform: Applied to each frame.
@@ -182,7 +182,7 @@ class ImagesSource:
 
     Args:
         path: Folder, file, or glob (`**` is any folders).
-        name: For messages.
+        name: Name for messages.
         interval: Seconds between frames; None is as fast as they are taken.
         loop: Whether it begins again at its end, for ever, with the files that are then there.
         transform: Applied to each frame.

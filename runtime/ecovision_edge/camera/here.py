@@ -15,7 +15,7 @@ def own_camera(root: Path = _ROOT) -> str | None:
     """Return what to give where the board has a camera port of its own, as `a Raspberry Pi's own camera is rpicam://`.
 
     Args:
-        root: Of the file system; for tests.
+        root: Root of the file system; for tests.
 
     Returns:
         None for other machines.

@@ -148,7 +148,7 @@ class LatestFrame:
 
         Args:
             timeout: Seconds to wait at most; None waits until there is a frame, or an end.
-            max_age: Of a live source: a frame older than so many seconds is dropped, and a newer one awaited.
+            max_age: Drop a frame of a live source that is older, in seconds, and wait for a newer one.
 
         Returns:
             The frame; None if the time is over, the files are at their end (`health.state` is then ENDED), or

@@ -27,7 +27,7 @@ class Parts:
     declared, with its two dashes or without: some cameras declare another one than they send.
 
     Args:
-        boundary: As declared, for a stream that begins with something else; None if it is not.
+        boundary: Declared boundary, for a stream that begins with something else; None without one.
     """
 
     def __init__(self, boundary: str | None) -> None:

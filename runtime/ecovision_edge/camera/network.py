@@ -179,7 +179,7 @@ class NetworkSource:
 
     Args:
         address: Where; its repr shows no credentials.
-        transport: Of RTSP: `tcp` or `udp`.
+        transport: Transport of RTSP: `tcp` or `udp`.
         open_timeout, read_timeout: Seconds, for the connection and for each frame.
         transform: Applied to each frame.
     """

@@ -34,7 +34,7 @@ class CaptureStream:
 
     Args:
         capture: Opened; closed by `close`.
-        name: For messages.
+        name: Name for messages.
         transform: Applied to each frame.
         on_first: Told the first frame, before it is transformed.
     """
@@ -107,7 +107,7 @@ class V4L2Source:
 
     Args:
         device: `/dev/video0`, or a link to one, as in /dev/v4l/by-id.
-        name: For messages.
+        name: Name for messages.
         width, height, fps, fourcc: Asked of the camera; it may give something else, which is logged.
         transform: Applied to each frame.
     """
@@ -214,7 +214,7 @@ class GStreamerSource:
     """A GStreamer pipeline that ends in an appsink.
 
     Args:
-        name: For messages.
+        name: Name for messages.
         pipeline: What OpenCV is given; may hold credentials, so it is never shown.
         transform: Applied to each frame.
     """

@@ -75,8 +75,8 @@ class PiCameraSource:
 
     Args:
         index: Its number, from 0.
-        name: For messages.
-        width, height: Of the stream, pixels; even for `lores`.
+        name: Name for messages.
+        width, height: Size of the stream in pixels; even for `lores`.
         fps: Frames a second; None leaves it to the camera.
         stream: `main` gives BGR; `lores` gives YUV, for which the Pi does less work.
         transform: Applied to each frame.

@@ -23,10 +23,10 @@ def libcamera(
     """Return a pipeline for a camera of libcamera: on a Raspberry Pi the one on the CSI connector.
 
     Args:
-        camera_name: As `cam -l` lists it; empty is the first.
+        camera_name: Name in the list of `cam -l`; empty is the first.
         width: Pixels; None leaves it to libcamera.
-        height: Likewise.
-        fps: Frames a second; likewise.
+        height: Pixels; None likewise.
+        fps: Frames a second; None likewise.
     """
     camera = f" camera-name={_quoted(camera_name)}" if camera_name else ""
     # NV12: every Pi's image processor gives it. Left open, a raw Bayer format may be agreed on.
@@ -47,9 +47,9 @@ def argus(
     Args:
         sensor: Its number, from 0.
         width: Pixels; None leaves it to the camera.
-        height: Likewise.
-        fps: Frames a second; likewise.
-        flip_method: As `nvvidconv` has it, 0 to 7: 0 none, 2 is half a turn.
+        height: Pixels; None likewise.
+        fps: Frames a second; None likewise.
+        flip_method: Flip method of `nvvidconv`, 0 to 7: 0 none, 2 is half a turn.
     """
     caps = _caps("video/x-raw(memory:NVMM),format=NV12", width, height, fps)
     convert = f"nvvidconv flip-method={flip_method} ! video/x-raw,format=BGRx"

@@ -77,7 +77,7 @@ class RpicamSource:
 
     Args:
         index: Its number, from 0.
-        name: For messages.
+        name: Name for messages.
         width, height: Pixels.
         fps: Frames a second; None leaves it to the program, which takes 30.
         transform: Applied to each frame.

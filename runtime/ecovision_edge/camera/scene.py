@@ -181,7 +181,7 @@ class DemoSource:
     """The synthetic tray as a source; each connection begins with frame 0.
 
     Args:
-        seed, width, height, fps: Of the `Scene`.
+        seed, width, height, fps: Options of the `Scene`.
         frames: How many there are; None is without end, and the source is then live.
         interval: Seconds between frames; None is as fast as they are taken.
         transform: Applied to each frame.

@@ -72,7 +72,7 @@ def network_address(url: str, environment: Mapping[str, str]) -> NetworkAddress:
     the credentials end at the last `@`. Elsewhere a variable is put in as it is.
 
     Args:
-        url: Without our own options.
+        url: Address without our own options.
         environment: Usually `os.environ`.
 
     Raises:

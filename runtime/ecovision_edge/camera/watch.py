@@ -20,9 +20,9 @@ class WatchOptions:
     """How long to wait for a source, and how often to try again. Times in seconds.
 
     Args:
-        open_timeout: For connecting, up to the first frame; above 0.
-        stall_after: Without a frame for so long, a live source is reconnected; above 0.
-        frozen_after: Likewise if each frame is the same picture: an unplugged camera often goes on giving
+        open_timeout: Time for connecting, up to the first frame; above 0.
+        stall_after: Time without a frame after which a live source is reconnected; above 0.
+        frozen_after: The same where each frame is the same picture: an unplugged camera often goes on giving
             its last one. A real sensor's noise makes no two alike; None for drawn or still pictures.
         max_reconnects: Tries one after the other before giving up; None is for ever, 0 is no other try.
         first_delay: Before the first try; each next one waits twice as long, up to `most_delay`, less up to
@@ -62,7 +62,7 @@ class WatchOptions:
 
 
 class SamePicture:
-    """For how long a source has given one and the same picture.
+    """Tells for how long a source has given one and the same picture.
 
     Pictures are compared by a checksum of some pixels, and by one of all where those are the same: cheap
     while a camera is well, and no false alarm over something small that moves.
@@ -90,7 +90,7 @@ class SamePicture:
 class Watchdog:
     """What happens to a source, and what follows from it. Knows no thread and no clock.
 
-    Of one connection: `connecting`, then `frame` for each frame; at `deadline` ask `overdue`. When it is
+    Watches one connection: `connecting`, then `frame` for each frame; at `deadline` ask `overdue`. When it is
     lost, `failed` says how long to wait before the next one.
     """
 

@@ -74,7 +74,7 @@ def answer_html(look: Look, top: int, contract: Contract, machine: str) -> str:
     Args:
         look: The answer.
         top: How many bars, at least 1.
-        contract: Of the model.
+        contract: Contract of the model.
         machine: What this machine is called.
     """
     p = look.prediction

@@ -47,7 +47,7 @@ class Look:
     Args:
         artifact: Which one answered.
         engine: Name and version of its engine.
-        threads: Of one inference.
+        threads: Threads of one inference.
         labels: All classes.
         prediction: What it said.
         threshold: The least probability of the predicted label, 0 to 1, below which a decision is no
@@ -116,10 +116,10 @@ class Desk:
         """Load a bundle's artifacts, or a lone model file; each is run once.
 
         Args:
-            source: As for `Classifier.load`.
+            source: Bundle or model, as for `Classifier.load`.
             artifact: The one to begin with; it has to run. Of the others those that cannot are listed with
                 the reason.
-            threads: For one inference; None is as `Classifier.load` says.
+            threads: Threads for one inference; None is as `Classifier.load` says.
             profile: Whether the device profile chooses artifact and threads to begin with.
 
         Raises:

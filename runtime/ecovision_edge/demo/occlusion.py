@@ -45,7 +45,7 @@ class Occlusion:
         drop: `(height, width) float32`: for each pixel of the network's input the fall of the label's
             log-odds, ln(p / (1 - p)), mean over the patches that covered it. Negative where the network
             became surer.
-        strongest: Of a single patch the greatest fall; its odds are divided by exp(strongest). 0 or less:
+        strongest: Greatest fall by a single patch; its odds are divided by exp(strongest). 0 or less:
             no patch made the network less sure.
         runs: How often the network was run, once for the whole picture included.
         grid: Patches along a side, one of `LEVELS`.

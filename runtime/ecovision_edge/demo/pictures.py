@@ -90,7 +90,7 @@ def seen(batch: npt.NDArray[np.uint8 | np.float32], contract: Contract) -> Pictu
     """Return what the network sees: its input as a picture, `(height, width, 3) uint8 BGR`.
 
     Args:
-        batch: As `Classifier.prepare` gives it.
+        batch: Network input that `Classifier.prepare` gives.
         contract: The model's; a normalized input is turned back into levels, to the nearest one.
     """
     if contract.input.dtype == "uint8":

@@ -90,7 +90,7 @@ def check_pixels(size: tuple[int, int], name: str, most: int = MAX_IMAGE_PIXELS)
 
     Args:
         size: Width and height, pixels.
-        name: For the message.
+        name: Name for the message.
         most: Pixels.
 
     Raises:
@@ -147,7 +147,7 @@ def find_images(
     Links are followed, each folder once, and none to what `folder` is in.
 
     Args:
-        folder: To look in.
+        folder: Folder to look in.
         passed: Counts what else is there, for `passed_over`; complete when the last image has come.
         deep: Also in the folders below.
     """
@@ -182,7 +182,7 @@ def passed_over(where: str, passed: Mapping[str, int]) -> tuple[str, ...]:
 
     Args:
         where: What was looked in, for example `--data photos`.
-        passed: As `find_images` counted them.
+        passed: What `find_images` counted.
     """
     if not passed:
         return ()

@@ -48,7 +48,7 @@ class LabelledImages:
     """The images of a folder, in sorted order.
 
     Args:
-        images: Of all classes.
+        images: Images of all classes.
         skipped: The folders that were to be skipped, each with its count of images.
         notes: What is to be told: the files that were passed over, by suffix and count.
     """
@@ -63,8 +63,8 @@ class FolderImages:
     """The image files of a folder, each list sorted.
 
     Args:
-        loose: Those that lie in it.
-        classes: Those of each direct subfolder, at any depth, by its name; also of one without any.
+        loose: Images that lie in the folder itself.
+        classes: Images below each direct subfolder, at any depth, by its name; also of one without any.
         passed: What else is there, as `find_images` counts it.
     """
 

@@ -65,7 +65,7 @@ def turned(picture: Picture, turn: int, turns: int) -> Picture:
 
     Args:
         picture: `(height, width, 3) uint8`.
-        turn: From 0 to `turns` - 1.
+        turn: Which turn, 0 to `turns` - 1.
         turns: At least 1.
 
     Returns:
@@ -161,8 +161,8 @@ class TurnReport:
     Args:
         photographs: How many, at least one.
         barred: How many of them have bars.
-        published: As they are, bars and all.
-        stripped: Without bars: as a camera would see it. Equal to `published` where none has any.
+        published: Accuracies on the photographs as they are, bars and all.
+        stripped: The same without bars, as a camera would see it. Equal to `published` where none has any.
     """
 
     photographs: int

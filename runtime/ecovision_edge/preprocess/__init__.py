@@ -1,4 +1,4 @@
-"""From a camera's frame to the network's input, as the contract says; numpy and OpenCV alone.
+"""Make the network's input of a camera's frame, as the contract says; numpy and OpenCV alone.
 
 Two filters do the resize. `pil` equals PIL's and torchvision's antialiased bilinear resize, with which
 the network was trained, to one level in 255 (`antialias.py`). `fast` is the same for frames little larger

@@ -205,7 +205,7 @@ def bands(source: int, full: int, start: int, stop: int, block: int = BLOCK) -> 
 
     Args:
         source: Pixels of the axis.
-        full: To which all of it is resized.
+        full: Size to which all of it is resized.
         start: First output that is wanted.
         stop: One past the last.
         block: Outputs of a band; the last may have fewer.

@@ -26,7 +26,7 @@ class DeviceProfile:
 
     Args:
         artifact: Name (`int8-onnx`).
-        threads: For one inference.
+        threads: Threads for one inference.
         spinning: Whether the engine's threads spin while they wait.
         key: What it holds for.
         bundle_path: Where the bundle was, as `place_of` writes it: so a bundle that was changed in its place

@@ -29,14 +29,14 @@ class ProfileKey:
     """What a profile holds for.
 
     Args:
-        arch: As the kernel names it.
+        arch: The kernel's name for it.
         cpu: Model of the processor.
-        cpu_features: Those by which engines choose kernels, sorted.
-        board: As the device tree names it; None on a PC.
+        cpu_features: Features by which engines choose kernels, sorted.
+        board: Name in the device tree; None on a PC.
         cores: Logical cores that are online.
-        usable_cores: Those that the process may use.
-        versions: Of this package, the engines, OpenCV and numpy; None of what is not installed.
-        bundle_sha256: Of the bytes of `bundle.json`, which has the sha256 of every other file.
+        usable_cores: Cores that the process may use.
+        versions: Versions of this package, the engines, OpenCV and numpy; None if not installed.
+        bundle_sha256: sha256 of the bytes of `bundle.json`, which has the sha256 of every other file.
     """
 
     arch: str

@@ -19,11 +19,11 @@ class RecordOptions:
     """Format and bounds of a folder of frames.
 
     Args:
-        max_frames: At most so many frames are in the folder.
-        max_bytes: At most so many bytes are in its pictures and sidecars, those being written included.
+        max_frames: Maximum of frames in the folder.
+        max_bytes: Maximum of bytes in its pictures and sidecars, those being written included.
         min_free_bytes: A frame that would leave less than this free on the disk is not kept.
         format: `png` is lossless, and a replay gives the same results; `jpeg` is smaller, and does not.
-        quality: Of a JPEG, 1 to 100.
+        quality: Quality of a JPEG, 1 to 100.
         whenfull: What gives way at a bound: the `oldest` frame, so that the newest are kept; or the new one
             (`stop`), so that the first are kept. Once stopped it stays so.
         fsync: Wait until each frame is on the disk itself. Without it a power cut may leave the last seconds

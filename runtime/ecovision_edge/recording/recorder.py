@@ -190,7 +190,7 @@ class HardRecorder(Recorder):
     Args:
         folder: Where to; it is made if it is not there.
         below: Frames with a score below this are kept, above 0 to 1.
-        every: At most one in so many seconds of their times of capture; 0 is all.
+        every: Least seconds between two, by their times of capture; 0 keeps all.
         options: Format and bounds; the default is JPEG, at most 1,000 frames and 256 MiB, then `stop`.
 
     Raises:

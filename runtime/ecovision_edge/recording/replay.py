@@ -137,7 +137,7 @@ def compare(
     it is another one shows in the differences. One with other classes cannot be compared, and is refused.
 
     Args:
-        recorded: From `read_recording`.
+        recorded: A frame from `read_recording`.
         replayed: Results of a loop over that folder, or a recording that was made of one.
         tolerance: Difference of a probability that is allowed, 0 to 1. On the same machine, with the same
             artifact and threads, a PNG recording needs none. A label that changes is always a difference.

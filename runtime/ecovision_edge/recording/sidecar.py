@@ -48,8 +48,8 @@ class RecordedResult:
         label: The most probable class.
         score: Its probability, 0 to 1.
         margin: `score` less the second probability.
-        probabilities: Of each class, in the order of the contract's labels.
-        age_ms: From capture to prediction, milliseconds.
+        probabilities: Probability of each class, in the order of the contract's labels.
+        age_ms: Time from capture to prediction, milliseconds.
         dropped: Frames that nobody looked at, until then.
         timings: What it took.
         region: What of the frame was classified; None is all of it.

@@ -34,9 +34,9 @@ class Rules:
         bin_of: The bin of each label.
         default: The fail-safe bin: what is unknown goes there.
         region: Where they hold; may be empty.
-        date: As of when, `2026-01-31`; may be empty.
-        wrong_cost: Of putting something into a bin that is not its own, at least 0.
-        unknown_cost: Of sending something to `default` as unknown, at least 0; in the unit of `wrong_cost`.
+        date: Date since when they hold, `2026-01-31`; may be empty.
+        wrong_cost: Cost of putting something into a bin that is not its own, at least 0.
+        unknown_cost: Cost of sending something to `default` as unknown, at least 0; unit of `wrong_cost`.
         costs: Label to bin to cost, where it is not `wrong_cost`.
         decision: When a decision is made, as far as the rules say so.
         source: The file, for messages; it does not count in comparisons.

@@ -29,10 +29,10 @@ def refuse_credentials(source: str, sinks: Sequence[str], file: Path, trigger: s
     """Refuse an address with a password, a token or a key written out in it.
 
     Args:
-        source: As `open_source` takes it.
-        sinks: As `open_sink` takes them.
+        source: Address that `open_source` takes.
+        sinks: Addresses that `open_sink` takes.
         file: Where secrets belong.
-        trigger: As `open_trigger` takes it, or None.
+        trigger: Address that `open_trigger` takes, or None.
 
     Raises:
         OptionError: there is one; it names the variable and the file to write in its place, and shows nothing

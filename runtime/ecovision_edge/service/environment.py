@@ -81,7 +81,7 @@ def service_environment(file: Path, more: Mapping[str, str]) -> Iterator[None]:
     """Give this process the environment of the service in place of its own.
 
     Args:
-        file: Of secrets; it need not be there.
+        file: File of secrets; it need not be there.
         more: What the unit itself sets.
 
     Raises:

@@ -39,8 +39,8 @@ def service_needs(
     """Return what a service needs for these; nothing is opened.
 
     Args:
-        source: As `open_source` takes it.
-        sinks: As `open_sink` takes them, and the trigger's address, as `open_trigger` does.
+        source: Address that `open_source` takes.
+        sinks: Addresses that `open_sink` takes, and the trigger's, which `open_trigger` takes.
         serves: Whether it serves the live page.
         delegate: Whether an accelerator is used, at USB or PCIe.
     """

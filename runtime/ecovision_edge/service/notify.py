@@ -37,7 +37,7 @@ def watchdog_interval(environment: Mapping[str, str] = os.environ, pid: int | No
 
     Args:
         environment: Where systemd says so.
-        pid: Of the process that is asked for; this one if not given.
+        pid: Process that is asked for; this one if not given.
 
     Returns:
         None if this process is not watched.

@@ -35,7 +35,7 @@ def photograph_sprite(path: Path, side_px: float, height: int, *, across: bool =
     Args:
         path: The file.
         side_px: Pixels.
-        height: Of the frame, pixels; `MOST_SIDES` of it at most.
+        height: Height of the frame, pixels; `MOST_SIDES` of it at most.
         across: It will lie on its side, so that it is its width that has to fit into the frame's height.
 
     Raises:
@@ -67,7 +67,7 @@ def drawn_sprite(label: str, side_px: float, seed: tuple[int, ...]) -> Sprite:
     Args:
         label: A class; one that is not in `ITEM_KINDS` or near to one is refused.
         side_px: The root of the area of the square around it, pixels.
-        seed: Of its colours and small parts.
+        seed: Seed of its colours and small parts.
 
     Raises:
         OptionError: it cannot be drawn.

@@ -46,7 +46,7 @@ class Meanwhile:
     Args:
         what: `nudge`: it is pushed and turned a little; `hand`: one passes over it; `light`: it changes.
         at: Seconds after the item came to rest.
-        factor: Of the light, from then on; 1 is as at the start.
+        factor: Factor of the light from then on; 1 is as at the start.
         over: Seconds that the light takes to change.
     """
 
@@ -157,7 +157,7 @@ class Script:
 
     Args:
         steps: In their order.
-        seed: Of everything that the steps leave open: places, turns, ways, tray, noise.
+        seed: Seed of everything that the steps leave open: places, turns, ways, tray, noise.
         turn: Radians that a thing lies turned by at most, either way; pi is any orientation.
         fps: Frames a second.
         width, height: Pixels.

@@ -53,7 +53,7 @@ def draw_item(
         centre: x and y, pixels.
         side: Half of the item's length, pixels.
         turn: Radians.
-        rng: Of its colours and small parts.
+        rng: Random numbers of its colours and small parts.
     """
 
     def place(points: list[tuple[float, float]]) -> npt.NDArray[np.int32]:

@@ -61,7 +61,7 @@ class ItemTrack:
     """An item's way: in view from the first pose to the last.
 
     Args:
-        item: As the script has it.
+        item: The item in the script.
         number: Among the items, from 0; its `id` in the truth.
         side: The root of its area, heights of the frame.
         poses: In order of time.

@@ -55,7 +55,7 @@ class TrueItem:
         label: Its class; None is a thing that the model has no class for.
         arrives_s: When the first of it comes into view.
         leaves_s: When the last of it has left.
-        rests_s: From when it lies still with nothing over it; None where nobody knows.
+        rests_s: Time from which it lies still with nothing over it; None where nobody knows.
         bin: Where it belongs; None is as the rules say.
     """
 
@@ -102,7 +102,7 @@ class Truth:
 
     Args:
         items: What lay on the tray.
-        seconds: From the first frame to the last.
+        seconds: Seconds from the first frame to the last.
         distractors: What else happened.
 
     Raises:

@@ -58,7 +58,7 @@ class App:
         guard: Whom it answers.
         limits: Its bounds.
         viewers: Picture streams at once; there may be four times as many event streams.
-        title: Of the page.
+        title: Title of the page.
         executor: The thread that encodes pictures.
     """
 

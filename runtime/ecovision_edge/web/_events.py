@@ -33,7 +33,7 @@ class Events:
     Args:
         board: Where it looks.
         limits: How often there is a result, and a heartbeat.
-        title: Of the page.
+        title: Title of the page.
     """
 
     def __init__(self, board: Board, limits: Limits, title: str) -> None:

@@ -33,8 +33,8 @@ class Picture:
         number: Rises with each picture of the stream.
         jpeg: The encoded bytes.
         live: Whether it may be taken for the present; else it is greyed, with the state written on it.
-        sequence: Of the frame; -1 before the first.
-        captured_at: Of the frame, seconds of `time.monotonic()`.
+        sequence: Number of the frame; -1 before the first.
+        captured_at: Time of the frame's capture, seconds of `time.monotonic()`.
     """
 
     number: int

@@ -33,7 +33,7 @@ class Past:
     """One result of the history.
 
     Args:
-        index: Of the result.
+        index: Number of the result.
         label: The most probable class.
         score: Its probability, 0 to 1.
         time: The capture, seconds since 1970.
@@ -53,8 +53,8 @@ class Distribution:
 
     Args:
         bounds: Upper bounds of the buckets, seconds, ascending.
-        counts: Of each bucket alone, and of what is above the last bound.
-        total: Of all values, seconds.
+        counts: Count of each bucket alone, and of what is above the last bound.
+        total: Sum of all values, seconds.
     """
 
     bounds: tuple[float, ...]
@@ -70,9 +70,9 @@ class Counters:
         classified: Results by label; each known label is there, with 0 at least.
         dropped: Frames that nobody looked at.
         bad_frames: Frames that were empty, cut off, or not to be decoded.
-        reconnects: Of the source.
+        reconnects: Reconnects of the source.
         stages: `prepare`, `infer` and `post`.
-        age: From capture to result.
+        age: Times from capture to result.
     """
 
     classified: dict[str, int]
@@ -88,13 +88,13 @@ class Status:
     """What may be said of the picture: the source's health, and whether the last frame is still news.
 
     Args:
-        state: That of the source; STALLED too where it calls itself RUNNING and no result comes.
+        state: State of the source; STALLED too where it calls itself RUNNING and no result comes.
         since: When that began, seconds of `time.monotonic()`.
         reason: Why; empty where nothing is to be said.
-        reconnects: Of the source.
+        reconnects: Reconnects of the source.
         bad_frames: Frames that were empty, cut off, or not to be decoded.
         live: The source runs and the last frame is young enough to be shown as the present.
-        age: Of the last frame, seconds; None before the first.
+        age: Age of the last frame, seconds; None before the first.
     """
 
     state: HealthState
@@ -128,7 +128,7 @@ class View:
     Args:
         version: Rises with everything that is put on the board.
         result: The newest; None before the first.
-        health: As the source last said.
+        health: What the source said last.
         labels: The classes, as far as they are known.
     """
 

@@ -17,7 +17,7 @@ class Limits:
     Args:
         fps: Pictures a second in a stream, at most.
         long_side: Pixels of a picture's long side, at most 16384; larger frames are made smaller.
-        quality: Of the JPEGs, 1 to 100.
+        quality: Quality of the JPEGs, 1 to 100.
         events_per_s: Results a second that a page is told of, at most.
         heartbeat_s: Between signs of life where there is nothing to tell.
         stale_s: How old the last frame may be before the source counts as stalled. A source that gives a

@@ -44,7 +44,7 @@ class PageServer:
         token: At least 16 characters; it is neither logged nor in any message.
         insecure: Let an address that is not loopback be served without a token.
         max_viewers: Picture streams at once, 1 to 64.
-        title: Of the page, at most 200 characters.
+        title: Title of the page, at most 200 characters.
         limits: Its bounds; None is the defaults.
 
     Raises:
