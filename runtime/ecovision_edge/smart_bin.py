@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
-from ecovision_edge.decision.decider import BinDecider, BinStatus
+from ecovision_edge.decision.decider import BinDecider
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.presence import PresenceGate
 from ecovision_edge.decision.settings import DecisionSettings
+from ecovision_edge.decision.status import BinStatus
 from ecovision_edge.decision.tray_file import TrayFile
 from ecovision_edge.decision.verdict import EveryLabel, Sorting
 from ecovision_edge.errors import EcovisionError
@@ -26,7 +27,7 @@ from ecovision_edge.loop.camera_loop import CameraLoop
 from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import LoopSummary
-from ecovision_edge.preprocess.region import Region
+from ecovision_edge.observation import Observation
 from ecovision_edge.profile.key import bundle_sha256
 from ecovision_edge.rules import Rules
 from ecovision_edge.sinks._checks import check_sinks
@@ -138,7 +139,7 @@ class SmartBin:
             on_result=self._result,
             on_health=self._health,
             on_wait=self._wait,
-            region=self._region,
+            observe=self._observe,
         )
 
     def __repr__(self) -> str:
@@ -275,18 +276,19 @@ class SmartBin:
         if self._trigger is not None:
             self._trigger.close()
 
-    def _region(self, frame: CapturedFrame) -> Region | None:
-        """What of the frame is to be classified; `_result` follows with the same one."""
+    def _observe(self, frame: CapturedFrame) -> Observation:
+        """Look at a frame that is to be classified; `_result` follows with what was seen."""
         with self._lock:
-            return self._decider.look(frame.image, self._time_of(frame))
+            at = self._time_of(frame)
+            self._learn_if_asked(at)
+            return self._decider.observe(frame.image, at)
 
     def _result(self, result: LoopResult) -> None:
         with self._lock:
             if self._blind is not None and result.frame.captured_at > self._blind.since:
                 self._blind = None
             at = self._time_of(result.frame)
-            self._learn_if_asked(at)
-            event = self._decider.step(result, at)
+            event = self._decider.step(result.observation, at)
             if self._tray is not None:
                 self._tray.see(self._gate, at, empty=self._decider.status.state is BinState.EMPTY)
             self._show_status()

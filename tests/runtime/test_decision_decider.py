@@ -1,6 +1,7 @@
 """Facts about `BinDecider`: one item, one event, with its reason. Every time here is made up."""
 
 import itertools
+import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from ecovision_edge import Classifier
 from ecovision_edge.bundle.views import PLAIN, RegionView, ViewPlan
 from ecovision_edge.camera.scene import Scene
 from ecovision_edge.camera.source import CapturedFrame
-from ecovision_edge.decision import BinDecider, DeciderOptions, Look, View
+from ecovision_edge.decision import BinDecider, DeciderOptions, Look, Observation, View
 from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopResult
@@ -104,6 +105,12 @@ def result(probabilities, now):
     top = max(range(len(probabilities)), key=probabilities.__getitem__)
     prediction = Prediction(LABELS[top], top, probabilities[top], 0.1, probabilities, Timings(1.0, 2.0, 0.1))
     return LoopResult(0, CapturedFrame(IMAGE, 0, now), prediction, LABELS, 5.0, 0, 1e9 + now)
+
+
+def result_of(seen, probabilities, now):
+    """As a loop gives it that asked what to classify."""
+    frame = CapturedFrame(seen.image, 0, now)
+    return replace(result(probabilities, now), frame=frame, region=seen.region, look=seen.look)
 
 
 def test_an_item_that_is_clear_is_decided_once():
@@ -400,6 +407,54 @@ def test_frames_alone_need_a_classifier():
         alone.step(IMAGE, 0.9)
 
 
+def test_the_event_of_a_captured_frame_is_json():
+    """Its capture time and age are unknown: nothing of the frame object itself gets into the event."""
+    options = DeciderOptions(gate="trigger", min_frames=1, settle=0)
+    decider = BinDecider(LABELS, options=options, classify=lambda _: result(SURE["glass"], 0.0).prediction)
+    decider.trigger(0.0)
+    event = decider.step(CapturedFrame(IMAGE, 0, 0.1), 0.1)
+    assert (event.label, event.time, event.frame_age_ms) == ("glass", None, None)
+    assert json.loads(event.dumps())["frame_age_ms"] is None
+
+
+@pytest.mark.parametrize("given", [5, "glass", object()])
+def test_what_is_no_observation_is_refused(given):
+    """The message says what is one."""
+    for gate in ("picture", "trigger"):
+        decider = BinDecider(LABELS, options=DeciderOptions(gate=gate))
+        with pytest.raises(FrameTypeError, match="expected an observation, .* found " + type(given).__name__):
+            decider.step(given, 0.0)
+
+
+def test_a_prediction_alone_counts_with_its_timings():
+    """With a trigger; and so does what `observe` saw, with the prediction of its part."""
+    prediction = result(SURE["glass"], 0.0).prediction
+    decider = BinDecider(LABELS, options=DeciderOptions(gate="trigger", min_frames=2, settle=0))
+    decider.trigger(0.0)
+    seen = decider.observe(IMAGE, 0.1)
+    assert seen.part() is IMAGE
+    assert decider.step(seen.classified(prediction), 0.1) is None
+    event = decider.step(prediction, 0.2)
+    assert (event.label, event.frames) == ("glass", 2)
+    assert event.timings_ms == {"prepare": 1.0, "infer": 2.0, "post": 0.1}
+
+
+def test_what_has_no_picture_has_no_part_to_classify():
+    """It is said, not met as an error of numpy."""
+    with pytest.raises(FrameTypeError, match="expected one with a picture"):
+        Observation().part()
+
+
+def test_the_older_call_for_a_region_still_works():
+    """It warns; `step` then looks again."""
+    gate = ScriptedGate()
+    gate.now = Seen(View.ITEM, box=(0.25, 0.25, 0.5, 0.5))
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate)
+    with pytest.warns(DeprecationWarning, match="use observe"):
+        region = decider.look(np.zeros((480, 640, 3), np.uint8), 0.0)
+    assert region == Region(160, 120, 320, 240)
+
+
 def test_the_clock_never_goes_back():
     """An earlier time counts as the latest one."""
     bin = Bin()
@@ -460,26 +515,26 @@ def test_only_the_part_of_a_frame_that_the_item_covers_is_classified():
     ids=["crop=False", "gate=trigger", "it fills the frame", "a gate that knows no place", "no item"],
 )
 def test_else_it_is_the_whole_frame(changes, seen):
-    """`look` says so with None."""
+    """`observe` says so with None."""
     gate = ScriptedGate()
     gate.now = seen
     decider = BinDecider(LABELS, options=replace(OPTIONS, **changes), gate=gate)
-    assert decider.look(IMAGE, 0.0) is None
+    assert decider.observe(IMAGE, 0.0).region is None
 
 
 def test_who_classifies_first_asks_where_to_look_and_the_gate_looks_once():
-    """`look`, then `step` with the same frame; another frame is looked at again."""
+    """`observe`, then `step` with what it saw; a frame that was not observed is looked at."""
     gate, decided = ScriptedGate(), []
     gate.now = Seen(View.ITEM, box=(0.25, 0.25, 0.75, 0.75))
     decider = BinDecider(LABELS, options=OPTIONS, gate=gate)
     for n in range(20):
         picture = np.zeros((480, 640, 3), np.uint8)
-        region = decider.look(picture, n / 10)
-        given = replace(result(SURE["glass"], n / 10), frame=CapturedFrame(picture, n, n / 10), region=region)
+        seen = decider.observe(picture, n / 10)
+        given = result_of(seen, SURE["glass"], n / 10)
         decided += [e for e in [decider.step(given, n / 10)] if e]
     assert [e.box for e in decided] == [Region(160, 120, 480, 360)]
     assert gate.looks == 20
-    decider.look(np.zeros((480, 640, 3), np.uint8), 3.0)
+    decider.observe(np.zeros((480, 640, 3), np.uint8), 3.0)
     decider.step(result(SURE["glass"], 3.1), 3.1)
     assert gate.looks == 22
 
@@ -497,9 +552,9 @@ def test_each_frame_of_an_item_is_another_view_of_the_same_region(box):
     for n in range(24):
         gate.now = Seen(View.EMPTY) if n < 4 else Seen(View.ITEM, box=box)
         frame = picture.copy()
-        region = decider.look(frame, n / 10)
-        asked.append(region)
-        given = replace(result(UNSURE, n / 10), frame=CapturedFrame(frame, n, n / 10), region=region)
+        seen = decider.observe(frame, n / 10)
+        asked.append(seen.region)
+        given = result_of(seen, UNSURE, n / 10)
         decided += [e for e in [decider.step(given, n / 10)] if e]
     place = Region(160, 120, 480, 360) if box else None
     views = [PLAIN if region is None else region.view for region in asked]
@@ -536,8 +591,7 @@ def looked_at(says, plan, **given):
     decider = BinDecider(LABELS, options=OPTIONS, gate=gate, views=plan, **given)
     for n in range(20):
         frame = np.zeros((4, 4, 3), np.uint8)
-        region = decider.look(frame, n / 10)
-        seen = replace(result(says, n / 10), frame=CapturedFrame(frame, n, n / 10), region=region)
+        seen = result_of(decider.observe(frame, n / 10), says, n / 10)
         events += [e for e in [decider.step(seen, n / 10)] if e]
     [event] = events
     return event
@@ -563,15 +617,16 @@ def test_thresholds_of_views_are_of_what_they_say_together():
 
 
 def test_a_triggered_item_is_looked_at_in_views_too():
-    """A prediction alone is of the view that `look` asked for."""
+    """The probabilities are of the view that `observe` asked for."""
     options = DeciderOptions(gate="trigger", min_frames=3, settle=0, error=0.05)
     decider = BinDecider(LABELS, options=options, views=ViewPlan(PLAN.views, (1.0, 0.0, 0.0)))
-    assert decider.look(IMAGE, 0.0) is None
+    assert decider.observe(IMAGE, 0.0).region is None
     decider.trigger(0.0)
     asked, events = [], []
     for n in range(3):
-        asked.append(decider.look(IMAGE, n / 10))
-        events += [e for e in [decider.step((0.8, 0.15, 0.05), n / 10)] if e]
+        seen = decider.observe(IMAGE, n / 10)
+        asked.append(seen.region)
+        events += [e for e in [decider.step(seen.classified((0.8, 0.15, 0.05)), n / 10)] if e]
     assert asked == [None, Region(0, 0, 4, 4, MIRRORED), Region(0, 0, 4, 4, HALF)]
     assert [e.label for e in events] == ["paper"]
     assert events[0].box is None
@@ -724,9 +779,10 @@ def test_never_two_events_for_one_item_nor_one_for_an_empty_tray(steps):
             now += passed
             before, latest = latest, max(latest, now)
             gate.now = Seen(view, moving, (0.1, 0.1, 0.6, 0.6), edge, content)
-            if edge and says is not None:
-                decider.look(IMAGE, now)
-            event = decider.step(None if says is None else result(says, now), now)
+            given = None if says is None else result(says, now)
+            if edge and given is not None:
+                given = result_of(decider.observe(IMAGE, now), says, now)
+            event = decider.step(given, now)
             if says is not None:
                 empty_for = empty_for + latest - before if view is View.EMPTY else 0.0
                 seen_since_empty = seen_since_empty or view is View.ITEM

@@ -19,6 +19,7 @@ from ecovision_edge.camera.fake import Bad, Block, FailOpen, Frames, Nothing, Ra
 from ecovision_edge.errors import CameraLostError, CaptureError, InferenceError, LoopStuckError, OptionError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
+from ecovision_edge.observation import Look, Observation, View
 from ecovision_edge.preprocess.region import Region
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
@@ -87,6 +88,25 @@ def test_only_the_region_of_a_frame_is_classified(classifier):
     assert [r.to_json().get("box") for r in results] == [[30, 0, 60, 40], [0, 10, 20, 30], None]
     assert "box" not in results[2].to_json()
     assert asked == [(threading.current_thread(), n) for n in range(3)]
+
+
+def test_what_is_observed_of_a_frame_comes_back_with_its_result(classifier):
+    """The very look, and its region; `region` is the same for who knows no more, and not beside it."""
+    looks = []
+
+    def observe(frame):
+        looks.append(Look(View.ITEM, 0.5, False, f"frame {frame.sequence}"))
+        return Observation(frame.image, looks[-1], Region(0, 0, 8, 8))
+
+    results = list(CameraLoop(classifier, files(3), observe=observe))
+    assert [r.look for r in results] == looks
+    assert {r.region for r in results} == {Region(0, 0, 8, 8)}
+    observation = results[0].observation
+    assert (observation.look, observation.place) == (looks[0], Region(0, 0, 8, 8))
+    assert observation.probabilities == results[0].prediction.probabilities
+    assert (observation.time, observation.age_ms) == (results[0].time, results[0].age_ms)
+    with pytest.raises(OptionError, match="observe and region: expected one of them"):
+        CameraLoop(classifier, files(3), observe=observe, region=lambda frame: None)
 
 
 def test_a_replay_gives_the_same_results(classifier):

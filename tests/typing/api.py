@@ -25,7 +25,7 @@ from ecovision_edge.backends.engines import open_model
 from ecovision_edge.backends.litert import LiteRtBackend
 from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.camera import FakeCamera, FrameSource, Image, WatchOptions, open_source
-from ecovision_edge.decision import BinDecider, DeciderOptions, DecisionSettings
+from ecovision_edge.decision import BinDecider, DeciderOptions, DecisionSettings, Observation
 from ecovision_edge.errors import BundleNotFoundError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop import CameraLoop, LoopOptions, LoopSummary
@@ -105,6 +105,12 @@ decider = BinDecider(
     classifier.labels, rules, DeciderOptions(decide_within=2.0), classify=classifier.classify
 )
 event: BinEvent | None = decider.step(picture, 0.0)
+observation: Observation = decider.observe(picture, 0.1)
+event = decider.step(observation.classified(classifier.classify(observation.part())), 0.1)
+event = decider.step(result, 0.2) or decider.step(result.frame, 0.2) or decider.step(result.observation, 0.2)
+event = decider.step(prediction, 0.3) or decider.step((0.5, 0.5), 0.3) or decider.step(None, 0.3)
+decider.step("glass.jpg", 0.4)  # type: ignore[arg-type]
+decider.step(5, 0.4)  # type: ignore[arg-type]
 state: BinState = decider.status.state
 
 

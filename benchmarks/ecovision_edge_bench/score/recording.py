@@ -49,9 +49,8 @@ def write_recording(
             )  # fmt: skip
         for n, frame in enumerate(composed):
             captured = CapturedFrame(frame.image, n, frame.at_s)
-            region = decider.look(frame.image, frame.at_s)
-            part = frame.image if region is None else region.cut(frame.image)
-            prediction = classifier.classify(part)
+            seen = decider.observe(frame.image, frame.at_s)
+            prediction = classifier.classify(seen.part())
             result = LoopResult(
                 index=n,
                 frame=captured,
@@ -60,9 +59,10 @@ def write_recording(
                 age_ms=prediction.timings.total_ms,
                 dropped=0,
                 time=BEGIN + frame.at_s,
-                region=region,
+                region=seen.region,
+                look=seen.look,
             )
-            decider.step(result, frame.at_s)
+            decider.step(result.observation, frame.at_s)
             outcome = frames.add(result)
             if outcome is not Outcome.KEPT:
                 raise RecordError(f"cannot write to {folder}", found=outcome.value)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from ecovision_edge.decision import BinDecider, DeciderOptions, DecisionSettings
 from ecovision_edge.errors import OptionError
+from ecovision_edge.loop import LoopResult
 from ecovision_edge.smart_bin import fit_options
 from ecovision_edge_bench.score.match import Decision
 
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
-    from ecovision_edge.loop import LoopResult
     from ecovision_edge.prediction import Prediction
     from ecovision_edge.rules import Rules
     from ecovision_edge.simulation.pictures import Image
@@ -23,7 +23,7 @@ __all__ = ["ONE_FRAME_ABOVE", "Seen", "decide", "decide_by_single_frames", "defa
 ONE_FRAME_ABOVE = 0.6
 """A score as one guesses it: bins in the field take 0.4 to 0.8."""
 
-Seen = tuple["Image | LoopResult", float]
+Seen: TypeAlias = tuple[Union["Image", LoopResult], float]
 """A frame, or one with its prediction, and its time, seconds from the first frame."""
 
 
@@ -59,8 +59,10 @@ def decide(
     found: list[Decision] = []
     for seen, at_s in frames:
         # As `SmartBin` does with every frame: the part that is classified depends on those before it.
-        decider.look(_image(seen), at_s)
-        event = decider.step(seen, at_s)
+        observation = decider.observe(_image(seen), at_s)
+        if isinstance(seen, LoopResult):
+            observation = replace(seen.observation, look=observation.look)
+        event = decider.step(observation, at_s)
         if event is not None:
             found.append(Decision(at_s, event.label, event.bin, event.reason))
         progressed()
@@ -95,7 +97,7 @@ def decide_by_single_frames(
     found: list[Decision] = []
     last: str | None = None
     for seen, at_s in frames:
-        prediction: Prediction = getattr(seen, "prediction", None) or classify(_image(seen))
+        prediction = seen.prediction if isinstance(seen, LoopResult) else classify(seen)
         if prediction.score >= above and prediction.label != last:
             last = prediction.label
             bin = last if rules is None else rules.bin_of[last]
@@ -105,9 +107,7 @@ def decide_by_single_frames(
 
 
 def _image(seen: Image | LoopResult) -> Image:
-    frame = getattr(seen, "frame", None)
-    image: Image = seen if frame is None else frame.image  # type: ignore[assignment]
-    return image
+    return seen.frame.image if isinstance(seen, LoopResult) else seen
 
 
 def default_rules(labels: Sequence[str]) -> Rules | None:

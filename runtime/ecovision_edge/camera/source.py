@@ -8,6 +8,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.observation import Observation
+
 __all__ = ["CapturedFrame", "FrameSource", "FrameStream", "Image", "SlowStart"]
 
 Image: TypeAlias = npt.NDArray[np.uint8]
@@ -28,6 +30,11 @@ class CapturedFrame:
     image: Image
     sequence: int
     captured_at: float
+
+    @property
+    def observation(self) -> Observation:
+        """What is known of it: the picture."""
+        return Observation(self.image)
 
     def age_ms(self, now: float) -> float:
         """Return the milliseconds from its capture to `now`, seconds of the same clock."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ecovision_edge.decision._grid import COLUMNS, ROWS, Grid, Mask, slope, strongest
-from ecovision_edge.decision.views import Box, Content
+from ecovision_edge.observation import Box, Content
 
 __all__ = ["GridContent", "Outline", "outline"]
 

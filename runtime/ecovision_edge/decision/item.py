@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.verdict import Judge, Verdict
-from ecovision_edge.decision.views import Look
+from ecovision_edge.observation import Look
 from ecovision_edge.preprocess.region import Region
 
 __all__ = ["Item"]
@@ -26,7 +26,7 @@ class Item:
     def __init__(self, number: int, now: float, judge: Judge, options: DeciderOptions) -> None:
         """It has just come, and nothing is known of it."""
         self.number = number
-        self.box: Region | None = None
+        self.place: Region | None = None
         """What of its last frame was classified."""
         self._judge, self._options = judge, options
         self._arrived = self._still_since = self._looked_at_since = now

@@ -33,7 +33,7 @@ from ecovision_edge.decision.learning import Learner, blindness
 from ecovision_edge.decision.likeness import moved, recoloured, same_edges
 from ecovision_edge.decision.motion import Motion
 from ecovision_edge.decision.presence_options import PresenceOptions
-from ecovision_edge.decision.views import Look, View
+from ecovision_edge.observation import Look, View
 
 __all__ = ["PresenceGate"]
 

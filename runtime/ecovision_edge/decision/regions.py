@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from ecovision_edge.decision.views import Box
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ecovision_edge.bundle.views import PLAIN, RegionView
+from ecovision_edge.observation import Box, Look, View
 from ecovision_edge.preprocess.region import Region
 
 __all__ = ["Regions"]
+
+Image = npt.NDArray[np.uint8]
 
 STEADY = 0.02  # of the view: an item whose outline trembles by a cell or so is still looked at as before
 LEAST = 0.2  # of the frame's shorter side: less is a blur when it is made as large as the network's input
@@ -18,11 +26,28 @@ class Regions:
     Args:
         margin: Added on each side, of the box's own width and height.
         aspect: The shorter side is at least this part of the longer one, 0 to 1: a network's input is square.
+        crop: Whether the box is cut out at all; else the whole frame is classified.
     """
 
-    def __init__(self, margin: float, aspect: float) -> None:
-        self._margin, self._aspect = margin, aspect
+    def __init__(self, margin: float, aspect: float, *, crop: bool = True) -> None:
+        self._margin, self._aspect, self._crop = margin, aspect, crop
         self._box: Box | None = None
+
+    def region(self, look: Look | None, image: Image, view: RegionView) -> Region | None:
+        """Return which part of a frame to classify in `view`, given what a gate said of the frame.
+
+        None is the whole frame, as it is: no item was seen, or it fills the frame and the view is plain.
+        Without a gate an item is taken to fill the frame.
+        """
+        if look is not None and look.view is not View.ITEM:
+            self.forget()
+            return None
+        height, width = image.shape[:2]
+        if look is not None and look.box is not None and self._crop:
+            place = self.of(look.box, width, height)
+            if place is not None:
+                return replace(place, view=view)
+        return None if view == PLAIN else Region(0, 0, width, height, view)
 
     def forget(self) -> None:
         """The next box is another item's."""

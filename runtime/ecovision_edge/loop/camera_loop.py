@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
@@ -20,6 +21,7 @@ from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
+from ecovision_edge.observation import Observation
 from ecovision_edge.prediction import Prediction
 from ecovision_edge.preprocess.region import Region
 
@@ -67,7 +69,9 @@ class CameraLoop:
             by the `for`, or by `wait` and `close`.
         on_health: Called with each new state of the source, on the watchdog's thread; likewise.
         on_wait: Called on the loop's thread, every half second for as long as no frame comes; likewise.
-        region: Asked on the loop's thread which part of a frame is to be classified; None is all of it.
+        observe: Asked on the loop's thread about each frame before it is classified: which part to classify.
+            What it found comes back in the result (`LoopResult.observation`). None: all of each frame.
+        region: The same for who knows the part alone; None is all of the frame. Not beside `observe`.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class CameraLoop:
         on_result: Callable[[LoopResult], None] | None = None,
         on_health: Callable[[Health], None] | None = None,
         on_wait: Callable[[], None] | None = None,
+        observe: Callable[[CapturedFrame], Observation] | None = None,
         region: Callable[[CapturedFrame], Region | None] | None = None,
     ) -> None:
         self._classifier, self._source = classifier, source
         self._options = options or LoopOptions()
-        self._on_result, self._on_wait, self._region = on_result, on_wait, region
+        self._on_result, self._on_wait = on_result, on_wait
+        self._observe = _observer(observe, region)
         self._frames = LatestFrame(source, self._options.watch, on_health=on_health)
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -252,8 +258,8 @@ class CameraLoop:
         return None
 
     def _classify(self, frame: CapturedFrame) -> LoopResult:
-        region = None if self._region is None else self._region(frame)
-        prediction = self._classifier.classify(frame.image if region is None else region.cut(frame.image))
+        seen = self._observe(frame)
+        prediction = self._classifier.classify(seen.part())
         now, wall = time.monotonic(), time.time()
         age = now - frame.captured_at
         timings = prediction.timings
@@ -272,8 +278,23 @@ class CameraLoop:
             age_ms=age * 1000,
             dropped=self._frames.dropped,
             time=wall - age,
-            region=region,
+            region=seen.region,
             bad_frames=self._frames.bad_frames,
+            look=seen.look,
         )
         self._classified += 1
         return result
+
+
+def _observer(
+    observe: Callable[[CapturedFrame], Observation] | None,
+    region: Callable[[CapturedFrame], Region | None] | None,
+) -> Callable[[CapturedFrame], Observation]:
+    """Return what is asked about each frame before it is classified."""
+    if observe is not None and region is not None:
+        raise OptionError("observe and region", expected="one of them", found="both")
+    if observe is not None:
+        return observe
+    if region is not None:
+        return lambda frame: replace(frame.observation, region=region(frame))
+    return lambda frame: frame.observation

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.views import PLAIN
+from ecovision_edge.observation import Look, Observation
 from ecovision_edge.preprocess.region import Region
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class LoopResult:
         time: The capture, seconds since 1970 by the system's clock; for people, not for intervals.
         region: What of the frame was classified; None is all of it.
         bad_frames: Frames that came and were of no use, since the start.
+        look: What a gate said of the frame before it was classified; None if none was asked.
     """
 
     index: int
@@ -42,6 +44,21 @@ class LoopResult:
     time: float
     region: Region | None = None
     bad_frames: int = 0
+    look: Look | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def observation(self) -> Observation:
+        """What is known of the frame, for `BinDecider.step`."""
+        said = self.prediction
+        return Observation(
+            self.frame.image,
+            self.look,
+            self.region,
+            probabilities=said.probabilities,
+            timings=said.timings,
+            time=self.time,
+            age_ms=self.age_ms,
+        )
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return a JSON object without the picture: one line of `--output jsonl`.

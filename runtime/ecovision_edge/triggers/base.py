@@ -7,7 +7,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 
-from ecovision_edge.decision.decider import BinStatus
+from ecovision_edge.decision.status import BinStatus
 from ecovision_edge.errors import OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.sinks.base import Sink

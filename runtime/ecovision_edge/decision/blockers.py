@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ecovision_edge.decision.learning import LEARNING
-from ecovision_edge.decision.views import Content, Look, View
 from ecovision_edge.events import BinState
+from ecovision_edge.observation import Content, Look, View
 
-__all__ = ["Hindrance", "Hindrances"]
+__all__ = ["Blocker", "Blockers"]
 
 CHANGED = 0.4  # of the cells of an item; it may be turned or pushed a little, and is still the same
 
@@ -22,7 +22,7 @@ STAYS = "it has lain there since it was decided: take it away, or, if this is th
 
 
 @dataclass(frozen=True, slots=True)
-class Hindrance:
+class Blocker:
     """Something that has lasted.
 
     Args:
@@ -34,8 +34,8 @@ class Hindrance:
     since: float
 
 
-class Hindrances:
-    """Sees what hinders a decider, one thing at a time, and for how long.
+class Blockers:
+    """Sees what blocks a decider, one thing at a time, and for how long.
 
     Args:
         after: Seconds after which it is told.
@@ -46,14 +46,14 @@ class Hindrances:
         """With none."""
         self._after, self._stays = after, stays
         self._lies_since: float | None = None
-        self._stayed: Hindrance | None = None
+        self._stayed: Blocker | None = None
         self._what: str | None = None
         self._since = 0.0
-        self._told: Hindrance | None = None
+        self._told: Blocker | None = None
         self._decided: Content | None = None
 
     @property
-    def told(self) -> Hindrance | None:
+    def told(self) -> Blocker | None:
         """The one that has lasted, if there is one."""
         return self._told or self._stayed
 
@@ -72,7 +72,7 @@ class Hindrances:
         self._decided = content
 
     def no_frame(self, now: float) -> None:
-        """None came; what hindered before, still does."""
+        """None came; what blocked it before still does."""
         self._see(self._what or FRAMELESS, now)
 
     def look(self, look: Look, state: BinState, now: float) -> None:
@@ -83,7 +83,7 @@ class Hindrances:
         elif self._lies_since is None:
             self._lies_since = now
         elif self._stayed is None and now - self._lies_since >= self._stays:
-            self._stayed = Hindrance(f"{STAYS}; for {self._stays:g} s now", now)
+            self._stayed = Blocker(f"{STAYS}; for {self._stays:g} s now", now)
 
     def _found(self, look: Look, state: BinState) -> str | None:
         if state is BinState.STARTING and look.view is View.UNKNOWN:
@@ -106,4 +106,4 @@ class Hindrances:
         elif what != self._what and not unlearnt:
             self._what, self._since, self._told = what, now, None
         if what is not None and self._told is None and now - self._since >= self._after:
-            self._told = Hindrance(f"{what}, for {self._after:g} s now", now)
+            self._told = Blocker(f"{what}, for {self._after:g} s now", now)
