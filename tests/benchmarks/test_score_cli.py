@@ -386,7 +386,7 @@ def test_the_truth_of_the_drawn_tray_is_that_of_its_scene():
 
 def test_the_tools_print_tables(capfd, tmp_path, recorded):
     drawn_tool.main(["--items", "1"])
-    assert capfd.readouterr().out.startswith("drawn, 1 items, seed 1, by the decider\nitems")
+    assert capfd.readouterr().out.startswith("synthetic, 1 items, seed 1, by the decider\nitems")
     script = tmp_path / "script.json"
     script.write_bytes(dump_script(Script(steps=(Empty(1.5), Item(label="glass", stays=1.0)), fps=10)))
     compose_tool.main(["--script", str(script), "--one-frame", "--json", str(tmp_path / "s.json")])
