@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ecovision_edge.base.names import short
+from ecovision_edge.base.names import quoted, short
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import (
     IMAGENET_MEAN,
@@ -115,9 +115,7 @@ class ExportOptions:
             check_size(self.size)
         _in_range("--calib-size", self.calib_size, 1, 100_000)
         if self.target not in (*TARGETS, "auto"):
-            raise OptionError(
-                "--target", expected=f"{', '.join(TARGETS)} or auto", found=ascii(self.target)[:40]
-            )
+            raise OptionError("--target", expected=f"{', '.join(TARGETS)} or auto", found=quoted(self.target))
         _in_range("--agree", self.agree, 0, 100)
         _in_range("--max-drop", self.max_drop, 0, 100)
         if self.expect_accuracy is not None:
@@ -133,7 +131,7 @@ class ExportOptions:
         if self.resize is not None and self.size is not None:
             check_resize(self.resize, self.size)
         if self.name is not None and not (self.name.isprintable() and 0 < len(self.name) <= 200):
-            raise OptionError("--name", expected="1 to 200 printable characters", found=ascii(self.name)[:60])
+            raise OptionError("--name", expected="1 to 200 printable characters", found=quoted(self.name))
         try:
             Normalization(self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD)
         except ContractError as e:
@@ -225,7 +223,7 @@ def parse_resize(text: str, resize_filter: Filter) -> ResizeSpec:
     if mode == "shortest" and edge.isascii() and edge.isdigit() and len(edge) <= 4 and 0 < int(edge) <= 4096:
         return ResizeSpec("shortest", int(edge), resize_filter)
     raise OptionError(
-        "--resize", expected="squash or shortest:PIXELS (up to 4096), as shortest:256", found=ascii(text)[:40]
+        "--resize", expected="squash or shortest:PIXELS (up to 4096), as shortest:256", found=quoted(text)
     )
 
 
@@ -237,7 +235,7 @@ def parse_size(text: str) -> tuple[int, int]:
     """
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(p.isascii() and p.isdigit() and len(p) <= 5 for p in parts):
-        raise OptionError("--imgsz", expected="PIXELS or HEIGHTxWIDTH, as 224", found=ascii(text)[:40])
+        raise OptionError("--imgsz", expected="PIXELS or HEIGHTxWIDTH, as 224", found=quoted(text))
     return int(parts[0]), int(parts[-1])
 
 
@@ -252,7 +250,7 @@ def parse_triple(option: str, text: str) -> tuple[float, float, float]:
     except ValueError:
         r = g = b = math.nan
     if not all(map(math.isfinite, (r, g, b))):
-        raise OptionError(option, expected="three numbers, as 0.485,0.456,0.406", found=ascii(text)[:40])
+        raise OptionError(option, expected="three numbers, as 0.485,0.456,0.406", found=quoted(text))
     return r, g, b
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import OptionError
 
 __all__ = ["BOARDS", "Board", "board_of"]
@@ -107,5 +108,5 @@ def board_of(cpu: str) -> Board:
         OptionError: none of `BOARDS`.
     """
     if cpu not in BOARDS:
-        raise OptionError("--cpu", expected=" or ".join(BOARDS), found=ascii(cpu)[:60])
+        raise OptionError("--cpu", expected=" or ".join(BOARDS), found=quoted(cpu))
     return BOARDS[cpu]

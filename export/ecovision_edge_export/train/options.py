@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.train.core.terms import FitOptions
 from ecovision_edge_export.train.recipes import QAT, RECIPES, Recipe
@@ -73,7 +74,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         if self.recipe is not None and self.recipe not in RECIPES:
-            raise OptionError("--recipe", expected=" or ".join(RECIPES), found=ascii(self.recipe)[:40])
+            raise OptionError("--recipe", expected=" or ".join(RECIPES), found=quoted(self.recipe))
         _in_range("--batch", self.batch, 2, MAX_BATCH)
         _in_range("--threads", self.threads, 1, MAX_THREADS)
         _in_range("--workers", self.workers, 0, MAX_THREADS)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
+from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import OptionError
 
 __all__ = ["choose_device", "describe_device", "torch_threads", "usable_cores"]
@@ -27,7 +28,7 @@ def choose_device(text: str) -> str:
     kind, colon, number = text.partition(":")
     valid = kind == "cuda" and (not colon or (number.isascii() and number.isdigit() and len(number) < 4))
     if not valid:
-        raise OptionError("--device", expected="auto, cpu, cuda or cuda:NUMBER", found=ascii(text)[:40])
+        raise OptionError("--device", expected="auto, cpu, cuda or cuda:NUMBER", found=quoted(text))
     count = torch.cuda.device_count() if there else 0
     if int(number or 0) >= count:
         raise OptionError(

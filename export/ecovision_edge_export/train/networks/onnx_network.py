@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everyone knows
 from torch import Tensor
 
+from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import OptionError
 from ecovision_edge.modelfile.onnx import refuse_external_data
 
@@ -118,7 +119,7 @@ def _labels(metadata: dict[str, str], option: str) -> tuple[str, ...] | None:
         raise OptionError(
             f"{option}: its metadata property {LABELS_KEY}",
             expected="a JSON list of texts, in the order of the output",
-            found=ascii(text)[:60],
+            found=quoted(text),
             fix="write such a list, or take the property out",
         )
     return tuple(labels)
