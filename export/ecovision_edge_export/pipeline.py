@@ -22,6 +22,7 @@ from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.finished.speed import Speed, compare_speed
 from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.trace import OPSET, simplify, trace
 from ecovision_edge_export.int8.stage import (
     Recipes,
@@ -305,12 +306,12 @@ def prepare_graph(checkpoint: Checkpoint, contract: Contract, script: Transcript
         traced = trace(build_model(checkpoint), spec.height, spec.width)
         script.figure(f"{len(traced.graph.node)} nodes, opset {OPSET}, dynamic batch")
     with script.stage("simplify"):
-        simplified = simplify(traced)
-        script.figure(f"{len(simplified.graph.node)} nodes")
+        g = Graph(simplify(traced))
+        script.figure(f"{len(g.model.graph.node)} nodes")
     with script.stage("fold"):
-        folded = fold_preprocessing(simplified, contract)
+        fold_preprocessing(g, contract)
         script.figure(f"input {spec.layout} {spec.dtype} {spec.color} {spec.height}x{spec.width}")
-    return folded
+    return g.model
 
 
 def finish(model: onnx.ModelProto, contract: Contract) -> bytes:

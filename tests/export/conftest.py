@@ -15,6 +15,7 @@ from urllib.parse import unquote
 import onnx
 import pytest
 import yaml
+from tests.export.graphs import rewritten
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_export.graph.fold import fold_preprocessing
@@ -312,7 +313,7 @@ def simplified(reference: Checkpoint) -> onnx.ModelProto:
 @pytest.fixture(scope="session")
 def graph(simplified: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
     """The fp32 graph with preprocessing folded. Copy it before changing it."""
-    return fold_preprocessing(simplified, contract)
+    return rewritten(simplified, fold_preprocessing, contract)[0]
 
 
 @pytest.fixture(scope="session")

@@ -10,10 +10,12 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
+from tests.export.graphs import rewritten
 
 from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.graph.fold import fold_preprocessing
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.names import rename_tensors
 from ecovision_edge_export.graph.trace import OPSET
 from ecovision_edge_export.int8.calibrate import onnx_session
@@ -59,7 +61,7 @@ def test_normalization_other_than_imagenets_is_folded_too(
     frames = np.random.default_rng(3).integers(0, 256, (1, 224, 224, 3), np.uint8)
     x = ((frames[..., ::-1] / 255 - np.array(mean)) / np.array(std)).transpose(0, 3, 1, 2).astype(np.float32)
     expected = onnx_session(simplified).run(None, {"input": x})[0]
-    found = onnx_session(fold_preprocessing(simplified, other)).run(None, {"frame": frames})[0]
+    found = onnx_session(rewritten(simplified, fold_preprocessing, other)[0]).run(None, {"frame": frames})[0]
     assert np.abs(expected - found).max() <= 1e-4 * np.abs(expected).max()
 
 
@@ -71,7 +73,7 @@ def test_the_classic_input_is_left_alone(simplified: onnx.ModelProto, contract: 
         input=InputSpec("pixels", "NCHW", "float32", "RGB"),
         normalization=Normalization(in_graph=False),
     )
-    folded = fold_preprocessing(simplified, classic)
+    folded = rewritten(simplified, fold_preprocessing, classic)[0]
     assert len(folded.graph.node) == len(simplified.graph.node)
     assert folded.graph.input[0].name == "pixels"
     onnx.checker.check_model(folded, full_check=True)
@@ -84,11 +86,11 @@ def test_folding_refuses_a_graph_it_does_not_understand(
     twice = copy.deepcopy(simplified)
     twice.graph.node.append(helper.make_node("Relu", ["input"], ["more"], "more"))
     with pytest.raises(ExportError, match="expected one convolution of 3 channels"):
-        fold_preprocessing(twice, contract)
+        fold_preprocessing(Graph(twice), contract)
     other = copy.deepcopy(simplified)
     other.graph.node[0].op_type = "ConvInteger"
     with pytest.raises(ExportError, match="found ConvInteger"):
-        fold_preprocessing(other, contract)
+        fold_preprocessing(Graph(other), contract)
 
 
 def test_tensors_are_named_after_their_modules(simplified: onnx.ModelProto) -> None:
@@ -112,7 +114,7 @@ def test_a_name_that_is_taken_gets_a_number() -> None:
         helper.make_graph(nodes, "g", info[:1], info[1:]), opset_imports=[helper.make_opsetid("", 20)]
     )
     model.ir_version = 10
-    renamed = rename_tensors(model)
+    renamed, _ = rewritten(model, rename_tensors)
     assert [n.output[0] for n in renamed.graph.node] == ["x/Relu", "x/Relu#2", "y"]
     x = np.array([1, -1], np.float32)
     assert onnx_session(renamed).run(None, {"x": x})[0].tolist() == [2, 0]

@@ -11,11 +11,12 @@ import numpy.typing as npt
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.export.graphs import rewritten
 
 from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.fields import Fields
 from ecovision_edge.errors import ContractError
-from ecovision_edge_export.int8.bias import corrected_biases, rounded_rows
+from ecovision_edge_export.int8.bias import correct_biases, rounded_rows
 from ecovision_edge_export.int8.calibrate import onnx_session
 from ecovision_edge_export.int8.costs import RATES, Work, modelled_cost, work_of
 from ecovision_edge_export.int8.fidelity import fidelity, sqnr_db
@@ -303,7 +304,9 @@ def test_corrected_biases_make_up_for_rounded_weights(
     model, x = conv(group, *shape), flat_frames(3)
     means = {"x": [float(m) / factor for m in x.mean(axis=(0, 2, 3), dtype=np.float64)]}
     before = model.SerializeToString(deterministic=True)
-    corrected = corrected_biases(model, means, {"x": factor} if factor != 1 else {}, (), {"w": room})
+    corrected, _ = rewritten(
+        model, correct_biases, means, {"x": factor} if factor != 1 else {}, (), {"w": room}
+    )
     assert model.SerializeToString(deterministic=True) == before
     expected = made_means(model, x)
     np.testing.assert_allclose(made_means(corrected, x, room), expected, rtol=0, atol=1e-5)
@@ -318,7 +321,7 @@ def test_channels_that_alignment_added_are_zero(group: int, shape: tuple[int, ..
     model, x = conv(group, *shape, channels=4), flat_frames(4)
     x[:, 3] = 0
     means = {"x": x.mean(axis=(0, 2, 3), dtype=np.float64)[:3].tolist()}
-    corrected = corrected_biases(model, means, {}, (), {})
+    corrected, _ = rewritten(model, correct_biases, means, {}, (), {})
     expected = made_means(model, x)
     np.testing.assert_allclose(made_means(corrected, x, (1.0,)), expected, rtol=0, atol=1e-5)
     assert np.abs(made_means(model, x, (1.0,)) - expected).max() > 1e-4
@@ -329,13 +332,13 @@ def test_what_is_not_to_be_corrected_is_left_alone() -> None:
     means = {"x": [1.0, 2.0, 3.0, 4.0]}
     plain, grouped = conv(1, 4, 4, 1, 1, channels=4), conv(2, 4, 2, 1, 1, channels=4)
     same = [
-        (plain, corrected_biases(plain, means, {}, {"y"}, {})),
-        (plain, corrected_biases(plain, {"other": means["x"]}, {}, (), {})),
-        (grouped, corrected_biases(grouped, means, {}, (), {})),
+        (plain, rewritten(plain, correct_biases, means, {}, {"y"}, {})[0]),
+        (plain, rewritten(plain, correct_biases, {"other": means["x"]}, {}, (), {})[0]),
+        (grouped, rewritten(grouped, correct_biases, means, {}, (), {})[0]),
     ]
     for model, found in same:
         np.testing.assert_array_equal(constant(found, "b"), constant(model, "b"))
-    changed = corrected_biases(plain, means, {}, {"another"}, {})
+    changed, _ = rewritten(plain, correct_biases, means, {}, {"another"}, {})
     assert (constant(changed, "b") != constant(plain, "b")).any()
     np.testing.assert_array_equal(constant(changed, "w"), constant(plain, "w"))
 
@@ -345,7 +348,7 @@ def test_layers_that_share_a_bias_get_one_each() -> None:
     nodes = [node("Conv", "x w b", "a"), node("Conv", "x v b", "c"), node("Add", "a c", "y")]
     constants = {"w": gaussian(1, 3, 3, 1, 1), "v": gaussian(2, 3, 3, 1, 1), "b": gaussian(3, 3)}
     model, means = model_of(nodes, constants, [3, 5, 5]), np.array([1.0, 2.0, 3.0])
-    corrected = corrected_biases(model, {"x": means.tolist()}, {}, (), {})
+    corrected, _ = rewritten(model, correct_biases, {"x": means.tolist()}, {}, (), {})
     for place, name in enumerate(("w", "v")):
         weights = constants[name].astype(np.float64)
         shift = (weights - rounded_rows(weights))[:, :, 0, 0] @ means

@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tests.export.graphs import folded, rewritten
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ContractError, DatasetError, ExportError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_export.graph.fold import fold_preprocessing
-from ecovision_edge_export.graph.trace import simplify, trace
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
     Calibration,
@@ -145,7 +145,7 @@ def test_int8_is_the_same_bytes_each_time(graph: onnx.ModelProto, table: Calibra
 def test_the_recorded_ranges_fit_the_graph(graph: onnx.ModelProto) -> None:
     """The table that ships has exactly the tensors of the graph that the exporter prepares by it."""
     recorded = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded")
-    inferred = onnx.shape_inference.infer_shapes(prepare(graph, recorded))
+    inferred = onnx.shape_inference.infer_shapes(rewritten(graph, prepare, recorded)[0])
     kinds = {
         v.name: v.type.tensor_type.elem_type for v in (*inferred.graph.value_info, *inferred.graph.output)
     }
@@ -159,9 +159,9 @@ def test_a_table_of_another_graph_is_refused(graph: onnx.ModelProto, table: Cali
     name, values = next(iter(table.scales.items()))
     for scales in ({"other": values}, {name: values[:-1]}):
         with pytest.raises(ContractError, match="calibration table"):
-            prepare(graph, dataclasses.replace(table, scales=scales))
+            prepare(Graph.copy_of(graph), dataclasses.replace(table, scales=scales))
     with pytest.raises(ContractError, match="calibration table"):
-        prepare(graph, dataclasses.replace(table, silent=("other",)))
+        prepare(Graph.copy_of(graph), dataclasses.replace(table, silent=("other",)))
 
 
 def test_no_addition_of_hard_swish_is_left(graph: onnx.ModelProto, table: CalibrationTable) -> None:
@@ -189,7 +189,7 @@ def test_awkward_checkpoints_quantize(
         state["features.8.block.0.1.weight"][3] *= 200
         state["features.8.block.1.0.weight"][3] /= 200
     model = build_model(dataclasses.replace(reference, state=state))
-    fp32 = fold_preprocessing(simplify(trace(model, 224, 224)), contract)
+    fp32 = folded(model, 224, 224, contract)
     seen = measure(fp32, lambda: iter(inputs), digest="0" * 64, evidence="generated")
     int8 = quantize(fp32, with_blocks(seen.table(), 4)).model
     scales = [
@@ -278,7 +278,7 @@ def test_signed_refuses_what_it_does_not_know() -> None:
         ],
     )
     with pytest.raises(ExportError, match="z goes into Add"):
-        read_signed(helper.make_model(g))
+        read_signed(Graph(helper.make_model(g)))
 
 
 def test_every_layer_is_in_the_report(
@@ -309,9 +309,7 @@ def test_a_bias_too_large_for_int32_is_held_by_a_larger_scale(
     state = {k: v.clone() for k, v in reference.state.items()}
     state["features.7.block.2.1.weight"][0] = 1e-9
     state["features.7.block.2.1.bias"][0] = 5.0
-    fp32 = fold_preprocessing(
-        simplify(trace(build_model(dataclasses.replace(reference, state=state)), 224, 224)), contract
-    )
+    fp32 = folded(build_model(dataclasses.replace(reference, state=state)), 224, 224, contract)
     seen = measure(fp32, lambda: iter(inputs), digest="0" * 64, evidence="generated")
     made = quantize(fp32, seen.table(Recipe(equalized=False)))
     constants = {i.name: onnx.numpy_helper.to_array(i) for i in made.model.graph.initializer}

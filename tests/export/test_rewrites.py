@@ -9,10 +9,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.export.graphs import rewritten
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8 import calibrate
 from ecovision_edge_export.int8.calibrate import onnx_session
 from ecovision_edge_export.int8.quantize import blocks_of
@@ -22,13 +24,13 @@ from ecovision_edge_export.rewrites.hard_swish import integer_hard_swish
 from ecovision_edge_export.rewrites.pooling import pool_means
 from ecovision_edge_export.rewrites.zero_points import shifted_range
 
-Rewrite = Callable[[onnx.ModelProto], onnx.ModelProto]
+Rewrite = Callable[[Graph], object]
 
 REWRITES: dict[str, Rewrite] = {
-    "hard-swish": lambda m: integer_hard_swish(m)[0],
+    "hard-swish": integer_hard_swish,
     "pooling": pool_means,
     "alignment": align_channels,
-    "all": lambda m: align_channels(pool_means(integer_hard_swish(m)[0])),
+    "all": lambda g: rewrite_for_int8(g, {}, ()),
 }
 
 
@@ -74,19 +76,19 @@ def test_the_whole_network_gives_the_same_logits(
 ) -> None:
     """On synthetic frames and on noise, to 1e-5 of the largest; the graph given is not touched."""
     before = graph.SerializeToString(deterministic=True)
-    rewritten = REWRITES[name](graph)
+    changed, _ = rewritten(graph, REWRITES[name])
     assert graph.SerializeToString(deterministic=True) == before
-    onnx.checker.check_model(rewritten, full_check=True)
+    onnx.checker.check_model(changed, full_check=True)
     frames = [Preprocessor(contract).prepare(draw_frame(seed)) for seed in range(3)]
     frames.append(np.random.default_rng(0).integers(0, 256, frames[0].shape).astype(np.uint8))
     x = np.concatenate(frames)
-    expected, found = (onnx_session(m).run(None, {"frame": x})[0] for m in (graph, rewritten))
+    expected, found = (onnx_session(m).run(None, {"frame": x})[0] for m in (graph, changed))
     assert same(expected, found)
 
 
 def test_nothing_of_hard_swish_is_left_but_at_the_residual(graph: onnx.ModelProto) -> None:
     """The stem's output goes into the residual of block 1: that one stays."""
-    found = operators(integer_hard_swish(graph)[0])
+    found = operators(rewritten(graph, integer_hard_swish)[0])
     assert (found["HardSwish"], found["HardSigmoid"]) == (1, 0)
     assert found["Clip"] == 28
 
@@ -95,7 +97,7 @@ def test_every_depthwise_convolution_is_aligned(graph: onnx.ModelProto) -> None:
     """To 16; those that are already stay as they are."""
     groups = [
         a.i
-        for n in align_channels(graph).graph.node
+        for n in rewritten(graph, align_channels)[0].graph.node
         if n.op_type == "Conv"
         for a in n.attribute
         if a.name == "group" and a.i > 1
@@ -108,9 +110,9 @@ def test_every_depthwise_convolution_is_aligned(graph: onnx.ModelProto) -> None:
 def test_what_is_kept_is_not_touched(graph: onnx.ModelProto) -> None:
     """Nodes of the blocks that stay fp32, and the weights that they use."""
     keep = {name for name, block in blocks_of(graph).items() if block <= 9}
-    rewritten, _, _ = rewrite_for_int8(graph, {}, keep)
-    after = {n.name: n for n in rewritten.graph.node}
-    tensors = {i.name: i for i in rewritten.graph.initializer}
+    changed, _ = rewritten(graph, rewrite_for_int8, {}, keep)
+    after = {n.name: n for n in changed.graph.node}
+    tensors = {i.name: i for i in changed.graph.initializer}
     for n in graph.graph.node:
         if n.name in keep:
             assert after[n.name] == n
@@ -122,7 +124,7 @@ def test_what_is_kept_is_not_touched(graph: onnx.ModelProto) -> None:
 def test_ranges_follow_the_factors(graph: onnx.ModelProto) -> None:
     """A hard-swish's output is 6 times as large, a product of two such 36 times; clips are 0 to 6."""
     names = [o for n in graph.graph.node for o in n.output]
-    rewritten, ranges, factors = rewrite_for_int8(graph, dict.fromkeys(names, (-1.0, 2.0)), ())
+    changed, (ranges, factors) = rewritten(graph, rewrite_for_int8, dict.fromkeys(names, (-1.0, 2.0)), ())
     assert ranges["features.7.block.0.0"] == shifted_range(2.0)
     assert ranges["features.7.block.2.0"] == (-1.0, 2.0)
     assert factors["features.7.block.0.0/HardSwish"] == 6
@@ -130,14 +132,14 @@ def test_ranges_follow_the_factors(graph: onnx.ModelProto) -> None:
     assert ranges["features.11.block.2.fc2/HardSigmoid"] == (0.0, 6.0)
     assert ranges["features.11.block.2.fc2/HardSigmoid/Mul"] == (-36.0, 72.0)
     assert ranges["features.4.block.2.fc2/HardSigmoid/Mul"] == (-6.0, 12.0)
-    made = {o for n in rewritten.graph.node for o in n.output}
+    made = {o for n in changed.graph.node for o in n.output}
     assert made - {"preprocess/Transpose"} <= set(ranges)
 
 
 def test_a_hard_sigmoid_reads_nothing_beyond_three(graph: onnx.ModelProto) -> None:
     """So no level is spent there; what a hard-swish reads keeps its range."""
     names = [o for n in graph.graph.node for o in n.output]
-    _, ranges, _ = rewrite_for_int8(graph, dict.fromkeys(names, (-1.0, 100.0)), ())
+    _, (ranges, _) = rewritten(graph, rewrite_for_int8, dict.fromkeys(names, (-1.0, 100.0)), ())
     assert ranges["features.11.block.2.fc2"] == shifted_range(3.0)
     assert ranges["features.7.block.0.0"] == shifted_range(100.0)
 
@@ -153,7 +155,7 @@ def test_measured_ranges_of_the_rewritten_graph_are_those_that_were_derived(
 
     inputs = [Preprocessor(contract).prepare(draw_frame(seed)) for seed in range(2)]
     old = spans(graph)
-    spelled_out, factors = integer_hard_swish(graph)
+    spelled_out, factors = rewritten(graph, integer_hard_swish)
     new = spans(spelled_out)
     for name, (low, high) in old.items():
         f = factors.get(name, 1.0)
@@ -168,9 +170,9 @@ W = {"w": weights(1, 2, 3, 1, 1)}
 def test_a_factor_is_taken_back_by_the_next_convolution() -> None:
     """Weights are a sixth."""
     model = small([*HARD_SWISH, CONV], W)
-    rewritten, factors = integer_hard_swish(model)
-    assert operators(rewritten) == {"Add": 1, "Clip": 1, "Mul": 1, "Conv": 1}
-    assert same(run(model), run(rewritten))
+    changed, factors = rewritten(model, integer_hard_swish)
+    assert operators(changed) == {"Add": 1, "Clip": 1, "Mul": 1, "Conv": 1}
+    assert same(run(model), run(changed))
     assert factors == {"h": 6.0}
 
 
@@ -178,9 +180,9 @@ def test_weights_that_others_use_are_copied() -> None:
     """A convolution that shares them keeps its own."""
     nodes = [*HARD_SWISH, node("Conv", "h w", "a"), node("Conv", "x w", "b"), node("Add", "a b", "y")]
     model = small(nodes, W)
-    rewritten, _ = integer_hard_swish(model)
-    assert operators(rewritten)["HardSwish"] == 0
-    assert same(run(model), run(rewritten))
+    changed, _ = rewritten(model, integer_hard_swish)
+    assert operators(changed)["HardSwish"] == 0
+    assert same(run(model), run(changed))
 
 
 @pytest.mark.parametrize(
@@ -198,16 +200,16 @@ def test_weights_that_others_use_are_copied() -> None:
 def test_where_the_factor_would_be_lost_hard_swish_is_left(nodes: list[onnx.NodeProto]) -> None:
     """Graph unchanged."""
     model = small(nodes, W)
-    rewritten, factors = integer_hard_swish(model)
-    assert operators(rewritten) == operators(model)
+    changed, factors = rewritten(model, integer_hard_swish)
+    assert operators(changed) == operators(model)
     assert factors == {}
-    assert same(run(model), run(rewritten))
+    assert same(run(model), run(changed))
 
 
 def test_a_hard_swish_that_is_the_output_is_left() -> None:
     """Its values are what the user gets."""
     model = small([node("HardSwish", "x", "y")], {})
-    assert operators(integer_hard_swish(model)[0]) == {"HardSwish": 1}
+    assert operators(rewritten(model, integer_hard_swish)[0]) == {"HardSwish": 1}
 
 
 def test_squeeze_and_excitation_is_rewritten_whole() -> None:
@@ -229,11 +231,11 @@ def test_squeeze_and_excitation_is_rewritten_whole() -> None:
         node("Conv", "m w", "y"),
     ]
     model = small(nodes, constants)
-    rewritten, factors = integer_hard_swish(model)
+    changed, factors = rewritten(model, integer_hard_swish)
     assert factors["m"] == 36
-    assert operators(rewritten)["HardSigmoid"] == operators(rewritten)["HardSwish"] == 0
-    assert same(run(model), run(rewritten))
-    pooled = pool_means(rewritten)
+    assert operators(changed)["HardSigmoid"] == operators(changed)["HardSwish"] == 0
+    assert same(run(model), run(changed))
+    pooled, _ = rewritten(changed, pool_means)
     assert operators(pooled)["GlobalAveragePool"] == 1
     assert same(run(model), run(pooled))
 
@@ -245,7 +247,7 @@ def test_other_means_are_left(mean: dict[str, object]) -> None:
     assert isinstance(axes, np.ndarray)
     keep = int(mean.get("keepdims", 1))  # type: ignore[call-overload]
     model = small([node("ReduceMean", "x axes", "y", keepdims=keep)], {"axes": axes})
-    assert operators(pool_means(model)) == {"ReduceMean": 1}
+    assert operators(rewritten(model, pool_means)[0]) == {"ReduceMean": 1}
 
 
 DEPTHWISE = {
@@ -265,7 +267,7 @@ def test_padded_channels_change_nothing() -> None:
         node("Conv", "c p", "y"),
     ]
     model = small(nodes, DEPTHWISE)
-    aligned = align_channels(model)
+    aligned, _ = rewritten(model, align_channels)
     shapes = {i.name: tuple(i.dims) for i in aligned.graph.initializer}
     assert shapes == {"e": (16, 3, 1, 1), "eb": (16,), "d": (16, 1, 3, 3), "p": (2, 16, 1, 1)}
     assert same(run(model), run(aligned))
@@ -289,7 +291,7 @@ def test_channels_that_are_mixed_are_not_padded(middle: list[onnx.NodeProto]) ->
         node("Conv", "m p", "y"),
     ]
     model = small(nodes, {**DEPTHWISE, "k": weights(5, 1, 5, 1, 1)})
-    aligned = align_channels(model)
+    aligned, _ = rewritten(model, align_channels)
     assert {i.name: tuple(i.dims) for i in aligned.graph.initializer} == {
         i.name: tuple(i.dims) for i in model.graph.initializer
     }
@@ -298,4 +300,4 @@ def test_channels_that_are_mixed_are_not_padded(middle: list[onnx.NodeProto]) ->
 def test_a_depthwise_convolution_of_the_input_is_not_padded() -> None:
     """Nobody could make its new channels."""
     model = small([node("Conv", "x d3", "y", group=3)], {"d3": weights(1, 3, 1, 3, 3)})
-    assert align_channels(model).graph.initializer[0].dims[0] == 3
+    assert rewritten(model, align_channels)[0].graph.initializer[0].dims[0] == 3

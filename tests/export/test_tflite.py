@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tests.export.graphs import folded, rewritten
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.litert import LiteRtBackend
@@ -23,8 +24,6 @@ from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
-from ecovision_edge_export.graph.fold import fold_preprocessing
-from ecovision_edge_export.graph.trace import simplify, trace
 from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
     CalibrationTable,
@@ -108,7 +107,7 @@ def tiny(
             module.bias.data.uniform_(-0.5, 0.5)
     options = ExportOptions(weights="reference", input_form=form, size=size)
     contract = make_contract(options, reference)
-    graph = fold_preprocessing(simplify(trace(network, *size)), contract)
+    graph = folded(network, *size, contract)
     return TRACED.setdefault((form, size, biased), (graph, contract))
 
 
@@ -314,17 +313,17 @@ def test_int8_answers_as_fp32(
 
 def test_the_residual_takes_the_factor(graph: onnx.ModelProto, inputs: list[np.ndarray]) -> None:
     """With `residuals` no HardSwish is left, and the answer is the same; without, the stem's is."""
-    rewritten, factors = integer_hard_swish(graph, residuals=True)
-    plain, _ = integer_hard_swish(graph)
+    changed, factors = rewritten(graph, integer_hard_swish, residuals=True)
+    plain, _ = rewritten(graph, integer_hard_swish)
 
     def left(model: onnx.ModelProto) -> list[str]:
         return [n.name for n in model.graph.node if n.op_type == "HardSwish"]
 
-    assert left(rewritten) == []
+    assert left(changed) == []
     assert left(plain) == ["features.0.0/HardSwish"]
     assert factors["features.1.block.1.0/Add"] == factors["features.1.block.1.0"] == 6.0
     wanted = expected(graph, inputs)
-    assert np.abs(expected(rewritten, inputs) - wanted).max() < 1e-5 * np.abs(wanted).max()
+    assert np.abs(expected(changed, inputs) - wanted).max() < 1e-5 * np.abs(wanted).max()
 
 
 def test_the_residual_is_left_where_somebody_else_reads_it(graph: onnx.ModelProto) -> None:
@@ -333,8 +332,8 @@ def test_the_residual_is_left_where_somebody_else_reads_it(graph: onnx.ModelProt
     shared.CopyFrom(graph)
     shared.graph.node.append(onnx.helper.make_node("Relu", ["features.1.block.1.0"], ["extra"], "extra"))
     shared.graph.output.append(onnx.helper.make_tensor_value_info("extra", 1, None))
-    rewritten, _ = integer_hard_swish(shared, residuals=True)
-    assert [n.name for n in rewritten.graph.node if n.op_type == "HardSwish"] == ["features.0.0/HardSwish"]
+    changed, _ = rewritten(shared, integer_hard_swish, residuals=True)
+    assert [n.name for n in changed.graph.node if n.op_type == "HardSwish"] == ["features.0.0/HardSwish"]
 
 
 def _spoilt(graph: onnx.ModelProto, changes: dict[str, Change]) -> onnx.ModelProto:
@@ -567,5 +566,5 @@ def test_formats_are_checked() -> None:
 
 def test_blocks_of_the_rewritten_graph_are_known(graph: onnx.ModelProto) -> None:
     """The blocks that stay fp32 are told by weights, whatever was rewritten."""
-    rewritten, _ = integer_hard_swish(graph, residuals=True)
-    assert set(blocks_of(rewritten).values()) == set(blocks_of(graph).values())
+    changed, _ = rewritten(graph, integer_hard_swish, residuals=True)
+    assert set(blocks_of(changed).values()) == set(blocks_of(graph).values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -15,15 +16,25 @@ Array = npt.NDArray[np.float32]
 
 
 class Graph:
-    """An index over the graph of `model`, which is a copy for a rewrite to change."""
+    """An index over the graph of `model`, which its methods change in place, and keep the index right.
+
+    A rewrite takes one and changes it, so that a chain of them shares one model and one index. Where `model`
+    has to stay as it is, start from `copy_of`.
+    """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.model = onnx.ModelProto()
-        self.model.CopyFrom(model)
+        self.model = model
         self.index()
 
+    @classmethod
+    def copy_of(cls, model: onnx.ModelProto) -> Graph:
+        """Index a copy of `model`."""
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        return cls(copy)
+
     def index(self) -> None:
-        """Read the graph again."""
+        """Read the graph again, after a change that no method here made."""
         graph = self.model.graph
         self.constants = {i.name: i for i in graph.initializer}
         self.maker = {o: n for n in graph.node for o in n.output}
@@ -62,22 +73,29 @@ class Graph:
         copy = f"{node.name}.{place}"
         self.put(copy, self.array(name))
         node.input[place] = copy
-        self.users[name] = [n for n in self.users[name] if n is not node]
+        self.users[name] = [n for n in self.users[name] if name in n.input]
         self.users[copy] = [node]
         return copy
 
+    def set_nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
+        """Give the graph these nodes, in topological order, in place of its own."""
+        nodes = list(nodes)
+        del self.model.graph.node[:]
+        self.model.graph.node.extend(nodes)
+        self.index()
+
     def drop_unused(self) -> None:
-        """Take out nodes and constants that nothing uses."""
+        """Take out nodes and constants that nothing uses; nodes are in topological order, as ONNX demands."""
         graph = self.model.graph
-        while True:
-            used = {i for n in graph.node for i in n.input} | self.outputs
-            unused = [n for n in graph.node if not used.intersection(n.output)]
-            if not unused:
-                break
-            for node in unused:
-                graph.node.remove(node)
-        for tensor in [i for i in graph.initializer if i.name not in used]:
-            graph.initializer.remove(tensor)
+        used = set(self.outputs)
+        for i in reversed(range(len(graph.node))):
+            if used.isdisjoint(graph.node[i].output):
+                del graph.node[i]
+            else:
+                used.update(graph.node[i].input)
+        for i in reversed(range(len(graph.initializer))):
+            if graph.initializer[i].name not in used:
+                del graph.initializer[i]
         self.index()
 
 

@@ -9,51 +9,61 @@ from __future__ import annotations
 
 import onnx
 
+from ecovision_edge_export.graph.graphs import Graph
+
 __all__ = ["rename_tensors"]
 
 
-def rename_tensors(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of `model` with its nodes and tensors renamed; inputs and outputs of the graph keep theirs.
+def rename_tensors(g: Graph) -> None:
+    """Rename the graph's nodes and tensors; its inputs and outputs keep their names.
 
     1. A node with a weight `X.weight` makes the tensor `X`; its bias becomes `X.bias`.
     2. Any other node makes `INPUT/OpType`, INPUT being its first input that is no constant.
     3. A name that is taken gets a number.
     """
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    graph = result.graph
+    graph = g.model.graph
     fixed = {v.name for v in (*graph.input, *graph.output)}
-    constants = {i.name: i for i in graph.initializer}
+    taken = fixed | set(g.constants)
     renamed: dict[str, str] = {}
-    taken = fixed | set(constants)
-
-    def fresh(wanted: str) -> str:
-        name, number = wanted, 1
-        while name in taken:
-            number += 1
-            name = f"{wanted}#{number}"
-        taken.add(name)
-        return name
-
     for node in graph.node:
-        weight = next((i for i in node.input if i in constants and i.endswith(".weight")), None)
-        data = next((i for i in node.input if i and i not in constants), "")
-        base = weight.removesuffix(".weight") if weight else f"{renamed.get(data, data)}/{node.op_type}"
+        weight = _weight(g, node)
+        base = weight.removesuffix(".weight") if weight else _after_input(g, node, renamed)
         for i, name in enumerate(node.output):
-            wanted = base if i == 0 else f"{base}:{i}"
-            renamed[name] = name if name in fixed else fresh(wanted)
-        bias = f"{base}.bias"
-        old = node.input[2] if len(node.input) > 2 else ""
-        if weight and old in constants and bias not in taken:
-            users = [n for n in graph.node if old in n.input]
-            if len(users) == 1:
-                renamed[old] = fresh(bias)
+            renamed[name] = name if name in fixed else _fresh(f"{base}:{i}" if i else base, taken)
+        bias = _own_bias(g, node) if weight else None
+        if bias and f"{base}.bias" not in taken:
+            renamed[bias] = _fresh(f"{base}.bias", taken)
         first = renamed[node.output[0]]
         node.name = base if first in fixed else first
     for node in graph.node:
         node.input[:] = [renamed.get(i, i) for i in node.input]
         node.output[:] = [renamed.get(o, o) for o in node.output]
-    for name, initializer in constants.items():
+    for name, initializer in g.constants.items():
         initializer.name = renamed.get(name, name)
     del graph.value_info[:]
-    return result
+    g.index()
+
+
+def _weight(g: Graph, node: onnx.NodeProto) -> str | None:
+    return next((i for i in node.input if i in g.constants and i.endswith(".weight")), None)
+
+
+def _after_input(g: Graph, node: onnx.NodeProto, renamed: dict[str, str]) -> str:
+    data = next(iter(g.data(node)), "")
+    return f"{renamed.get(data, data)}/{node.op_type}"
+
+
+def _own_bias(g: Graph, node: onnx.NodeProto) -> str | None:
+    """The third input, if it is a constant that no other node uses."""
+    name = node.input[2] if len(node.input) > 2 else ""
+    return name if name in g.constants and len(g.users[name]) == 1 else None
+
+
+def _fresh(wanted: str, taken: set[str]) -> str:
+    """A name that is not taken yet; it is from now on."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}#{number}"
+    taken.add(name)
+    return name

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import onnx
 
 from ecovision_edge.errors import ExportError
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.names import rename_tensors
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["INPUT", "OPSET", "OUTPUT", "simplify", "strip_notes", "trace"]
+__all__ = ["INPUT", "OPSET", "OUTPUT", "simplify", "trace"]
 
 OPSET = 20
 """ONNX opset of every model written; onnxruntime runs it since 1.17."""
@@ -73,27 +74,27 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     import onnxsim
 
+    simplified: onnx.ModelProto
     simplified, same = onnxsim.simplify(model)
     if not same:
         raise ExportError("simplify", expected="a graph equal to the traced one", found="a different one")
-    return rename_tensors(strip_notes(simplified))
+    _strip_notes(simplified)
+    rename_tensors(Graph(simplified))
+    return simplified
 
 
-def strip_notes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without doc strings, metadata and unused opsets: they name files of this machine and change."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    result.doc_string = ""
-    result.producer_name, result.producer_version = "ecovision-edge", ""
-    result.ir_version = _IR_VERSION
-    del result.metadata_props[:]
-    used = {node.domain for node in result.graph.node}
-    kept = [o for o in result.opset_import if o.domain in used or o.domain == ""]
-    del result.opset_import[:]
-    result.opset_import.extend(sorted(kept, key=lambda o: o.domain))
-    graph = result.graph
+def _strip_notes(model: onnx.ModelProto) -> None:
+    """Take out doc strings, metadata and unused opsets: they name files of this machine and change."""
+    model.doc_string = ""
+    model.producer_name, model.producer_version = "ecovision-edge", ""
+    model.ir_version = _IR_VERSION
+    del model.metadata_props[:]
+    used = {node.domain for node in model.graph.node}
+    kept = [o for o in model.opset_import if o.domain in used or o.domain == ""]
+    del model.opset_import[:]
+    model.opset_import.extend(sorted(kept, key=lambda o: o.domain))
+    graph = model.graph
     graph.name, graph.doc_string = "mobilenet_v3_large", ""
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]
-    return result

@@ -11,11 +11,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 
 from ecovision_edge_export.graph.graphs import Graph, attribute, depthwise_channels
 
-__all__ = ["corrected_biases", "rounded_rows"]
+__all__ = ["correct_biases", "rounded_rows"]
 
 Values = npt.NDArray[np.float64]
 
@@ -33,23 +32,22 @@ def rounded_rows(weights: Values, room: Sequence[float] | Values = (1.0,)) -> Va
     return result
 
 
-def corrected_biases(
-    model: onnx.ModelProto,
+def correct_biases(
+    g: Graph,
     means: Mapping[str, Sequence[float]],
     factors: Mapping[str, float],
     excluded: Collection[str],
     room: Mapping[str, Sequence[float]],
-) -> onnx.ModelProto:
-    """The fp32 graph with the biases of its convolutions corrected for weights rounded a channel.
+) -> None:
+    """Correct the biases of an fp32 graph's convolutions for weights that are rounded channel by channel.
 
     Args:
-        model: As `rewrite_for_int8` made it.
+        g: As `rewrite_for_int8` made it.
         means: Of the channels of each tensor before that.
         factors: How many times as large it made them.
         excluded: Names of nodes that stay fp32.
         room: Of weights by name, how many times as large as need be the scale of each row is.
     """
-    g = Graph(model)
     for node in g.model.graph.node:
         if node.op_type != "Conv" or node.name in excluded or len(node.input) < 3:
             continue
@@ -68,4 +66,3 @@ def corrected_biases(
             continue
         bias = g.own(node, 2)
         g.put(bias, g.array(bias).astype(np.float64) + shift)
-    return g.model

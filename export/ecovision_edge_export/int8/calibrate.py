@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ecovision_edge.base.fields import Fields, JsonValue, parse_json
 from ecovision_edge.errors import ContractError, DatasetError
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.histograms import Histogram
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.rewrites.equalization import (
@@ -225,19 +226,20 @@ def measure(
     """
     statistics, means, images = _measure_channels(model, inputs(), progress)
     widest = {name: (float(s.low.min()), float(s.high.max())) for name, s in statistics.items()}
-    silent = silent_excitations(model, widest)
-    folded = fold_excitations(model, silent)
-    scales = channel_scales(folded, statistics)
-    divided = scales_of_tensors(folded, scales)
+    g = Graph.copy_of(model)
+    silent = silent_excitations(g, widest)
+    fold_excitations(g, silent)
+    scales = channel_scales(g, statistics)
+    divided = scales_of_tensors(g, scales)
     narrowed = dict(widest)
     for name, by in divided.items():
         of = statistics[name]
         narrowed[name] = (float((of.low / by).min()), float((of.high / by).max()))
-    prepared = equalize(folded, scales)
-    fixed = _read_from_minus_three(prepared)
-    histograms, probe = _histograms(prepared, narrowed, fixed, None)
-    plain, plain_probe = _histograms(folded, widest, fixed, divided)
-    sessions = [(onnx_session(probe), histograms), (onnx_session(plain_probe), plain)]
+    fixed = _read_from_minus_three(g)
+    plain, plain_session = _histograms(g.model, widest, fixed, divided)
+    equalize(g, scales)
+    histograms, session = _histograms(g.model, narrowed, fixed, None)
+    sessions = [(session, histograms), (plain_session, plain)]
     done = 0
     for batch in inputs():
         for session, counted in sessions:
@@ -251,14 +253,15 @@ def measure(
     return Calibration(images, digest, evidence, silent, scales, histograms, plain, fixed, means, divided)
 
 
-def prepare(model: onnx.ModelProto, table: CalibrationTable) -> onnx.ModelProto:
-    """The fp32 graph that the table's ranges are of: excitations folded, channels equalized.
+def prepare(g: Graph, table: CalibrationTable) -> None:
+    """Make an fp32 graph the one that the table's ranges are of: excitations folded, channels equalized.
 
     Raises:
         ContractError: the table is of another graph.
     """
     try:
-        return equalize(fold_excitations(model, table.silent), table.scales)
+        fold_excitations(g, table.silent)
+        equalize(g, table.scales)
     except (KeyError, ValueError) as e:
         raise ContractError(
             "calibration table",
@@ -329,13 +332,10 @@ def _with_channel_statistics(model: onnx.ModelProto) -> tuple[onnx.ModelProto, l
     return inferred, names
 
 
-def _read_from_minus_three(model: onnx.ModelProto) -> frozenset[str]:
+def _read_from_minus_three(g: Graph) -> frozenset[str]:
     """Tensors that only hard-swish or hard-sigmoid reads: what is below -3 is nothing to them."""
-    users: dict[str, set[str]] = {}
-    for node in model.graph.node:
-        for name in node.input:
-            users.setdefault(name, set()).add(node.op_type)
-    return frozenset(n for n, kinds in users.items() if kinds <= {"HardSwish", "HardSigmoid"})
+    kinds = {name: {user.op_type for user in users} for name, users in g.users.items() if users}
+    return frozenset(n for n, readers in kinds.items() if readers <= {"HardSwish", "HardSigmoid"})
 
 
 def _histograms(
@@ -343,14 +343,14 @@ def _histograms(
     widest: Mapping[str, Range],
     fixed: Collection[str],
     only: Collection[str] | None,
-) -> tuple[dict[str, Histogram], onnx.ModelProto]:
-    """An empty histogram of each float tensor, or of those in `only`; and the model that gives them out."""
+) -> tuple[dict[str, Histogram], ort.InferenceSession]:
+    """An empty histogram of each float tensor, or of those in `only`; and a session that gives them out."""
     names = [n for n in _float_tensors(*_inferred(model)) if only is None or n in only]
     least = dict.fromkeys(fixed, -3.0)
     histograms = {
         n: Histogram.between(max(widest[n][0], least.get(n, -math.inf)), widest[n][1]) for n in names
     }
-    return histograms, giving_out(model, names) if names else model
+    return histograms, onnx_session(giving_out(model, names) if names else model)
 
 
 def _inferred(model: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, onnx.TypeProto.Tensor]]:

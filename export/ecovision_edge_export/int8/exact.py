@@ -12,27 +12,24 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from ecovision_edge.base.device import Cpu, read_cpu
+from ecovision_edge_export.graph.graphs import Graph
 
 __all__ = ["as_devices_compute", "exact_sums"]
 
 
 def exact_sums(model: onnx.ModelProto) -> onnx.ModelProto:
     """The twin of an int8 QDQ model by the rule of this module; a copy of any other model."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    constants = {i.name: i for i in result.graph.initializer}
-    for node in result.graph.node:
-        weight = constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
+    g = Graph.copy_of(model)
+    for node in g.model.graph.node:
+        weight = g.constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None
         if weight is not None and weight.data_type == onnx.TensorProto.INT8:
             # A zero point may serve several weights; once it is uint8 it is done.
-            for tensor in (weight, constants[node.input[2]]):
-                if tensor.data_type == onnx.TensorProto.INT8:
-                    values = numpy_helper.to_array(tensor).astype(np.int16) + 128
-                    tensor.CopyFrom(numpy_helper.from_array(values.astype(np.uint8), tensor.name))
-    return result
+            for name in (node.input[0], node.input[2]):
+                if g.constants[name].data_type == onnx.TensorProto.INT8:
+                    g.put(name, (g.array(name).astype(np.int16) + 128).astype(np.uint8))
+    return g.model
 
 
 def as_devices_compute(model: onnx.ModelProto, cpu: Cpu | None = None) -> onnx.ModelProto:

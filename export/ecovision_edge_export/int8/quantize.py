@@ -20,7 +20,7 @@ import onnx
 
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.additions import align_additions, quantized_additions
-from ecovision_edge_export.int8.bias import corrected_biases
+from ecovision_edge_export.int8.bias import correct_biases
 from ecovision_edge_export.int8.calibrate import CalibrationTable, prepare
 from ecovision_edge_export.int8.exact import as_devices_compute
 from ecovision_edge_export.int8.signed import read_signed
@@ -90,17 +90,19 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> Quantized:
     from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     recipe = table.recipe
-    prepared = prepare(model, table)
-    excluded = [name for name, block in blocks_of(prepared).items() if recipe.keeps(block)]
-    twin, measured, factors = rewrite_for_int8(prepared, table.ranges, excluded)
-    ranges = align_additions(measured, quantized_additions(twin, excluded), least=MIN_RANGE)
+    twin = Graph.copy_of(model)
+    prepare(twin, table)
+    excluded = [name for name, block in blocks_of(twin.model).items() if recipe.keeps(block)]
+    measured, factors = rewrite_for_int8(twin, table.ranges, excluded)
+    ranges = align_additions(measured, quantized_additions(twin.model, excluded), least=MIN_RANGE)
     source = twin
     if recipe.bias_corrected:
-        source = corrected_biases(twin, table.means, factors, excluded, table.room)
+        source = Graph.copy_of(twin.model)
+        correct_biases(source, table.means, factors, excluded, table.room)
     with warnings.catch_warnings(), _quiet():
         warnings.simplefilter("ignore")
         quantizer = QDQQuantizer(
-            onnx.shape_inference.infer_shapes(source),
+            onnx.shape_inference.infer_shapes(source.model),
             recipe.per_channel,
             False,  # eight bits
             QuantType.QInt8,
@@ -119,23 +121,28 @@ def quantize(model: onnx.ModelProto, table: CalibrationTable) -> Quantized:
         )
         quantizer.quantize_model()
         quantizer.model.topological_sort()
-    unsigned = read_additions(quantizer.model.model)
+    made = Graph(quantizer.model.model)
+    read_additions(made)
+    judged = as_devices_compute(made.model)
+    if recipe.signed:
+        if judged is made.model:
+            made = Graph.copy_of(judged)
+        read_signed(made)
     return Quantized(
-        model=read_signed(unsigned) if recipe.signed else unsigned,
-        judged=as_devices_compute(unsigned),
-        twin=twin,
+        model=made.model,
+        judged=judged,
+        twin=twin.model,
         ranges=ranges,
         fp32=frozenset(excluded),
     )
 
 
 def _ranges_of_rows(
-    model: onnx.ModelProto, room: Mapping[str, Sequence[float]], excluded: Collection[str]
+    g: Graph, room: Mapping[str, Sequence[float]], excluded: Collection[str]
 ) -> dict[str, list[dict[str, object]]]:
     """For onnxruntime's quantizer, the range of each row of the weights that have room."""
     from onnxruntime.quantization import QuantType
 
-    g = Graph(model)
     result = {}
     for node in g.model.graph.node:
         if node.name in excluded or len(node.input) < 2 or node.input[1] not in room:

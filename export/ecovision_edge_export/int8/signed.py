@@ -15,7 +15,6 @@ Rule, exact in every bit:
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import TensorProto
 
 from ecovision_edge.errors import ExportError
@@ -24,13 +23,12 @@ from ecovision_edge_export.graph.graphs import Graph
 __all__ = ["read_signed"]
 
 
-def read_signed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A QDQ model of uint8 activations by the rule of this module.
+def read_signed(g: Graph) -> None:
+    """Apply the rule of this module to a QDQ graph of uint8 activations.
 
     Raises:
         ExportError: integers are computed with in another way than the rule knows.
     """
-    g = Graph(model)
     places = {"QuantizeLinear": (2,), "DequantizeLinear": (2,), "Clip": (1, 2)}
     bounds = {
         name
@@ -49,4 +47,3 @@ def read_signed(model: onnx.ModelProto) -> onnx.ModelProto:
             )
         g.put(name, (g.array(name).astype(np.int16) - 128).astype(np.int8))
     del g.model.graph.value_info[:]  # types of before
-    return g.model

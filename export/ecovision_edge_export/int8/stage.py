@@ -17,6 +17,7 @@ from ecovision_edge.photographs.images import read_image
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.finished.speed import NOT_FASTER
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
     CalibrationTable,
@@ -195,7 +196,7 @@ def _trained_recipes(
     """By the ranges of a quantization-aware training; what is to be found is how many blocks stay fp32."""
     with script.stage("calibrate"):
         table = dataclasses.replace(trained.table, recipe=trained.table.recipe.for_target(target))
-        prepare(graph, table)  # a table of another graph is an error here, not later
+        prepare(Graph.copy_of(graph), table)  # a table of another graph is an error here, not later
         script.figure(
             f"ranges of a quantization-aware training on {table.images} photographs, from the checkpoint; "
             "none are measured, no bias is corrected"

@@ -1,7 +1,8 @@
-"""Exact rewrites of the fp32 graph, from graph to graph, for the sake of its int8 form.
+"""Exact rewrites of the fp32 graph for the sake of its int8 form.
 
-Each has a module here with its rule as a numbered list. Each gives the same answers in fp32, up to rounding,
-and leaves alone, or refuses, what it does not understand.
+Each has a module here with its rule as a numbered list. Each changes the `Graph` that it is given, so that a
+chain of them works on one, gives the same answers in fp32, up to rounding, and leaves alone, or refuses, what
+it does not understand.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping
 
-import onnx
-
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.rewrites.alignment import align_channels
 from ecovision_edge_export.rewrites.hard_swish import THREE, integer_hard_swish
 from ecovision_edge_export.rewrites.pooling import pool_means
@@ -22,24 +22,25 @@ Range = tuple[float, float]
 
 
 def rewrite_for_int8(
-    model: onnx.ModelProto, ranges: Mapping[str, Range], keep: Collection[str]
-) -> tuple[onnx.ModelProto, dict[str, Range], dict[str, float]]:
-    """All rewrites, the ranges of the new graph's tensors, and how many times as large as before they are.
+    g: Graph, ranges: Mapping[str, Range], keep: Collection[str]
+) -> tuple[dict[str, Range], dict[str, float]]:
+    """Apply all rewrites; the ranges of the tensors now, and how many times as large as before they are.
 
     Args:
-        model: fp32.
+        g: fp32.
         ranges: `(low, high)` of its tensors. They need not be measured again: a rewrite makes a tensor some
             times as large, or clips it to [0, 6].
         keep: Names of nodes that stay fp32, and as they are.
     """
-    spelled_out, factors = integer_hard_swish(model, keep)
-    rewritten = align_channels(pool_means(spelled_out, keep), keep)
+    factors = integer_hard_swish(g, keep)
+    pool_means(g, keep)
+    align_channels(g, keep)
     result = {
         name: (low * factors.get(name, 1.0), high * factors.get(name, 1.0))
         for name, (low, high) in ranges.items()
     }
-    readers = Counter(name for node in rewritten.graph.node for name in node.input)
-    for node in rewritten.graph.node:
+    readers = Counter(name for node in g.model.graph.node for name in node.input)
+    for node in g.model.graph.node:
         if THREE in node.input:
             x = next(i for i in node.input if i != THREE)
             high = result.get(x, (0.0, 0.0))[1]
@@ -47,4 +48,4 @@ def rewrite_for_int8(
             result[x] = shifted_range(high if readers[x] > 1 else min(high, 3.0))
         if THREE in node.input or node.op_type == "Clip":
             result[node.output[0]] = (0.0, 6.0)
-    return rewritten, result, factors
+    return result, factors

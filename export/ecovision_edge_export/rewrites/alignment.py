@@ -30,17 +30,14 @@ ALIGNMENT = 16
 _ELEMENTWISE = ("Relu", "HardSwish", "HardSigmoid", "Clip", "Add", "Mul", "ReduceMean", "GlobalAveragePool")
 
 
-def align_channels(
-    model: onnx.ModelProto, keep: Collection[str] = (), multiple: int = ALIGNMENT
-) -> onnx.ModelProto:
-    """The graph with the rule of this module applied to each depthwise convolution.
+def align_channels(g: Graph, keep: Collection[str] = (), multiple: int = ALIGNMENT) -> None:
+    """Apply the rule of this module to each depthwise convolution.
 
     Args:
-        model: fp32.
+        g: fp32.
         keep: Names of depthwise convolutions that stay as they are: those that stay fp32.
         multiple: Of channels.
     """
-    g = Graph(model)
     for node in g.model.graph.node:
         channels = depthwise_channels(g, node)
         if channels is None or node.name in keep or channels % multiple == 0:
@@ -49,7 +46,6 @@ def align_channels(
         if region is not None:
             _pad(g, region, -channels % multiple)
     del g.model.graph.value_info[:]  # shapes of before
-    return g.model
 
 
 Region = tuple[list[tuple[onnx.NodeProto, bool, bool]], int]

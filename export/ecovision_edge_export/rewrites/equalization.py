@@ -62,16 +62,13 @@ class _Space:
     users: list[onnx.NodeProto]
 
 
-def channel_scales(
-    model: onnx.ModelProto, statistics: Mapping[str, ChannelStatistics]
-) -> dict[str, tuple[float, ...]]:
+def channel_scales(g: Graph, statistics: Mapping[str, ChannelStatistics]) -> dict[str, tuple[float, ...]]:
     """The scale of each channel, 1/64 to 1, by the name of its space's first tensor.
 
     Args:
-        model: fp32.
+        g: fp32.
         statistics: Of its tensors.
     """
-    g = Graph(model)
     result = {}
     for name, space in _spaces(g).items():
         # What goes into a Relu alone is not quantized: the Relu's output is.
@@ -85,13 +82,12 @@ def channel_scales(
     return result
 
 
-def equalize(model: onnx.ModelProto, scales: Mapping[str, tuple[float, ...]]) -> onnx.ModelProto:
-    """The graph with the rule of this module applied, by the scales that `channel_scales` found.
+def equalize(g: Graph, scales: Mapping[str, tuple[float, ...]]) -> None:
+    """Apply the rule of this module, by the scales that `channel_scales` found.
 
     Raises:
         KeyError: a name that is no space of this graph.
     """
-    g = Graph(model)
     spaces = _spaces(g)
     for name, values in scales.items():
         s = np.array(values, np.float64)
@@ -106,12 +102,11 @@ def equalize(model: onnx.ModelProto, scales: Mapping[str, tuple[float, ...]]) ->
             constant = g.own(node, 1)
             shape = (-1, 1, 1, 1) if depthwise_channels(g, node) else (1, -1, 1, 1)
             g.put(constant, g.array(constant).astype(np.float64) * s.reshape(shape))
-    return g.model
 
 
-def scales_of_tensors(model: onnx.ModelProto, scales: Mapping[str, tuple[float, ...]]) -> dict[str, Values]:
+def scales_of_tensors(g: Graph, scales: Mapping[str, tuple[float, ...]]) -> dict[str, Values]:
     """The scales of each tensor that `equalize` divides by them."""
-    spaces = _spaces(Graph(model))
+    spaces = _spaces(g)
     return {t: np.array(values, np.float64) for name, values in scales.items() for t in spaces[name].tensors}
 
 
@@ -156,42 +151,61 @@ def _matrix(g: Graph, node: onnx.NodeProto) -> Values:
 
 def _spaces(g: Graph) -> dict[str, _Space]:
     """The spaces that the rule allows, by their first tensor, in graph order."""
-    parent: dict[str, str] = {}
-
-    def root(name: str) -> str:
-        parent.setdefault(name, name)
-        while parent[name] != name:
-            name = parent[name]
-        return name
-
-    fixed = set(g.outputs)
+    sets, fixed = _Sets(), set(g.outputs)
     for node in g.model.graph.node:
-        data, out = g.data(node), node.output[0]
-        gate = next((i for i in data if g.maker.get(i) and g.maker[i].op_type == "HardSigmoid"), None)
-        joined: list[str] = []
-        if node.op_type in _PASSES or (node.op_type == "Add" and len(data) == len(node.input)):
-            joined = data
-        elif node.op_type == "Mul" and len(set(data)) == 2 and gate is not None:
-            joined = [i for i in data if i != gate]
-            fixed.add(gate)
-        elif node.op_type != "Conv" or not _is_ours(g, node):
-            fixed.update((*data, *node.output))
-        fixed.update(i for i in data if i not in g.maker)
+        joined, kept = _scaling(g, node)
+        fixed.update(kept)
         for name in joined:
-            parent[root(name)] = root(out)
-        root(out)
+            sets.join(name, node.output[0])
+    barred = {sets.root(name) for name in fixed}
     members: dict[str, list[str]] = {}
     for name in [o for n in g.model.graph.node for o in n.output]:
-        members.setdefault(root(name), []).append(name)
-    barred = {root(name) for name in fixed}
-    result = {}
-    for key, tensors in members.items():
-        inside = set(tensors)
-        makers = [g.maker[t] for t in tensors if g.maker[t].op_type == "Conv"]
-        users = [n for n in g.model.graph.node if n.op_type == "Conv" and n.input[0] in inside]
-        if key not in barred and makers and users:
-            result[tensors[0]] = _Space(tensors, makers, users)
-    return result
+        members.setdefault(sets.root(name), []).append(name)
+    spaces = [_space(g, tensors) for root, tensors in members.items() if root not in barred]
+    return {s.tensors[0]: s for s in spaces if s.makers and s.users}
+
+
+class _Sets:
+    """Disjoint sets of names: each leads to its set's root."""
+
+    def __init__(self) -> None:
+        self._parent: dict[str, str] = {}
+
+    def root(self, name: str) -> str:
+        while self._parent.get(name, name) != name:
+            name = self._parent[name]
+        return name
+
+    def join(self, name: str, other: str) -> None:
+        self._parent[self.root(name)] = self.root(other)
+
+
+def _scaling(g: Graph, node: onnx.NodeProto) -> tuple[list[str], list[str]]:
+    """The inputs of a node that share their scales with its output; and its tensors that have to stay."""
+    data = g.data(node)
+    from_outside = [i for i in data if i not in g.maker]
+    if node.op_type in _PASSES or (node.op_type == "Add" and len(data) == len(node.input)):
+        return data, from_outside
+    gate = _gate(g, node, data)
+    if gate is not None:
+        return [i for i in data if i != gate], [gate, *from_outside]
+    if node.op_type == "Conv" and _is_ours(g, node):
+        return [], from_outside
+    return [], [*data, *node.output]
+
+
+def _gate(g: Graph, node: onnx.NodeProto, data: list[str]) -> str | None:
+    """The input of a product of two tensors that a HardSigmoid made."""
+    if node.op_type != "Mul" or len(set(data)) != 2:
+        return None
+    return next((i for i in data if i in g.maker and g.maker[i].op_type == "HardSigmoid"), None)
+
+
+def _space(g: Graph, tensors: list[str]) -> _Space:
+    makers = [g.maker[t] for t in tensors if g.maker[t].op_type == "Conv"]
+    inside = set(tensors)
+    users = [n for n in g.model.graph.node if n.op_type == "Conv" and n.input[0] in inside]
+    return _Space(tensors, makers, users)
 
 
 def _is_ours(g: Graph, node: onnx.NodeProto) -> bool:

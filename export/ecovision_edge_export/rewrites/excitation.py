@@ -23,9 +23,8 @@ from ecovision_edge_export.graph.graphs import Graph, attribute, hard_sigmoid
 __all__ = ["fold_excitations", "silent_excitations"]
 
 
-def silent_excitations(model: onnx.ModelProto, ranges: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
+def silent_excitations(g: Graph, ranges: Mapping[str, tuple[float, float]]) -> tuple[str, ...]:
     """Names of the Relu outputs of branches that can be folded and were never above 0, in graph order."""
-    g = Graph(model)
     return tuple(
         n.output[0]
         for n in g.model.graph.node
@@ -35,13 +34,12 @@ def silent_excitations(model: onnx.ModelProto, ranges: Mapping[str, tuple[float,
     )
 
 
-def fold_excitations(model: onnx.ModelProto, silent: Collection[str]) -> onnx.ModelProto:
-    """The graph with the rule of this module applied to the branches with these Relu outputs.
+def fold_excitations(g: Graph, silent: Collection[str]) -> None:
+    """Apply the rule of this module to the branches with these Relu outputs.
 
     Raises:
         KeyError: a name that is no such branch's.
     """
-    g = Graph(model)
     for name in silent:
         found = _branch(g, name)
         if found is None:
@@ -54,7 +52,6 @@ def fold_excitations(model: onnx.ModelProto, silent: Collection[str]) -> onnx.Mo
         g.put(weight, g.array(weight).astype(np.float64) * factors)
         user.input[0] = next(i for i in product.input if i != gate.output[0])
         g.drop_unused()
-    return g.model
 
 
 _Branch = tuple[onnx.NodeProto, onnx.NodeProto, onnx.NodeProto, onnx.NodeProto]

@@ -37,22 +37,19 @@ THREE = "hard_swish.3"
 """Name of the constant 3 that is added."""
 
 
-def integer_hard_swish(
-    model: onnx.ModelProto, keep: Collection[str] = (), *, residuals: bool = False
-) -> tuple[onnx.ModelProto, dict[str, float]]:
+def integer_hard_swish(g: Graph, keep: Collection[str] = (), *, residuals: bool = False) -> dict[str, float]:
     """Apply the rule of this module to each HardSwish and HardSigmoid.
 
     Args:
-        model: fp32, nodes in topological order.
+        g: fp32, nodes in topological order.
         keep: Names of nodes that stay as they are: those that stay fp32, where engines fuse HardSwish into
             the convolution before it.
         residuals: Whether rule 5 is applied.
 
     Returns:
-        The graph; and by name, how many times as large each tensor is that was there before. New tensors are
-        clips and what is clipped: their range is [0, 6].
+        By name, how many times as large each tensor is that was there before. New tensors are clips and what
+        is clipped: their range is [0, 6].
     """
-    g = Graph(model)
     chosen = {
         node.output[0]
         for node in g.model.graph.node
@@ -79,9 +76,8 @@ def integer_hard_swish(
             nodes += _spelled_out(node)
         else:
             nodes.append(node)
-    del g.model.graph.node[:]
-    g.model.graph.node.extend(nodes)
-    return g.model, factors
+    g.set_nodes(nodes)
+    return factors
 
 
 def _is_ours(node: onnx.NodeProto) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-import onnx
 from onnx import helper
 
 from ecovision_edge_export.graph.graphs import Graph, is_spatial_mean
@@ -18,12 +17,10 @@ from ecovision_edge_export.graph.graphs import Graph, is_spatial_mean
 __all__ = ["pool_means"]
 
 
-def pool_means(model: onnx.ModelProto, keep: Collection[str] = ()) -> onnx.ModelProto:
-    """The graph with the rule of this module applied to each ReduceMean whose name is not in `keep`."""
-    g = Graph(model)
+def pool_means(g: Graph, keep: Collection[str] = ()) -> None:
+    """Apply the rule of this module to each ReduceMean whose name is not in `keep`."""
     for node in g.model.graph.node:
         if node.name not in keep and is_spatial_mean(g, node):
             pooled = helper.make_node("GlobalAveragePool", node.input[:1], node.output[:1], node.name)
             node.CopyFrom(pooled)
     g.drop_unused()
-    return g.model

@@ -38,17 +38,16 @@ def shifted_range(high: float) -> tuple[float, float]:
     return -3.0, _LEVELS * 3 / steps - 3
 
 
-def read_additions(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The quantized graph with the rule of this module applied to each addition of hard-swish's 3.
+def read_additions(g: Graph) -> None:
+    """Apply the rule of this module to each addition of hard-swish's 3 in a quantized graph.
 
     Args:
-        model: As onnxruntime's QDQ quantizer makes it of a graph that `integer_hard_swish` made, with
+        g: As onnxruntime's QDQ quantizer makes it of a graph that `integer_hard_swish` made, with
             `shifted_range` as the range of what is added to.
 
     Raises:
         ExportError: a scale of which 3 is no whole number of steps.
     """
-    g = Graph(model)
     three = {THREE, *(o for u in g.users[f"{THREE}_quantized"] for o in u.output)}
     replaced: dict[str, list[onnx.NodeProto]] = {}
     for node in g.model.graph.node:
@@ -69,11 +68,8 @@ def read_additions(model: onnx.ModelProto) -> onnx.ModelProto:
         replaced[node.name] = replaced[quantized.name] = []
         for reader in g.users[quantized.output[0]]:
             replaced[reader.name] = _reading(g, reader, x, steps)
-    nodes = [new for n in g.model.graph.node for new in replaced.get(n.name, [n])]
-    del g.model.graph.node[:]
-    g.model.graph.node.extend(nodes)
+    g.set_nodes(new for n in g.model.graph.node for new in replaced.get(n.name, [n]))
     g.drop_unused()
-    return g.model
 
 
 def _reading(g: Graph, reader: onnx.NodeProto, x: onnx.NodeProto, steps: int) -> list[onnx.NodeProto]:

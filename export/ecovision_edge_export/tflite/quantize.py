@@ -24,7 +24,8 @@ import onnx
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.int8.bias import corrected_biases
+from ecovision_edge_export.graph.graphs import Graph
+from ecovision_edge_export.int8.bias import correct_biases
 from ecovision_edge_export.int8.calibrate import (
     CalibrationTable,
     NetworkInput,
@@ -69,16 +70,19 @@ def quantize_tflite(
         ExportError: a tool failed, or no scales can be found that XNNPACK takes.
         MissingDependencyError: the extra `litert-export` is not installed.
     """
-    prepared = prepare(model, table)
-    keep = {name for name, block in blocks_of(prepared).items() if recipe.keeps(block)}
-    twin, factors = integer_hard_swish(prepared, keep, residuals=True)
-    ranges = _ranges(twin, table.ranges, factors)
-    source = corrected_biases(twin, table.means, factors, keep, {}) if recipe.bias_corrected else twin
+    g = Graph.copy_of(model)
+    prepare(g, table)
+    keep = {name for name, block in blocks_of(g.model).items() if recipe.keeps(block)}
+    factors = integer_hard_swish(g, keep, residuals=True)
+    ranges = _ranges(g.model, table.ranges, factors)
+    if recipe.bias_corrected:
+        correct_biases(g, table.means, factors, keep, {})
+    source = g.model
     data = convert(source, contract)
     floats = read_model(data)
     equal = _equal_tensors(data, source, contract, inputs[:PROBES])
-    kept_outputs = {o for n in twin.graph.node if n.name in keep for o in n.output}
-    kept_outputs.add(twin.graph.output[0].name)
+    kept_outputs = {o for n in source.graph.node if n.name in keep for o in n.output}
+    kept_outputs.add(source.graph.output[0].name)
     fp32, wanted = _sort_tensors(floats, equal, ranges, kept_outputs, contract)
     fitted = fit_ranges(floats, wanted, fp32)
     quantized = _write(data, floats, fitted, fp32, per_channel=recipe.per_channel)

@@ -208,10 +208,10 @@ def prepare_qat(
 
 def _graph_of(checkpoint: Checkpoint, contract: Contract) -> onnx.ModelProto:
     spec = contract.input
-    graph = fold_preprocessing(simplify(trace(build_model(checkpoint), spec.height, spec.width)), contract)
+    g = Graph(simplify(trace(build_model(checkpoint), spec.height, spec.width)))
+    fold_preprocessing(g, contract)
     # Equal biases come as one constant; trained, they part.
-    alone = Graph(graph)
-    for node in alone.model.graph.node:
+    for node in g.model.graph.node:
         if node.op_type in ("Conv", "Gemm") and len(node.input) > 2:
-            alone.own(node, 2)
-    return alone.model
+            g.own(node, 2)
+    return g.model

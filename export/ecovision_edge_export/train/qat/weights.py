@@ -52,19 +52,19 @@ def factors_of(graph: onnx.ModelProto, table: CalibrationTable) -> dict[str, Val
     Raises:
         ContractError: the table is of another graph.
     """
-    ones = Graph(graph)
+    ones = Graph.copy_of(graph)
     gates = _gates(ones, table)
     for node in ones.model.graph.node:
         if node.op_type in _LAYERS:
             for name in node.input[1:]:
                 if name in ones.constants and name not in gates:
                     ones.put(name, np.ones_like(ones.array(name)))
-    prepared = prepare(ones.model, table)
-    keep = [name for name, block in blocks_of(prepared).items() if table.recipe.keeps(block)]
-    rewritten = Graph(rewrite_for_int8(prepared, table.ranges, keep)[0])
+    prepare(ones, table)
+    keep = [name for name, block in blocks_of(ones.model).items() if table.recipe.keeps(block)]
+    rewrite_for_int8(ones, table.ranges, keep)
     return {
-        name: rewritten.array(name).astype(np.float64)
-        for node in rewritten.model.graph.node
+        name: ones.array(name).astype(np.float64)
+        for node in ones.model.graph.node
         if node.op_type in _LAYERS
         for name in node.input[1:]
     }
