@@ -13,6 +13,7 @@ from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary
 from ecovision_edge.cli.output import check_target, printable, text_console, write_file, write_json
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.extras import require
+from ecovision_edge_bench.measure.listener import Listener
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -255,7 +256,7 @@ def _show(
         _print(result)
 
 
-class _Listener:
+class _Listener(Listener):
     """Phases and a bar on the terminal; notes as lines."""
 
     def __init__(self, console: Console) -> None:

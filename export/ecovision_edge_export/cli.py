@@ -25,6 +25,7 @@ from ecovision_edge.cli.output import printable, text_console, write_json
 from ecovision_edge.cli.quant_report import tried_lines
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.extras import require
+from ecovision_edge_export.transcript import Reporter
 
 if TYPE_CHECKING:
     from ecovision_edge_export.parity.figures import Parity
@@ -34,7 +35,7 @@ __all__ = ["ConsoleReporter", "export", "parity"]
 MAX_FLIPS = 20  # that are printed; --json has all
 
 
-class ConsoleReporter:
+class ConsoleReporter(Reporter):
     """Shows stages on the terminal: a line each, and a progress bar while one counts."""
 
     def __init__(self, console: Console | None = None) -> None:

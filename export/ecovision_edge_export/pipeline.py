@@ -44,7 +44,7 @@ from ecovision_edge_export.publish.assemble import Unproved, assemble
 from ecovision_edge_export.publish.assumptions import assumptions
 from ecovision_edge_export.publish.gate import pass_gate
 from ecovision_edge_export.targets import Target
-from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
+from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
 __all__ = ["ExportResult", "export_bundle", "prepare_graph"]
@@ -89,7 +89,7 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         ExportError, StageError: a stage failed; the message says which.
     """
     check_target(out)
-    script = Transcript(reporter or SilentReporter())
+    script = Transcript(reporter or Reporter())
     with script.stage("load"):
         checkpoint = load_checkpoint(options.weights, num_classes=options.num_classes, labels=options.labels)
         for note in checkpoint.notes:

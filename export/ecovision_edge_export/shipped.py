@@ -40,7 +40,7 @@ from ecovision_edge_export.int8.stage import RECORDED_TARGET, find_recipes, reso
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_graph
-from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
+from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import REFERENCE, load_checkpoint
 
 __all__ = ["SHIPPED", "calibrate_shipped", "export_shipped", "main", "record_ranges"]
@@ -58,7 +58,7 @@ def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationT
     options = dataclasses.replace(SHIPPED, calib=calib)
     checkpoint = load_checkpoint(REFERENCE)
     contract = make_contract(options, checkpoint)
-    script = Transcript(reporter or SilentReporter())
+    script = Transcript(reporter or Reporter())
     photographs = list_photographs(calib, None, "--calib")
     for note in photographs.notes:
         script.warn(note)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import EcovisionError, StageError
 
-__all__ = ["Reporter", "SilentReporter", "Transcript"]
+__all__ = ["Reporter", "Transcript"]
 
 
-class Reporter(Protocol):
-    """Shows an export as it goes."""
+class Reporter:
+    """Sees an export as it goes, and shows nothing: override what is to be shown."""
 
     def started(self, stage: str) -> None:
         """A stage begins."""
@@ -29,25 +28,6 @@ class Reporter(Protocol):
 
     def warned(self, message: str) -> None:
         """Something the user has to know."""
-
-
-class SilentReporter:
-    """Shows nothing."""
-
-    def started(self, stage: str) -> None:
-        """Nothing."""
-
-    def progressed(self, stage: str, done: int, total: int) -> None:
-        """Nothing."""
-
-    def finished(self, stage: str, figure: str) -> None:
-        """Nothing."""
-
-    def failed(self, stage: str) -> None:
-        """Nothing."""
-
-    def warned(self, message: str) -> None:
-        """Nothing."""
 
 
 class Transcript:

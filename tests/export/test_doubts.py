@@ -23,7 +23,7 @@ from ecovision_edge_export.parity.doubts import Verdict, judge_network
 from ecovision_edge_export.parity.figures import Accuracy, GateClosedError, budget_for
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.publish.assumptions import assumptions
-from ecovision_edge_export.transcript import SilentReporter, Transcript
+from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.preprocessing import FIELDS, Preprocessing
 
@@ -76,7 +76,7 @@ def judge(
             normalization=normalization or Normalization(),
         )
         monkeypatch.setattr("ecovision_edge_export.parity.baseline.build_model", lambda _: network)
-        script = Transcript(SilentReporter())
+        script = Transcript(Reporter())
         verdict = judge_network(
             TorchBaseline(reference, wanted),
             wanted,

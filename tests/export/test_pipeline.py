@@ -494,7 +494,7 @@ def test_real_photographs_pass_the_gate(photographs: Path, tmp_path: Path, expor
 
 def test_a_library_error_before_any_stage_says_nothing_ran() -> None:
     """The first stage has nothing before it."""
-    script = Transcript(pipeline.SilentReporter())
+    script = Transcript(pipeline.Reporter())
     with pytest.raises(StageError, match=r"before it: nothing"), script.stage("trace"):
         raise RuntimeError("no")
 

@@ -41,8 +41,8 @@ from ecovision_edge_export.train.qat.fake import GraphModule
 from ecovision_edge_export.train.qat.prepare import OnPlanes, Qat, prepare_qat
 from ecovision_edge_export.train.qat.rounding import rounded_rows, rows_scales
 from ecovision_edge_export.train.qat.weights import state_of
-from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
-from ecovision_edge_export.transcript import SilentReporter as SilentScript
+from ecovision_edge_export.train.run import Reporter, TrainResult, train
+from ecovision_edge_export.transcript import Reporter as ScriptReporter
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
@@ -301,7 +301,7 @@ def test_an_export_of_another_size_says_why_it_measures_its_own_ranges(
 ) -> None:
     monkeypatch.setattr("ecovision_edge_export.int8.stage.GENERATED_IMAGES", 2)
     other = dataclasses.replace(ready.ranges, input={**ready.ranges.input, "size": [224.0, 224.0]})
-    script = Transcript(SilentScript())
+    script = Transcript(ScriptReporter())
     options = ExportOptions("mine.safetensors", size=(SIDE, SIDE), fp32_blocks=2)
     recipes = find_recipes(options, small, ready.graph, None, "arm64", script, other)
     assert recipes[0].evidence == "generated"
@@ -316,7 +316,7 @@ def test_without_photographs_the_cheapest_blocks_in_fp32_come_first(
     """The gate then takes the first that it lets through; synthetic frames judge nothing."""
     monkeypatch.setattr("ecovision_edge_export.int8.search.LEAST_LEADING", 2)
     monkeypatch.setattr("ecovision_edge_export.int8.stage.LAYER_INPUTS", 2)
-    script = Transcript(SilentScript())
+    script = Transcript(ScriptReporter())
     options = ExportOptions("mine.safetensors", size=(SIDE, SIDE))
     recipes = find_recipes(options, small, ready.graph, None, "arm64-dotprod", script, ready.ranges)
     assert sorted(t.recipe.fp32_blocks for t in recipes) == [-1, 0, 1]
@@ -362,7 +362,7 @@ def options(data: Path, **changes: object) -> TrainOptions:
     return TrainOptions(data, **values)  # type: ignore[arg-type]
 
 
-class Listener(SilentReporter):
+class Listener(Reporter):
     """Keeps what was noted, and which epochs were called the best."""
 
     def __init__(self) -> None:
@@ -505,7 +505,7 @@ def test_a_table_of_another_graph_is_refused_before_anything_is_quantized(
 ) -> None:
     table = dataclasses.replace(ready.table, scales={"no such tensor": (1.0,)})
     foreign = dataclasses.replace(ready.ranges, table=table)
-    script = Transcript(SilentScript())
+    script = Transcript(ScriptReporter())
     with pytest.raises(ContractError, match="calibration table"):
         find_recipes(ExportOptions("x"), small, ready.graph, None, "arm64", script, foreign)
 

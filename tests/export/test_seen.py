@@ -17,7 +17,7 @@ from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.photographs.seen import Seen, Validation, read_validation
-from ecovision_edge_export.transcript import SilentReporter, Transcript
+from ecovision_edge_export.transcript import Reporter, Transcript
 
 HASHES = st.lists(st.binary(min_size=32, max_size=32), max_size=20)
 
@@ -36,7 +36,7 @@ def digests(found: PhotographSet) -> list[bytes]:
 def judged(found: PhotographSet, seen: Seen | None) -> tuple[Validation, list[str]]:
     warnings: list[str] = []
 
-    class Heard(SilentReporter):
+    class Heard(Reporter):
         def warned(self, message: str) -> None:
             warnings.append(message)
 

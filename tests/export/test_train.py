@@ -33,7 +33,7 @@ from ecovision_edge_export.train.networks.start import start_model
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.recipes import RECIPES, train_size
 from ecovision_edge_export.train.report.saving import Folder
-from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
+from ecovision_edge_export.train.run import Reporter, TrainResult, train
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 from ecovision_edge_export.weights.weights_file import safetensors_bytes
@@ -427,7 +427,7 @@ def test_other_photographs_than_those_begun_with_are_refused(trained: TrainResul
 def test_another_number_of_threads_is_told(trained: TrainResult, pictures: Path) -> None:
     warnings: list[str] = []
 
-    class Heard(SilentReporter):
+    class Heard(Reporter):
         def warned(self, message: str) -> None:
             warnings.append(message)
 
@@ -770,7 +770,7 @@ def test_photographs_on_both_sides_are_told(tmp_path: Path) -> None:
     both = draw(tmp_path / "both", {"blue": 3, "red": 3})
     warnings: list[str] = []
 
-    class Heard(SilentReporter):
+    class Heard(Reporter):
         def warned(self, message: str) -> None:
             warnings.append(message)
 

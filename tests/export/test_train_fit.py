@@ -16,7 +16,7 @@ from ecovision_edge_export.train.core.fit import (
     EpochRow,
     FitOptions,
     InterruptedTrainingError,
-    SilentWatcher,
+    Watcher,
     fit,
 )
 from ecovision_edge_export.train.core.objective import cross_entropy
@@ -169,7 +169,7 @@ def test_a_training_that_diverges_is_one_clear_error() -> None:
 
 
 def test_the_watcher_sees_every_epoch_and_every_step() -> None:
-    class Watching(SilentWatcher):
+    class Watching(Watcher):
         def __init__(self) -> None:
             self.seen: list[object] = []
 

@@ -26,7 +26,7 @@ from ecovision_edge_export.train.networks.start import Start
 from ecovision_edge_export.train.networks.teachers import Teacher, load_teacher
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.recipes import RECIPES, train_size, train_sizes
-from ecovision_edge_export.train.run import SilentReporter, TrainResult, train
+from ecovision_edge_export.train.run import Reporter, TrainResult, train
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
 LABELS = ("blue", "green", "red")
@@ -279,7 +279,7 @@ def test_a_taught_training_interrupted_and_resumed_comes_to_the_same_bits(
     options = small(pictures, teachers=(teacher,), teacher_weight=0.5, recipe="bin", size=(64, 64))
     whole = train(options, tmp_path / "whole")
 
-    class Once(SilentReporter):
+    class Once(Reporter):
         steps = 0
 
         def stepped(self, done: int, loss: float | None) -> None:

@@ -13,7 +13,7 @@ from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.parity import turning
 from ecovision_edge_export.parity.figures import Parity, budget_for
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
-from ecovision_edge_export.transcript import SilentReporter, Transcript
+from ecovision_edge_export.transcript import Reporter, Transcript
 
 
 class Top:
@@ -53,7 +53,7 @@ MADE = [Made("int8", "onnx", b"")]
 
 def test_each_artifact_gets_its_accuracy_by_turn(judged: PhotographSet) -> None:
     """Upright right, upside down wrong; a stage of its own says so."""
-    script = Transcript(SilentReporter())
+    script = Transcript(Reporter())
     (turned,) = turning.measure_turned(MADE, (parity(),), judged, script)
     assert turned.turns is not None
     assert turned.turns.stripped.upright.accuracy == 1
@@ -67,14 +67,14 @@ def test_each_artifact_gets_its_accuracy_by_turn(judged: PhotographSet) -> None:
 def test_of_many_photographs_some_are_turned(judged: PhotographSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Evenly spread, and the report says how many."""
     monkeypatch.setattr(turning, "MOST_TURNED", 3)
-    (turned,) = turning.measure_turned(MADE, (parity(),), judged, Transcript(SilentReporter()))
+    (turned,) = turning.measure_turned(MADE, (parity(),), judged, Transcript(Reporter()))
     assert turned.turns is not None
     assert turned.turns.photographs == 3
 
 
 def test_without_labelled_photographs_nothing_is_measured(judged: PhotographSet) -> None:
     """Nor is there a stage."""
-    script = Transcript(SilentReporter())
+    script = Transcript(Reporter())
     flat = PhotographSet(tuple(Photograph(p.path, p.name, None) for p in judged.photographs))
     for val in (None, flat):
         assert turning.measure_turned(MADE, (parity(),), val, script) == (parity(),)

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from ecovision_edge.base.device import read_cpu_times, read_machine, read_state
 from ecovision_edge.base.fields import JsonValue
@@ -19,6 +19,7 @@ from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.measure.agreement import Agreement, Answers, Images, ask, compare
 from ecovision_edge_bench.measure.frames import FrameSource
+from ecovision_edge_bench.measure.listener import Listener
 from ecovision_edge_bench.measure.processes import Worker, WorkerError
 from ecovision_edge_bench.measure.result import ColdStart, Result, Row
 from ecovision_edge_bench.measure.schedule import Samples, run_schedule
@@ -26,7 +27,7 @@ from ecovision_edge_bench.measure.settings import Settings
 from ecovision_edge_bench.measure.validity import device_reasons, other_load, row_reasons, unread_note
 from ecovision_edge_bench.subjects import Spec
 
-__all__ = ["Listener", "Request", "SilentListener", "run_benchmark"]
+__all__ = ["Request", "run_benchmark"]
 
 _LIBRARIES = (
     "numpy",
@@ -38,32 +39,6 @@ _LIBRARIES = (
     "pillow",
 )
 _MINUTE_S = 60.0
-
-
-class Listener(Protocol):
-    """Told how the run goes."""
-
-    def phase(self, name: str) -> None:
-        """A phase begins."""
-
-    def progress(self, share: float) -> None:
-        """Tell the share that is done, 0 to 1."""
-
-    def note(self, message: str) -> None:
-        """Something the user has to know at once."""
-
-
-class SilentListener:
-    """Tells nobody."""
-
-    def phase(self, name: str) -> None:
-        """Nothing."""
-
-    def progress(self, share: float) -> None:
-        """Nothing."""
-
-    def note(self, message: str) -> None:
-        """Nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +72,7 @@ def run_benchmark(request: Request, listener: Listener | None = None) -> Result:
     Raises:
         OptionError: `base` is not among the rows, or no subject is left.
     """
-    listener = listener or SilentListener()
+    listener = listener or Listener()
     base = _base(request)
     keys = [spec.key for spec in request.specs]
     if len(set(keys)) != len(keys):

@@ -14,7 +14,7 @@ from ecovision_edge_export.parity.doubts import judge_network
 from ecovision_edge_export.parity.figures import Parity, budget_for, measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.photographs.seen import read_validation
-from ecovision_edge_export.transcript import Reporter, SilentReporter, Transcript
+from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
 __all__ = ["recheck_parity", "weights_spec"]
@@ -50,7 +50,7 @@ def recheck_parity(
         GateClosedError: PyTorch's accuracy is below `expect_accuracy`.
         Others: as `Bundle.open`, `Classifier.load`, `load_checkpoint`, `measure_parity`.
     """
-    script = Transcript(reporter or SilentReporter())
+    script = Transcript(reporter or Reporter())
     with script.stage("load"):
         bundle = Bundle.open(path)
         source = bundle.contract.weights

@@ -26,7 +26,7 @@ from ecovision_edge_export.train.data.batches import STATISTICS_OF
 from ecovision_edge_export.train.options import Settings, TrainOptions, settle
 from ecovision_edge_export.train.prepare import prepare
 from ecovision_edge_export.train.report.card import write_average_card
-from ecovision_edge_export.train.report.reporter import Reporter, SilentReporter
+from ecovision_edge_export.train.report.reporter import Reporter
 from ecovision_edge_export.train.report.saving import CARD, FACTS, Folder
 from ecovision_edge_export.train.work import Work
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
@@ -89,7 +89,7 @@ def average_trainings(
         ExportError: the disk says no.
         InterruptedTrainingError: `stop` said so.
     """
-    reporter = reporter or SilentReporter()
+    reporter = reporter or Reporter()
     if len(sources) < 2:
         raise OptionError("--average", expected="two trainings or more", found=len(sources))
     if options.teachers:

@@ -18,11 +18,11 @@ from ecovision_edge_export.train.prepare import check_same, prepare
 from ecovision_edge_export.train.report.card import write_training_card
 from ecovision_edge_export.train.report.curves import draw_curves
 from ecovision_edge_export.train.report.facts import history_json
-from ecovision_edge_export.train.report.reporter import Reporter, SilentReporter
+from ecovision_edge_export.train.report.reporter import Reporter
 from ecovision_edge_export.train.report.saving import CARD, CURVES, FACTS, HISTORY, Folder
 from ecovision_edge_export.train.work import Work
 
-__all__ = ["Reporter", "SilentReporter", "TrainResult", "train"]
+__all__ = ["Reporter", "TrainResult", "train"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def train(
         ExportError: the training diverged, or the disk says no.
         InterruptedTrainingError: `stop` said so.
     """
-    reporter = reporter or SilentReporter()
+    reporter = reporter or Reporter()
     photographs = {"--data": options.data, **({"--val": options.val} if options.val is not None else {})}
     folder = Folder(out, resume=options.resume, apart_from=photographs)
     state = folder.load_state() if options.resume else None

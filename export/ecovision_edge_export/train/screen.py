@@ -14,6 +14,7 @@ from rich.text import Text
 from ecovision_edge.cli.output import printable, text_console
 from ecovision_edge_export.train.core.fit import EpochRow
 from ecovision_edge_export.train.report.facts import class_rows
+from ecovision_edge_export.train.report.reporter import Reporter
 
 if TYPE_CHECKING:
     from ecovision_edge_export.train.run import TrainResult
@@ -23,7 +24,7 @@ __all__ = ["ConsoleReporter"]
 _HEAD = ("epoch", "train loss", "train accuracy", "val loss", "val accuracy", "time")
 
 
-class ConsoleReporter:
+class ConsoleReporter(Reporter):
     """Shows a training on standard error; bars on a terminal alone. A context manager."""
 
     def __init__(self, console: Console | None = None) -> None:

@@ -34,7 +34,6 @@ from ecovision_edge_export.train.core.terms import (
     InterruptedTrainingError,
     MakeOptimizer,
     Save,
-    SilentWatcher,
     Watcher,
 )
 
@@ -47,7 +46,6 @@ __all__ = [
     "FitResult",
     "InterruptedTrainingError",
     "Save",
-    "SilentWatcher",
     "Watcher",
     "adam",
     "fit",
@@ -111,7 +109,7 @@ def fit(
         loop = _Loop(model, data, options, objective or cross_entropy(), optimizer)
         if saved is not None:
             loop.restore(saved)
-        return loop.run(save or (lambda *_: None), watcher or SilentWatcher(), stop)
+        return loop.run(save or (lambda *_: None), watcher or Watcher(), stop)
 
 
 @dataclass(slots=True)

@@ -23,7 +23,6 @@ __all__ = [
     "MakeOptimizer",
     "Save",
     "Schedule",
-    "SilentWatcher",
     "Watcher",
 ]
 
@@ -149,8 +148,8 @@ Save = Callable[[dict[str, object], Best | None], None]
 """Takes a snapshot, and the best so far; see `fit`."""
 
 
-class Watcher(Protocol):
-    """Sees the training as it goes."""
+class Watcher:
+    """Sees the training as it goes, and shows nothing: override what is to be shown."""
 
     def started(self, what: str, epoch: int, steps: int) -> None:
         """`training` or `validating` of an epoch begins."""
@@ -163,16 +162,3 @@ class Watcher(Protocol):
 
         `best` is whether it is the best so far; never with `keep_last`.
         """
-
-
-class SilentWatcher:
-    """Shows nothing."""
-
-    def started(self, what: str, epoch: int, steps: int) -> None:
-        """Nothing."""
-
-    def stepped(self, done: int, loss: float | None) -> None:
-        """Nothing."""
-
-    def ended(self, row: EpochRow, *, best: bool) -> None:
-        """Nothing."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from ecovision_edge_export.train.core.terms import Watcher
 
-from ecovision_edge_export.train.core.terms import SilentWatcher, Watcher
-
-__all__ = ["Reporter", "SilentReporter"]
+__all__ = ["Reporter"]
 
 
-class Reporter(Watcher, Protocol):
-    """Sees all of a training."""
+class Reporter(Watcher):
+    """Sees all of a training, and shows nothing: override what is to be shown."""
 
     def counting(self, what: str, total: int) -> None:
         """Something that takes long begins, in so many steps."""
@@ -23,19 +21,3 @@ class Reporter(Watcher, Protocol):
 
     def warned(self, message: str) -> None:
         """Something the user has to know."""
-
-
-class SilentReporter(SilentWatcher):
-    """Shows nothing."""
-
-    def counting(self, what: str, total: int) -> None:
-        """Nothing."""
-
-    def counted(self, done: int) -> None:
-        """Nothing."""
-
-    def noted(self, message: str) -> None:
-        """Nothing."""
-
-    def warned(self, message: str) -> None:
-        """Nothing."""
