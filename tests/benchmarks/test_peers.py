@@ -19,6 +19,7 @@ import pytest
 
 from ecovision_edge.backends import default_threads
 from ecovision_edge.base.installation import extra_fix
+from ecovision_edge.base.probability import softmax
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import (
     DatasetError,
@@ -31,7 +32,7 @@ from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.subjects import KINDS, Spec, Subject, load
 from ecovision_edge_bench.subjects._engine import first_line
 from ecovision_edge_bench.subjects._making import make_model
-from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing, softmax
+from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 from ecovision_edge_bench.subjects.peers import PEERS, Workbench, make_peer
 from ecovision_edge_bench.subjects.torch_eager import make as make_torch
 from ecovision_edge_export.options import ExportOptions, make_contract

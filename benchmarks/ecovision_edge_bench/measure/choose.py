@@ -15,6 +15,7 @@ from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import CheckpointError, EcovisionError, OptionError
 from ecovision_edge.photographs.images import read_image
+from ecovision_edge.photographs.labelled import spread
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.measure.agreement import Images
 from ecovision_edge_bench.subjects import Frame, Spec
@@ -146,9 +147,7 @@ def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images
     from ecovision_edge_export.photographs.dataset import list_photographs
 
     listed = list_photographs(folder, contract.labels, "--images")
-    found = listed.photographs
-    count = min(limit, len(found))
-    chosen = [found[i * len(found) // count] for i in range(count)]
+    chosen = spread(listed.photographs, limit)
     return Images(tuple(str(p.path) for p in chosen), tuple(p.label for p in chosen), notes=listed.notes)
 
 

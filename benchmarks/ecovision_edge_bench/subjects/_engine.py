@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.probability import softmax
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import EcovisionError, InferenceError, ModelError
 from ecovision_edge_bench.subjects import Facts, Frame, Probabilities
-from ecovision_edge_bench.subjects._tutorial import softmax
 
 __all__ = ["EngineSubject", "first_line", "hash_files", "opening"]
 

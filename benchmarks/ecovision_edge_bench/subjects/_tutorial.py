@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge_bench.subjects import Frame, Probabilities
+from ecovision_edge_bench.subjects import Frame
 
-__all__ = ["TutorialPreprocessing", "covering_size", "crop_origin", "softmax"]
+__all__ = ["TutorialPreprocessing", "covering_size", "crop_origin"]
 
 
 class TutorialPreprocessing:
@@ -56,14 +56,6 @@ def covering_size(width: int, height: int, shortest: int) -> tuple[int, int]:
 def crop_origin(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
     """Left and top of the centre `width` x `height` of a picture of `size`, as torchvision's."""
     return round((size[0] - width) / 2), round((size[1] - height) / 2)
-
-
-def softmax(logits: npt.NDArray[np.float32], temperature: float) -> Probabilities:
-    """Probabilities `(classes,)` of logits `(classes,)`, divided by the contract's temperature first."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    exp = np.exp(scaled - scaled.max())
-    result: Probabilities = exp / exp.sum()
-    return result
 
 
 def _geometry(resize: str, shortest: int | None) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.photographs.images import read_image
+from ecovision_edge.photographs.labelled import spread
 from ecovision_edge.photographs.turns import MOST_TURNED, Picture, TurnCounter
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.parity.figures import Parity
@@ -36,17 +37,15 @@ def measure_turned(
     """
     if val is None or not val.labelled:
         return parity
-    total = len(val)
-    count = min(total, MOST_TURNED)
+    chosen = spread(val.photographs, MOST_TURNED)
     with script.stage("turn"):
         counters = [TurnCounter(QUARTERS, _predictor(Classifier(m.backend(), artifact=m.name))) for m in made]
-        for done in range(count):
-            photograph = val.photographs[done * total // count]
+        for done, photograph in enumerate(chosen, 1):
             picture = read_image(photograph.path)
             assert photograph.label is not None  # the set is labelled
             for counter in counters:
                 counter.add(picture, photograph.label)
-            script.progress("turn", done + 1, count)
+            script.progress("turn", done, len(chosen))
         turned = tuple(
             replace(p, turns=counter.report()) for p, counter in zip(parity, counters, strict=True)
         )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ecovision_edge.base.files import is_folder, is_there
 from ecovision_edge.base.names import SHOWN, closest, hinted, quoted, short
@@ -29,6 +30,8 @@ __all__ = [
     "read_folder",
     "spread",
 ]
+
+_T = TypeVar("_T")
 
 MAP_SYNTAX = "FOLDER=LABEL,FOLDER=LABEL,...; FOLDER= skips one"
 _SPLITS = frozenset({"train", "training", "val", "valid", "validation", "test"})
@@ -261,7 +264,7 @@ def check_known(folder: Path, option: str, unknown: Sequence[str], labels: Seque
         )
 
 
-def spread(images: Sequence[LabelledImage], count: int) -> tuple[LabelledImage, ...]:
+def spread(images: Sequence[_T], count: int) -> tuple[_T, ...]:
     """Choose `count` images, evenly spread over all, and so over the classes; all if there are fewer."""
     total = len(images)
     return tuple(images) if count >= total else tuple(images[i * total // count] for i in range(count))

@@ -99,11 +99,6 @@ class Pictures:
         """Index of the class of each."""
         return [image.label for image in self.images]
 
-    def spread(self, most: int) -> list[int]:
-        """Numbers of up to so many of them, evenly spread."""
-        count = min(len(self), most)
-        return [done * len(self) // count for done in range(count)]
-
     def picture(self, index: int) -> Picture:
         """`(h, w, 3)` uint8 RGB.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ecovision_edge.photographs.images import read_image_bytes
+from ecovision_edge.photographs.labelled import LabelledImage, spread
 from ecovision_edge.photographs.turns import MOST_TURNED, TurnReport, measure_turns
 from ecovision_edge_export.photographs.decoding import decode_rgb
 from ecovision_edge_export.train.data.batches import normalized
@@ -47,10 +48,9 @@ def measure_training(
             answers: list[int] = model(to_input(torch.from_numpy(np.stack(squashed)))).argmax(1).tolist()
         return answers
 
-    def read(index: int) -> tuple[Picture, int]:
-        image = val.images[index]
+    def read(image: LabelledImage) -> tuple[Picture, int]:
         rgb = np.asarray(decode_rgb(read_image_bytes(image.path), str(image.path)))
         progressed()
         return np.ascontiguousarray(rgb[..., ::-1]), image.label
 
-    return measure_turns(predict, map(read, val.spread(MOST_TURNED)))
+    return measure_turns(predict, map(read, spread(val.images, MOST_TURNED)))
