@@ -2,7 +2,7 @@
 
 With photographs, everything is measured again::
 
-    python -m ecovision_edge_export.shipped --calib PHOTOGRAPHS --val PHOTOGRAPHS
+    python -m ecovision_edge_export.rebuild_reference --calib PHOTOGRAPHS --val PHOTOGRAPHS
 
 Temperature, thresholds and views are then fitted to the photographs of `--val` as things lie in a bin:
 without their letterbox bars, each at one of the four quarter turns.
@@ -43,9 +43,11 @@ from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import REFERENCE, load_checkpoint
 
-__all__ = ["SHIPPED", "calibrate_shipped", "export_shipped", "main", "record_ranges"]
+__all__ = ["REFERENCE_OPTIONS", "calibrate_reference", "export_reference", "main", "record_ranges"]
 
-SHIPPED = ExportOptions(weights=REFERENCE, precisions=("int8",), name=REFERENCE, target=RECORDED_TARGET)
+REFERENCE_OPTIONS = ExportOptions(
+    weights=REFERENCE, precisions=("int8",), name=REFERENCE, target=RECORDED_TARGET
+)
 """The options that the shipped bundle is exported with, `val` apart: fastest on a Pi, right everywhere."""
 
 
@@ -55,7 +57,7 @@ MAX_ERROR = 0.1
 
 def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationTable:
     """Measure the reference's ranges and find its recipe on photographs; raises as `export_bundle`."""
-    options = dataclasses.replace(SHIPPED, calib=calib)
+    options = dataclasses.replace(REFERENCE_OPTIONS, calib=calib)
     checkpoint = load_checkpoint(REFERENCE)
     contract = make_contract(options, checkpoint)
     script = Transcript(reporter or Reporter())
@@ -67,12 +69,12 @@ def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationT
     return find_recipes(options, contract, graph, photographs, target, script)[0]
 
 
-def export_shipped(out: Path, val: Path | None = None, reporter: Reporter | None = None) -> ExportResult:
+def export_reference(out: Path, val: Path | None = None, reporter: Reporter | None = None) -> ExportResult:
     """Export the shipped bundle from the recorded ranges to `out`; raises as `export_bundle`."""
-    return export_bundle(dataclasses.replace(SHIPPED, val=val), out, reporter)
+    return export_bundle(dataclasses.replace(REFERENCE_OPTIONS, val=val), out, reporter)
 
 
-def calibrate_shipped(bundle: Bundle, val: Path, out: Path) -> Calibration:
+def calibrate_reference(bundle: Bundle, val: Path, out: Path) -> Calibration:
     """Fit temperature, thresholds and views of a bundle to photographs, and put it into the package.
 
     Args:
@@ -113,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Command line of this module; the exit status."""
     from ecovision_edge_export.cli import ConsoleReporter
 
-    parser = argparse.ArgumentParser(prog="python -m ecovision_edge_export.shipped", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m ecovision_edge_export.rebuild_reference", description=__doc__
+    )
     parser.add_argument("--calib", type=Path, help="photographs for new ranges; default: those recorded")
     parser.add_argument("--val", type=Path, required=True, help="photographs, one folder per class")
     parser.add_argument("--out", type=Path, default=embedded_bundle_path(), help="default: in the package")
@@ -124,8 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             REFERENCE_CALIBRATION.write_bytes(record_ranges(arguments.calib, reporter).dumps())
         with tempfile.TemporaryDirectory() as folder:
             exported = Path(folder) / REFERENCE
-            export_shipped(exported, arguments.val, reporter)
-            calibrate_shipped(Bundle.open(exported), arguments.val, arguments.out)
+            export_reference(exported, arguments.val, reporter)
+            calibrate_reference(Bundle.open(exported), arguments.val, arguments.out)
     except EcovisionError as e:
         sys.stderr.write(f"{e}\n")
         return e.exit_status

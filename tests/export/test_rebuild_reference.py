@@ -22,7 +22,7 @@ from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.figures import budget_for, measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult, finish
-from ecovision_edge_export.shipped import calibrate_shipped, export_shipped
+from ecovision_edge_export.rebuild_reference import calibrate_reference, export_reference
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
 
@@ -35,7 +35,7 @@ def shipped() -> Bundle:
 @pytest.fixture(scope="module")
 def today(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """The same, exported today."""
-    return export_shipped(tmp_path_factory.mktemp("today") / "reference")
+    return export_reference(tmp_path_factory.mktemp("today") / "reference")
 
 
 def test_it_is_what_the_exporter_makes_today(shipped: Bundle, today: ExportResult) -> None:
@@ -116,8 +116,8 @@ def test_it_is_calibrated_as_things_lie_in_a_bin(
         logits = rng.normal(size=shape) + 5 * np.eye(len(labels))[np.arange(len(paths)) // 8][:, None]
         return Outcome(logits, np.arange(len(paths)))
 
-    monkeypatch.setattr("ecovision_edge_export.shipped.classify_photographs", classified)
-    found = calibrate_shipped(shipped, tmp_path / "val", tmp_path / "out")
+    monkeypatch.setattr("ecovision_edge_export.rebuild_reference.classify_photographs", classified)
+    found = calibrate_reference(shipped, tmp_path / "val", tmp_path / "out")
     new = Bundle.open(tmp_path / "out")
     assert shown == [Showing(ANY_ORIENTATION, 4, True)]  # the reference is for any
     assert found.views is not None
