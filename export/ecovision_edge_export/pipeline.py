@@ -24,12 +24,11 @@ from ecovision_edge_export.finished.speed import Speed, compare_speed
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.trace import OPSET, simplify, trace
+from ecovision_edge_export.int8.report import describe, recipe_json
 from ecovision_edge_export.int8.stage import (
     Recipes,
-    describe,
     find_recipes,
     quantize_by,
-    recipe_json,
     resolve_target,
 )
 from ecovision_edge_export.int8.trained import TrainedRanges
@@ -115,12 +114,12 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         text, name = checkpoint.quantization, checkpoint.source.source
         trained = TrainedRanges.loads(text, f"{name}: quantization") if text is not None else None
         recipes = find_recipes(options, contract, graph, calib, target, script, trained)
-    work = _Work(options, contract, graph, target, recipes, baseline, judges, script)
+    run = ExportRun(options, contract, graph, target, recipes, baseline, judges, script)
     made: list[Made] = []
     parity: list[Parity] = []
     for format, make in (("onnx", _make_onnx), ("tflite", _make_tflite)):
         if format in options.formats:
-            more, measured = make(work)
+            more, measured = make(run)
             made += more
             parity += measured
     parity = list(measure_turned(made, tuple(parity), judges, script))
@@ -128,7 +127,7 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     facts = known_facts(checkpoint.source, checkpoint.training)
     unproved = Unproved(assumed, verdict.doubts if verdict is not None else ())
     manifest, files = assemble(
-        options, contract, made, tuple(parity), table, val, facts, work.speeds, unproved
+        options, contract, made, tuple(parity), table, val, facts, run.speeds, unproved
     )
     with script.stage("write"):
         write_folder(out, files, _verify)
@@ -139,7 +138,7 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class ExportRun:
     """What both formats are made of."""
 
     options: ExportOptions
@@ -156,63 +155,63 @@ class _Work:
         return pass_gate(self.options, self.baseline, made, self.val, self.script)
 
 
-def _make_onnx(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
+def _make_onnx(run: ExportRun) -> tuple[list[Made], tuple[Parity, ...]]:
     """Return the ONNX artifacts and their parity; int8 by the first recipe that the gate lets through."""
-    contract, script = work.contract, work.script
-    fp32 = Made("fp32", "onnx", finish(work.graph, contract))
-    kept = [fp32] if "fp32" in work.options.precisions else []
-    if work.recipes is None:
-        return kept, work.gate(*kept)
+    contract, script = run.contract, run.script
+    fp32 = Made("fp32", "onnx", finish(run.graph, contract))
+    kept = [fp32] if "fp32" in run.options.precisions else []
+    if run.recipes is None:
+        return kept, run.gate(*kept)
     if read_cpu().u8s8_saturates is not False:
         script.warn(
             "this CPU may clip int8 sums (no VNNI): parity and golden vectors are those of exact sums, "
             "as Arm and x86 with VNNI give"
         )
-    for number, proposed in enumerate(work.recipes, 1):
+    for number, proposed in enumerate(run.recipes, 1):
         with script.stage("quantize"):
-            int8, table, layers = quantize_by(work.graph, proposed, work.recipes.inputs)
-            recipe = recipe_json(table, work.target, layers)
+            int8, table, layers = quantize_by(run.graph, proposed, run.recipes.inputs)
+            recipe = recipe_json(table, run.target, layers)
             made = Made("int8", "onnx", finish(int8.model, contract), recipe, finish(int8.judged, contract))
-            script.figure(describe(table, work.target))
+            script.figure(describe(table, run.target))
         try:
-            parity = work.gate(*kept, made)
+            parity = run.gate(*kept, made)
         except GateClosedError as e:
-            if number == len(work.recipes) or not _only_int8_failed(e):
+            if number == len(run.recipes) or not _only_int8_failed(e):
                 raise
             script.warn(_next_recipe(e, table.recipe.fp32_text))
             continue
-        work.speeds.extend(compare_speed(fp32, made, contract, work.target, script))
+        run.speeds.extend(compare_speed(fp32, made, contract, run.target, script))
         return [*kept, made], parity
     raise AssertionError  # the loop returns or raises
 
 
-def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
+def _make_tflite(run: ExportRun) -> tuple[list[Made], tuple[Parity, ...]]:
     """Return the TFLite artifacts and their parity; int8 by the first recipe that the gate lets through."""
     from ecovision_edge_export.tflite.choose import open_once, tflite_recipe, tflite_trials
     from ecovision_edge_export.tflite.convert import convert
     from ecovision_edge_export.tflite.flatbuffer import finish as finish_tflite
 
-    options, contract, script = work.options, work.contract, work.script
+    options, contract, script = run.options, run.contract, run.script
     with script.stage("convert"):
-        fp32 = Made("fp32", "tflite", finish_tflite(convert(work.graph, contract), contract))
+        fp32 = Made("fp32", "tflite", finish_tflite(convert(run.graph, contract), contract))
         open_once(fp32.data)
         script.figure(f"fp32 .tflite, {len(fp32.data) / 1e6:.1f} MB, opened and run once")
     kept = [fp32] if "fp32" in options.precisions else []
-    if work.recipes is None:
-        return kept, work.gate(*kept)
-    table = work.recipes.tables[0]
-    searched, trained = work.recipes.searched, table.trained
+    if run.recipes is None:
+        return kept, run.gate(*kept)
+    table = run.recipes.tables[0]
+    searched, trained = run.recipes.searched, table.trained
     blocks: tuple[int, ...] | None = None
     if options.fp32_blocks is not None:
         blocks = (options.fp32_blocks,)
     elif not searched and not trained:
-        blocks = tuple(t.recipe.fp32_blocks for t in work.recipes.tables)
+        blocks = tuple(t.recipe.fp32_blocks for t in run.recipes.tables)
     trials = tflite_trials(
-        work.graph,
+        run.graph,
         table,
         contract,
-        work.recipes.inputs,
-        target=work.target,
+        run.recipes.inputs,
+        target=run.target,
         agree=options.agree / 100 if searched else 0.0,  # synthetic frames judge nothing: the gate does
         fp32_blocks=blocks,
         progress=lambda done, total: script.progress("quantize", done, total),
@@ -222,23 +221,23 @@ def _make_tflite(work: _Work) -> tuple[list[Made], tuple[Parity, ...]]:
         with script.stage("quantize"):
             trial = next(trials, None)
             if trial is not None:
-                made = Made("int8", "tflite", trial.data, tflite_recipe(trial, table, work.target))
+                made = Made("int8", "tflite", trial.data, tflite_recipe(trial, table, run.target))
                 script.figure(
-                    f"int8 .tflite for {work.target}, {len(trial.data) / 1e6:.1f} MB, blocks "
+                    f"int8 .tflite for {run.target}, {len(trial.data) / 1e6:.1f} MB, blocks "
                     f"{trial.recipe.fp32_text} in fp32: SQNR {trial.fidelity.sqnr_db:.1f} dB"
                 )
             elif closed is not None:
                 raise closed
         assert trial is not None
         try:
-            parity = work.gate(*kept, made)
+            parity = run.gate(*kept, made)
         except GateClosedError as e:
             if not _only_int8_failed(e):
                 raise
             closed = e
             script.warn(_next_recipe(e, trial.recipe.fp32_text))
             continue
-        work.speeds.extend(compare_speed(fp32, made, contract, work.target, script))
+        run.speeds.extend(compare_speed(fp32, made, contract, run.target, script))
         return [*kept, made], parity
 
 

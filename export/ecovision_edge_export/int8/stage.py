@@ -20,16 +20,17 @@ from ecovision_edge_export.finished.speed import NOT_FASTER
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.calibrate import (
     REFERENCE_CALIBRATION,
+    Calibration,
     CalibrationTable,
     Evidence,
     NetworkInput,
     measure,
     prepare,
 )
-from ecovision_edge_export.int8.costs import MODEL_ERROR
 from ecovision_edge_export.int8.layers import layer_rows
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.recipe import Recipe
+from ecovision_edge_export.int8.report import noun_of
 from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions
@@ -44,11 +45,8 @@ __all__ = [
     "DEFAULT_FP32_BLOCKS",
     "RECORDED_TARGET",
     "Recipes",
-    "describe",
     "find_recipes",
-    "noun_of",
     "quantize_by",
-    "recipe_json",
     "resolve_target",
 ]
 
@@ -112,16 +110,7 @@ def find_recipes(
             "not used, int8 is made as of any checkpoint"
         )
     if calib is None and _recorded_fits(options):
-        with script.stage("calibrate"):
-            table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
-            script.figure(f"ranges and recipe recorded with the reference, from {table.images} photographs")
-        recipe = table.recipe.for_target(target)
-        if target != RECORDED_TARGET:
-            table = dataclasses.replace(table, tried=())  # their costs are those of another CPU
-        if options.fp32_blocks is not None and options.fp32_blocks != recipe.fp32_blocks:
-            recipe = dataclasses.replace(recipe, fp32_blocks=options.fp32_blocks, fp32_also=())
-            table = dataclasses.replace(table, room={}, tried=())
-        return Recipes((dataclasses.replace(table, recipe=recipe),), _drawn(preprocessor, LAYER_INPUTS))
+        return _recorded_recipes(options, preprocessor, target, script)
     photographs = others = None
     if calib is not None:
         photographs, others = _choose(calib, options, script)
@@ -133,6 +122,32 @@ def find_recipes(
         script.warn(
             "no --calib: int8 ranges come from synthetic frames, which is weak evidence; give photographs"
         )
+    calibration = _calibrate(preprocessor, graph, photographs, script)
+    if others is None or len(others) < MIN_OTHERS:
+        return _default_recipes(options, calibration, preprocessor, target, script)
+    return _searched_recipes(options, calibration, preprocessor, graph, others, target, script)
+
+
+def _recorded_recipes(
+    options: ExportOptions, preprocessor: Preprocessor, target: Target, script: Transcript
+) -> Recipes:
+    """Take the ranges and the recipe that were recorded with the reference."""
+    with script.stage("calibrate"):
+        table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
+        script.figure(f"ranges and recipe recorded with the reference, from {table.images} photographs")
+    recipe = table.recipe.for_target(target)
+    if target != RECORDED_TARGET:
+        table = dataclasses.replace(table, tried=())  # their costs are those of another CPU
+    if options.fp32_blocks is not None and options.fp32_blocks != recipe.fp32_blocks:
+        recipe = dataclasses.replace(recipe, fp32_blocks=options.fp32_blocks, fp32_also=())
+        table = dataclasses.replace(table, room={}, tried=())
+    return Recipes((dataclasses.replace(table, recipe=recipe),), _drawn(preprocessor, LAYER_INPUTS))
+
+
+def _calibrate(
+    preprocessor: Preprocessor, graph: onnx.ModelProto, photographs: PhotographSet | None, script: Transcript
+) -> Calibration:
+    """Measure the graph's tensors on photographs; on synthetic frames where there are none."""
     total = len(photographs) if photographs is not None else GENERATED_IMAGES
     evidence: Evidence = "photographs" if photographs is not None else "generated"
     with script.stage("calibrate"):
@@ -149,14 +164,36 @@ def find_recipes(
             f"{len(calibration.histograms)} tensors over {calibration.images} {noun_of(evidence)}, "
             f"{len(calibration.scales)} groups of channels equalized{folded}"
         )
-    if others is None or len(others) < MIN_OTHERS:
-        numbers = DEFAULT_FP32_BLOCKS if options.fp32_blocks is None else (options.fp32_blocks,)
-        recipes = [Recipe(fp32_blocks=blocks).for_target(target) for blocks in numbers]
-        script.warn(
-            f"fewer than {MIN_OTHERS} photographs left to search by: the default recipe, "
-            f"with blocks {recipes[0].fp32_text} in fp32"
-        )
-        return Recipes(tuple(map(calibration.table, recipes)), _drawn(preprocessor, LAYER_INPUTS))
+    return calibration
+
+
+def _default_recipes(
+    options: ExportOptions,
+    calibration: Calibration,
+    preprocessor: Preprocessor,
+    target: Target,
+    script: Transcript,
+) -> Recipes:
+    """Take the default recipe, with more and more blocks in fp32: nothing is there to search by."""
+    numbers = DEFAULT_FP32_BLOCKS if options.fp32_blocks is None else (options.fp32_blocks,)
+    recipes = [Recipe(fp32_blocks=blocks).for_target(target) for blocks in numbers]
+    script.warn(
+        f"fewer than {MIN_OTHERS} photographs left to search by: the default recipe, "
+        f"with blocks {recipes[0].fp32_text} in fp32"
+    )
+    return Recipes(tuple(map(calibration.table, recipes)), _drawn(preprocessor, LAYER_INPUTS))
+
+
+def _searched_recipes(
+    options: ExportOptions,
+    calibration: Calibration,
+    preprocessor: Preprocessor,
+    graph: onnx.ModelProto,
+    others: PhotographSet,
+    target: Target,
+    script: Transcript,
+) -> Recipes:
+    """Search for recipes on photographs that set no range."""
     with script.stage("search"):
         others = PhotographSet(others.photographs[:MAX_OTHERS])
         inputs = tuple(_network_inputs(preprocessor, others))
@@ -245,60 +282,6 @@ def quantize_by(
     """The int8 model, its table, and the report of its layers."""
     made, table = make_int8(graph, table, inputs)
     return made, table, layer_rows(made, table, inputs[:LAYER_INPUTS])
-
-
-def describe(table: CalibrationTable, target: Target) -> str:
-    """The recipe in a line."""
-    recipe = table.recipe
-    roomy = sum(r > 1 for rows in table.room.values() for r in rows)
-    return (
-        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} for {target}, ranges {table.method}, blocks "
-        f"{recipe.fp32_text} in fp32, {roomy} rows of weights with room"
-    )
-
-
-def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonValue]) -> dict[str, JsonValue]:
-    """What the manifest says of the artifact: recipe, the search's rows, the report of the layers."""
-    recipe = table.recipe
-    return {
-        "format": "QDQ",
-        "target": target,
-        "activations": f"{'int8' if recipe.signed else 'uint8'} per tensor",
-        "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
-        "ranges": table.method,
-        "equalized": len(table.scales),
-        "folded_excitations": [*table.silent],
-        "biases_corrected": recipe.bias_corrected,
-        "clipping_safe": recipe.headroom or recipe.signed,
-        "fp32_blocks": recipe.fp32_text,
-        "chosen_because": _why(table),
-        "tried": [*table.tried],
-        "layers": [*layers],
-    }
-
-
-def noun_of(evidence: str) -> str:
-    """What was seen, in words."""
-    return "photographs" if evidence == "photographs" else "synthetic frames"
-
-
-def _why(table: CalibrationTable) -> str:
-    if table.trained and not table.tried:
-        return (
-            "by the ranges of a quantization-aware training, the cheapest as modelled that the parity gate "
-            "let through"
-        )
-    if table.tried:
-        return (
-            "the cheapest within the agreement asked for; of those whose cost is the same, within "
-            f"{100 * MODEL_ERROR:g} %, the best SQNR; and the parity gate let it through"
-        )
-    if table.evidence == "recorded":
-        return "recorded with the reference"
-    return (
-        "no search: too few photographs to search by, or --fp32-blocks; of the recipes for that, the first "
-        "that the parity gate let through"
-    )
 
 
 def _choose(

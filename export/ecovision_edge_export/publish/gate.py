@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ecovision_edge.classifier import Classifier
 from ecovision_edge_export.finished.made import Made
-from ecovision_edge_export.int8.stage import noun_of
+from ecovision_edge_export.int8.report import noun_of
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.figures import GateClosedError, Parity, budget_for, measure_parity
