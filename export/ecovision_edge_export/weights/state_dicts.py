@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -130,28 +130,16 @@ def check_fits(state: Mapping[str, torch.Tensor], num_classes: int | None, name:
     """
     head = state.get("classifier.3.weight")
     classes = head.shape[0] if head is not None and head.ndim == 2 else None
-    problems = []
-    if classes is not None and not 2 <= classes <= 1000:
-        problems.append(f"{classes} classes, not 2 to 1000")
-    elif classes is not None and num_classes not in {None, classes}:
-        problems.append(f"{classes} classes, not {num_classes}")
     # A wrong count is said once, not again as wrong shapes: compare with the count that is there.
     wanted = layout(classes if classes is not None and classes > 0 else num_classes or 2)
     missing = [k for k in wanted if k not in state and not k.endswith(COUNTER)]
     extra = [k for k in state if k not in wanted]
-    common = [k for k in wanted if k in state]
-    shapes = [
-        f"{k} is {_sides(state[k].shape)} instead of {_sides(wanted[k])}"
-        for k in common
-        if state[k].shape != wanted[k]
+    problems = [
+        *_wrong_count(classes, num_classes),
+        *_listed("key", "missing", map(_key, missing)),
+        *_listed("key", "not known", map(_key, extra)),
+        *_wrong_tensors(state, wanted),
     ]
-    kinds = [f"{k} is {_kind(state[k])}" for k in common if not _usable(k, state[k])]
-    for what, items in (("missing", missing), ("not known", extra)):
-        if items:
-            problems.append(f"{_count(len(items), 'key')} {what}: {_some(items)}")
-    for what, items in (("of another shape", shapes), ("not dense floating numbers", kinds)):
-        if items:
-            problems.append(f"{_count(len(items), 'tensor')} {what}: {_some(items, quote=False)}")
     if problems:
         found = "; ".join(problems)
         guess = _guess(state, missing, extra)
@@ -163,6 +151,34 @@ def check_fits(state: Mapping[str, torch.Tensor], num_classes: int | None, name:
         )
     assert classes is not None  # else classifier.3.weight is missing or of another shape
     return classes
+
+
+def _wrong_count(classes: int | None, wanted: int | None) -> Iterator[str]:
+    """What is wrong with the number of classes, if it is known."""
+    if classes is not None and not 2 <= classes <= 1000:
+        yield f"{classes} classes, not 2 to 1000"
+    elif classes is not None and wanted not in {None, classes}:
+        yield f"{classes} classes, not {wanted}"
+
+
+def _wrong_tensors(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Size]) -> Iterator[str]:
+    """What is wrong with the tensors that are there and ought to be."""
+    common = [k for k in wanted if k in state]
+    shapes = [
+        f"{k} is {_sides(state[k].shape)} instead of {_sides(wanted[k])}"
+        for k in common
+        if state[k].shape != wanted[k]
+    ]
+    yield from _listed("tensor", "of another shape", shapes)
+    kinds = [f"{k} is {_kind(state[k])}" for k in common if not _usable(k, state[k])]
+    yield from _listed("tensor", "not dense floating numbers", kinds)
+
+
+def _listed(noun: str, what: str, items: Iterable[str]) -> Iterator[str]:
+    """How many items are so, and the first of them; nothing if there are none."""
+    items = list(items)
+    if items:
+        yield f"{_count(len(items), noun)} {what}: {_some(items, quote=False)}"
 
 
 def to_fp32(state: Mapping[str, torch.Tensor], name: str) -> dict[str, torch.Tensor]:
