@@ -97,15 +97,9 @@ def choose_subjects(
     path = source or embedded_bundle_path()
     notes: list[str] = []
     bundle, contract, own = _own(path, artifacts, delegate, notes)
-    wanted = [PEERS[n] for n in against if n in PEERS]
-    if tuple(against) == (ALL,):
-        for peer in PEERS.values():
-            missing = peer.missing()
-            wanted += [] if missing else [peer]
-            if missing:
-                notes.append(f"{peer.name} is left out: {', '.join(missing)} not installed [{peer.extra}]")
-    named = bool(wanted) and tuple(against) != (ALL,)
-    checkpoint, why = _checkpoint(contract, weights, required=named or weights is not None)
+    named = [PEERS[name] for name in against if name in PEERS]
+    wanted = _installed(notes) if tuple(against) == (ALL,) else named
+    checkpoint, why = _checkpoint(contract, weights, required=bool(named) or weights is not None)
     if checkpoint is None:
         if wanted:
             notes.append(f"no peers: {why}")
@@ -119,18 +113,35 @@ def choose_subjects(
         folder=folder or peer_folder(),
         weights=weights or _weights_of(contract),
     )
-    peers = []
-    for peer in wanted:
-        try:
-            peers.append(make_peer(peer, bench))
-        except EcovisionError as e:
-            if named:
-                raise
-            notes.append(f"{peer.name} is left out: {e.message}")
+    peers = _make_peers(wanted, bench, notes, required=bool(named))
     reference = next((p for p in peers if p.name == "torch"), None) or make_peer(PEERS["torch"], bench)
     specs = _settings([*(p for p in peers if p.kind == "torch"), *own], threads, spinning)
     specs += _settings([p for p in peers if p.kind != "torch"], threads, spinning)
     return Chosen(bundle, contract, specs, reference, "", tuple(notes))
+
+
+def _installed(notes: list[str]) -> list[Peer]:
+    """The peers that are installed; a note for each other one."""
+    missing = {name: peer.missing() for name, peer in PEERS.items()}
+    notes += [
+        f"{PEERS[name].name} is left out: {', '.join(packages)} not installed [{PEERS[name].extra}]"
+        for name, packages in missing.items()
+        if packages
+    ]
+    return [PEERS[name] for name, packages in missing.items() if not packages]
+
+
+def _make_peers(wanted: Sequence[Peer], bench: Workbench, notes: list[str], *, required: bool) -> list[Spec]:
+    """Make the peers' models; a note for each that cannot be, or its error if they are `required`."""
+    made = []
+    for peer in wanted:
+        try:
+            made.append(make_peer(peer, bench))
+        except EcovisionError as e:
+            if required:
+                raise
+            notes.append(f"{peer.name} is left out: {e.message}")
+    return made
 
 
 def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images:
