@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.files import replace_file
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.views import parse_views
 from ecovision_edge.bundle.writing import write_folder
@@ -125,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     reporter = ConsoleReporter()
     try:
         if arguments.calib is not None:
-            REFERENCE_CALIBRATION.write_bytes(record_ranges(arguments.calib, reporter).dumps())
+            replace_file(REFERENCE_CALIBRATION, [record_ranges(arguments.calib, reporter).dumps()])
         with tempfile.TemporaryDirectory() as folder:
             exported = Path(folder) / REFERENCE
             export_reference(exported, arguments.val, reporter)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ecovision_edge.base.files import try_lock
+from ecovision_edge.base.files import is_there, try_lock
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.arm64.boards import BOARDS
@@ -78,7 +77,7 @@ def make_root(folder: Path, wheel: Path | None = None, say: Callable[[str], obje
                 stamp = Stamp.read(root)
                 if stamp is not None and stamp.fits(wanted):
                     return PiRoot(root, stamp)
-                if os.path.lexists(root) and not (root / STAMP).is_file():
+                if is_there(root, link=True) and not (root / STAMP).is_file():
                     raise OptionError(
                         f"{root} was not made by this tool",
                         expected="a folder without it",
@@ -167,5 +166,5 @@ def _locked(folder: Path) -> Iterator[int]:
 
 
 def _remove(folder: Path) -> None:
-    if os.path.lexists(folder):
+    if is_there(folder, link=True):
         shutil.rmtree(folder)

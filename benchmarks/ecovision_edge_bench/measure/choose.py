@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import platformdirs
+
+from ecovision_edge.base.files import is_folder
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
@@ -61,8 +63,7 @@ def parse_against(text: str) -> tuple[str, ...]:
 
 def peer_folder() -> Path:
     """Return where peers' models are kept between runs: `ecovision-edge/peers` in the user's cache."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "ecovision-edge" / "peers"
+    return platformdirs.user_cache_path("ecovision-edge", appauthor=False) / "peers"
 
 
 def choose_subjects(
@@ -169,7 +170,7 @@ def _own(
 
     Of all artifacts, those are left out, with a note, whose engine is not installed.
     """
-    if not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir raises over names that are too long
+    if not is_folder(path):
         classifier = Classifier.load(path, delegate=delegate)
         if artifacts != ALL:
             raise OptionError("--artifact", expected="nothing, for a lone model file", found=artifacts)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.files import is_file
 from ecovision_edge.bundle.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export.ecovision import REFERENCE_WEIGHTS
@@ -123,7 +123,7 @@ def load_checkpoint(
     except RuntimeError as e:
         raise CheckpointError(f"{spec.partition('/')[0]} is nobody's home folder", expected=ACCEPTED) from e
     source = name = _printable(path.name or spec)
-    if os.path.isfile(path / _TRAINED):  # noqa: PTH113 - Path.is_file raises over names that are too long
+    if is_file(path / _TRAINED):
         source = _printable(path.resolve().name or spec)
         path, name = path / _TRAINED, f"{source}/{_TRAINED}"
     return _from_file(read_weights_file(path, name), source, num_classes, labels)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecovision_edge.base.files import replace_file
 from ecovision_edge.errors import DownloadError
 
 __all__ = ["MAX_BYTES", "Remote", "find_cached", "find_remote", "receive"]
@@ -160,9 +161,7 @@ def _check_hash(file: str, remote: Remote, part: Path) -> str:
 def _note(ref: Path, commit: str) -> None:
     """Which commit a branch or tag stands for, for a time without a connection."""
     ref.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", prefix=f".{ref.name}.", dir=ref.parent, delete=False) as stream:
-        stream.write(commit)
-    Path(stream.name).replace(ref)
+    replace_file(ref, [commit.encode()])
 
 
 def _matches(pattern: re.Pattern[str], text: str | None) -> bool:

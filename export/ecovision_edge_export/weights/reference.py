@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.files import replace_file
 from ecovision_edge.errors import CheckpointError, EcovisionError
 from ecovision_edge_export.ecovision import LABELS, REFERENCE_WEIGHTS
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
@@ -50,7 +51,7 @@ def write_reference_weights(src: Path, dst: Path = REFERENCE_WEIGHTS) -> str:
         "origin_sha256": checkpoint.source.sha256,
     }
     data = safetensors_bytes({k: _compact(k, v) for k, v in checkpoint.state.items()}, metadata)
-    dst.write_bytes(data)
+    replace_file(dst, [data])
     return hashlib.sha256(data).hexdigest()
 
 

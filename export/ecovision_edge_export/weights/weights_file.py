@@ -13,6 +13,7 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.files import is_there
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import CheckpointError
 from ecovision_edge_export.extras import require
@@ -93,7 +94,7 @@ def read_weights_file(path: Path, name: str) -> WeightsFile:
     except FileNotFoundError as e:
         raise CheckpointError(f"no checkpoint at {_shown(path)}", expected=ACCEPTED) from e
     except IsADirectoryError as e:
-        begun = os.path.lexists(path / "last.pth")  # that of `train`, before its first epoch is over
+        begun = is_there(path / "last.pth", link=True)  # that of `train`, before its first epoch is over
         raise CheckpointError(
             f"{_shown(path)} is a folder without the best.safetensors of a training",
             fix="go on with the training that was begun there: ecovision-edge train --resume"

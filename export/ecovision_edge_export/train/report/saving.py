@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import cast
@@ -13,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ecovision_edge.base.fields import JsonValue, canonical_json
-from ecovision_edge.base.files import sync_folder, write_file
+from ecovision_edge.base.files import is_folder, is_there, sync_folder, write_file
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import CheckpointError, ExportError, OptionError
 from ecovision_edge_export.weights.checkpoint import ARCHITECTURE
@@ -47,8 +46,8 @@ class Folder:
 
     def __init__(self, path: Path, *, resume: bool, apart_from: Mapping[str, Path] | None = None) -> None:
         self.path = path
-        there = [name for name in (LAST, BEST, HISTORY) if os.path.lexists(path / name)]
-        if os.path.lexists(path) and not os.path.isdir(path):  # noqa: PTH112 - never raises
+        there = [name for name in (LAST, BEST, HISTORY) if is_there(path / name, link=True)]
+        if is_there(path, link=True) and not is_folder(path):
             raise OptionError(f"--out {path}", expected="a folder", found="something else")
         for option, folder in (apart_from or {}).items():
             if _within(path, folder):
