@@ -29,6 +29,7 @@ from ecovision_edge.errors import (
     ModelError,
 )
 from ecovision_edge.simulation.synthetic import draw_frame
+from ecovision_edge_bench.measure.choose import peer_folder
 from ecovision_edge_bench.subjects import KINDS, Spec, Subject, load
 from ecovision_edge_bench.subjects._engine import first_line
 from ecovision_edge_bench.subjects._making import make_model
@@ -455,3 +456,12 @@ def test_adapters_import_no_engine() -> None:
 def test_what_an_engine_says_is_cut_to_what_tells(text: str, line: str) -> None:
     """One line; of an announcement the next line too."""
     assert first_line(RuntimeError(text)) == line
+
+
+def test_models_of_peers_are_kept_in_the_users_cache(tmp_path: Path, monkeypatch) -> None:
+    """As XDG says; an empty variable is none."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert peer_folder() == tmp_path / "ecovision-edge" / "peers"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    assert peer_folder() == tmp_path / ".cache" / "ecovision-edge" / "peers"

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from tests.export.graphs import rewritten
+from tests.export.graphs import assert_indexed, rewritten
 
 from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization
 from ecovision_edge.errors import ExportError
@@ -136,3 +136,32 @@ def test_tracing_leaves_the_weights_alone(reference: Checkpoint, graph: onnx.Mod
     scale = s[f"{key}.1.weight"] / torch.sqrt(s[f"{key}.1.running_var"] + 0.001)
     expected = (s[f"{key}.0.weight"] * scale[:, None, None, None]).numpy()
     assert np.abs(weights[f"{key}.0.weight"] - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_a_graph_is_changed_in_place_and_keeps_its_index() -> None:
+    """Constants put or copied, nodes replaced, what is unused taken out; only `copy_of` leaves the model."""
+    info = [helper.make_tensor_value_info(name, 1, [2]) for name in "xy"]
+    one = numpy_helper.from_array(np.ones(2, np.float32), "one")
+    nodes = [
+        helper.make_node("Add", ["x", "one"], ["a"], "n1"),
+        helper.make_node("Add", ["a", "one"], ["b"], "n2"),
+        helper.make_node("Mul", ["one", "one"], ["c"], "n3"),
+        helper.make_node("Relu", ["c"], ["d"], "n4"),
+        helper.make_node("Relu", ["b"], ["y"], "n5"),
+    ]
+    model = helper.make_model(helper.make_graph(nodes, "g", info[:1], info[1:], [one]))
+    before = model.SerializeToString(deterministic=True)
+    kept, g = Graph.copy_of(model), Graph(model)
+    assert g.model is model
+    assert kept.model is not model
+    g.put(g.own(g.maker["b"], 1), np.full(2, 3.0))
+    g.own(g.maker["c"], 0)
+    assert_indexed(g)
+    g.drop_unused()
+    assert_indexed(g)
+    assert [n.name for n in model.graph.node] == ["n1", "n2", "n5"]
+    assert set(g.constants) == {"one", "n2.1"}
+    g.set_nodes([*model.graph.node[:2], helper.make_node("Neg", ["b"], ["y"], "n6")])
+    assert_indexed(g)
+    assert g.array("n2.1").tolist() == [3.0, 3.0]
+    assert kept.model.SerializeToString(deterministic=True) == before
