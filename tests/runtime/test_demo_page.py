@@ -685,6 +685,7 @@ def test_neither_the_package_nor_the_command_brings_gradio_in(python):
         import sys, json
         from ecovision_edge.cli import main
         import ecovision_edge, ecovision_edge.demo
+        ecovision_edge.Classifier, ecovision_edge.verify_bundle
         assert main(["demo", "--help"]) == 0
         sys.stderr.write(json.dumps(sorted({m.partition(".")[0] for m in sys.modules})))
     """

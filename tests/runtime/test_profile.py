@@ -328,6 +328,7 @@ def test_looking_for_a_profile_loads_no_engine(folder, bundle):
     save_profile(profile_of(bundle))
     code = (
         "import sys, ecovision_edge\n"
+        "ecovision_edge.Classifier, ecovision_edge.verify_bundle\n"
         "assert not {'platformdirs', 'ecovision_edge.profile'} & set(sys.modules)\n"
         "from ecovision_edge.profile import load_profile\n"
         f"assert load_profile(ecovision_edge.Bundle.open({str(bundle.path)!r})).threads == 2\n"

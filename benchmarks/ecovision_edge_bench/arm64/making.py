@@ -45,7 +45,7 @@ exec "$(dirname "$0")/python3" -c 'import sys; from ecovision_edge.cli import ma
 FIRST_START = """\
 import importlib.metadata, json, platform, sys
 import ai_edge_litert.interpreter, cv2, hypothesis, numpy, onnx, onnxruntime, PIL, pytest, typer
-import ecovision_edge, ecovision_edge_bench
+import ecovision_edge.classifier, ecovision_edge_bench
 assert platform.machine() == "aarch64"
 print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:]}))
 """
