@@ -14,13 +14,14 @@ import pytest
 from tests.packaging.pages import DOCS, ENVIRONMENT, GENERATED, PAGES, README, REPOSITORY, all_blocks, blocks
 
 import ecovision_edge
-from ecovision_edge import Bundle, smart_bin
+from ecovision_edge import Bundle
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli.app import COMMANDS, main
 from ecovision_edge.rules import Rules
 from ecovision_edge.simulation.script_file import load_script
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.simulation.truth import Truth
+from ecovision_edge.smart_bin import bin as bin_module
 
 
 def command_lines():
@@ -152,8 +153,8 @@ def test_every_toml_block_is_rules():
 
 
 def test_the_example_of_a_bin_gives_an_event():
-    """The doctest in `ecovision_edge/smart_bin.py`."""
-    result = doctest.testmod(smart_bin)
+    """The doctest in `ecovision_edge/smart_bin/bin.py`."""
+    result = doctest.testmod(bin_module)
     assert result.attempted >= 5
     assert result.failed == 0
 

@@ -4,46 +4,39 @@ from __future__ import annotations
 
 import platform
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ecovision_edge.camera.health import Health, HealthState
+from ecovision_edge.camera.health import Health
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.decision.decider import BinDecider
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.presence import PresenceGate
-from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.decision.status import BinStatus
 from ecovision_edge.decision.tray_file import TrayFile
 from ecovision_edge.decision.verdict import EveryLabel, Sorting
-from ecovision_edge.errors import EcovisionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop.camera_loop import CameraLoop
 from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import LoopSummary
 from ecovision_edge.observation import Observation
-from ecovision_edge.profile.key import bundle_sha256
-from ecovision_edge.rules import Rules
 from ecovision_edge.sinks._checks import check_sinks
 from ecovision_edge.sinks.base import Sink
-from ecovision_edge.sinks.bin_report import BinReport, sink_reports
-from ecovision_edge.sinks.telling import STOPPED, StateTeller
-from ecovision_edge.triggers.addresses import open_trigger
+from ecovision_edge.sinks.bin_report import BinReport
+from ecovision_edge.sinks.telling import STOPPED
+from ecovision_edge.smart_bin.clock import BinClock
+from ecovision_edge.smart_bin.defaults import bins_of, bundle_hash, choose_decision, fit_options
+from ecovision_edge.smart_bin.status_board import StatusBoard
 from ecovision_edge.triggers.base import Trigger, check_trigger
 
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
 
-__all__ = ["SmartBin", "fit_options"]
-
-FILES_FPS = 15.0
-_LAST = 10  # events of a report
+__all__ = ["SmartBin"]
 
 
 class SmartBin:
@@ -106,10 +99,10 @@ class SmartBin:
         check_sinks(
             self._sinks,
             labels=classifier.labels,
-            bins=_bins(rules or EveryLabel(), classifier.labels),
+            bins=bins_of(rules or EveryLabel(), classifier.labels),
             device=device,
         )
-        options, self._trigger = _decision(rules, options, trigger, device)
+        options, self._trigger = choose_decision(rules, options, trigger, device)
         if self._trigger is not None:
             check_trigger(self._trigger, self._sinks)
         options = fit_options(options, classifier)
@@ -124,14 +117,11 @@ class SmartBin:
             thresholds=classifier.contract.thresholds,
             views=classifier.contract.views,
             device=device,
-            bundle=_hash_of(classifier),
+            bundle=bundle_hash(classifier),
         )
-        self._period = None if source.live else source.interval or 1 / getattr(source, "fps", FILES_FPS)
+        self._clock = BinClock(source)
         self._lock = threading.RLock()  # a sink that is shown a state may ask for the status
-        self._teller = StateTeller(self._sinks)
-        self._blind: BinStatus | None = None  # while the camera gives nothing
-        self._events: deque[BinEvent] = deque(maxlen=1000)
-        self._decided = self._unknowns = 0
+        self._board = StatusBoard(self._decider, self._trigger, self._sinks, self._lock)
         self._loop = CameraLoop(
             classifier,
             source,
@@ -170,36 +160,17 @@ class SmartBin:
     @property
     def status(self) -> BinStatus:
         """What the bin is doing, and why nothing is decided; a fault while camera or trigger give nothing."""
-        with self._lock:
-            status = self._decider.status
-            both = (self._blind, None if self._trigger is None else self._trigger.hindrance)
-            hindrances = sorted(filter(None, both), key=lambda one: one.state is not BinState.FAULT)
-            return replace(hindrances[0], item=status.item) if hindrances else status
+        return self._board.status
 
     @property
     def report(self) -> BinReport:
         """What there is to say of it and its sinks now; from any thread."""
-        with self._lock:
-            status = self.status
-            state, reason = self._teller.told or (status.state, status.reason)
-            report = BinReport(
-                state=state,
-                reason=status.reason if status.state is state else reason,
-                since=self._teller.since,
-                item=status.item,
-                last=tuple(self._events)[-_LAST:],
-                events=self._decided,
-                unknowns=self._unknowns,
-                faults=self._teller.faults,
-                sinks=(),
-            )
-        return replace(report, sinks=sink_reports(self._sinks))
+        return self._board.report
 
     @property
     def events(self) -> tuple[BinEvent, ...]:
         """The last events, 1,000 at most."""
-        with self._lock:
-            return tuple(self._events)
+        return self._board.events
 
     def run(self) -> LoopSummary:
         """Run to the end on this thread.
@@ -213,7 +184,7 @@ class SmartBin:
             return self._loop.run()
         finally:
             self._close_trigger()
-            self._show(BinState.FAULT, STOPPED)
+            self._board.tell(BinState.FAULT, STOPPED)
 
     def start(self) -> None:
         """Run in a thread of its own; returns at once. Raises TriggerError."""
@@ -231,15 +202,15 @@ class SmartBin:
     def trigger(self) -> bool:
         """A sensor says that an item came; see `BinDecider.trigger`. From any thread."""
         with self._lock:
-            began = self._decider.trigger(self._now())
-            self._show_status()
+            began = self._decider.trigger(self._clock.now())
+            self._board.tell_status()
         return began
 
     def clear(self) -> None:
         """A sensor says that the tray is empty; see `BinDecider.clear`. From any thread."""
         with self._lock:
-            self._decider.clear(self._now())
-            self._show_status()
+            self._decider.clear(self._clock.now())
+            self._board.tell_status()
 
     def learn(self) -> None:
         """The tray is empty, says an operator: with the next frame its picture is learnt again.
@@ -254,7 +225,7 @@ class SmartBin:
             self._close_trigger()
             self._loop.close(timeout)
         finally:
-            self._show(BinState.FAULT, STOPPED)
+            self._board.tell(BinState.FAULT, STOPPED)
             closers = [threading.Thread(target=sink.close, args=(timeout,)) for sink in self._sinks]
             for closer in closers:  # together: one that is stuck must not take the others' time
                 closer.start()
@@ -266,11 +237,11 @@ class SmartBin:
     def _start_others(self) -> None:
         for sink in self._sinks:
             sink.start()
-        self._show(BinState.STARTING, "starting")
+        self._board.tell(BinState.STARTING, "starting")
         if self._trigger is not None:
-            # Until the camera says more; the trigger may say at once that it is ready.
-            self._blind = BinStatus(BinState.STARTING, time.monotonic(), "starting")
-            self._trigger.start(self.trigger, self._show_status)
+            # The trigger may say at once that it is ready; the camera is not.
+            self._board.wait_for_camera()
+            self._trigger.start(self.trigger, self._board.tell_status)
 
     def _close_trigger(self) -> None:
         if self._trigger is not None:
@@ -279,19 +250,18 @@ class SmartBin:
     def _observe(self, frame: CapturedFrame) -> Observation:
         """Look at a frame that is to be classified; `_result` follows with what was seen."""
         with self._lock:
-            at = self._time_of(frame)
+            at = self._clock.time_of(frame)
             self._learn_if_asked(at)
             return self._decider.observe(frame.image, at)
 
     def _result(self, result: LoopResult) -> None:
         with self._lock:
-            if self._blind is not None and result.frame.captured_at > self._blind.since:
-                self._blind = None
-            at = self._time_of(result.frame)
+            self._board.see_frame(result.frame.captured_at)
+            at = self._clock.time_of(result.frame)
             event = self._decider.step(result.observation, at)
             if self._tray is not None:
                 self._tray.see(self._gate, at, empty=self._decider.status.state is BinState.EMPTY)
-            self._show_status()
+            self._board.tell_status()
         self._emit(event)
         if self._on_result is not None:
             self._on_result(result)
@@ -301,35 +271,18 @@ class SmartBin:
             self._learn_asked = False
             self._decider.learn(now)
 
-    def _now(self) -> float:
-        """Read the decider's clock; one that is behind counts as its latest time."""
-        return time.monotonic() if self._period is None else 0.0
-
-    def _time_of(self, frame: CapturedFrame) -> float:
-        """Return when a camera captured the frame, or when that of a file would have been captured."""
-        if self._period is None:
-            return frame.captured_at
-        return frame.sequence * self._period
-
     def _wait(self) -> None:
         if self._on_wait is not None:
             self._on_wait()
-        if self._period is not None:  # a slow disk: no time passes in the files
+        if not self._clock.runs:
             return
         with self._lock:
-            event = self._decider.step(None, time.monotonic())
-            self._show_status()
+            event = self._decider.step(None, self._clock.now())
+            self._board.tell_status()
         self._emit(event)
 
     def _health(self, health: Health) -> None:
-        with self._lock:
-            self._blind = None
-            if health.state not in (HealthState.RUNNING, HealthState.ENDED):
-                state = BinState.STARTING if health.state is HealthState.STARTING else BinState.FAULT
-                # Not when the next try is: each would be another state, told to every sink.
-                reason = f"camera {health.state}: {health.trouble}".rstrip(": ")
-                self._blind = BinStatus(state, health.since, reason)
-                self._show_status()
+        self._board.see_health(health)
         if self._on_health is not None:
             self._on_health(health)
 
@@ -337,59 +290,8 @@ class SmartBin:
         if event is None:
             return
         event = replace(event, health=str(self._loop.health.state))
-        with self._lock:
-            self._events.append(event)
-            self._decided += 1
-            self._unknowns += event.label is None
+        self._board.add(event)
         for sink in self._sinks:
             sink.put(event)
         if self._on_event is not None:
             self._on_event(event)
-
-    def _show_status(self) -> None:
-        """Tell the sinks a new state; its reason may change with each frame and comes along as it is then.
-
-        Where nothing is seen the reason is told too whenever it is another one: it says what is to be done.
-        """
-        with self._lock:
-            status = self.status
-            if self._teller.state is not status.state or not status.state.ready:
-                self._show(status.state, status.reason)
-
-    def _show(self, state: BinState, reason: str) -> None:
-        """From any thread: sinks are told in the order in which it is kept here."""
-        with self._lock:
-            self._teller.tell(state, reason)
-
-
-def fit_options(options: DeciderOptions, classifier: Classifier) -> DeciderOptions:
-    """The options for this model: what one gets that sees the middle square alone has to be square."""
-    return replace(options, aspect=1.0) if classifier.contract.resize.mode == "shortest" else options
-
-
-def _decision(
-    rules: Sorting | None, options: DeciderOptions | None, trigger: Trigger | None, device: str
-) -> tuple[DeciderOptions, Trigger | None]:
-    """When a decision is made, and what it waits for: as given, else as the rules say."""
-    if options is None:
-        settings = rules.decision if isinstance(rules, Rules) else DecisionSettings()
-        options = settings.options()
-        if trigger is None and settings.trigger is not None:
-            trigger = open_trigger(settings.trigger, device=device)
-    return options if trigger is None else replace(options, gate="trigger"), trigger
-
-
-def _bins(rules: Sorting, labels: Sequence[str]) -> list[str]:
-    """Each bin that an event may name."""
-    costs = rules.expected_costs([1 / len(labels)] * len(labels), labels)
-    return list(dict.fromkeys((*costs, rules.default)))
-
-
-def _hash_of(classifier: Classifier) -> str | None:
-    """SHA-256 of the manifest of the classifier's bundle, if it has one that can be read."""
-    if classifier.bundle is None:
-        return None
-    try:
-        return bundle_sha256(classifier.bundle)
-    except EcovisionError:
-        return None
