@@ -40,7 +40,7 @@ class Content(Protocol):
     """What lies on the tray, to be compared with what lies there later."""
 
     def changed(self, since: Content) -> float:
-        """The share of it, 0 to 1, that is another than `since`, a content of the same gate."""
+        """Return the share of it, 0 to 1, that is another than `since`, a content of the same gate."""
 
 
 @dataclass(frozen=True, slots=True)

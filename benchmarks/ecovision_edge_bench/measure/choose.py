@@ -122,7 +122,7 @@ def choose_subjects(
 
 
 def _installed(notes: list[str]) -> list[Peer]:
-    """The peers that are installed; a note for each other one."""
+    """Return the peers that are installed; a note for each other one."""
     missing = {name: peer.missing() for name, peer in PEERS.items()}
     notes += [
         f"{PEERS[name].name} is left out: {', '.join(packages)} not installed [{PEERS[name].extra}]"

@@ -28,7 +28,7 @@ _PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 
 
 def find_program(program: str, package: str) -> str:
-    """The path of a program.
+    """Return the path of a program.
 
     Raises:
         MissingDependencyError: it is not installed; the message names the package that has it.
@@ -41,7 +41,7 @@ def find_program(program: str, package: str) -> str:
 
 
 def free_port() -> int:
-    """A port that nobody listens at."""
+    """Return a port that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -247,7 +247,7 @@ class Subscriber:
                 )
 
     def newest(self) -> dict[str, bytes]:
-        """The last payload of each topic."""
+        """Return the last payload of each topic."""
         with self._changed:
             return {topic: payload for topic, payload, _ in self.messages}
 

@@ -72,7 +72,7 @@ class CutReport:
     unsafe_starts: int
 
     def problems(self) -> list[str]:
-        """What did not hold, a line each; none if all is well."""
+        """Return what did not hold, a line each; none if all is well."""
         found = []
         for name, tally in self.sinks.items():
             if tally.lost:
@@ -88,7 +88,7 @@ class CutReport:
         return found
 
     def lines(self) -> list[str]:
-        """A table, for people."""
+        """Return a table, for people."""
         rows = [
             f"{'sink':8} {'acknowledged':>12} {'received':>9} {'lost':>5} {'twice':>6} {'unacknowledged':>15}"
         ]

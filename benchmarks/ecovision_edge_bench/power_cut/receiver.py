@@ -66,7 +66,7 @@ class Twin:
             self.log.append("rest")
 
     def hello(self, line: Line) -> str:
-        """Its answer to HELLO."""
+        """Return its answer to HELLO."""
         version, session, last = (*line.words, "", "", "")[:3]
         if version != "1":
             return "NAK version"
@@ -78,7 +78,7 @@ class Twin:
         return f"ACK 1 {'-' if self.record[1] is None else f'{self.record[1]:04X}'}"
 
     def event(self, line: Line) -> str:
-        """Its answer to EVENT; it records before it acts."""
+        """Return its answer to EVENT; it records before it acts."""
         if len(line.words) != 3 or len(line.words[2]) > 4 or not set(line.words[2]) <= set("0123456789"):
             return "NAK form"
         name, label, permille = line.words[0], line.words[1], int(line.words[2])
@@ -99,7 +99,7 @@ class Twin:
         return "ACK"
 
     def state(self, line: Line) -> str:
-        """Its answer to STATE."""
+        """Return its answer to STATE."""
         if len(line.words) != 1:
             return "NAK form"
         if not self.greeted:
@@ -170,7 +170,7 @@ class Board(threading.Thread):
             self.deaths += 1
 
     def line(self, data: bytes) -> bytes:
-        """What comes out of the line of what goes in."""
+        """Return what comes out of the line for what goes in."""
         out = bytearray()
         for byte in data:
             if self.rng.random() < self.spoil:

@@ -49,7 +49,7 @@ class RestartReport:
     repeated: int
 
     def problems(self) -> list[str]:
-        """What did not hold, a line each; none if all is well."""
+        """Return what did not hold, a line each; none if all is well."""
         found = []
         if self.lost:
             found.append(f"{self.lost} events were lost")
@@ -137,7 +137,7 @@ def restart_broker(
 def _end_and_start(
     broker: Mosquitto, sink: MqttSink, listener: Subscriber, n: int, how: HowEnded
 ) -> set[str]:
-    """What the broker may forget: acknowledged when it was killed, and not with the subscriber yet."""
+    """Return what the broker may forget: acknowledged when it was killed, and not with the subscriber yet."""
     wait_until(lambda: sink.stats.delivered > n - _BACKLOG, "the broker to keep up", _WITHIN)
     noticed, forgettable = sink.stats.retries, set[str]()
     broker.end(signal.SIGTERM if how == "TERM" else signal.SIGKILL)

@@ -113,7 +113,7 @@ def _script(arguments: argparse.Namespace, judge: Judge) -> Script:
 
 
 def _with_photographs(script: Script, folder: Path, labels: tuple[str, ...]) -> Script:
-    """The script with photographs in place of what would be drawn."""
+    """Return the script with photographs in place of what would be drawn."""
     wanted = [step for step in script.steps if isinstance(step, Item) and step.picture is None]
     piles: dict[str, list[str]] = {}
     for image in choose_photographs(folder, labels, len(labels) * max(1, len(wanted)), script.seed):

@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1
 def document(
     score: Score, title: str, matching: MatchOptions, made: Mapping[str, JsonValue]
 ) -> dict[str, JsonValue]:
-    """Everything that was counted, with each item; `made` says by what the events were made."""
+    """Return everything that was counted, with each item; `made` says by what the events were made."""
     return {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,

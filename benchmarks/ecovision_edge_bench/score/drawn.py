@@ -22,7 +22,7 @@ __all__ = ["main", "scene_frames", "scene_truth"]
 
 
 def scene_truth(scene: Scene, items: int, fps: float = DEMO_FPS) -> Truth:
-    """What lies on the tray of a scene until so many items have gone, and a second more."""
+    """Return what lies on the tray of a scene until so many items have gone, and a second more."""
     some = list(itertools.islice(scene.items(), items))
     return Truth(
         tuple(
@@ -40,7 +40,7 @@ def scene_truth(scene: Scene, items: int, fps: float = DEMO_FPS) -> Truth:
 
 
 def scene_frames(scene: Scene, truth: Truth, fps: float = DEMO_FPS) -> Iterator[Seen]:
-    """The frames that the truth is about."""
+    """Return the frames that the truth is about."""
     return ((scene.frame(n), n / fps) for n in range(_count(truth, fps)))
 
 

@@ -105,7 +105,7 @@ TRIALS: tuple[Trial, ...] = (
 
 
 def trial_script(trial: Trial, things: Things, seed: int) -> Script:
-    """The script of a trial: these things come, or its distractors do as often."""
+    """Return the script of a trial: these things come, or its distractors do as often."""
     steps: list[Step] = [Empty(1.5)]
     for k, (label, picture) in enumerate(things):
         if trial.alone:

@@ -70,7 +70,7 @@ class Judge:
         return "by single frames" if self.one_frame else "by the decider"
 
     def to_json(self) -> dict[str, JsonValue]:
-        """What made the events."""
+        """Return what made the events."""
         bundle = self.classifier.bundle
         return {
             "bundle": None if bundle is None else bundle.manifest.name,

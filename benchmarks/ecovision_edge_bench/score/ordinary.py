@@ -41,7 +41,7 @@ def ordinary_script(
     size: tuple[int, int] = (320, 240),
     camera: Camera | None = None,
 ) -> Script:
-    """A script in which these things come, one after the other.
+    """Return a script in which these things come, one after the other.
 
     Args:
         things: Label and picture of each; without a picture it is drawn.

@@ -41,7 +41,7 @@ class Replay:
     fps: float | None
 
     def frames(self, as_recorded: Sequence[str] | None = None) -> Iterator[Seen]:
-        """The frames with their times, from 0.
+        """Return the frames with their times, from 0.
 
         Args:
             as_recorded: The labels of the model: each frame comes with the probabilities that were recorded,
@@ -162,7 +162,7 @@ def _counted(replay: Replay, fps: float) -> Iterator[Seen]:
 
 
 def as_long_as(truth: Truth, frames: Iterable[Seen]) -> Iterator[Seen]:
-    """The frames, and at their end a look whether the truth is about them.
+    """Yield the frames, and at their end a look whether the truth is about them.
 
     Raises:
         TruthError: an item arrives after the last frame, which nobody could have found.
@@ -203,7 +203,7 @@ def read_events(path: Path, zero: float) -> list[Decision]:
 
 
 def _is_state(f: Fields) -> bool:
-    """Whether a line is a state of the bin, which `states=1` has the sink write too."""
+    """Return whether a line is a state of the bin, which `states=1` has the sink write too."""
     return f.has("type") and f.value("type") == "state"
 
 

@@ -111,7 +111,7 @@ def _image(seen: Image | LoopResult) -> Image:
 
 
 def default_rules(labels: Sequence[str]) -> Rules | None:
-    """The worked example of a German household, where the labels are its; else each label is a bin."""
+    """Return the worked example of a German household, where the labels are its; else each label is a bin."""
     from importlib import resources
 
     from ecovision_edge.rules import Rules

@@ -31,7 +31,7 @@ def time_figures(seconds: Sequence[float]) -> dict[str, float | None]:
 
 
 def figure_rows(score: Score) -> list[tuple[str, str, str]]:
-    """What is counted, the count, and its share of what it can be of."""
+    """Return what is counted, the count, and its share of what it can be of."""
     total = len(score.items)
     rows = [
         ("items", str(total), f"in {score.seconds:.0f} s"),

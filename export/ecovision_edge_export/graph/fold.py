@@ -63,7 +63,7 @@ def fold_preprocessing(g: Graph, contract: Contract) -> None:
 
 
 def _stem(g: Graph) -> onnx.NodeProto:
-    """The convolution that takes the input."""
+    """Return the convolution that takes the input."""
     users = g.users[INPUT]
     if not (
         len(users) == 1

@@ -45,11 +45,11 @@ class Graph:
         self.outputs = {o.name for o in graph.output}
 
     def data(self, node: onnx.NodeProto) -> list[str]:
-        """Its inputs that are no constants."""
+        """Return its inputs that are no constants."""
         return [i for i in node.input if i and i not in self.constants]
 
     def array(self, name: str) -> Array:
-        """A constant's values."""
+        """Return a constant's values."""
         values: Array = numpy_helper.to_array(self.constants[name])
         return values
 
@@ -100,7 +100,7 @@ class Graph:
 
 
 def is_spatial_mean(g: Graph, node: onnx.NodeProto) -> bool:
-    """Whether this is a ReduceMean over height and width of NCHW that keeps the dimensions."""
+    """Return whether this is a ReduceMean over height and width of NCHW that keeps the dimensions."""
     if node.op_type != "ReduceMean" or attribute(node, "keepdims", 1) != 1:
         return False
     if len(node.input) < 2 or node.input[1] not in g.constants:
@@ -126,7 +126,7 @@ def hard_sigmoid(node: onnx.NodeProto) -> tuple[float, float]:
 
 
 def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:
-    """The value of a node's attribute."""
+    """Return the value of a node's attribute."""
     for a in node.attribute:
         if a.name == name:
             return onnx.helper.get_attribute_value(a)

@@ -54,13 +54,13 @@ def _after_input(g: Graph, node: onnx.NodeProto, renamed: dict[str, str]) -> str
 
 
 def _own_bias(g: Graph, node: onnx.NodeProto) -> str | None:
-    """The third input, if it is a constant that no other node uses."""
+    """Return the third input, if it is a constant that no other node uses."""
     name = node.input[2] if len(node.input) > 2 else ""
     return name if name in g.constants and len(g.users[name]) == 1 else None
 
 
 def _fresh(wanted: str, taken: set[str]) -> str:
-    """A name that is not taken yet; it is from now on."""
+    """Return a name that is not taken yet; it is from now on."""
     name, number = wanted, 1
     while name in taken:
         number += 1

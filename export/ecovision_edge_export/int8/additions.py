@@ -55,7 +55,7 @@ class Addition:
 
 
 def quantized_additions(model: onnx.ModelProto, excluded: Collection[str]) -> list[Addition]:
-    """The additions of activations that will be quantized, in graph order."""
+    """Return the additions of activations that will be quantized, in graph order."""
     constants = {i.name for i in model.graph.initializer}
     return [
         Addition(tuple(node.input), node.output[0])
@@ -67,7 +67,7 @@ def quantized_additions(model: onnx.ModelProto, excluded: Collection[str]) -> li
 def align_additions(
     ranges: Mapping[str, Range], additions: Sequence[Addition], *, least: float
 ) -> dict[str, Range]:
-    """The ranges, those of the additions' inputs widened by the rule of this module.
+    """Return the ranges, those of the additions' inputs widened by the rule of this module.
 
     Args:
         ranges: `(low, high)` of each tensor.
@@ -104,7 +104,7 @@ def _width(span: Range, least: float) -> float:
 
 
 def _widened(span: Range, width: float) -> Range:
-    """The range stretched about zero to `width`, which is no less than its own."""
+    """Return the range stretched about zero to `width`, which is no less than its own."""
     low, high = min(span[0], 0.0), max(span[1], 0.0)
     if high - low < 1e-300:  # nothing, or so little that the factor would be infinite
         return low, width

@@ -158,7 +158,7 @@ class Calibration:
     divided: Mapping[str, Values]
 
     def table(self, recipe: Recipe | None = None) -> CalibrationTable:
-        """The ranges that a recipe asks for; None is the default one."""
+        """Return the ranges that a recipe asks for; None is the default one."""
         recipe = recipe or Recipe()
         histograms = self.histograms if recipe.equalized else {**self.histograms, **self.plain}
         means: dict[str, tuple[float, ...]] = {}
@@ -181,7 +181,7 @@ class Calibration:
 
 
 def onnx_session(model: onnx.ModelProto, threads: int = 1) -> ort.InferenceSession:
-    """An onnxruntime session on the CPU. One thread, so that sums are the same on every run."""
+    """Return an onnxruntime session on the CPU. One thread, so that sums are the same on every run."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -192,7 +192,7 @@ def onnx_session(model: onnx.ModelProto, threads: int = 1) -> ort.InferenceSessi
 def giving_out(
     model: onnx.ModelProto, names: Iterable[str], kind: int = TensorProto.FLOAT
 ) -> onnx.ModelProto:
-    """The graph with the tensors of these names, of the element type `kind`, as its only outputs."""
+    """Return the graph with the tensors of these names, of the element type `kind`, as its only outputs."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     del probe.graph.output[:]
@@ -333,7 +333,7 @@ def _with_channel_statistics(model: onnx.ModelProto) -> tuple[onnx.ModelProto, l
 
 
 def _read_from_minus_three(g: Graph) -> frozenset[str]:
-    """Tensors that only hard-swish or hard-sigmoid reads: what is below -3 is nothing to them."""
+    """Return tensors that only hard-swish or hard-sigmoid reads: what is below -3 is nothing to them."""
     kinds = {name: {user.op_type for user in users} for name, users in g.users.items() if users}
     return frozenset(n for n, readers in kinds.items() if readers <= {"HardSwish", "HardSigmoid"})
 

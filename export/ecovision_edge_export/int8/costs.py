@@ -75,7 +75,7 @@ def modelled_cost(target: Target, work: Work) -> float:
 
 
 def work_of(model: onnx.ModelProto, fp32: Collection[str]) -> Work:
-    """The work of one inference.
+    """Return the work of one inference.
 
     Args:
         model: The fp32 twin of a quantized graph, or an fp32 graph.

@@ -20,7 +20,7 @@ __all__ = ["as_devices_compute", "exact_sums"]
 
 
 def exact_sums(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The twin of an int8 QDQ model by the rule of this module; a copy of any other model."""
+    """Return the twin of an int8 QDQ model by the rule of this module; a copy of any other model."""
     g = Graph.copy_of(model)
     for node in g.model.graph.node:
         weight = g.constants.get(node.input[0]) if node.op_type == "DequantizeLinear" else None

@@ -32,7 +32,7 @@ class Fidelity:
     expected_agreement: float
 
     def within(self, agree: float) -> bool:
-        """Whether the agreement is at least `agree`, 0 to 1, as counted and as expected."""
+        """Return whether the agreement is at least `agree`, 0 to 1, as counted and as expected."""
         return min(self.agreement, self.expected_agreement) >= agree
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -76,12 +76,12 @@ def sqnr_db(found: npt.NDArray[np.floating], expected: npt.NDArray[np.floating])
 
 
 def sqnr_of_powers(signal: float, noise: float) -> float:
-    """The same from the two powers."""
+    """Return the same from the two powers."""
     return float(10 * np.log10(max(signal, 1e-30) / max(noise, 1e-30)))
 
 
 def logits_of(model: onnx.ModelProto, inputs: Sequence[NetworkInput]) -> Logits:
-    """Logits `(n, classes)` of network inputs, on one thread."""
+    """Return logits `(n, classes)` of network inputs, on one thread."""
     session = onnx_session(model)
     name = session.get_inputs()[0].name
     return np.concatenate([session.run(None, {name: x})[0] for x in inputs])

@@ -76,7 +76,7 @@ def room_of_rows(quantized: Quantized, inputs: Sequence[NetworkInput]) -> dict[s
 
 
 def clipping_loss(x: npt.NDArray[np.uint8], weights: npt.NDArray[np.int8]) -> npt.NDArray[np.int64]:
-    """What clipping the sums of pairs to 16 bits takes off: `(n, outputs)`, in integer units.
+    """Return what clipping the sums of pairs to 16 bits takes off: `(n, outputs)`, in integer units.
 
     Args:
         x: `(n, channels)`.
@@ -112,7 +112,7 @@ def _room(x: npt.NDArray[np.uint8], scale: float, zero: int, weights: Values) ->
 
 
 def _is_ordinary(g: Graph, node: onnx.NodeProto) -> bool:
-    """Whether rows of its weights are what makes one output, of all its inputs."""
+    """Return whether rows of its weights are what makes one output, of all its inputs."""
     if len(node.input) < 2 or node.input[1] not in g.constants:
         return False
     if node.op_type == "Gemm":

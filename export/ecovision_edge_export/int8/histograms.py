@@ -39,7 +39,7 @@ class Histogram:
 
     @classmethod
     def between(cls, low: float, high: float) -> Histogram:
-        """An empty one of the range that has `low`, `high` and zero in it."""
+        """Return an empty one of the range that has `low`, `high` and zero in it."""
         return cls(min(low, 0.0), max(high, 0.0), np.zeros(BINS, np.int64))
 
     def add(self, values: npt.NDArray[np.float32]) -> None:
@@ -53,7 +53,7 @@ class Histogram:
         self.counts[:] += np.bincount(np.clip(places, 0, BINS - 1).astype(np.int64), minlength=BINS)
 
     def range_by(self, method: RangeMethod, *, fixed_low: bool = False) -> tuple[float, float]:
-        """The range `(low, high)` by one of the methods; zero is in it.
+        """Return the range `(low, high)` by one of the methods; zero is in it.
 
         Args:
             method: See the module.
@@ -87,7 +87,7 @@ class Histogram:
         return min(float(low), 0.0), max(float(high), 0.0)
 
     def _rounded(self, low: float, high: float) -> tuple[npt.NDArray[np.float64], float]:
-        """The level of each bin, counted from zero's, and the step between levels."""
+        """Return the level of each bin, counted from zero's, and the step between levels."""
         step = (high - low) / _LEVELS
         zero = np.round(-low / step)
         levels: npt.NDArray[np.float64] = np.clip(np.round(self._centers / step) + zero, 0, _LEVELS) - zero

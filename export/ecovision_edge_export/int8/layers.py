@@ -24,7 +24,7 @@ _Compared = tuple[str, str, float, float]
 def layer_rows(
     quantized: Quantized, table: CalibrationTable, inputs: Sequence[NetworkInput]
 ) -> list[JsonValue]:
-    """A row for each layer with weights, in graph order, as JSON objects.
+    """Return a row for each layer with weights, in graph order, as JSON objects.
 
     `layer`, `block` and `kind` say which; `precision` is fp32 or int8; `range` is that of what it makes, with
     its activation, as int8 has it (None: fp32); `sqnr_db` is the signal to quantization noise there, of all
@@ -61,7 +61,7 @@ def layer_rows(
 
 
 def _activated(g: Graph, node: onnx.NodeProto) -> str:
-    """What the layer makes, after a Relu that is its only reader."""
+    """Return what the layer makes, after a Relu that is its only reader."""
     name: str = node.output[0]
     users = g.users[name]
     return users[0].output[0] if len(users) == 1 and users[0].op_type == "Relu" else name

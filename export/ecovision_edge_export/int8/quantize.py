@@ -74,7 +74,7 @@ def blocks_of(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def quantize(model: onnx.ModelProto, table: CalibrationTable) -> Quantized:
-    """The int8 model of the fp32 graph `model`, as `table.recipe` says.
+    """Return the int8 model of the fp32 graph `model`, as `table.recipe` says.
 
     What will be int8 is rewritten for it first (see `rewrites`). Sums round alike on every CPU (see
     `additions`). Where a bias would overflow int32 for its weights' scale, onnxruntime (since 1.20) takes a

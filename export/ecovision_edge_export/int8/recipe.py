@@ -42,11 +42,11 @@ class Recipe:
     signed: bool = False
 
     def for_target(self, target: Target) -> Recipe:
-        """The recipe with the integers that the target's kernels want."""
+        """Return the recipe with the integers that the target's kernels want."""
         return dataclasses.replace(self, signed=signed_activations(target))
 
     def keeps(self, block: int) -> bool:
-        """Whether that block stays fp32."""
+        """Return whether that block stays fp32."""
         return block <= self.fp32_blocks or block in self.fp32_also
 
     @property

@@ -13,7 +13,7 @@ __all__ = ["describe", "noun_of", "recipe_json"]
 
 
 def describe(table: CalibrationTable, target: Target) -> str:
-    """The recipe in a line."""
+    """Return the recipe in a line."""
     recipe = table.recipe
     roomy = sum(r > 1 for rows in table.room.values() for r in rows)
     return (
@@ -23,7 +23,7 @@ def describe(table: CalibrationTable, target: Target) -> str:
 
 
 def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonValue]) -> dict[str, JsonValue]:
-    """What the manifest says of the artifact: recipe, the search's rows, the report of the layers."""
+    """Return what the manifest says of the artifact: recipe, the search's rows, the report of the layers."""
     recipe = table.recipe
     return {
         "format": "QDQ",
@@ -43,7 +43,7 @@ def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonVa
 
 
 def noun_of(evidence: str) -> str:
-    """What was seen, in words."""
+    """Return what was seen, in words."""
     return "photographs" if evidence == "photographs" else "synthetic frames"
 
 

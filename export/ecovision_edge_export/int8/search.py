@@ -61,11 +61,11 @@ class Trial:
     cost: float
 
     def within(self, agree: float) -> bool:
-        """Whether its agreement is at least `agree`, 0 to 1, as counted and as expected."""
+        """Return whether its agreement is at least `agree`, 0 to 1, as counted and as expected."""
         return self.fidelity.within(agree)
 
     def to_json(self) -> dict[str, JsonValue]:
-        """The row as JSON values."""
+        """Return the row as JSON values."""
         return {
             "stage": self.stage,
             "what": self.what,
@@ -137,7 +137,7 @@ def search_trained(
 
 
 def ranked(trials: Sequence[Trial], agree: float) -> tuple[Trial, ...]:
-    """The trials within the budget, best first; where there is none, the most faithful one."""
+    """Return the trials within the budget, best first; where there is none, the most faithful one."""
     final = [t for t in trials if t.stage != "numbers"]
     good = sorted((t for t in final if t.within(agree)), key=lambda t: t.cost)
     if not good:
@@ -180,7 +180,7 @@ class _Search:
         self._tables: dict[Recipe, CalibrationTable] = {}
 
     def any_within(self, agree: float) -> bool:
-        """Whether any final row is good enough."""
+        """Return whether any final row is good enough."""
         return any(t.within(agree) for t in self.rows if t.stage != "numbers")
 
     def numbers(self, start: Recipe) -> Recipe:
@@ -232,7 +232,7 @@ class _Search:
                 return
 
     def _gains(self, base: Trial) -> list[int]:
-        """The blocks that are worth most for their cost in fp32, best first."""
+        """Return the blocks that are worth most for their cost in fp32, best first."""
         few = self._inputs[:BLOCK_INPUTS]
         expected = self._expected[: len(few)]
         recipe = base.table.recipe

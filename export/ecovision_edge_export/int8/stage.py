@@ -81,7 +81,7 @@ class Recipes(Sequence[CalibrationTable]):
 
 
 def resolve_target(name: str) -> Target:
-    """The target of that name; `auto` is this machine's."""
+    """Return the target of that name; `auto` is this machine's."""
     return next((t for t in TARGETS if t == name), None) or target_of(read_cpu())
 
 
@@ -279,7 +279,7 @@ def _best(trial: Trial, target: Target, *, judged: bool = True) -> str:
 def quantize_by(
     graph: onnx.ModelProto, table: CalibrationTable, inputs: Sequence[NetworkInput]
 ) -> tuple[Quantized, CalibrationTable, list[JsonValue]]:
-    """The int8 model, its table, and the report of its layers."""
+    """Return the int8 model, its table, and the report of its layers."""
     made, table = make_int8(graph, table, inputs)
     return made, table, layer_rows(made, table, inputs[:LAYER_INPUTS])
 
@@ -323,7 +323,7 @@ def _drawn(preprocessor: Preprocessor, count: int) -> tuple[NetworkInput, ...]:
 
 
 def _recorded_fits(options: ExportOptions) -> bool:
-    """Whether the recorded ranges were measured on what will be exported."""
+    """Return whether the recorded ranges were measured on what will be exported."""
     default = ExportOptions(weights=REFERENCE)
     return options.weights == REFERENCE and all(
         getattr(options, name) == getattr(default, name)

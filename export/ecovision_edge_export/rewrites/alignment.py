@@ -53,7 +53,7 @@ Region = tuple[list[tuple[onnx.NodeProto, bool, bool]], int]
 
 
 def _region(g: Graph, depthwise: onnx.NodeProto, channels: int) -> Region | None:
-    """All convolutions that touch the depthwise one's channels; None where something else does."""
+    """Return all convolutions that touch the depthwise one's channels; None where something else does."""
     convolutions: dict[str, tuple[onnx.NodeProto, bool, bool]] = {depthwise.name: (depthwise, True, True)}
     seen: set[str] = set()
     tensors = [depthwise.input[0], depthwise.output[0]]
@@ -92,7 +92,7 @@ def _note(
 
 
 def _keeps_channels(g: Graph, node: onnx.NodeProto) -> bool:
-    """Whether channels stay apart: constants have to be scalars, means those of height and width."""
+    """Return whether channels stay apart: constants have to be scalars, means those of height and width."""
     if node.op_type == "ReduceMean":
         return is_spatial_mean(g, node)
     return all(int(np.prod(g.constants[i].dims)) == 1 for i in node.input if i in g.constants)

@@ -63,7 +63,7 @@ class _Space:
 
 
 def channel_scales(g: Graph, statistics: Mapping[str, ChannelStatistics]) -> dict[str, tuple[float, ...]]:
-    """The scale of each channel, 1/64 to 1, by the name of its space's first tensor.
+    """Return the scale of each channel, 1/64 to 1, by the name of its space's first tensor.
 
     Args:
         g: fp32.
@@ -105,7 +105,7 @@ def equalize(g: Graph, scales: Mapping[str, tuple[float, ...]]) -> None:
 
 
 def scales_of_tensors(g: Graph, scales: Mapping[str, tuple[float, ...]]) -> dict[str, Values]:
-    """The scales of each tensor that `equalize` divides by them."""
+    """Return the scales of each tensor that `equalize` divides by them."""
     spaces = _spaces(g)
     return {t: np.array(values, np.float64) for name, values in scales.items() for t in spaces[name].tensors}
 
@@ -150,7 +150,7 @@ def _matrix(g: Graph, node: onnx.NodeProto) -> Values:
 
 
 def _spaces(g: Graph) -> dict[str, _Space]:
-    """The spaces that the rule allows, by their first tensor, in graph order."""
+    """Return the spaces that the rule allows, by their first tensor, in graph order."""
     sets, fixed = _Sets(), set(g.outputs)
     for node in g.model.graph.node:
         joined, kept = _scaling(g, node)
@@ -195,7 +195,7 @@ def _scaling(g: Graph, node: onnx.NodeProto) -> tuple[list[str], list[str]]:
 
 
 def _gate(g: Graph, node: onnx.NodeProto, data: list[str]) -> str | None:
-    """The input of a product of two tensors that a HardSigmoid made."""
+    """Return the input of a product of two tensors that a HardSigmoid made."""
     if node.op_type != "Mul" or len(set(data)) != 2:
         return None
     return next((i for i in data if i in g.maker and g.maker[i].op_type == "HardSigmoid"), None)

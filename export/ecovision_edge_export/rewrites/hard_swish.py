@@ -95,7 +95,7 @@ def _multiply(g: Graph, conv: onnx.NodeProto, factor: float) -> None:
 
 
 def _takes_residual(g: Graph, add: onnx.NodeProto, name: str) -> bool:
-    """Whether rule 5 holds of an addition that reads `name`."""
+    """Return whether rule 5 holds of an addition that reads `name`."""
     others = [i for i in add.input if i != name]
     if len(others) != 1 or others[0] not in g.maker or others[0] in g.outputs:
         return False
@@ -108,7 +108,7 @@ def _takes_residual(g: Graph, add: onnx.NodeProto, name: str) -> bool:
 
 
 def _is_absorbed(g: Graph, name: str, residuals: bool) -> bool:
-    """Whether a factor on this tensor reaches constant weights on every path, and nothing else."""
+    """Return whether a factor on this tensor reaches constant weights on every path, and nothing else."""
     if name in g.outputs or not g.users[name]:
         return False
     for user in g.users[name]:
@@ -131,7 +131,7 @@ def _plain_gemm(node: onnx.NodeProto) -> bool:
 
 
 def _spelled_out(node: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The nodes that make 6 times what `node` made, under its name."""
+    """Return the nodes that make 6 times what `node` made, under its name."""
     x, out = node.input[0], node.output[0]
     add, clip = f"{out}/Add", out if node.op_type == "HardSigmoid" else f"{out}/Clip"
     nodes = [

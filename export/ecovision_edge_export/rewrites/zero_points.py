@@ -29,7 +29,7 @@ _ZERO = "hard_swish.zero_point"
 
 
 def shifted_range(high: float) -> tuple[float, float]:
-    """The range from -3 to `high` or a little beyond, of which 3 is a whole number of steps, 1 to 255.
+    """Return the range from -3 to `high` or a little beyond, of which 3 is a whole number of steps, 1 to 255.
 
     Args:
         high: Greatest value to be represented; below 0 it is taken as 0, above 762 as 762.
@@ -73,7 +73,7 @@ def read_additions(g: Graph) -> None:
 
 
 def _reading(g: Graph, reader: onnx.NodeProto, x: onnx.NodeProto, steps: int) -> list[onnx.NodeProto]:
-    """What makes the output of `reader`, a DequantizeLinear, of the integers of `x`."""
+    """Return what makes the output of `reader`, a DequantizeLinear, of the integers of `x`."""
     g.put(_ZERO, np.array(0, np.uint8))
     source, nodes = x.input[0], []
     if 2 * steps < _LEVELS:

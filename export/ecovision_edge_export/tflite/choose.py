@@ -132,7 +132,7 @@ def tflite_trials(
 
 
 def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, target: Target) -> dict[str, JsonValue]:
-    """What the manifest says of the artifact: recipe, and the rows that were tried."""
+    """Return what the manifest says of the artifact: recipe, and the rows that were tried."""
     recipe = trial.recipe
     searched = not table.trained or bool(table.tried)
     judged = "the first within the agreement asked for" if searched else "the first by trained ranges"

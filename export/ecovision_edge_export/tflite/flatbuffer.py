@@ -34,18 +34,18 @@ EXTRA = "litert-export"
 
 
 def schema() -> ModuleType:
-    """The generated schema."""
+    """Return the generated schema."""
     return require("ai_edge_litert.schema_py_generated", EXTRA)
 
 
 def read_model(data: bytes) -> Model:
-    """The model as objects; constants in their buffers, wherever they stood in the file."""
+    """Return the model as objects; constants in their buffers, wherever they stood in the file."""
     tools = require("ai_edge_litert.tools.flatbuffer_utils", EXTRA)
     return tools.read_model_from_bytearray(bytearray(data))
 
 
 def write_model(model: Model) -> bytes:
-    """The file; `model` is left without its constants."""
+    """Return the file; `model` is left without its constants."""
     tools = require("ai_edge_litert.tools.flatbuffer_utils", EXTRA)
     constants = []
     for buffer in model.buffers:
@@ -77,7 +77,7 @@ def _operator_names() -> dict[int, str]:
 
 
 def constant(model: Model, tensor: int) -> npt.NDArray[np.generic] | None:
-    """Values of a constant tensor; None of one that is computed."""
+    """Return values of a constant tensor; None of one that is computed."""
     s = schema()
     described = model.subgraphs[0].tensors[tensor]
     data = model.buffers[described.buffer].data
@@ -95,7 +95,7 @@ def constant(model: Model, tensor: int) -> npt.NDArray[np.generic] | None:
 
 
 def finish(data: bytes, contract: Contract) -> bytes:
-    """The file as it ships: the contract's input, its names, and the contract in the metadata.
+    """Return the file as it ships: the contract's input, its names, and the contract in the metadata.
 
     Pixels come in as uint8, and each is its own integer. Where the first convolution is fp32, the tensors up
     to the dequantization are read as uint8, and nothing is added; where it is int8, a quantization turns them

@@ -69,7 +69,7 @@ class Network(torch.nn.Module):
         return values[self._output]
 
     def _keep(self, name: str, values: np.ndarray[Any, Any]) -> Tensor:
-        """A constant, which the converter finds as a buffer of the module."""
+        """Return a constant, which the converter finds as a buffer of the module."""
         attribute = f"c{len(self._names)}"
         self._names[name] = attribute
         tensor = torch.from_numpy(np.array(values, np.float32))
@@ -82,7 +82,7 @@ class Network(torch.nn.Module):
         return constant
 
     def _step(self, node: onnx.NodeProto) -> Callable[[dict[str, Tensor]], None]:
-        """What computes the outputs of `node` from the values so far."""
+        """Return what computes the outputs of `node` from the values so far."""
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         inputs, output, kind = list(node.input), node.output[0], node.op_type
         if kind in ("Transpose", "Cast") and inputs[0] not in self._names:

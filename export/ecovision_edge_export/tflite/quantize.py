@@ -56,7 +56,7 @@ def quantize_tflite(
     contract: Contract,
     inputs: Sequence[NetworkInput],
 ) -> bytes:
-    """The int8 .tflite file of the fp32 graph `model`; `recipe` says which blocks stay fp32.
+    """Return the int8 .tflite file of the fp32 graph `model`; `recipe` says which blocks stay fp32.
 
     Args:
         model: The fp32 graph.
@@ -151,7 +151,7 @@ def _sort_tensors(
     kept_outputs: Collection[str],
     contract: Contract,
 ) -> tuple[set[int], dict[int, Range]]:
-    """The computed tensors that stay fp32, and the ranges of those and of all others, by number.
+    """Return the computed tensors that stay fp32, and the ranges of those and of all others, by number.
 
     Raises:
         ExportError: a tensor with no range.

@@ -41,7 +41,7 @@ Rows = npt.NDArray[np.float64]
 
 
 def fit_ranges(model: Model, ranges: Mapping[int, Range], fp32: Collection[int] = ()) -> dict[int, Range]:
-    """The ranges of a float model's tensors by number, widened as rules 1 to 3 say; zero is in each.
+    """Return the ranges of a float model's tensors by number, widened as rules 1 to 3 say; zero is in each.
 
     Args:
         model: As `read_model` gives it.
@@ -65,7 +65,7 @@ def fit_ranges(model: Model, ranges: Mapping[int, Range], fp32: Collection[int] 
 
 
 def scales_of_rows(model: Model, operator: Operator, ranges: Mapping[int, Range]) -> Rows:
-    """The scale of each output channel of a convolution's or matrix product's weights, by rule 4."""
+    """Return the scale of each output channel of a convolution's or matrix product's weights, by rule 4."""
     x, _, *bias = operator.inputs
     scales = _widest_of_rows(model, operator) / 127
     given, made = _scale(ranges[x]), _scale(ranges[operator.outputs[0]])
@@ -131,7 +131,7 @@ def _fit(model: Model, op: Operator, ranges: dict[int, Range]) -> None:
 
 
 def _widest_of_rows(model: Model, op: Operator) -> Rows:
-    """The greatest magnitude among the weights of each output channel."""
+    """Return the greatest magnitude among the weights of each output channel."""
     weights = constant(model, op.inputs[1])
     assert weights is not None
     axis = weights.ndim - 1 if operator_name(model, op) == "DEPTHWISE_CONV_2D" else 0
@@ -145,7 +145,7 @@ def _scale(bounds: Range) -> float:
 
 
 def _at_least(bounds: Range, width: float) -> Range:
-    """The range, its longer side made longer until it is as wide."""
+    """Return the range, its longer side made longer until it is as wide."""
     low, high = bounds
     lack = width - (high - low)
     if lack <= width * 1e-6:

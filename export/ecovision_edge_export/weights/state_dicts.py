@@ -154,7 +154,7 @@ def check_fits(state: Mapping[str, torch.Tensor], num_classes: int | None, name:
 
 
 def _wrong_count(classes: int | None, wanted: int | None) -> Iterator[str]:
-    """What is wrong with the number of classes, if it is known."""
+    """Yield what is wrong with the number of classes, if it is known."""
     if classes is not None and not 2 <= classes <= 1000:
         yield f"{classes} classes, not 2 to 1000"
     elif classes is not None and wanted not in {None, classes}:
@@ -162,7 +162,7 @@ def _wrong_count(classes: int | None, wanted: int | None) -> Iterator[str]:
 
 
 def _wrong_tensors(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Size]) -> Iterator[str]:
-    """What is wrong with the tensors that are there and ought to be."""
+    """Yield what is wrong with the tensors that are there and ought to be."""
     common = [k for k in wanted if k in state]
     shapes = [
         f"{k} is {_sides(state[k].shape)} instead of {_sides(wanted[k])}"
@@ -175,7 +175,7 @@ def _wrong_tensors(state: Mapping[str, torch.Tensor], wanted: Mapping[str, torch
 
 
 def _listed(noun: str, what: str, items: Iterable[str]) -> Iterator[str]:
-    """How many items are so, and the first of them; nothing if there are none."""
+    """Yield how many items are so, and the first of them; nothing if there are none."""
     items = list(items)
     if items:
         yield f"{_count(len(items), noun)} {what}: {_some(items, quote=False)}"

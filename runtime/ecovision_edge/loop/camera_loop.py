@@ -40,7 +40,7 @@ class Classifies(Protocol):
         ...
 
     def classify(self, frame: npt.NDArray[np.generic]) -> Prediction:
-        """What it says of a frame `(height, width, 3)` uint8 BGR."""
+        """Return what it says of a frame `(height, width, 3)` uint8 BGR."""
         ...
 
 
@@ -124,7 +124,7 @@ class CameraLoop:
         return self._frames.health
 
     def __iter__(self) -> Iterator[LoopResult]:
-        """The results, one after the other, until a limit, the end of the files, `stop`, or an error.
+        """Return the results, one after the other, until a limit, the end of the files, `stop`, or an error.
 
         Raises:
             CameraLostError: the source could not be reconnected as often as allowed.
@@ -233,7 +233,7 @@ class CameraLoop:
             self._ended = time.monotonic()
 
     def _next_frame(self) -> CapturedFrame | None:
-        """The next frame that is due, or None at the end."""
+        """Return the next frame that is due, or None at the end."""
         options, now = self._options, time.monotonic()
         assert self._began is not None
         end = None if options.duration is None else self._began + options.duration

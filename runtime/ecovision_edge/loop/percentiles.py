@@ -38,7 +38,7 @@ class Percentiles:
         return self._most
 
     def percentile(self, percent: int) -> float | None:
-        """The time, in seconds, that `percent` of all do not exceed; right to 1 %.
+        """Return the time, in seconds, that `percent` of all do not exceed; right to 1 %.
 
         None where too few were counted for the claim: p90 needs 64 and p99 662 samples (MLPerf's rule).
         """

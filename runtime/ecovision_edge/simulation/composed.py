@@ -69,7 +69,7 @@ class Composed:
         return self._line.truth
 
     def __len__(self) -> int:
-        """How many frames there are."""
+        """Return how many frames there are."""
         return math.ceil(self.truth.seconds * self._script.fps - 1e-9)
 
     def __iter__(self) -> Iterator[TimedFrame]:

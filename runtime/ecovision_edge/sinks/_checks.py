@@ -51,7 +51,7 @@ def _check_text(what: str, name: str) -> None:
 
 
 def _probes(labels: Sequence[str], bins: Sequence[str], device: str) -> Iterator[BinEvent]:
-    """An event of each label and of each bin, as long as one may be."""
+    """Yield an event of each label and of each bin, as long as one may be."""
     some_bin, longest = max(bins, key=len, default=""), max(labels, key=len, default="")
     pairs = [(None, some_bin), *((label, some_bin) for label in labels), *((longest, bin) for bin in bins)]
     for label, bin in pairs:

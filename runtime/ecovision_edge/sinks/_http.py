@@ -98,7 +98,7 @@ class HttpClient:
 
 
 def _connected(host: str, port: int, until: float) -> socket.socket:
-    """A connection to the first of the host's addresses that takes one. Raises OSError."""
+    """Return a connection to the first of the host's addresses that takes one. Raises OSError."""
     problem: OSError | None = None
     for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
         connected = socket.socket(family, kind, protocol)

@@ -85,7 +85,7 @@ def crc16(data: bytes) -> int:
 
 
 def encode_line(line: Line) -> bytes:
-    """The bytes of a line, newline included.
+    """Return the bytes of a line, newline included.
 
     Raises:
         OptionError: it is no line that `decode_line` gives back, or one of more than `MAX_LINE` bytes.
@@ -100,7 +100,7 @@ def encode_line(line: Line) -> bytes:
 
 
 def decode_line(data: bytes) -> Line | None:
-    """The line that these bytes are, from its mark to its newline; None if they are no line."""
+    """Return the line that these bytes are, from its mark to its newline; None if they are no line."""
     match = _FORM.fullmatch(data) if len(data) <= MAX_LINE else None
     if match is None or crc16(data[: match.start(5) - 1]) != int(match[5], 16):
         return None
@@ -138,7 +138,7 @@ class LineReader:
 
 
 def encode_word(text: str | None) -> str:
-    """Any text as an argument, no two alike: percent-encoded UTF-8; None is `-`, and `-` is `%2D`."""
+    """Return any text as an argument, no two alike: percent-encoded UTF-8; None is `-`, and `-` is `%2D`."""
     if text is None:
         return "-"
     if text in ("", "-"):
@@ -147,7 +147,7 @@ def encode_word(text: str | None) -> str:
 
 
 def event_words(event: BinEvent) -> tuple[str, str, str]:
-    """The arguments of an EVENT: bin, label, per mille.
+    """Return the arguments of an EVENT: bin, label, per mille.
 
     The label is for show, and is cut if it is long; a bin's name never is, since two might become one.
 

@@ -66,11 +66,11 @@ class LineFile:
             raise OSError("another process, or another sink, writes to it")
 
     def is_pipe(self) -> bool:
-        """Whether a named pipe has this name now."""
+        """Return whether a named pipe has this name now."""
         return self._path.is_fifo()
 
     def last_aside(self) -> Path | None:
-        """The longest name that a full file gets; None if it is never put aside."""
+        """Return the longest name that a full file gets; None if it is never put aside."""
         try:
             there = behind_links(self._path)
         except OSError:  # opening it tells why

@@ -48,7 +48,7 @@ class _InFlight:
 
 
 def state_payload(state: BinState | None, reason: str) -> bytes:
-    """The JSON of PREFIX/state; None where nothing is known yet."""
+    """Return the JSON of PREFIX/state; None where nothing is known yet."""
     value = {"state": None if state is None else state.value, "reason": reason}
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -165,7 +165,7 @@ class Sender:
             pass
 
     def _attempt(self) -> bool:
-        """One connection, from its beginning to its end; whether there is to be another one."""
+        """Hold one connection from its beginning to its end; return whether to try another one."""
         assert self._pair is not None
         connection = Connection(self._broker, Will(self._availability, b"offline"), v5=self._v5)
         since = time.monotonic()

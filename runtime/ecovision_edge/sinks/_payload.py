@@ -9,7 +9,7 @@ __all__ = ["event_bytes"]
 
 
 def event_bytes(event: BinEvent | StateMessage) -> bytes:
-    """The JSON of an event, or of a state, on one line, in UTF-8, without a newline.
+    """Return the JSON of an event, or of a state, on one line, in UTF-8, without a newline.
 
     Raises:
         OptionError: it holds NaN, infinity or a lone surrogate: it can never be delivered.

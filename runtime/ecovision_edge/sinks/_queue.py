@@ -37,7 +37,7 @@ class EventQueue:
         """Why the last event was lost, by a full queue or a refusal; empty once one is delivered."""
 
     def __len__(self) -> int:
-        """Events that wait, with the one in hand."""
+        """Count the events that wait, with the one in hand."""
         return len(self._events) + (self._in_hand is not None)
 
     @property
@@ -61,7 +61,7 @@ class EventQueue:
         self._events.append((event, time.monotonic()))
 
     def take(self) -> BinEvent | None:
-        """The event in hand; else the next one, which then is."""
+        """Return the event in hand; else the next one, which then is."""
         self.drop_old()
         if self._in_hand is None and self._events:
             self._in_hand = self._events.popleft()

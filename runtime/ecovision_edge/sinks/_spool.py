@@ -95,7 +95,7 @@ class Spool:
             return len(self._waiting)
 
     def head(self) -> Spooled | None:
-        """The oldest event that waits."""
+        """Return the oldest event that waits."""
         with self._memory:
             return self._waiting[0] if self._waiting else None
 
@@ -161,7 +161,7 @@ class Spool:
             return self._store() if self._open else []
 
     def remove(self, spooled: Spooled) -> bool:
-        """The oldest event is delivered; False if it is no longer the oldest, since it was dropped."""
+        """Remove the oldest event, now delivered; False if it was dropped and is no longer the oldest."""
         with self._memory:
             if not self._waiting or self._waiting[0] != spooled:
                 return False
@@ -245,7 +245,7 @@ class Spool:
         return stored
 
     def _write(self, spooled: Spooled) -> bool:
-        """Whether the disk took it."""
+        """Return whether the disk took it."""
         try:
             self._files.write(spooled.number, spooled.payload)
         except OSError as e:

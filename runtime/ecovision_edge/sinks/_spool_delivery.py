@@ -64,7 +64,7 @@ class SpoolDelivery(Delivery):
                     )
 
     def claims(self) -> frozenset[str]:
-        """The spool's folder."""
+        """Return the spool's folder."""
         return frozenset((f"spool {one_name(self._spool.folder)}",))
 
     def takes_unstarted(self) -> bool:

@@ -247,7 +247,7 @@ class SpoolFiles:
 
 
 def _parse(line: bytes) -> Spooled | None:
-    """The event of a line; None if it is damaged."""
+    """Return the event of a line; None if it is damaged."""
     crc, _, rest = line.partition(b" ")
     number, _, payload = rest.partition(b" ")
     try:

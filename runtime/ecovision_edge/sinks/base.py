@@ -95,7 +95,7 @@ class Sink:
         """Give back what `connect` took; never raises, and is called once more at the end."""
 
     def wait_time(self) -> float | None:
-        """Seconds after which `idle` wants to be called when nothing else happens; None never."""
+        """Return the seconds after which `idle` wants to be called when nothing else happens; None never."""
         return None
 
     def idle(self) -> None:
@@ -146,7 +146,7 @@ class Sink:
         self.__delivery.check_event(event)
 
     def claims(self) -> frozenset[str]:
-        """What no other sink may use beside it, in words that are the same for the same thing."""
+        """Return what no other sink may use beside it, in words that are the same for the same thing."""
         return self.__delivery.claims()
 
     def start(self) -> None:

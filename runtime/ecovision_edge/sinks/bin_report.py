@@ -99,7 +99,7 @@ class BinReport:
 
 
 def sink_reports(sinks: Sequence[Sink]) -> tuple[SinkReport, ...]:
-    """One for each sink; those of one name are numbered."""
+    """Return one for each sink; those of one name are numbered."""
     named: Counter[str] = Counter()
     reports = []
     for sink in sinks:

@@ -68,7 +68,7 @@ class Delivery(Protocol):
         return
 
     def wait_time(self) -> float | None:
-        """Seconds after which `idle` is called when nothing else happens; None never."""
+        """Return the seconds after which `idle` is called when nothing else happens; None never."""
         return None
 
     def idle(self) -> None:
@@ -82,9 +82,9 @@ class Delivery(Protocol):
         event_bytes(event)
 
     def claims(self) -> frozenset[str]:
-        """What no other sink may use beside it, in words that are the same for the same thing."""
+        """Return what no other sink may use beside it, in words that are the same for the same thing."""
         return frozenset()
 
     def takes_unstarted(self) -> bool:
-        """Whether to open and deliver, at the end, what a sink was given that was never started."""
+        """Return whether to open and deliver, at the end, what a sink was given that was never started."""
         return False

@@ -178,7 +178,7 @@ class GpioDelivery(Delivery):
             raise OptionError("bin", expected="one with an angle or a LED", found=event.bin)
 
     def claims(self) -> frozenset[str]:
-        """The pins."""
+        """Return the pins."""
         o = self._options
         pins = (o.servo, o.fault_led, *o.leds.values())
         return frozenset(f"pin {pin}" for pin in pins if pin is not None)
@@ -266,7 +266,7 @@ class GpioDelivery(Delivery):
         return self._options.angles.get(self._options.failsafe or "", 0.0)
 
     def _take_servo(self) -> Servo:
-        """The servo, which goes to its fail-safe angle."""
+        """Return the servo, which goes to its fail-safe angle."""
         o = self._options
         servo: Servo = gpio_library().AngularServo(
             o.servo,
@@ -311,7 +311,7 @@ class GpioDelivery(Delivery):
                 self._servo.detach()
 
     def _ends(self) -> bool:
-        """Whether what is served has to end: in time for the servo to go back before the end."""
+        """Return whether what is served has to end: in time for the servo to go back before the end."""
         return self._blind or (self._pace is not None and self._pace.time_left <= self._options.travel)
 
     def _wait(self, seconds: float, until: Callable[[], bool]) -> None:
@@ -322,7 +322,7 @@ class GpioDelivery(Delivery):
 
 
 def _raised(function: Callable[[], object]) -> list[Exception]:
-    """What a function raises, or nothing."""
+    """Return what a function raises, or nothing."""
     try:
         function()
     except Exception as e:  # noqa: BLE001 - gpiozero and the library under it have errors of their own

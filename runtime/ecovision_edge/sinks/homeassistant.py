@@ -122,7 +122,7 @@ def _choice(names: Sequence[str]) -> dict[str, JsonValue]:
 
 
 def _node(device: str, prefix: str) -> str:
-    """An id of letters, digits, `_` and `-`, the same after each start, and no other bin's."""
+    """Return an id of letters, digits, `_` and `-`, the same after each start, and no other bin's."""
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", device).strip("_")[:40]
     digest = hashlib.sha256(f"{device} {prefix}".encode()).hexdigest()
     return f"ecovision_{readable or 'bin'}_{digest[:8]}"

@@ -141,13 +141,13 @@ class FileDelivery(Delivery):
                 raise self._unwritable(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), expected)
 
     def _names(self) -> Iterator[tuple[Path, str]]:
-        """The paths that it writes to, the longest last, and what each has to be."""
+        """Yield the paths that it writes to, the longest last, and what each has to be."""
         yield self._path, _A_FILE
         if (aside := self._file.last_aside()) is not None:
             yield aside, f"a file that can be put aside as {aside.suffix}"
 
     def claims(self) -> frozenset[str]:
-        """The file behind all links; a pipe or a device is anyone's."""
+        """Return the file behind all links; a pipe or a device is anyone's."""
         there = one_name(self._path)
         regular = is_file(there) or not is_there(there)
         return frozenset((f"file {there}",)) if regular else frozenset()

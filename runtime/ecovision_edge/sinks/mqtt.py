@@ -258,7 +258,7 @@ class MqttSink(Sink):
 
 
 def _discovery(options: MqttOptions, labels: Sequence[str], bins: Sequence[str]) -> dict[str, bytes]:
-    """What Home Assistant is told, by topic; nothing if it is not to be told."""
+    """Return what Home Assistant is told, by topic; nothing if it is not to be told."""
     if not options.discovery:
         return {}
     return discovery_messages(
@@ -272,7 +272,7 @@ def _discovery(options: MqttOptions, labels: Sequence[str], bins: Sequence[str])
 
 
 def default_spool(options: MqttOptions, environment: Mapping[str, str]) -> Path:
-    """The folder of a sink: of the service's state where it is one, or of the user's."""
+    """Return the folder of a sink: of the service's state where it is one, or of the user's."""
     return state_folder(environment) / "spool" / options.identity
 
 
@@ -284,7 +284,7 @@ def mqtt_sink(
     device: str,
     environment: Mapping[str, str] = os.environ,
 ) -> MqttSink:
-    """The sink of `mqtt://[USER@]HOST[:PORT]/TOPIC/PREFIX?name=value&...`, or `mqtts://` for TLS.
+    """Return the sink of `mqtt://[USER@]HOST[:PORT]/TOPIC/PREFIX?name=value&...`, or `mqtts://` for TLS.
 
     Options: `ca`, `password_file`, `spool`, `max_events`, `max_bytes`, `discovery=homeassistant`,
     `discovery_prefix`, `expire_after`, `keepalive`, `timeout`, `client_id`; see `MqttOptions` and `MqttSink`.
@@ -338,7 +338,7 @@ def _options(place: Place, options: Options, device: str, environment: Mapping[s
 
 
 def _level(text: str) -> str:
-    """Text as one level of a topic."""
+    """Return text as one level of a topic."""
     return "".join(c if c.isprintable() and c not in "/+#$" else "_" for c in text)
 
 

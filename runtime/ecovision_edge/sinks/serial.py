@@ -163,7 +163,7 @@ class SerialDelivery(Delivery):
         event_words(event)
 
     def claims(self) -> frozenset[str]:
-        """The device, by whatever link."""
+        """Return the device, by whatever link."""
         return frozenset((f"serial line {one_name(self._device)}",))
 
     def open(self, pace: Pace) -> None:
@@ -250,7 +250,7 @@ class SerialDelivery(Delivery):
             self._ask(Line(">", self._beat, "STATE", (state,)))
 
     def _ask(self, line: Line, attempts: int | None = None) -> Line:
-        """The answer to a line, which is sent until there is one. Raises SinkError."""
+        """Return the answer to a line, which is sent until there is one. Raises SinkError."""
         data = encode_line(line)
         with self._failures():
             for _ in range(attempts or self._options.attempts):
@@ -308,7 +308,7 @@ def _library() -> ModuleType:
 
 
 def open_port(device: str, baud: int) -> Port:
-    """The device, for us alone.
+    """Return the device, for us alone.
 
     Raises:
         MissingDependencyError: pyserial is not installed.
@@ -319,7 +319,7 @@ def open_port(device: str, baud: int) -> Port:
 
 
 def serial_sink(address: str) -> SerialSink:
-    """The sink of `serial:///dev/ttyACM0?baud=115200`; the path is percent-encoded where it has to be.
+    """Return the sink of `serial:///dev/ttyACM0?baud=115200`; the path is percent-encoded where it has to be.
 
     Options: `baud` (115200), `timeout` (0.5 s) and `max_age` (10s; 0 never) as in `SerialOptions`. The device
     need not be there yet.

@@ -31,7 +31,7 @@ _MOST_WORDS = 100  # characters of a server's own that a message repeats
 
 
 def sign(secret: str, timestamp: str, body: bytes) -> str:
-    """The value of `X-Ecovision-Signature`: `sha256=` and the HMAC-SHA256 (RFC 2104) in hexadecimal.
+    """Return the value of `X-Ecovision-Signature`: `sha256=` and the HMAC-SHA256 (RFC 2104) in hexadecimal.
 
     Signed are the timestamp, a full stop, and the body, so that neither can be changed, and an old request is
     known for one by its time.

@@ -18,7 +18,7 @@ _KINDS = "picture, gpio:PIN, mqtt://HOST/TOPIC or keyboard:"
 def open_trigger(
     address: str, *, device: str = "", environment: Mapping[str, str] = os.environ
 ) -> Trigger | None:
-    """The trigger that `address` names, with its options checked; nothing is opened before `start`.
+    """Return the trigger that `address` names, with its options checked; nothing is opened before `start`.
 
     ===================  ===============================================================================
     `picture`            none: the picture tells that an item came

@@ -49,7 +49,7 @@ class Trigger(ABC):
         return self.__hindrance
 
     def claims(self) -> frozenset[str]:
-        """What it uses alone, as `Sink.claims` names it: `pin 17`."""
+        """Return what it uses alone, as `Sink.claims` names it: `pin 17`."""
         return frozenset()
 
     def start(self, fire: Callable[[], object], changed: Callable[[], object]) -> None:

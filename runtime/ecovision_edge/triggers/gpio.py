@@ -78,7 +78,7 @@ class GpioTrigger(Trigger):
         self._input: _Input | None = None
 
     def claims(self) -> frozenset[str]:
-        """The pin."""
+        """Return the pin."""
         return frozenset((f"pin {self._options.pin}",))
 
     def begin(self) -> None:
@@ -114,7 +114,7 @@ class GpioTrigger(Trigger):
 
 
 def gpio_trigger(address: str) -> GpioTrigger:
-    """The trigger of `gpio:17?pull=up&edge=falling&bounce=20ms`; see `GpioTriggerOptions`.
+    """Return the trigger of `gpio:17?pull=up&edge=falling&bounce=20ms`; see `GpioTriggerOptions`.
 
     Raises:
         OptionError: no pin, or an option is unknown or out of range.

@@ -83,7 +83,7 @@ def _wait(descriptor: int, wake: int) -> bool:
 
 
 def _in_background(descriptor: int) -> bool:
-    """Whether to read from it would stop this process: its terminal listens to another one."""
+    """Return whether to read from it would stop this process: its terminal listens to another one."""
     try:
         return os.tcgetpgrp(descriptor) != os.getpgrp()
     except OSError:  # no terminal, or not the one that controls us

@@ -90,7 +90,7 @@ class MqttTrigger(Trigger):
             end.close()
 
     def _attempt(self, wake: socket.socket) -> bool:
-        """One connection, from its beginning to its end; whether there is to be another one."""
+        """Hold one connection from its beginning to its end; return whether to try another one."""
         connection, since = Connection(self._broker, None, v5=self._v5), time.monotonic()
         try:
             with typed("the MQTT client"):
@@ -135,7 +135,7 @@ def _broker(options: MqttOptions) -> Broker:
 
 
 def mqtt_trigger(address: str, *, device: str, environment: Mapping[str, str] = os.environ) -> MqttTrigger:
-    """The trigger of `mqtt://[USER@]HOST[:PORT]/TOPIC?name=value&...`, or `mqtts://` for TLS.
+    """Return the trigger of `mqtt://[USER@]HOST[:PORT]/TOPIC?name=value&...`, or `mqtts://` for TLS.
 
     Options: `payload`, `ca`, `password_file`, `keepalive`, `timeout`, `client_id`; see `MqttOptions`. User
     and password come from ECOVISION_EDGE_MQTT_USERNAME and ECOVISION_EDGE_MQTT_PASSWORD too.

@@ -101,14 +101,14 @@ class GraphModule(torch.nn.Module):
                 self._steps.append(step)
 
     def forward(self, x: Tensor, hook: Hook | None = None) -> Tensor:
-        """Logits `(n, classes)` of network inputs of the contract's layout and type."""
+        """Return logits `(n, classes)` of network inputs of the contract's layout and type."""
         values: _Values = {self._input: x}
         for step in self._steps:
             step(values, hook)
         return values[self._output]
 
     def constants(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The trained constants as they are now, by the names of the twin's."""
+        """Return the trained constants as they are now, by the names of the twin's."""
         with torch.no_grad():
             return {name: self._constant(name).cpu().numpy().copy() for name in self._names}
 
@@ -209,7 +209,7 @@ class GraphModule(torch.nn.Module):
         return run
 
     def _layer(self, node: onnx.NodeProto) -> _Step:
-        """A convolution or matrix product with its weights."""
+        """Return a convolution or matrix product with its weights."""
         x, weight, *biases = node.input
         reader = self._graph.maker.get(weight)
         live = reader.input[0].removesuffix("_quantized") if reader is not None else weight
@@ -238,7 +238,7 @@ class GraphModule(torch.nn.Module):
         return run
 
     def _bias_step(self, node: onnx.NodeProto) -> float:
-        """A 255th of what the layer makes, or of what its activation does."""
+        """Return a 255th of what the layer makes, or of what its activation does."""
         name = node.output[0].removesuffix("_QuantizeLinear_Input")
         span = self._ranges.get(name)
         readers = [u.output[0] for u in self._twin.users[name]]

@@ -152,7 +152,7 @@ def make_ready(
 
 
 def calibration_steps(pictures: Pictures) -> int:
-    """What `progress` of `make_ready` goes up to."""
+    """Return what `progress` of `make_ready` goes up to."""
     return 2 * min(CALIBRATED, len(pictures))
 
 

@@ -52,7 +52,7 @@ class OnPlanes(torch.nn.Module):
             self.register_buffer(name, 255 * torch.tensor(values).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, planes: Tensor) -> Tensor:
-        """Logits `(n, classes)`."""
+        """Return logits `(n, classes)`."""
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         with torch.autocast("cuda", enabled=False):  # half precision would round what int8 does not
             # Whole pixels again, as the device has them.
@@ -160,7 +160,7 @@ class Exported:
         return rows
 
     def outcome(self, inputs: Sequence[NetworkInput], targets: Sequence[int]) -> Outcome:
-        """How good the answers of the int8 model are, and how near to those of the graph."""
+        """Return how good the answers of the int8 model are, and how near to those of the graph."""
         right = np.asarray(targets)
         expected, found = (logits_of(m, inputs).argmax(1) for m in (self.graph, self.quantized.judged))
         return Outcome(

@@ -101,7 +101,7 @@ def rounded_rows(weights: Tensor, scales: Tensor) -> Tensor:
 
 
 def rounded_bias(bias: Tensor, steps: Tensor) -> Tensor:
-    """A bias `(rows,)` rounded to whole steps `(rows,)`; the gradient is 1."""
+    """Return a bias `(rows,)` rounded to whole steps `(rows,)`; the gradient is 1."""
     # Its integers have up to 31 bits, which fp32 has not.
     rounded = torch.round(bias.double() / steps.double()).float() * steps
     return bias + (rounded - bias).detach()

@@ -78,7 +78,7 @@ def state_of(
     state: Mapping[str, torch.Tensor],
     contract: Contract,
 ) -> dict[str, torch.Tensor]:
-    """A state dict of the trained weights, with the keys and shapes of `state`.
+    """Return a state dict of the trained weights, with the keys and shapes of `state`.
 
     Args:
         trained: By the names of the twin's constants.
@@ -116,7 +116,7 @@ def state_of(
 
 
 def _gates(g: Graph, table: CalibrationTable) -> set[str]:
-    """The biases that make the gates of folded excitations."""
+    """Return the biases that make the gates of folded excitations."""
     return {g.users[name][0].input[2] for name in table.silent if g.users.get(name)}
 
 
