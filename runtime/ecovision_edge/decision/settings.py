@@ -1,22 +1,33 @@
 """What a bin's owner sets of a decision: options of `run`, and keys of `[decision]` in the rules.
 
-`SETTINGS` documents each of them once, with its unit and its default; the command line's help, the check of a
-file of rules and the table in `docs/bin.md` are made of it.
+Each is a field of `DecisionSettings`, documented once, with its unit, range and default; the command line's
+help, the check of a file of rules and the table in `docs/bin.md` are made of that.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.base.markdown import table
 from ecovision_edge.decision.options import RANGES, DeciderOptions, Range
 from ecovision_edge.errors import OptionError
 
-__all__ = ["PICTURE", "SETTINGS", "DecisionSettings", "Setting", "SettingValue", "settings_table"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = [
+    "PICTURE",
+    "SETTINGS",
+    "DecisionSettings",
+    "Setting",
+    "SettingValue",
+    "settings_of",
+    "settings_table",
+]
 
 PICTURE = "picture"
 """The trigger of a bin that has none: the picture tells that an item came."""
@@ -32,16 +43,16 @@ class Setting:
     """One of them.
 
     Args:
-        name: Of the field of `DecisionSettings`, and of the key in the rules.
         means: What it does, in one sentence.
         unit: What a value of it is.
         range: Of a number; None is the address of a trigger.
+        name: Of the field of `DecisionSettings`, and of the key in the rules.
     """
 
-    name: str
     means: str
     unit: str
     range: Range | None
+    name: str = ""
 
     @property
     def option(self) -> str:
@@ -87,57 +98,61 @@ class Setting:
             return None
 
 
-_SETTLE = dataclasses.replace(RANGES["settle"], high=_DEFAULTS.settle_within)
+def settings_of(kind: type[DataclassInstance]) -> dict[str, Setting]:
+    """The settings that the fields of a dataclass carry, by name; none for a class without any."""
+    fields = ((f.name, f.metadata.get("setting")) for f in dataclasses.fields(kind))
+    return {name: dataclasses.replace(s, name=name) for name, s in fields if isinstance(s, Setting)}
 
-SETTINGS = {
-    setting.name: setting
-    for setting in (
-        Setting(
-            "settle", "An item has to lie still for so long before its frames count.", "seconds", _SETTLE
-        ),
-        Setting(
-            "decide_within",
-            "Time limit from the first frame that counts; what is not sure by then is unknown.",
-            "seconds",
-            RANGES["decide_within"],
-        ),
-        Setting(
-            "error",
-            "At most this share of the decided items may be wrong; less makes more of them unknown.",
-            "share above 0, at most 0.5",
-            RANGES["error"],
-        ),
-        Setting("cooldown", "After an event nothing happens for so long.", "seconds", RANGES["cooldown"]),
-        Setting(
-            "trigger",
-            "What tells that an item came: picture, gpio:PIN, mqtt://HOST/TOPIC, or keyboard: (Enter).",
-            "address",
-            None,
-        ),
-    )
-}
+
+def _setting(means: str, unit: str, range: Range | None) -> dict[str, Setting]:
+    """The metadata of a field that is a setting."""
+    return {"setting": Setting(means, unit, range)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecisionSettings:
     """The settings that a user made; None leaves the default, which `SETTINGS` has.
 
-    Args:
-        settle: Seconds that an item has to lie still before its frames count, 0 to 5.
-        decide_within: Seconds from its first frame that counts until it is unknown, above 0.
-        error: Share of the decided items that may be wrong, above 0, at most 0.5.
-        cooldown: Seconds after an event in which nothing happens, 0 or more.
-        trigger: `picture`, or the address of a trigger (`ecovision_edge.triggers.open_trigger`).
-
     Raises:
         OptionError: the setting, what was expected, and what was found.
     """
 
-    settle: float | None = None
-    decide_within: float | None = None
-    error: float | None = None
-    cooldown: float | None = None
-    trigger: str | None = None
+    settle: float | None = field(
+        default=None,
+        metadata=_setting(
+            "An item has to lie still for so long before its frames count.",
+            "seconds",
+            dataclasses.replace(RANGES["settle"], high=_DEFAULTS.settle_within),
+        ),
+    )
+    decide_within: float | None = field(
+        default=None,
+        metadata=_setting(
+            "Time limit from the first frame that counts; what is not sure by then is unknown.",
+            "seconds",
+            RANGES["decide_within"],
+        ),
+    )
+    error: float | None = field(
+        default=None,
+        metadata=_setting(
+            "At most this share of the decided items may be wrong; less makes more of them unknown.",
+            "share above 0, at most 0.5",
+            RANGES["error"],
+        ),
+    )
+    cooldown: float | None = field(
+        default=None,
+        metadata=_setting("After an event nothing happens for so long.", "seconds", RANGES["cooldown"]),
+    )
+    trigger: str | None = field(
+        default=None,
+        metadata=_setting(
+            "What tells that an item came: picture, gpio:PIN, mqtt://HOST/TOPIC, or keyboard: (Enter).",
+            "address",
+            None,
+        ),
+    )
 
     def __post_init__(self) -> None:
         """Refuse values outside their range."""
@@ -169,6 +184,10 @@ class DecisionSettings:
         """What a decider is given; with a trigger it waits for that."""
         numbers: dict[str, Any] = {name: v for name, v in self.given().items() if name != "trigger"}
         return dataclasses.replace(_DEFAULTS, gate="trigger" if self.by_trigger else "picture", **numbers)
+
+
+SETTINGS = settings_of(DecisionSettings)
+"""Each setting by its name, in the order of the command line."""
 
 
 def settings_table() -> list[str]:
