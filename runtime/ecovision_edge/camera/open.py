@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -24,12 +25,11 @@ from ecovision_edge.photographs.images import IMAGE_SUFFIXES
 
 __all__ = ["open_source"]
 
-_NETWORK = ("http", "https", "rtsp", "rtsps")
-_SCHEMES = (*_NETWORK, "csi", "demo", "file", "gst", "libcamera", "picamera2", "rpicam")
 _KINDS = (
     "a camera (0, /dev/video0, rpicam://, picamera2://, libcamera://, csi://0, gst:PIPELINE), an address "
     "(rtsp://, http://), a video, a folder or glob of images, or demo:"
 )
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _CAMERA = re.compile(r"(?:[0-9]{1,3}|/dev/(?:video|v4l/)[^?]*)(?:\?|$)")
 _PASSWORD = re.compile(r"^.*:.*@", re.DOTALL)
 
@@ -63,35 +63,27 @@ def open_source(uri: str) -> FrameSource:
     """
     if not uri or "\0" in uri:
         raise SourceError("source", expected=_KINDS, found="nothing" if not uri else "a NUL character")
-    match = re.match(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?", uri)
+    match = _SCHEME.match(uri)
     if match is None or is_there(uri):
         return _local(uri)
-    scheme, rest = match[1].lower(), uri[match.end() :]
-    if scheme in _NETWORK and match[2]:
-        return http_source(uri) if scheme.startswith("http") else network_source(uri)
+    scheme, is_address, rest = match[1].lower(), match[2] is not None, uri[match.end() :]
+    if is_address and scheme in _NETWORK:
+        return _NETWORK[scheme](uri)
     if scheme == "gst":
         return _pipeline(uri[len("gst:") :])
     if scheme == "file":
         return _local(*_file(uri[len("file:") :]))
-    if scheme not in _SCHEMES and not match[2]:
+    if scheme not in _SCHEMES and not is_address:
         return _local(uri)  # a colon in a path
-    # Before the options of `demo:` stands no path, and one may be in them.
-    is_demo = scheme == "demo" and rest.startswith("?")
-    rest, pairs = ("", split_pairs(rest[1:])) if is_demo else split_options(rest)
-    options = Options(f"{scheme}{'://' if match[2] else ''}", pairs)
-    if scheme == "demo" and not rest:
-        return demo_source(options)
-    if scheme == "picamera2":
-        return picamera_source(rest, options)
-    if scheme == "rpicam":
-        return rpicam_source(rest, options)
-    if scheme == "libcamera":
-        return _libcamera(rest, options)
-    if scheme == "csi":
-        return _csi(rest, options)
+    name = f"{scheme}://" if is_address else scheme
+    if scheme in _BOARDS:
+        camera, pairs = split_options(rest)
+        return _BOARDS[scheme](camera, Options(name, pairs))
+    if scheme == "demo" and rest.partition("?")[0] == "":  # a path may be in its options
+        return demo_source(Options(name, split_pairs(rest[1:])))
     near = difflib.get_close_matches(scheme, _SCHEMES, 1)
     fix = f"did you mean {near[0]}:{'//' if near[0] in _NETWORK else ''}?" if near else None
-    raise SourceError("source", expected=_KINDS, found=f"{scheme}:{match[2] or ''}...", fix=fix)
+    raise SourceError("source", expected=_KINDS, found=f"{uri[: match.end()].lower()}...", fix=fix)
 
 
 def _local(text: str, shown: str | None = None) -> FrameSource:
@@ -170,3 +162,16 @@ def _csi(sensor: str, options: Options) -> GStreamerSource:
     pipeline = pipelines.argus(number, width=width, height=height, fps=fps, flip_method=flip or 0)
     require_gstreamer(f"csi {number}", pipeline)
     return GStreamerSource(f"csi {number}", pipeline, transform)
+
+
+_NETWORK: dict[str, Callable[[str], FrameSource]] = {
+    **dict.fromkeys(("http", "https"), http_source),
+    **dict.fromkeys(("rtsp", "rtsps"), network_source),
+}
+_BOARDS: dict[str, Callable[[str, Options], FrameSource]] = {
+    "csi": _csi,
+    "libcamera": _libcamera,
+    "picamera2": picamera_source,
+    "rpicam": rpicam_source,
+}
+_SCHEMES = (*_NETWORK, *_BOARDS, "demo", "file", "gst")
