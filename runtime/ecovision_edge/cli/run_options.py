@@ -174,7 +174,7 @@ class KeepOptions:
     below: Annotated[float, typer.Option(help="Score below which the model is unsure, 0 to 1.")] = 0.6
 
     def __post_init__(self) -> None:
-        """Refuse a score that is none; raises OptionError."""
+        """Refuse a score out of range; raises OptionError."""
         if not 0 < self.below <= 1:
             raise OptionError("--below", expected="above 0, up to 1", found=self.below)
 
