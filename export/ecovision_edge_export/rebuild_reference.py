@@ -36,8 +36,8 @@ from ecovision_edge.calibration import (
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.photographs.labelled import find_labelled
-from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.int8.stage import RECORDED_TARGET, find_recipes, resolve_target
+from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_graph

@@ -17,9 +17,10 @@ from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8 import calibrate
-from ecovision_edge_export.int8.calibrate import measure, onnx_session
+from ecovision_edge_export.int8.calibrate import measure
 from ecovision_edge_export.int8.histograms import Histogram
 from ecovision_edge_export.int8.quantize import quantize
+from ecovision_edge_export.int8.sessions import onnx_session
 from ecovision_edge_export.rewrites.equalization import (
     ChannelStatistics,
     channel_scales,

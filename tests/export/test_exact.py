@@ -10,8 +10,8 @@ from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_export.int8.calibrate import onnx_session
 from ecovision_edge_export.int8.exact import as_devices_compute, exact_sums
+from ecovision_edge_export.int8.sessions import onnx_session
 
 VNNI = Cpu("x86_64", "with", frozenset({"avx512_vnni"}))
 HASWELL = Cpu("x86_64", "without", frozenset({"avx2"}))

@@ -18,7 +18,7 @@ from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.names import rename_tensors
 from ecovision_edge_export.graph.trace import OPSET
-from ecovision_edge_export.int8.calibrate import onnx_session
+from ecovision_edge_export.int8.sessions import onnx_session
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 

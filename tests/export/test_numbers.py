@@ -17,11 +17,11 @@ from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.fields import Fields
 from ecovision_edge.errors import ContractError
 from ecovision_edge_export.int8.bias import correct_biases, rounded_rows
-from ecovision_edge_export.int8.calibrate import onnx_session
 from ecovision_edge_export.int8.costs import RATES, Work, modelled_cost, work_of
 from ecovision_edge_export.int8.fidelity import fidelity, sqnr_db
 from ecovision_edge_export.int8.histograms import Histogram
 from ecovision_edge_export.int8.recipe import RANGE_METHODS, RangeMethod, Recipe
+from ecovision_edge_export.int8.sessions import onnx_session
 from ecovision_edge_export.targets import TARGETS, Target, signed_activations, target_of
 
 Floats = npt.NDArray[np.float32]

@@ -27,9 +27,9 @@ from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError,
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.ecovision import LABELS
-from ecovision_edge_export.int8.calibrate import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.stage import Recipes, find_recipes
+from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import recheck
 from ecovision_edge_export.parity.figures import Budget

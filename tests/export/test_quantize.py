@@ -15,21 +15,16 @@ from ecovision_edge.errors import ContractError, DatasetError, ExportError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.graph.graphs import Graph
-from ecovision_edge_export.int8.calibrate import (
-    REFERENCE_CALIBRATION,
-    Calibration,
-    CalibrationTable,
-    measure,
-    onnx_session,
-    prepare,
-)
+from ecovision_edge_export.int8.calibrate import Calibration, measure
 from ecovision_edge_export.int8.fidelity import Fidelity
 from ecovision_edge_export.int8.headroom import clipping_loss, room_of_rows
 from ecovision_edge_export.int8.layers import layer_rows
 from ecovision_edge_export.int8.quantize import blocks_of, quantize
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.search import Trial, make_int8, ranked, search
+from ecovision_edge_export.int8.sessions import onnx_session
 from ecovision_edge_export.int8.signed import read_signed
+from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable, prepare
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
 

@@ -16,8 +16,8 @@ from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8 import calibrate
-from ecovision_edge_export.int8.calibrate import onnx_session
 from ecovision_edge_export.int8.quantize import blocks_of
+from ecovision_edge_export.int8.sessions import onnx_session
 from ecovision_edge_export.rewrites import rewrite_for_int8
 from ecovision_edge_export.rewrites.alignment import align_channels
 from ecovision_edge_export.rewrites.hard_swish import integer_hard_swish

@@ -24,15 +24,12 @@ from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
-from ecovision_edge_export.int8.calibrate import (
-    REFERENCE_CALIBRATION,
-    CalibrationTable,
-    measure,
-    onnx_session,
-)
+from ecovision_edge_export.int8.calibrate import measure
 from ecovision_edge_export.int8.fidelity import sqnr_db
 from ecovision_edge_export.int8.quantize import blocks_of
 from ecovision_edge_export.int8.recipe import Recipe
+from ecovision_edge_export.int8.sessions import onnx_session
+from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.options import ExportOptions, InputForm, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.rewrites.hard_swish import integer_hard_swish

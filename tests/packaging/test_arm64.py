@@ -25,8 +25,8 @@ from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, count, find_mod
 from ecovision_edge_bench.arm64.making import make_root
 from ecovision_edge_bench.arm64.root import PiRoot
 from ecovision_edge_bench.arm64.tools import apt_line, missing_packages
-from ecovision_edge_export.int8.calibrate import onnx_session
 from ecovision_edge_export.int8.exact import as_devices_compute
+from ecovision_edge_export.int8.sessions import onnx_session
 
 Tensors = dict[str, np.ndarray]
 

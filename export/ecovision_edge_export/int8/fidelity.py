@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge_export.int8.calibrate import NetworkInput, onnx_session
+from ecovision_edge_export.int8.sessions import NetworkInput, onnx_session
 
 __all__ = ["Fidelity", "fidelity", "logits_of", "sqnr_db", "sqnr_of_powers"]
 

@@ -31,8 +31,8 @@ import onnx
 
 from ecovision_edge_export.graph.graphs import Graph, attribute
 from ecovision_edge_export.int8.bias import rounded_rows
-from ecovision_edge_export.int8.calibrate import NetworkInput, giving_out, onnx_session
 from ecovision_edge_export.int8.quantize import Quantized
+from ecovision_edge_export.int8.sessions import NetworkInput, giving_out, onnx_session
 
 __all__ = ["MOST_ROOM", "clipping_loss", "room_of_rows"]
 

@@ -9,9 +9,10 @@ import onnx
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.graph.graphs import Graph, attribute
-from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput, giving_out, onnx_session
 from ecovision_edge_export.int8.fidelity import sqnr_of_powers
 from ecovision_edge_export.int8.quantize import Quantized, blocks_of
+from ecovision_edge_export.int8.sessions import NetworkInput, giving_out, onnx_session
+from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.rewrites.hard_swish import THREE
 
 __all__ = ["layer_rows"]

@@ -21,9 +21,9 @@ import onnx
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.additions import align_additions, quantized_additions
 from ecovision_edge_export.int8.bias import correct_biases
-from ecovision_edge_export.int8.calibrate import CalibrationTable, prepare
 from ecovision_edge_export.int8.exact import as_devices_compute
 from ecovision_edge_export.int8.signed import read_signed
+from ecovision_edge_export.int8.table import CalibrationTable, prepare
 from ecovision_edge_export.rewrites import rewrite_for_int8
 from ecovision_edge_export.rewrites.zero_points import read_additions
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge_export.int8.calibrate import CalibrationTable
 from ecovision_edge_export.int8.costs import MODEL_ERROR
+from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.targets import Target
 
 __all__ = ["describe", "noun_of", "recipe_json"]

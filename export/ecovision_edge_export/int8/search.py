@@ -23,12 +23,14 @@ from dataclasses import dataclass
 import onnx
 
 from ecovision_edge.base.fields import JsonValue
-from ecovision_edge_export.int8.calibrate import Calibration, CalibrationTable, NetworkInput
+from ecovision_edge_export.int8.calibrate import Calibration
 from ecovision_edge_export.int8.costs import MODEL_ERROR, modelled_cost, work_of
 from ecovision_edge_export.int8.fidelity import Fidelity, Logits, fidelity, logits_of
 from ecovision_edge_export.int8.headroom import room_of_rows
 from ecovision_edge_export.int8.quantize import Quantized, blocks_of, quantize
 from ecovision_edge_export.int8.recipe import RANGE_METHODS, Recipe
+from ecovision_edge_export.int8.sessions import NetworkInput
+from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.targets import Target
 
 __all__ = ["Trial", "make_int8", "ranked", "search", "search_trained"]

@@ -18,20 +18,14 @@ from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.finished.speed import NOT_FASTER
 from ecovision_edge_export.graph.graphs import Graph
-from ecovision_edge_export.int8.calibrate import (
-    REFERENCE_CALIBRATION,
-    Calibration,
-    CalibrationTable,
-    Evidence,
-    NetworkInput,
-    measure,
-    prepare,
-)
+from ecovision_edge_export.int8.calibrate import Calibration, measure
 from ecovision_edge_export.int8.layers import layer_rows
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.report import noun_of
 from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
+from ecovision_edge_export.int8.sessions import NetworkInput
+from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable, Evidence, prepare
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.figures import GENERATED_IMAGES

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ecovision_edge.base.fields import JsonValue, parse_json
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import CheckpointError, ContractError
-from ecovision_edge_export.int8.calibrate import CalibrationTable
+from ecovision_edge_export.int8.table import CalibrationTable
 
 __all__ = ["METADATA_KEY", "TrainedRanges"]
 

@@ -23,7 +23,7 @@ from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.card import CARD_NAME, Facts, write_card
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.finished.speed import Speed
-from ecovision_edge_export.int8.calibrate import CalibrationTable
+from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.figures import Parity
 from ecovision_edge_export.photographs.seen import Validation

@@ -33,9 +33,10 @@ from ecovision_edge.backends.litert import LiteRtBackend
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput
 from ecovision_edge_export.int8.fidelity import Fidelity, fidelity, logits_of
 from ecovision_edge_export.int8.recipe import Recipe
+from ecovision_edge_export.int8.sessions import NetworkInput
+from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.targets import Target
 from ecovision_edge_export.tflite.quantize import quantize_tflite
 

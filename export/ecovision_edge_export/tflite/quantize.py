@@ -26,15 +26,10 @@ from ecovision_edge.errors import ExportError
 from ecovision_edge_export.extras import require
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.bias import correct_biases
-from ecovision_edge_export.int8.calibrate import (
-    CalibrationTable,
-    NetworkInput,
-    giving_out,
-    onnx_session,
-    prepare,
-)
 from ecovision_edge_export.int8.quantize import blocks_of
 from ecovision_edge_export.int8.recipe import Recipe
+from ecovision_edge_export.int8.sessions import NetworkInput, giving_out, onnx_session
+from ecovision_edge_export.int8.table import CalibrationTable, prepare
 from ecovision_edge_export.rewrites.hard_swish import THREE, integer_hard_swish
 from ecovision_edge_export.tflite.convert import EXTRA, convert, quiet
 from ecovision_edge_export.tflite.flatbuffer import Model, constant, finish, operator_name, read_model

@@ -15,7 +15,7 @@ import onnx
 import torch
 
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.int8.calibrate import NetworkInput, giving_out, onnx_session
+from ecovision_edge_export.int8.sessions import NetworkInput, giving_out, onnx_session
 from ecovision_edge_export.train.qat.fake import GraphModule
 
 __all__ = ["LEAST_EQUAL", "MOST_STEPS", "LayerMatch", "compare_layers", "require_match"]

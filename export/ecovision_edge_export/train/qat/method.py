@@ -13,7 +13,7 @@ from torch import Tensor
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import OptionError
-from ecovision_edge_export.int8.calibrate import NetworkInput
+from ecovision_edge_export.int8.sessions import NetworkInput
 from ecovision_edge_export.int8.trained import METADATA_KEY
 from ecovision_edge_export.train.core.objective import Objective
 from ecovision_edge_export.train.data.pictures import Pictures

@@ -16,11 +16,13 @@ from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.trace import simplify, trace
-from ecovision_edge_export.int8.calibrate import CalibrationTable, NetworkInput, measure
+from ecovision_edge_export.int8.calibrate import measure
 from ecovision_edge_export.int8.fidelity import logits_of
 from ecovision_edge_export.int8.quantize import Quantized, quantize
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.search import make_int8
+from ecovision_edge_export.int8.sessions import NetworkInput
+from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.train.qat.check import LayerMatch, compare_layers, require_match
 from ecovision_edge_export.train.qat.fake import GraphModule

@@ -27,8 +27,8 @@ import torch
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
 from ecovision_edge_export.graph.graphs import Graph
-from ecovision_edge_export.int8.calibrate import CalibrationTable, prepare
 from ecovision_edge_export.int8.quantize import blocks_of
+from ecovision_edge_export.int8.table import CalibrationTable, prepare
 from ecovision_edge_export.rewrites import rewrite_for_int8
 
 __all__ = ["factors_of", "state_of"]
