@@ -33,7 +33,7 @@ def observation_of(given: Given) -> Observation:
     """Make an observation of what a caller has.
 
     Raises:
-        FrameTypeError: it is none of the things that `Given` names.
+        FrameTypeError: it is something that `Given` does not name.
     """
     if isinstance(given, Observation):
         return given
