@@ -31,6 +31,8 @@ html_show_sourcelink = False
 html_show_sphinx = False
 
 sys.path.insert(0, str(Path(__file__).parent / "_tools"))
-from command_reference import write_reference  # noqa: E402 - it stands in that folder
+import command_reference  # noqa: E402 - it stands in that folder
+import python_reference  # noqa: E402
 
-write_reference(Path(__file__).with_name("commands.md"))
+command_reference.write_reference(Path(__file__).with_name("commands.md"))
+python_reference.write_reference(Path(__file__).with_name("api.md"))

@@ -20,8 +20,12 @@ Made from the command line itself when these pages are built; `ecovision-edge CO
 
 
 def write_reference(path: Path) -> None:
+    """Write the page, unless it is there already just so."""
+    write_if_new(path, _HEAD + "\n".join(_sections()))
+
+
+def write_if_new(path: Path, text: str) -> None:
     """Write the page, unless it is there already just so: Sphinx builds again what is newer."""
-    text = _HEAD + "\n".join(_sections())
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
 
@@ -46,7 +50,7 @@ def _section(command: Any, context: Any, path: str) -> Iterator[str]:
     usage = " ".join(command.collect_usage_pieces(context))
     yield f"```text\n{path} {usage}\n```\n"
     before, _, examples = (command.help or "").partition(_ORDER)
-    yield from (f"{_escaped(' '.join(paragraph.split()))}\n" for paragraph in before.strip().split("\n\n"))
+    yield from (f"{escaped(' '.join(paragraph.split()))}\n" for paragraph in before.strip().split("\n\n"))
     lines = [" ".join(example.split()) for example in examples.strip().split("\n\n") if example.strip()]
     if lines:
         yield "```sh\n" + "\n".join(lines) + "\n```\n"
@@ -54,12 +58,12 @@ def _section(command: Any, context: Any, path: str) -> Iterator[str]:
     if rows:
         yield "| option | meaning |\n|---|---|"
         yield from (
-            f"| `{name.replace('|', chr(92) + '|')}` | {_escaped(meaning)} |" for name, meaning in rows
+            f"| `{name.replace('|', chr(92) + '|')}` | {escaped(meaning)} |" for name, meaning in rows
         )
         yield ""
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Plain text as Markdown, in a table too; what stands in backquotes stays code."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
     parts[::2] = [re.sub(r"([\\|<>*_\[\]{}#])", r"\\\1", part) for part in parts[::2]]

@@ -7,8 +7,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[2]
 README = REPOSITORY / "README.md"
 DOCS = REPOSITORY / "docs"
-GENERATED = DOCS / "commands.md"  # by a build; its examples are those of the help
-WRITTEN = (README, *sorted(set(DOCS.rglob("*.md")) - {GENERATED}))
+GENERATED = {DOCS / "commands.md", DOCS / "api.md"}  # by a build, from help texts and docstrings
+WRITTEN = (README, *sorted(set(DOCS.rglob("*.md")) - GENERATED))
 PAGES = {path: path.read_text(encoding="utf-8") for path in WRITTEN}
 ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
 
