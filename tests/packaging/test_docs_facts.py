@@ -121,6 +121,18 @@ def test_every_metric_is_documented():
     assert documented - {"ecovision_frame_age_seconds"} == names  # which needs a frame
 
 
+def test_every_module_that_a_page_runs_exists():
+    """What stands after `python -m`, in a block or in a sentence."""
+    named = {
+        name for text in PAGES.values() for name in re.findall(r"python\s-m\s(ecovision_edge[\w.]*\w)", text)
+    }
+    assert len(named) > 5
+    for name in named:
+        module = REPOSITORY / next(p for p in PACKAGES if p.endswith(f"/{name.partition('.')[0]}"))
+        module = module.joinpath(*name.split(".")[1:])
+        assert module.with_suffix(".py").exists() or (module / "__main__.py").exists(), name
+
+
 PACKAGES = ("runtime/ecovision_edge", "export/ecovision_edge_export", "benchmarks/ecovision_edge_bench")
 SOURCES = [REPOSITORY / package for package in PACKAGES]
 
