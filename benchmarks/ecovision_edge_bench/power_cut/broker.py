@@ -51,7 +51,7 @@ def wait_until(condition: Callable[[], bool], what: str, within: float = _PROMPT
     """Wait for what no condition variable tells.
 
     Raises:
-        SinkError: it did not come about within so many seconds; `what` says what it is.
+        SinkError: it did not come about in that time; `what` says what it is.
     """
     pause, deadline = threading.Event(), time.monotonic() + within
     while not condition():

@@ -59,8 +59,8 @@ class MatchOptions:
     """Seconds; the defaults are those of MLPerf Tiny.
 
     Args:
-        grace: So long after an item left an event still belongs to it, unless the next one is there.
-        debounce: So long after an event that counts others are the same one; 0 counts each.
+        grace: Time after an item left in which an event still belongs to it, unless the next item is there.
+        debounce: Time after an event that counts in which others are the same event; 0 counts each.
     """
 
     grace: float = 1.0

@@ -126,7 +126,7 @@ def _download(file: str, remote: Remote, part: Path) -> None:
 
 
 class _Bounded(io.BufferedWriter):
-    """A file that takes no more than so many bytes."""
+    """A file that takes a limited number of bytes."""
 
     def __init__(self, raw: io.FileIO, most: int, name: str) -> None:
         super().__init__(raw)

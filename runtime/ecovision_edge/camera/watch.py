@@ -25,10 +25,10 @@ class WatchOptions:
         frozen_after: The same where each frame is the same picture: an unplugged camera often goes on giving
             its last one. A real sensor's noise makes no two alike; None for drawn or still pictures.
         max_reconnects: Tries one after the other before giving up; None is for ever, 0 is no other try.
-        first_delay: Before the first try; each next one waits twice as long, up to `most_delay`, less up to
-            half of it by chance.
-        most_delay: The longest wait; at least `first_delay`.
-        steady_after: After so long of frames the count of tries begins again; the delay does so with the
+        first_delay: Time before the first try; each next one waits twice as long, up to `most_delay`, less
+            up to half of it by chance.
+        most_delay: Maximum time between two tries; at least `first_delay`.
+        steady_after: Time with frames after which the count of tries begins again; the delay does so with the
             first frame.
     """
 

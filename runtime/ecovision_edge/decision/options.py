@@ -58,25 +58,25 @@ class DeciderOptions:
     Args:
         gate: What tells that an item came: `picture` (see `PresenceGate`), or `trigger`: a sensor or a
             button.
-        settle: An item has to be still for so long before its frames count.
-        settle_at_edge: One that reaches out of the view over a side or two is not decided before it was still
-            for so long: it may be a hand, or an item in one. Its time is up as ever.
-        settle_within: After so long of motion it is looked at as it is: a bin must not wait for ever.
-        decide_within: From its first frame that counts, at the latest after so long the item is decided; what
-            is not sure by then is unknown.
+        settle: Time that an item has to be still before its frames count.
+        settle_at_edge: The same for an item that reaches out of the view over a side or two: it may be a
+            hand, or an item in one. Its time limit stays as it is.
+        settle_within: Time of motion after which an item is looked at as it is: a bin must not wait for ever.
+        decide_within: Time limit from the first frame of an item that counts; what is not sure by then is
+            unknown.
         min_frames: Frames of an item before it may be decided, at least 1.
         agree: Share of the last `2 * min_frames` frames that have to name the label, 0 to 1.
-        error: Of the decided items at most so many, 0 to 0.5, may be wrong, as far as the probabilities are
+        error: Maximum share of the decided items that may be wrong, 0 to 0.5, as far as the probabilities are
             right (see `Evidence`).
-        correlation: Of two frames of one item, 0 to 1; see `Evidence`.
-        rearm: The tray has to be empty for so long before another item can come.
-        cooldown: From an event, nothing happens for so long.
-        tell_after: What hinders any further decision is told as a fault after so long: nothing lies still, so
+        correlation: The correlation of two frames of one item, 0 to 1; see `Evidence`.
+        rearm: Time that the tray has to be empty before another item can come.
+        cooldown: Time after an event in which nothing happens.
+        tell_after: Time after which what blocks every decision is told as a fault: nothing lies still, so
             that the empty tray cannot be learnt; no frame comes; an item was put in place of one that was
             decided, without an empty tray between; and the like.
-        question_after: An item that is still there so long after its decision is questioned. If nothing has
-            come and gone yet since the empty tray was learnt, that is learnt again, for it may have been a
-            wrong picture; else it is told as a fault.
+        question_after: Time after its decision after which an item that is still there is questioned. If
+            nothing has come and gone yet since the empty tray was learnt, that is learnt again, for it may
+            have been a wrong picture; else it is told as a fault.
         crop: Whether the part of the frame that the item covers is classified, or the whole frame. With
             `gate="trigger"` it is always the whole.
         margin: Added to that part on each side, of its own width and height. None is best for the reference
@@ -84,7 +84,7 @@ class DeciderOptions:
             79 % with 0.1, 72 % with 0.35, 60 % by whole frames.
         aspect: The shorter side of that part is at least so much of the longer one, 0 to 1; 0.6 was a little
             better than none, and than 1. Where the contract says `shortest`, `SmartBin` takes 1.
-        presence: The gate's own.
+        presence: The options of the gate `picture`.
     """
 
     gate: GateKind = "picture"

@@ -120,7 +120,7 @@ class DecisionSettings:
     settle: float | None = field(
         default=None,
         metadata=_setting(
-            "An item has to lie still for so long before its frames count.",
+            "Time that an item has to lie still before its frames count.",
             "seconds",
             dataclasses.replace(RANGES["settle"], high=_DEFAULTS.settle_within),
         ),
@@ -143,7 +143,7 @@ class DecisionSettings:
     )
     cooldown: float | None = field(
         default=None,
-        metadata=_setting("After an event nothing happens for so long.", "seconds", RANGES["cooldown"]),
+        metadata=_setting("Time after an event in which nothing happens.", "seconds", RANGES["cooldown"]),
     )
     trigger: str | None = field(
         default=None,

@@ -149,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rules", type=Path, default=RULES, help="which label goes to which bin")
     parser.add_argument("--bundle", type=Path, help="default: the reference model")
     parser.add_argument("--events", type=Path, help="append each event to this file, as a line of JSON")
-    parser.add_argument("--duration", help="end after so long: 90s, 30m")
+    parser.add_argument("--duration", help="end after this time: 90s, 30m")
     options = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:

@@ -16,10 +16,10 @@ class LoopOptions:
     """Pace and limits of a loop. Times in seconds.
 
     Args:
-        every: From one frame that is classified to the next, at least; None is as fast as they come. Of files
-            it is a pace too, and none is left out.
-        max_frames: Ends after so many are classified; None has no such end.
-        duration: Ends after so long; None has no such end.
+        every: Minimum time between two classified frames; None is as fast as they come. Of files it is the
+            pace, and no frame is left out.
+        max_frames: Number of classified frames after which to end; None for no such end.
+        duration: Time after which to end; None for no such end.
         max_age: A camera's frame older than this is passed over, and a newer one awaited; None takes any.
         watch: The limits of the watchdog over the source.
     """

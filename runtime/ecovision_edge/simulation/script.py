@@ -80,14 +80,14 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Empty:
-    """The tray stays as it is for so many seconds."""
+    """The tray stays as it is for `seconds`."""
 
     seconds: float = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """A hand comes, rests for so many seconds, and goes; it leaves nothing."""
+    """A hand comes, rests for `rests` seconds, and goes; it leaves nothing."""
 
     rests: float = 0.0
 

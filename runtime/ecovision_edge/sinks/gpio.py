@@ -67,7 +67,7 @@ class GpioOptions:
         min_pulse, max_pulse: Pulses at the ends of the range, ms, 0.1 to 5.
         leds: Of each bin, the pin of a light that is on while the bin is served.
         fault_led: The pin of a light that is on in a fault.
-        max_age: An event that waited for so many seconds, above 0, is dropped: its item may be gone. None
+        max_age: Seconds, above 0, after which a waiting event is dropped: its item may be gone. None for
             never.
     """
 

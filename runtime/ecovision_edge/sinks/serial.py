@@ -70,12 +70,12 @@ class SerialOptions:
 
     Args:
         baud: Bits per second, 300 to 4,000,000.
-        timeout: For an answer, before the line is sent again; above 0, at most 10.
+        timeout: Time for an answer before the line is sent again; above 0, at most 10.
         attempts: Failed attempts before the device is reopened; 1 to 100.
-        hello_within: From opening, for the first answer: a board may start only then. 0 to 60.
-        busy_within: A receiver that is busy for so long is no longer believed; above 0, at most 600.
-        max_age: An event that waited for longer is dropped: its item may be gone. Above 0; None never.
-        heartbeat: Between two states told; above 0, at most 4, since the receiver waits 5.
+        hello_within: Time from opening to the first answer: a board may start only then. 0 to 60.
+        busy_within: Time after which a busy receiver is no longer believed; above 0, at most 600.
+        max_age: Time after which a waiting event is dropped: its item may be gone. Above 0; None for never.
+        heartbeat: Time between two states told; above 0, at most 4, since the receiver waits 5.
     """
 
     baud: int = 115_200
