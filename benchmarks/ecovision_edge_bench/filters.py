@@ -272,7 +272,7 @@ class _Tally:
 
 
 def _filters(height: int, width: int) -> dict[str, Resizer]:
-    """Each filter under its name; the reference, which takes and gives PIL images, as `_run` knows, first."""
+    """List each filter under its name; first the reference, which takes and gives PIL images."""
     spec = ResizeSpec()
 
     def opencv(interpolation: int) -> Resizer:
@@ -333,7 +333,7 @@ def _pillow() -> ModuleType:
 
 
 def _tiles(paths: Sequence[Path]) -> list[Image]:
-    """The middle 160x160 of each photograph (or less, where one is smaller): letterbox bars stay out."""
+    """Cut the middle 160x160 of each photograph (or less, where one is smaller): letterbox bars stay out."""
     images = [read_image(path) for path in paths]
     side = min(160, *(min(image.shape[:2]) for image in images))
     return [

@@ -68,7 +68,7 @@ def _version(imported: ModuleType, top: str) -> str | None:
 
 
 def _numbers(version: str) -> tuple[int, ...]:
-    """The release numbers of a version, `2.7.0+cpu` as (2, 7): enough to compare, without `packaging`."""
+    """Read the release numbers of a version, `2.7.0+cpu` as (2, 7): enough to compare."""
     match = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(part) for part in match[0].split(".")] if match else []
     while numbers and numbers[-1] == 0:  # 2.0 is not older than 2.0.0

@@ -144,7 +144,7 @@ class ExportOptions:
 
 
 def make_contract(options: ExportOptions, checkpoint: Checkpoint) -> Contract:
-    """The contract of the bundle to be made: what the options say, else the checkpoint, else the default.
+    """Make the contract of the bundle: what the options say, else the checkpoint, else the default.
 
     Raises:
         OptionError: the labels are not as many as the checkpoint's classes, or are not known; or a resize

@@ -314,7 +314,7 @@ def prepare_graph(checkpoint: Checkpoint, contract: Contract, script: Transcript
 
 
 def finish(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """The model file: contract in the metadata, checked by `onnx.checker`, the same bytes each time."""
+    """Write the model file: contract in the metadata, checked by `onnx.checker`, the same bytes each time."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     onnx.helper.set_model_props(result, {METADATA_KEY: contract.dumps()})

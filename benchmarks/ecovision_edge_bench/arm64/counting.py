@@ -114,7 +114,7 @@ class Row:
 
 
 def find_models(paths: Sequence[Path]) -> list[Model]:
-    """The models to count: files as they are, of a bundle every artifact; none given: the embedded bundle.
+    """Find the models to count: files as they are, of a bundle all; by default the embedded bundle.
 
     Raises:
         ArtifactNotFoundError: nothing there.

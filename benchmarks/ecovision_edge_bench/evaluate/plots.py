@@ -28,7 +28,7 @@ def add(
 
 
 def heat_map(metrics: Metrics, shown: Sequence[int]) -> ET.Element:
-    """The confusion matrix of the classes `shown`: rows are truths, columns predictions, counts in the cells.
+    """Draw the confusion matrix of the `shown` classes: rows are truths, columns predictions.
 
     The stronger the colour, the larger the share of the row's photographs. Where `shown` is not all, a last
     column counts what was taken for a class that is not shown.

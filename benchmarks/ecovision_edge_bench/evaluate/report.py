@@ -296,7 +296,7 @@ def _figure(parent: ET.Element, evaluation: Evaluation, row: int | None, correct
 
 
 def _thumbnail(path: Path) -> str | None:
-    """A photograph as a data URI, its longer side at most `THUMBNAIL`; None where it is no longer there."""
+    """Return a photograph as a data URI, its long side at most `THUMBNAIL`; None where it is gone."""
     try:
         frame = read_image(path)
     except ImageReadError:

@@ -37,7 +37,7 @@ def title(evaluation: Evaluation) -> str:
 
 
 def class_rows(metrics: Metrics) -> list[tuple[str, str, str, str]]:
-    """The table of a model card: head, one row per class in the order of the labels, and all together."""
+    """Make the table of a model card: head, one row per class in label order, and all together."""
     return [
         ("class", "correct", "incorrect", "accuracy"),
         *((c.label, str(c.correct), str(c.incorrect), percent(c.accuracy)) for c in metrics.classes),

@@ -146,7 +146,7 @@ def _make_peers(wanted: Sequence[Peer], bench: Workbench, notes: list[str], *, r
 
 
 def choose_images(folder: Path | None, contract: Contract, limit: int) -> Images:
-    """What parity is measured on: at most `limit` photographs, evenly spread; or as many synthetic frames.
+    """Choose what to measure parity on: at most `limit` photographs, evenly spread, or synthetic frames.
 
     Raises:
         DatasetError: not a folder of photographs, flat or one folder per class.
@@ -204,7 +204,7 @@ def _own(
 
 
 def _settings(specs: Sequence[Spec], threads: Sequence[int], spinning: Sequence[bool]) -> tuple[Spec, ...]:
-    """Each subject with each setting; spinning only where there is more than one thread to wait for."""
+    """List each subject with each setting; spinning only where there is more than one thread to wait for."""
     return tuple(
         dataclasses.replace(spec, threads=t, spinning=s)
         for spec in specs

@@ -92,7 +92,7 @@ class Worker:
         return probabilities
 
     def check_golden(self) -> tuple[bool, str]:
-        """Whether an artifact of a bundle answers its golden inputs as `verify` asks for; and what was found.
+        """Tell whether an artifact answers its golden inputs as `verify` asks for; and what was found.
 
         Raises:
             WorkerError: it failed.

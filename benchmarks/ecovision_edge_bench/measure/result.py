@@ -165,7 +165,7 @@ class Result:
         return next((r for r in self.rows if r.key == key), None)
 
     def ratio(self, row: Row) -> Ratio | None:
-        """Its time end to end over the base's; None for the base itself, or without samples on both sides."""
+        """Give its time end to end over the base's; None for the base, or without samples on both sides."""
         base = self.row(self.base)
         if base is None or base is row or not len(row.samples) or not len(base.samples):
             return None

@@ -203,7 +203,7 @@ def _start(
 
 
 def _row(spec: Spec, facts: Mapping[str, Any]) -> Row:
-    """A row without samples; `facts` are `Facts` as the worker told them, none of one that did not start."""
+    """Make a row without samples; `facts` are `Facts` as the worker told them, none if it did not start."""
     return Row(
         key=spec.key,
         name=spec.name,

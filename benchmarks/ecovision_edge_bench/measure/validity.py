@@ -49,7 +49,7 @@ def other_load(before: CpuTimes | None, after: CpuTimes | None, own_cpu_s: float
 
 
 def device_reasons(states: Sequence[DeviceState], load: Load, settings: Settings) -> list[str]:
-    """What speaks against the whole run: the machine's states over it, first to last, and other load."""
+    """Say what speaks against the whole run: the machine's states over it, first to last, and other load."""
     first, last = states[0], states[-1]
     reasons = []
     for name, what in (("busy", "other programs kept"), ("stolen", "other virtual machines took")):

@@ -250,7 +250,7 @@ def _verdict(item: TrueItem, home: str | None, first: Decision) -> Verdict:
 
 
 def _cost(item: TrueItem, home: str | None, first: Decision, rules: Rules | None) -> float | None:
-    """What the first event costs; as unknown what the rules say of that, wherever it would have belonged."""
+    """Say what the first event costs; as unknown, what the rules say of that."""
     if rules is None:
         return None
     if first.label is None:

@@ -181,7 +181,7 @@ def as_long_as(truth: Truth, frames: Iterable[Seen]) -> Iterator[Seen]:
 
 
 def read_events(path: Path, zero: float) -> list[Decision]:
-    """The events of a file of JSON lines, as the sink `file:` writes it; states of the bin are passed over.
+    """Read the events of a file of JSON lines, as the sink `file:` writes it, without states.
 
     Args:
         path: The file.

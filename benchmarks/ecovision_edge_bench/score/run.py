@@ -77,7 +77,7 @@ def decide_by_single_frames(
     above: float = ONE_FRAME_ABOVE,
     progressed: Callable[[], None] = lambda: None,
 ) -> list[Decision]:
-    """What a simple controller does, to compare with: it acts on one frame, when its label is another one.
+    """Decide as a simple controller does: it acts on one frame, when its label is another one.
 
     It has no notion of an empty tray. It acts when a frame says a label with at least `above`, unless that
     is the label that it acted on last.

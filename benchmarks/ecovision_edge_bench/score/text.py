@@ -77,7 +77,7 @@ def label_rows(score: Score) -> list[tuple[str, ...]]:
 
 
 def wrong_lines(score: Score) -> list[str]:
-    """One line for each item that was missed, doubled or put wrong, and for each false event, in order."""
+    """List each item that was missed, doubled or put wrong, and each false event, in order."""
     lines: list[tuple[float, str]] = []
     for one in score.items:
         item = one.item

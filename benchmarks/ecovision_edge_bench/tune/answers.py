@@ -61,7 +61,7 @@ def check_artifacts(run: Session) -> None:
 
 
 def _answers_s(run: Session, artifacts: int) -> float:
-    """Seconds for the reference's answers; the others answer as many, and are as fast or faster."""
+    """Give the seconds for the reference's answers; the others answer as many, and are as fast or faster."""
     return max(0.0, min(ANSWERS_SHARE * run.request.budget_s, 0.5 * run.left)) / artifacts
 
 

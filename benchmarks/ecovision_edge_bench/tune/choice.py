@@ -169,7 +169,7 @@ def choose(candidates: Sequence[Candidate], base: Candidate | None) -> Choice:
 
 
 def unless_busy(choice: Choice, busy: float | None) -> Choice:
-    """The choice, undecided where other programs kept more than `MAX_BUSY` cores while it was measured."""
+    """Make the choice, undecided where other programs kept more than `MAX_BUSY` cores meanwhile."""
     if choice.candidate is None or not choice.decided or busy is None or busy <= MAX_BUSY:
         return choice
     why = (

@@ -124,7 +124,7 @@ def join_images(parts: Sequence[Images]) -> Images:
 
 
 def most_at_once(seconds: float) -> int:
-    """How many subjects can take turns for so long and still have `MIN_ROUNDS` rounds, on a fast device."""
+    """Say how many subjects can take turns so long and still have `MIN_ROUNDS` rounds, on a fast device."""
     return int(seconds / (MIN_ROUNDS * (SETTLE_S + TURNS_S[0])))
 
 

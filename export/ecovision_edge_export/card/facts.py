@@ -45,7 +45,7 @@ class Facts:
 
 
 def known_facts(source: WeightsSource, training: Mapping[str, JsonValue] | None = None) -> Facts:
-    """What this package documents of these very weights, what their file says, and where they came from.
+    """Say what this package documents of these weights, what their file says, and where they came from.
 
     Args:
         source: Of the contract. The documented weights are known by their sha256, whatever they are called.

@@ -82,7 +82,7 @@ def latency_lines(speeds: Sequence[Speed]) -> list[str]:
 
 
 def _flattery(validation: JsonValue) -> str:
-    """What makes the accuracy too good; empty where the checkpoint does not say what it was trained on."""
+    """Say what makes the accuracy too good; empty where its training data are unknown."""
     known = validation if isinstance(validation, Mapping) else {}
     trained, chosen = known.get("trained_on"), known.get("chosen_on")
     if trained is None:

@@ -48,6 +48,6 @@ class Made:
         return OPSET if self.format == "onnx" else None
 
     def backend(self) -> Backend:
-        """The engine with what is judged, on one thread: results must not depend on how sums were split."""
+        """Open the engine with what is judged, on one thread: results must not depend on split sums."""
         data = self.data if self.judged is None else self.judged
         return open_model(data, self.format, BackendOptions(threads=1))

@@ -65,7 +65,7 @@ class Graph:
             self.constants[name] = self.model.graph.initializer[-1]
 
     def own(self, node: onnx.NodeProto, place: int) -> str:
-        """The name of a constant input of `node` that nobody else uses: its own, or a copy made now."""
+        """Name a constant input of `node` that nobody else uses: its own, or a copy made now."""
         name: str = node.input[place]
         sharers = sum(list(n.input).count(name) for n in self.users[name])
         if sharers == 1:

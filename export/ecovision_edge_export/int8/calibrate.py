@@ -175,7 +175,7 @@ def _measure_channels(
 
 
 def _with_channel_statistics(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
-    """The graph with the least and greatest value, mean and mean square of every float tensor as its outputs.
+    """Add minimum, maximum, mean and mean square of every float tensor to the graph's outputs.
 
     A channel is an index of the second dimension; a tensor with fewer has one.
     """
@@ -212,7 +212,7 @@ def _histograms(
     fixed: Collection[str],
     only: Collection[str] | None,
 ) -> tuple[dict[str, Histogram], ort.InferenceSession]:
-    """An empty histogram of each float tensor, or of those in `only`; and a session that gives them out."""
+    """Make a histogram of each float tensor, or of those in `only`; and a session that gives them out."""
     names = [n for n in _float_tensors(*_inferred(model)) if only is None or n in only]
     least = dict.fromkeys(fixed, -3.0)
     histograms = {

@@ -79,7 +79,7 @@ class TorchBaseline:
         return self._prepare(Image.fromarray(np.ascontiguousarray(frame[..., ::-1])))
 
     def from_network_input(self, batch: npt.NDArray[np.uint8 | np.float32]) -> torch.Tensor:
-        """What the exported graph computes on, `(n, 3, height, width)` float32, from its own input tensor."""
+        """Give what the exported graph computes on, `(n, 3, height, width)` float32, from its input."""
         import torch
 
         if self._contract.input.dtype == "float32":

@@ -67,7 +67,7 @@ class Budget:
 def budget_for(
     precision: str, *, agree: float = 98.0, max_drop: float = 0.5, expect: float | None = None
 ) -> Budget:
-    """The budget of an artifact; `agree` (per cent) and `max_drop` (points) are for int8, `expect` for all.
+    """Make the budget of an artifact; `agree` (per cent) and `max_drop` (points) for int8, `expect` for all.
 
     Raises:
         OptionError: `agree`, `max_drop` or `expect` (the least accuracy, per cent) outside 0 to 100.

@@ -48,7 +48,7 @@ class Outcome:
         return self.counts[index][index]
 
     def confusions(self) -> tuple[Confusion, ...]:
-        """Every pair of classes that was confused, the most images first, then in the order of labels."""
+        """List every pair of classes that was confused, most images first, then in label order."""
         found = [
             Confusion(self.labels[t], self.labels[a], n)
             for t, row in enumerate(self.counts)

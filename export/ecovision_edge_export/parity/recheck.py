@@ -106,7 +106,7 @@ def recheck_parity(
 
 
 def weights_spec(source: WeightsSource) -> str:
-    """What `load_checkpoint` takes to find the contract's weights again, the hub's at their own revision."""
+    """Say what `load_checkpoint` takes to find the contract's weights, the hub's at their revision."""
     if not source.source.startswith("hf://") or source.revision is None:
         return source.source
     owner, repo, file = source.source.removeprefix("hf://").split("/", 2)

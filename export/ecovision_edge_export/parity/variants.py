@@ -54,7 +54,7 @@ def explain_by_preparation(
     photographs: PhotographSet,
     progress: Callable[[int, int], None],
 ) -> str | None:
-    """A sentence that names another resize, colour order or normalization with which far more is right.
+    """Name another resize, colour order or normalization with which far more is right.
 
     Colours and normalizations are tried together, resizes apart, then the best of both; on photographs that
     are spread evenly over the classes. What is best there has to be far better on others.

@@ -25,7 +25,7 @@ _FORMATS = (
 
 
 def decode_rgb(data: bytes, name: str, *, draft: bool = False) -> Image.Image:
-    """An image file's bytes as an RGB image, turned upright by its EXIF orientation, as `read_image` does.
+    """Decode an image file's bytes as RGB, turned upright by its EXIF orientation, as `read_image` does.
 
     Args:
         data: The bytes.

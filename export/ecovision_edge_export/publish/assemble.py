@@ -121,7 +121,7 @@ def _calibration_json(table: CalibrationTable | None) -> JsonValue:
 
 
 def _golden_tolerance(parity: Parity) -> float:
-    """How far a device's logits may be from the golden ones: as far as this artifact's are from PyTorch's.
+    """Say how far logits of a device may be from the golden ones: as far as this artifact's from PyTorch's.
 
     For fp32 that is its budget.
     """

@@ -181,7 +181,7 @@ class _Sets:
 
 
 def _scaling(g: Graph, node: onnx.NodeProto) -> tuple[list[str], list[str]]:
-    """The inputs of a node that share their scales with its output; and its tensors that have to stay."""
+    """Find the inputs of a node that share their scales with its output; and its fixed tensors."""
     data = g.data(node)
     from_outside = [i for i in data if i not in g.maker]
     if node.op_type in _PASSES or (node.op_type == "Add" and len(data) == len(node.input)):
@@ -209,6 +209,6 @@ def _space(g: Graph, tensors: list[str]) -> _Space:
 
 
 def _is_ours(g: Graph, node: onnx.NodeProto) -> bool:
-    """Whether all but the first input are constants, and it is an ordinary or a depthwise convolution."""
+    """Tell whether all inputs but the first are constant, and it is a plain or depthwise convolution."""
     ordinary = attribute(node, "group", 1) == 1
     return g.data(node) == [node.input[0]] and (ordinary or depthwise_channels(g, node) is not None)

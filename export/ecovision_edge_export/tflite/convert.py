@@ -26,7 +26,7 @@ EXTRA = "litert-export"
 
 
 def convert(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """The TFLite model of an fp32 graph: float32 input and output, batch 1, channels last (see `Network`).
+    """Make the TFLite model of an fp32 graph: float32 in and out, batch 1, channels last (see `Network`).
 
     Raises:
         ExportError: litert-torch failed, or a node has no rule.

@@ -271,7 +271,7 @@ class Work:
         return total / len(chosen)
 
     def measure_turned(self, weights: Mapping[str, Tensor]) -> TurnReport | None:
-        """What the weights of the whole network make of the validation photographs, upright and turned."""
+        """Say what the weights of the network make of the validation photographs, upright and turned."""
         val, start = self.pictures[1], self.start
         self.reporter.counting("turning photographs", min(len(val), MOST_TURNED))
         report = measure_training(

@@ -192,7 +192,7 @@ def _told(prepared: Preprocessing | None, unsaid: frozenset[str]) -> Iterator[st
 def _labels(
     held: Held, values: Mapping[object, object], classes: int, name: str, given: Sequence[str] | None
 ) -> HeldLabels:
-    """The labels that the file says; where the caller has others, those that cannot be right are a note."""
+    """Read the labels that the file says; where the caller has others, wrong ones are a note."""
     try:
         return find_labels(held.around, values, classes, name)
     except CheckpointError as e:

@@ -100,7 +100,7 @@ SAFE_GLOBALS = tuple(_names())
 
 
 def plain(value: object) -> object:
-    """A stand-in as the Python value that it stands for, where labels may be in it; others as they are.
+    """Turn a stand-in into the Python value that it means, where labels may be in it; others as they are.
 
     Namespaces become dicts, numbers and texts of numpy `bool`, `int`, `float` or `str`, its arrays of one
     dimension lists. Small tensors of integers become an `int` or a list.

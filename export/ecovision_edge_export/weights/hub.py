@@ -116,7 +116,7 @@ def parse(spec: str) -> HubFile:
 
 
 def _is_path(text: str) -> bool:
-    """A relative path that stays where it is, of characters that an address does not give a meaning to."""
+    """Return a relative path that stays below, of characters that an address does not give a meaning to."""
     return not {"", ".", ".."}.intersection(text.split("/")) and not _SPECIAL.search(text)
 
 
@@ -231,7 +231,7 @@ def _not_published(uri: str, known: KnownModel, sha256: str, fix: str) -> Downlo
 def _explain(
     error: BaseException, wanted: HubFile, *, asked: bool = False
 ) -> DownloadError | CheckpointError:
-    """One line for what huggingface_hub raised; `asked` says that the hub was asked and gave no answer."""
+    """Write a line for what huggingface_hub raised; `asked` says that the hub gave no answer."""
     from huggingface_hub import errors
 
     where = f"{wanted.repo} at revision {wanted.revision or 'main'}"

@@ -52,7 +52,7 @@ class Remote:
 
 
 def find_cached(repo: str, file: str, revision: str | None) -> Path | None:
-    """The file in the hub's cache on this machine, if it is there; `revision` None is the default branch."""
+    """Find the file in the hub's cache here, if it is there; `revision` None is the default branch."""
     from huggingface_hub import try_to_load_from_cache
 
     found = try_to_load_from_cache(repo, file, cache_dir=_cache(), revision=revision)
@@ -141,7 +141,7 @@ class _Bounded(io.BufferedWriter):
 
 
 def _check_hash(file: str, remote: Remote, part: Path) -> str:
-    """The sha256 of what was received, which is what was announced; git hashes a small file with its size."""
+    """Check and return the sha256 of what was received; git hashes a small file with its size."""
     sha256, git = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % part.stat().st_size, usedforsecurity=False)
     with part.open("rb") as stream:
         while chunk := stream.read(_CHUNK):

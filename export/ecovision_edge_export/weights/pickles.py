@@ -42,7 +42,7 @@ _DICT = Step("other", "EMPTY_DICT")
 
 
 def read_steps(data: bytes) -> list[Step]:
-    """The steps of the pickle in a file of `torch.save`, or of a lone pickle; what is damaged ends them."""
+    """List the steps of the pickle of a `torch.save`, or of a lone pickle; what is damaged ends them."""
     steps: list[Step] = []
     try:
         stream = _find_pickle(data)
@@ -70,7 +70,7 @@ def pickle_protocol(data: bytes) -> int:
 
 
 def first_foreign(steps: Sequence[Step], allowed: Iterable[str]) -> str | None:
-    """The first class or function that a pickle names and no state dict has; None where there is none."""
+    """Find the first class or function that a pickle names and no state dict has; else None."""
     known = {"collections.OrderedDict", *allowed}
     named = (step.value for step in steps if step.kind == "global")
     return next((n for n in named if n not in known and not _OF_TENSORS.fullmatch(n)), None)

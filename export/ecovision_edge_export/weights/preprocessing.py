@@ -81,7 +81,7 @@ def find_preprocessing(metadata: Mapping[object, object], name: str) -> Preproce
 
 
 def find_beside(around: Sequence[Mapping[object, object]]) -> tuple[Preprocessing | None, frozenset[str]]:
-    """What the dicts around the weights, and the arguments in them, say; and the `FIELDS` that they do not.
+    """Read what the dicts around the weights, and their arguments, say; and the `FIELDS` that they leave out.
 
     Numbers under the usual names (`img_size`, `mean`, `std`, ...) are taken; mean and std of pixels in 0 to
     255 are scaled to those in 0 to 1. torchvision's reference script says with `val_resize_size` and
@@ -161,7 +161,7 @@ def _normalization(
 
 
 def find_training(metadata: Mapping[object, object]) -> Mapping[str, JsonValue] | None:
-    """The `training` of a checkpoint's metadata: facts as the file says them; None where it says none."""
+    """Read the `training` of a checkpoint's metadata: facts as they are; None where there are none."""
     found = metadata.get("training")
     if not isinstance(found, dict) or not found:
         return None

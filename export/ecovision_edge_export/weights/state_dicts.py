@@ -77,14 +77,14 @@ def select_state(loaded: object, name: str) -> Held:
 
 
 def _inner(loaded: Mapping[object, object]) -> list[object]:
-    """The keys under which a state dict lies, best first; under other names only where there is just one."""
+    """List the keys under which a state dict lies, best first; other names only where there is just one."""
     holding = [k for k, v in loaded.items() if isinstance(v, Mapping) and _holds_state(v, MAX_DEPTH)]
     known: list[object] = [k for k in (*WEIGHT_KEYS, *INNER_KEYS) if k in holding]
     return known or (holding if len(holding) == 1 else [])
 
 
 def _line_for(loaded: object, name: str) -> str | None:
-    """The line of Python that makes a good file of one whose state dict is not found; None if it has none."""
+    """Write the Python that makes a good file of one whose state dict is not found; None if it has none."""
     paths = list(_states(loaded, "", 6))
     if not paths:
         return None
@@ -113,7 +113,7 @@ def _holds_state(value: Mapping[object, object], depth: int) -> bool:
 
 
 def _architectures(around: Sequence[Mapping[object, object]]) -> list[str]:
-    """What the dicts around the weights, and the arguments of the training in them, call the network."""
+    """Find what the dicts around the weights, and their training's arguments, call the network."""
     holders = [*around]
     for holder in around:
         inner = [plain(holder.get(key)) for key in ("args", "hyper_parameters", "config")]

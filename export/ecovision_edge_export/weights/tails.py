@@ -130,7 +130,7 @@ def _distinct(networks: Sequence[_Network], state: dict[str, torch.Tensor]) -> l
 
 
 def _same(network: _Network, other: _Network, keys: Sequence[str], state: Mapping[str, torch.Tensor]) -> bool:
-    """Whether all of a network is in another one too, as where `self.backbone` is a part of `self.model`."""
+    """Tell whether all of a network is in another one, as where `self.backbone` is a part of `self.model`."""
     import torch
 
     for key in keys:

@@ -134,7 +134,7 @@ def _bin(
 
 
 def _trigger(settings: DecisionSettings, rules: Rules, device: str) -> Trigger | None:
-    """The one of the command line, or of the rules; what is wrong with it names the one or the other."""
+    """Take that of the command line, or of the rules; what is wrong with it names the one or the other."""
     from ecovision_edge.triggers import open_trigger
 
     address = settings.over(rules.decision).trigger

@@ -59,7 +59,7 @@ def grid_of(image: npt.NDArray[np.uint8]) -> Grid:
 
 
 def in_range(grid: Grid) -> Mask:
-    """The cells of `(..., 3)` levels that show what is there: not cut off, nor black, nor of one colour."""
+    """Find the cells of `(..., 3)` levels that show what is there: not cut off, black or of one colour."""
     blue, green, red = grid[..., 0], grid[..., 1], grid[..., 2]
     bright = np.maximum(np.maximum(blue, green), red)
     middle = np.maximum(np.minimum(blue, green), np.minimum(np.maximum(blue, green), red))
@@ -108,7 +108,7 @@ def unlike(grid: Grid, before: Grid, by: Grid) -> Grid:
 
 
 def noise(difference: Grid) -> float:
-    """The standard deviation of two pictures' difference, levels, from its size where less than half changed.
+    """Estimate the noise of two pictures' difference, in levels, from its size where less than half changed.
 
     By the median, a normal distribution supposed (F. R. Hampel, "The influence curve and its
     role in robust estimation", J. Am. Stat. Assoc. 69 (1974) 383-393).
@@ -117,12 +117,12 @@ def noise(difference: Grid) -> float:
 
 
 def sides(cells: npt.NDArray[_Any]) -> npt.NDArray[_Any]:
-    """The cells along the four sides of the view, which what lies on a tray leaves free for the most part."""
+    """Mark the cells along the four sides of the view, which things on a tray mostly leave free."""
     return np.concatenate([cells[0], cells[-1], cells[1:-1, 0], cells[1:-1, -1]])
 
 
 def strongest(cells: Grid) -> Grid:
-    """The largest of the three colours of each cell; ten times as fast as `max` over so short an axis."""
+    """Take the maximum of each cell's three colours; ten times as fast as `max` over so short an axis."""
     return np.maximum(np.maximum(cells[..., 0], cells[..., 1]), cells[..., 2])
 
 

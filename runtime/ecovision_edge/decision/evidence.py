@@ -76,7 +76,7 @@ class Evidence:
         return self._probabilities(effective_count(self._frames, self._correlation))
 
     def typical(self) -> list[float]:
-        """What a typical frame says: the geometric mean of the frames' probabilities, made to add up to 1.
+        """Say what a typical frame says: the geometric mean of the frames' probabilities, scaled to sum to 1.
 
         Each view counts alike, however many frames it has.
         """
@@ -94,6 +94,6 @@ class Evidence:
         return [w / total for w in weights]
 
     def agreement(self, label: int, last: int) -> float:
-        """The share of the last `last` frames, or of all if there are fewer, whose likeliest is `label`."""
+        """Count the share of the last `last` frames, or of all if fewer, whose likeliest is `label`."""
         votes = self._votes[-last:]
         return votes.count(label) / len(votes) if votes else 0.0

@@ -60,7 +60,7 @@ class Item:
         return "it lies still"
 
     def moves_again(self, look: Look, now: float) -> bool:
-        """Whether its frames so far no longer count, for it may be another one; in time it is waited for."""
+        """Tell whether its frames so far no longer count, for it may be another; in time it is awaited."""
         if not look.moving or self.age(now) >= self._options.settle_within:
             return False
         self._evidence = self._judge.evidence()
@@ -85,7 +85,7 @@ class Item:
         return self._judge.verdict(self._evidence)
 
     def overdue(self, now: float, *, settling: bool) -> bool:
-        """Whether its time is up; while it settles, only where no frames come: else that ends by itself."""
+        """Tell whether its time is up; while it settles, only where no frames come: else it ends itself."""
         options = self._options
         if settling:
             return self.age(now) >= options.settle_within + options.decide_within

@@ -57,7 +57,7 @@ def _alike(expected: npt.NDArray[np.float32], seen: npt.NDArray[np.float32]) -> 
 
 
 def same_edges(grid: Grid, learnt: Grid, mask: Mask) -> float:
-    """How well the edges of both agree within `mask`: a correlation, -1 to 1, in the quarter with the least.
+    """Tell how well both edges agree within `mask`: a correlation, -1 to 1, in the quarter with the least.
 
     An item hides the edges of the tray and has its own; another light, of whatever colour, does neither. 0
     where there is too little to compare.

@@ -248,7 +248,7 @@ class PresenceGate:
         return light, mask
 
     def _edges(self, grid: Grid, light: Grid, mask: Mask) -> tuple[float, float]:
-        """How strong the edges along the outline of `mask` are that came since it was learnt, or went."""
+        """Say how strong the edges along `mask`'s outline are that came since it was learnt, or went."""
         assert self._mean is not None
         thick = mask.astype(np.uint8)
         ring = (cv2.dilate(thick, CROSS) - cv2.erode(thick, CROSS)).astype(bool)

@@ -187,7 +187,7 @@ class CameraLoop:
             self._frames.close()
 
     def summary(self) -> LoopSummary:
-        """What there is to say so far, or at the end. Call it from the loop's thread, or after the end."""
+        """Sum up so far, or at the end. Call it from the loop's thread, or after the end."""
         now = time.monotonic()
         began = self._began if self._began is not None else now
         health = self._frames.health

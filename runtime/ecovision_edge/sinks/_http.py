@@ -35,7 +35,7 @@ class HttpClient:
     def post(
         self, target: str, body: bytes, headers: Mapping[str, str], timeout: float
     ) -> http.client.HTTPResponse:
-        """The answer, its body read and forgotten; a kept connection that has died meanwhile is no failure.
+        """Take the answer, its body read and forgotten; a kept connection that has died is no failure.
 
         Args:
             target: Path and query.

@@ -215,7 +215,7 @@ class Sender:
             return self._deadline is not None and (self._idle() or time.monotonic() >= self._deadline)
 
     def _patience(self) -> float:
-        """Seconds until something has to be done, 1 at most: the library looks after its keep-alive then."""
+        """Say the seconds until something is due, at most 1: the library looks after its keep-alive then."""
         now = time.monotonic()
         moments = [now + 1.0]
         if self._state not in self._refused:

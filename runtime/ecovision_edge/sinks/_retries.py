@@ -80,7 +80,7 @@ class Retries:
             return time.monotonic() < ends()
 
     def _after_name(self, text: str) -> str:
-        """The text without the name that a line of the log begins with, or its address, at its beginning."""
+        """Return a text without the name that a log line begins with, or its address."""
         text = text.removeprefix(f"{self._name} ")
         head, _, rest = text.partition(" ")
         return rest if rest and "://" in head and self._name.startswith(head) else text

@@ -37,7 +37,7 @@ def open_sink(
     device: str,
     environment: Mapping[str, str] = os.environ,
 ) -> Sink:
-    """The sink that `address` names, with its options and names checked; nothing is opened before `start`.
+    """Make the sink that `address` names, options and names checked; nothing is opened before `start`.
 
     ===============================  ===================================================================
     `stdout:`                        JSON lines on standard output: states=1
@@ -113,7 +113,7 @@ class SinkPaths:
 
 
 def sink_paths(address: str) -> SinkPaths:
-    """Which files the sink of an address reads, and in which folders it writes; devices are not among them.
+    """Say which files the sink of an address reads, and in which folders it writes; not devices.
 
     Raises:
         OptionError: an option is given twice, or there is a password in it.

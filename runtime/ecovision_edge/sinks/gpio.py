@@ -345,7 +345,7 @@ def gpio_library() -> ModuleType:
 
 
 def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
-    """The sink of `gpio:?servo=18&angles=paper:-60,glass:0&failsafe=glass&hold=2s&leds=paper:5&fault_led=13`.
+    """Make the sink of `gpio:?servo=18&angles=paper:-60,glass:0&failsafe=glass&hold=2s&leds=paper:5`.
 
     Options are those of `GpioOptions`, and `detach=1`; pulses in ms, `hold`, `travel` and `max_age` (0 never)
     as durations. Names are percent-encoded where they hold one of `,&%`.

@@ -286,7 +286,7 @@ class SerialDelivery(Delivery):
 
 
 def _port_errors() -> tuple[type[Exception], ...]:
-    """What pyserial raises over a device that is gone: its own errors are OSErrors, not all are its own."""
+    """List what pyserial raises over a device that is gone: not all of it is its own."""
     try:
         import termios
     except ImportError:  # not POSIX

@@ -166,7 +166,7 @@ def _context(ca: str | None) -> ssl.SSLContext:
 
 
 def _asked_wait(value: str) -> float:
-    """Seconds of a `Retry-After`: a number, or a date (RFC 9110, 10.2.3); 0 for none and for nonsense."""
+    """Read the seconds of a `Retry-After`: a number, or a date (RFC 9110, 10.2.3); 0 for anything else."""
     if value.isascii() and value.isdecimal():
         return min(float(value[:9]), _MOST_WAIT)
     try:

@@ -294,7 +294,7 @@ class _Loop:
         return _LAST_SHARE + (1 - _LAST_SHARE) * 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
 
     def snapshot(self) -> dict[str, object]:
-        """All that `restore` needs. The tensors are the loop's own: to be written at once, not kept."""
+        """Give all that `restore` needs. The tensors are the loop's own: to be written at once, not kept."""
         at = self.at
         best = at.best
         return {

@@ -60,7 +60,7 @@ class FitData(Protocol):
         """Give the batches to validate on."""
 
     def statistics(self, epoch: int) -> Iterator[Batch]:
-        """Some to estimate BatchNorm's statistics from: as they are trained on, at the size of validation."""
+        """Give some to estimate BatchNorm's statistics from: as in training, at the size of validation."""
 
     def val_steps(self) -> int:
         """Return how many these are."""

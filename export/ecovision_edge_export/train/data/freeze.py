@@ -20,7 +20,7 @@ VAL_BATCH = 4096  # features; a small matrix
 def extract(
     model: torch.nn.Module, batches: Iterator[Batch], device: str, progressed: Callable[[int], None]
 ) -> tuple[Tensor, Tensor]:
-    """The features `(n, 960)` that the classifier of a mobilenet_v3_large gets, and the targets `(n,)`.
+    """Give the features `(n, 960)` that the classifier of a mobilenet_v3_large gets, and the targets `(n,)`.
 
     In eval mode: BatchNorm uses the statistics that it has, as it will on the device.
     """

@@ -152,7 +152,7 @@ def read_pictures(
 
 
 def squash(height: int, width: int) -> Shape:
-    """The whole photograph to one size with PIL's antialiased bilinear resize, as the contract has it."""
+    """Squash a whole photograph to one size with PIL's antialiased bilinear resize, as in the contract."""
 
     def shape(image: Image.Image) -> Picture:
         from PIL import Image
@@ -194,7 +194,7 @@ def turned(picture: Callable[[int], Picture], size: tuple[int, int]) -> Callable
 
 
 def within(side: int) -> Shape:
-    """The photograph in its own proportions, its shorter edge at most `side` pixels: to be cropped later."""
+    """Shrink a photograph in its own proportions, its shorter edge at most `side` pixels, to crop later."""
 
     def shape(image: Image.Image) -> Picture:
         from PIL import Image

@@ -139,7 +139,7 @@ class GraphModule(torch.nn.Module):
         self.changes[key] = torch.nn.Parameter(torch.zeros_like(start))
 
     def _step(self, node: onnx.NodeProto) -> _Step | None:
-        """What computes the outputs of `node` from the values so far; None where that is done elsewhere."""
+        """Find what computes the outputs of `node` from the values so far; None if done elsewhere."""
         kind, output = node.op_type, node.output[0]
         if kind == "DequantizeLinear" and node.input[0] in self._graph.constants:
             return None  # its layer does

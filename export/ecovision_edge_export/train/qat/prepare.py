@@ -134,7 +134,7 @@ class Qat:
         return state_of(trained, twin, self.graph, table, self.checkpoint.state, self.contract)
 
     def exported(self, state: Mapping[str, Tensor] | None) -> Exported:
-        """What an export makes of a state dict; None: of the start, all in int8 but without any training."""
+        """Say what an export makes of a state dict; None: of the untrained start, all in int8."""
         if state is None:
             return Exported(self.graph, self.untrained, quantize(self.graph, self.untrained))
         graph = _graph_of(dataclasses.replace(self.checkpoint, state=state), self.contract)

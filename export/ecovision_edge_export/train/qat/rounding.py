@@ -28,7 +28,7 @@ class Quantization:
 
 
 def rows_scales(weights: Tensor, bias: Tensor | None, given: float, room: Tensor, *, each: bool) -> Tensor:
-    """The scales `(rows,)` of the int8 weights of a layer, as onnxruntime's quantizer finds them, in fp32.
+    """Find the scales `(rows,)` of a layer's int8 weights, as onnxruntime's quantizer finds them, in fp32.
 
     Args:
         weights: `(rows, ...)`.
@@ -73,7 +73,7 @@ class _Rounding(torch.autograd.Function):
 
 
 def rounded(x: Tensor, q: Quantization) -> Tensor:
-    """The values that the integers of `x` stand for; the gradient is 1 within the range, 0 beyond it."""
+    """Give the values that the integers of `x` mean; the gradient is 1 within the range, 0 beyond it."""
     result: Tensor = _Rounding.apply(x, q)
     return result
 

@@ -43,7 +43,7 @@ _LAYERS = ("Conv", "Gemm")
 
 
 def factors_of(graph: onnx.ModelProto, table: CalibrationTable) -> dict[str, Values]:
-    """What the rewrites multiply each weight and bias by, by the names of the rewritten graph's constants.
+    """Find the factors of the rewrites on each weight and bias, by the rewritten graph's constants.
 
     Args:
         graph: fp32, preprocessing folded.
