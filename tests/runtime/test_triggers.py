@@ -112,11 +112,11 @@ def test_addresses_name_triggers():
     secret = {"ECOVISION_EDGE_MQTT_USERNAME": "me", "ECOVISION_EDGE_MQTT_PASSWORD": "geheim"}
     trigger = open_trigger("mqtts://h/a/b", device="bin7", environment=secret)
     assert trigger.name == "mqtts://h:8883/a/b"
-    assert trigger._broker.password == "geheim"
+    assert trigger._session._broker.password == "geheim"
     assert "geheim" not in repr(trigger)
     sink = MqttOptions(host="h", tls=True, prefix="a/b", device="bin7").broker()
-    assert trigger._broker.client_id != sink.client_id  # or one of them would put the other out
-    assert len(trigger._broker.client_id) == 23
+    assert trigger._session._broker.client_id != sink.client_id  # or one of them would put the other out
+    assert len(trigger._session._broker.client_id) == 23
 
 
 @pytest.mark.parametrize(
@@ -334,8 +334,8 @@ def test_a_broker_that_never_answers_holds_up_nobody():
         found = trigger.hindrance
         assert (found.state, found.reason.rpartition(": ")[2]) == (BinState.STARTING, "it connects")
         trigger.close(0)
-        trigger._thread.join(PROMPT)
-        assert [end.fileno() for end in trigger._pair] == [-1, -1]
+        trigger._session._thread.join(PROMPT)
+        assert [end.fileno() for end in trigger._session._pair] == [-1, -1]
 
 
 def test_a_sink_s_connection_takes_no_messages_still():

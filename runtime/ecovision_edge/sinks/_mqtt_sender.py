@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import math
 import socket
 import threading
 import time
@@ -15,15 +13,14 @@ from dataclasses import dataclass
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinState
-from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, NoProtocolError, Will
-from ecovision_edge.sinks._retries import Retries, typed
+from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, Will
+from ecovision_edge.sinks._mqtt_session import Session
 from ecovision_edge.sinks._spool import Spool, Spooled
 
 __all__ = ["Sender", "Told", "state_payload"]
 
 _log = logging.getLogger("ecovision_edge")
 
-_STEADY = 10.0  # seconds that a connection lasts before the next failure counts as a new one
 _LAST_WORD = 1.0  # seconds for `offline` to be acknowledged
 _REFUSED = 0x80  # reason codes of MQTT 5 from here on say that a message was not taken
 _NEVER_TAKEN = 0x99  # payload format invalid
@@ -80,7 +77,6 @@ class Sender:
         self._name, self._broker, self._prefix, self._spool = name, broker, prefix, spool
         self._heartbeat = heartbeat
         self._changed = threading.Condition(threading.RLock())
-        self._tries = Retries(name, self._changed, backoff)
         self._availability, self._state, self._last = (
             f"{prefix}/{topic}" for topic in ("availability", "state", "last")
         )
@@ -94,34 +90,35 @@ class Sender:
         self._due: dict[str, None] = {}
         self._in_flight: _InFlight | None = None
         self._refused: set[str] = set()
-        self._v5, self._knows_v5 = True, True
-        self._connected = self._ended = self._sending = False
+        self._connected = self._sending = False
         self._deadline: float | None = None
         self._state_at = 0.0
         self._delivered = self._dropped = 0
-        self._pair: tuple[socket.socket, socket.socket] | None = None  # written to, and read, to wake it
-        self._thread = threading.Thread(target=self._run, name="ecovision-mqtt", daemon=True)
+        self._session = Session(
+            name,
+            "ecovision-mqtt",
+            broker,
+            Will(self._availability, b"offline"),
+            self,
+            changed=self._changed,
+            backoff=backoff,
+            last_word=True,
+        )
 
     @property
     def told(self) -> Told:
         """What became of the events."""
         with self._changed:
-            return Told(self._delivered, self._dropped, self._tries.count, self._tries.error)
+            tries = self._session.tries
+            return Told(self._delivered, self._dropped, tries.count, tries.error)
 
     def start(self) -> None:
         """Begin. Idempotent."""
-        if self._pair is None:
-            self._pair = socket.socketpair()
-            for end in self._pair:
-                end.setblocking(False)
-            self._thread.start()
+        self._session.start()
 
     def notify(self) -> None:
         """There is something new in the spool."""
-        if self._pair is not None:
-            # So many wake-ups may wait that one more changes nothing; or it has ended.
-            with contextlib.suppress(OSError):
-                self._pair[0].send(b"x")
+        self._session.notify()
 
     def show(self, state: BinState, reason: str) -> None:
         """Publish a new state."""
@@ -136,16 +133,8 @@ class Sender:
         """Send what waits while the connection lasts, `timeout` seconds at most, and end; whether it did."""
         with self._changed:
             self._deadline = time.monotonic() + timeout
-            self._changed.notify_all()
-        self.notify()
-        if self._pair is None:
-            return True
-        self._thread.join(timeout + 2 * _LAST_WORD)
-        if self._thread.is_alive():
-            return False
-        for end in self._pair:
-            end.close()
-        return True
+        self._session.end()
+        return self._session.join(timeout + 2 * _LAST_WORD)
 
     def _idle(self) -> bool:
         under_way = self._sending or self._in_flight is not None
@@ -158,42 +147,9 @@ class Sender:
                 self._due[topic] = None
         self.notify()
 
-    # The thread.
+    # For the session, in its thread.
 
-    def _run(self) -> None:
-        while self._attempt():
-            pass
-
-    def _attempt(self) -> bool:
-        """Hold one connection from its beginning to its end; return whether to try another one."""
-        assert self._pair is not None
-        connection = Connection(self._broker, Will(self._availability, b"offline"), v5=self._v5)
-        since = time.monotonic()
-        try:
-            with typed("the MQTT client"):
-                connection.open(self._pair[1])
-                self._converse(connection, self._pair[1])
-        except NoProtocolError as e:
-            self._v5 = not self._v5  # one that hung up may know the other version alone
-            if e.certain and not self._v5:
-                self._knows_v5 = False
-                _log.info("%s: it does not speak MQTT 5; going on with 3.1.1", self._name)
-                return True
-            return self._tries.failed(e, self._ends)
-        except EcovisionError as e:
-            if time.monotonic() - since >= _STEADY:
-                self._tries.begin_anew()
-            self._v5 = self._knows_v5
-            return self._tries.failed(e, self._ends)
-        finally:
-            connection.drop()
-            with self._changed:
-                self._connected, self._in_flight, self._sending = False, None, False
-                self._due.clear()
-                self._changed.notify_all()
-        return False
-
-    def _converse(self, connection: Connection, wake: socket.socket) -> None:
+    def converse(self, connection: Connection, wake: socket.socket) -> None:
         """While the connection lasts: SinkError at its end, or a return after `close`."""
         with self._changed:
             self._due = {topic: None for topic in self._board if topic not in self._refused}
@@ -270,7 +226,7 @@ class Sender:
             self._in_flight = None
             # Not as soon as it is connected: a broker that refuses events would be well with each connection.
             if sent.spooled is not None or self._idle():
-                self._tries.well()
+                self._session.tries.well()
             self._changed.notify_all()
 
     def _settle_event(self, spooled: Spooled, ack: Ack) -> None:
@@ -292,6 +248,12 @@ class Sender:
             ):  # of a backlog only the newest one
                 self._due[self._last] = None
 
-    def _ends(self) -> float:
-        """Once it is closed, there is no other try to connect."""
-        return math.inf if self._deadline is None else -math.inf
+    def failed(self, error: EcovisionError) -> None:
+        """Nothing to do: the session's own figures tell it."""
+
+    def parted(self) -> None:
+        """All that is retained is published again on the next connection."""
+        with self._changed:
+            self._connected, self._in_flight, self._sending = False, None, False
+            self._due.clear()
+            self._changed.notify_all()

@@ -26,25 +26,21 @@ Topics below the prefix: `event` (each one, not retained), `last` (the newest on
 
 from __future__ import annotations
 
-import hashlib
-import math
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote
 
 from ecovision_edge.base.addresses import Options, split_pairs
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.base.homes import state_folder
-from ecovision_edge.base.hosts import bracketed
-from ecovision_edge.base.places import Place, split_broker
-from ecovision_edge.base.secrets import read_secret
+from ecovision_edge.base.places import split_broker
 from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.errors import OptionError
 from ecovision_edge.events import BinEvent
-from ecovision_edge.sinks._mqtt_connection import Broker, check_library, tls_context
+from ecovision_edge.sinks._mqtt_connection import check_library
+from ecovision_edge.sinks._mqtt_options import MqttOptions, mqtt_options
 from ecovision_edge.sinks._mqtt_sender import Sender
 from ecovision_edge.sinks._spool import Spool
 from ecovision_edge.sinks._spool_delivery import SpoolDelivery
@@ -52,115 +48,6 @@ from ecovision_edge.sinks.base import Sink, SinkStats
 from ecovision_edge.sinks.homeassistant import discovery_messages
 
 __all__ = ["MqttOptions", "MqttSink", "MqttStats", "default_spool", "mqtt_sink"]
-
-_MOST_LEVEL = 60
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MqttOptions:
-    """Where the broker is, and what it is told.
-
-    Args:
-        host: Name or number.
-        port: None is 1883, with TLS 8883.
-        tls: Speak TLS; the broker's certificate and host name are verified.
-        ca: A file of certificates (PEM) to trust in place of the system's.
-        prefix: Of all topics, without wildcards; `ecovision-edge/DEVICE` if empty.
-        device: What the device calls itself.
-        client_id: Unlike that of each other client of the broker; made of device and prefix if empty.
-        username, password: Or None; never shown.
-        keepalive: Seconds between signs of life, 5 to 3,600; the will follows one and a half of them later.
-        timeout: Seconds for connecting, and for an acknowledgement; above 0, at most 600.
-        expire_after: Seconds after which a state counts as stale, 3 to 86,400; it is repeated three times
-            as often, while this process lives.
-        discovery: Tell Home Assistant which entities there are.
-        discovery_prefix: Where Home Assistant listens.
-    """
-
-    host: str
-    port: int | None = None
-    tls: bool = False
-    ca: str | None = None
-    prefix: str = ""
-    device: str = ""
-    client_id: str = ""
-    username: str | None = field(default=None, repr=False)
-    password: str | None = field(default=None, repr=False)
-    keepalive: int = 30
-    timeout: float = 10.0
-    expire_after: int = 90
-    discovery: bool = False
-    discovery_prefix: str = "homeassistant"
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range.
-
-        Raises:
-            OptionError: the option, its range, and what was given.
-        """
-        for name, low, most in (("keepalive", 5, 3600), ("expire_after", 3, 86_400)):
-            value = getattr(self, name)
-            if not low <= value <= most:
-                raise OptionError(name, expected=f"seconds from {low} to {most}", found=value)
-        if not (math.isfinite(self.timeout) and 0 < self.timeout <= 600):
-            raise OptionError("timeout", expected="seconds above 0, at most 600", found=self.timeout)
-        if self.port is not None and not 1 <= self.port <= 65535:
-            raise OptionError("port of a broker", expected="1 to 65535", found=self.port)
-        if not self.prefix and len(_level(self.device)) > _MOST_LEVEL:
-            raise OptionError(  # cut, it might be another device's
-                "device in a topic",
-                expected=f"a name of {_MOST_LEVEL} characters at most, or a topic: mqtt://HOST/TOPIC",
-                found=f"{len(self.device)}, {self.device[:30]}...",
-            )
-        for name in ("topics", "discovery_prefix"):
-            _check_topic(name, self.topics if name == "topics" else self.discovery_prefix)
-        if len(self.client_id.encode("utf-8", "replace")) > 200 or not self.client_id.isprintable():
-            raise OptionError("client_id", expected="at most 200 printable bytes", found=self.client_id[:60])
-        if self.ca is not None and not self.tls:
-            raise OptionError("ca", expected="mqtts://", found="mqtt://, which has no certificates")
-        if self.password is not None and self.username is None:
-            raise OptionError(
-                "password of a broker",
-                expected="a user name too",
-                found="none",
-                fix="set ECOVISION_EDGE_MQTT_USERNAME, or write mqtt://USER@HOST",
-            )
-
-    @property
-    def topics(self) -> str:
-        """The prefix of all topics."""
-        return self.prefix or "/".join(("ecovision-edge", _level(self.device) or "bin"))
-
-    @property
-    def shown(self) -> str:
-        """The address, for logs: without user, password and topics."""
-        return f"{'mqtts' if self.tls else 'mqtt'}://{bracketed(self.host)}:{self._port}"
-
-    @property
-    def identity(self) -> str:
-        """Twenty hexadecimal digits, the same after each start, of where events go and who sends them."""
-        text = "\n".join((self.host.lower(), str(self._port), self.topics, self.device))
-        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:20]
-
-    @property
-    def _port(self) -> int:
-        return self.port or _PORTS["mqtts" if self.tls else "mqtt"]
-
-    def broker(self) -> Broker:
-        """Describe the broker for a connection; raises OptionError for a bad file of certificates."""
-        return Broker(
-            shown=self.shown,
-            host=self.host,
-            port=self._port,
-            # 23 letters and digits: what every broker has to take (MQTT 3.1.1, 3.1.3.1).
-            client_id=self.client_id or f"eco{self.identity}",
-            tls=tls_context(self.ca) if self.tls else None,
-            username=self.username,
-            password=self.password,
-            keepalive=self.keepalive,
-            timeout=self.timeout,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +188,12 @@ def mqtt_sink(
         options.text("max_bytes"),
         options.integer("max_events", 1, 10_000_000),
     )
-    mqtt = _options(place, options, device, environment)
+    mqtt = replace(
+        mqtt_options(place, options, environment, device=device),
+        expire_after=options.integer("expire_after", 3, 86_400) or 90,
+        discovery=options.choice("discovery", ("homeassistant",)) is not None,
+        discovery_prefix=(options.text("discovery_prefix") or "homeassistant").strip("/"),
+    )
     options.done()
     return MqttSink(
         mqtt,
@@ -311,45 +203,3 @@ def mqtt_sink(
         max_events=events or 10_000,
         max_bytes=parse_size(size, "max_bytes of a spool") if size else 10_000_000,
     )
-
-
-def _options(place: Place, options: Options, device: str, environment: Mapping[str, str]) -> MqttOptions:
-    file = options.text("password_file")
-    return MqttOptions(
-        host=place.host,
-        port=place.port,
-        tls=place.scheme == "mqtts",
-        ca=options.text("ca"),
-        prefix=unquote(place.path).strip("/"),
-        device=device,
-        client_id=options.text("client_id") or "",
-        username=place.user or environment.get("ECOVISION_EDGE_MQTT_USERNAME") or None,
-        password=(
-            read_secret(file, "password_file")
-            if file
-            else environment.get("ECOVISION_EDGE_MQTT_PASSWORD") or None
-        ),
-        keepalive=options.integer("keepalive", 5, 3600) or 30,
-        timeout=options.number("timeout", 0, 600) or 10.0,
-        expire_after=options.integer("expire_after", 3, 86_400) or 90,
-        discovery=options.choice("discovery", ("homeassistant",)) is not None,
-        discovery_prefix=(options.text("discovery_prefix") or "homeassistant").strip("/"),
-    )
-
-
-def _level(text: str) -> str:
-    """Return text as one level of a topic."""
-    return "".join(c if c.isprintable() and c not in "/+#$" else "_" for c in text)
-
-
-def _check_topic(name: str, topic: str) -> None:
-    if (
-        not topic
-        or len(topic.encode("utf-8", "replace")) > 1000
-        or not topic.isprintable()
-        or any(c in topic for c in "+#")
-        or topic.startswith("$")
-    ):
-        raise OptionError(
-            f"{name} of a broker", expected="a topic without + and #, not of $", found=ascii(topic[:60])
-        )

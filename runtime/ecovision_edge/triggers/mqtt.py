@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
 import socket
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 from urllib.parse import unquote
@@ -15,18 +12,16 @@ from urllib.parse import unquote
 from ecovision_edge.base.addresses import Options, split_pairs
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.base.places import split_broker
-from ecovision_edge.base.secrets import read_secret
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.events import BinState
-from ecovision_edge.sinks._mqtt_connection import Broker, Connection, NoProtocolError, check_library
-from ecovision_edge.sinks._retries import Retries, typed
-from ecovision_edge.sinks.mqtt import MqttOptions
+from ecovision_edge.sinks._mqtt_connection import Broker, Connection, check_library
+from ecovision_edge.sinks._mqtt_options import MqttOptions, mqtt_options
+from ecovision_edge.sinks._mqtt_session import Session
 from ecovision_edge.triggers.base import Trigger
 
 __all__ = ["MqttTrigger", "mqtt_trigger"]
 
 _LOOK = 1.0  # seconds between looks at whether the connection needs a sign of life
-_STEADY = 10.0  # seconds that a connection lasts before the next failure counts as a new one
 
 
 class MqttTrigger(Trigger):
@@ -51,81 +46,48 @@ class MqttTrigger(Trigger):
         check_library()
         super().__init__(f"{options.shown}/{options.topics}")
         self._topic = options.topics
-        self._broker = _broker(options)
         self._payload = None if payload is None else payload.encode()
-        self._changed = threading.Condition(threading.RLock())
-        self._tries = Retries(f"trigger {self.name}", self._changed, Backoff(first_delay, most_delay))
-        self._v5, self._knows_v5 = True, True
-        self._ended = False
-        self._pair: tuple[socket.socket, socket.socket] | None = None  # written to, and read, to wake it
-        self._thread = threading.Thread(target=self._run, name="ecovision-trigger", daemon=True)
+        self._session = Session(
+            f"trigger {self.name}",
+            "ecovision-trigger",
+            _broker(options),
+            None,
+            self,
+            changed=threading.Condition(threading.RLock()),
+            backoff=Backoff(first_delay, most_delay),
+            last_word=False,
+        )
 
     def begin(self) -> None:
         """Connect in a thread of its own."""
-        self._pair = socket.socketpair()
-        for end in self._pair:
-            end.setblocking(False)
         self._hinder(BinState.STARTING, "it connects")
-        self._thread.start()
+        self._session.start()
 
     def end(self, timeout: float) -> None:
         """Hang up."""
-        with self._changed:
-            self._ended = True
-            self._changed.notify_all()
-        if self._pair is None:
-            return
-        with contextlib.suppress(OSError):
-            self._pair[0].send(b"x")
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)  # a broker that does not answer may keep it a little longer
+        self._session.end()
+        self._session.join(timeout)  # a broker that does not answer may keep it a little longer
 
-    # The thread.
+    # For the session, in its thread.
 
-    def _run(self) -> None:
-        assert self._pair is not None
-        while self._attempt(self._pair[1]):
-            pass
-        for end in self._pair:
-            end.close()
-
-    def _attempt(self, wake: socket.socket) -> bool:
-        """Hold one connection from its beginning to its end; return whether to try another one."""
-        connection, since = Connection(self._broker, None, v5=self._v5), time.monotonic()
-        try:
-            with typed("the MQTT client"):
-                connection.open(wake)
-                connection.subscribe(self._topic, wake)
-                self._listen(connection, wake)
-        except NoProtocolError as e:
-            self._v5 = not self._v5  # one that hung up may know the other version alone
-            if e.certain and not self._v5:
-                self._knows_v5 = False
-                return not self._ended
-            return self._failed(e)
-        except EcovisionError as e:
-            if time.monotonic() - since >= _STEADY:
-                self._tries.begin_anew()
-            self._v5 = self._knows_v5
-            return self._failed(e)
-        finally:
-            connection.drop()
-        return False
-
-    def _listen(self, connection: Connection, wake: socket.socket) -> None:
+    def converse(self, connection: Connection, wake: socket.socket) -> None:
         """While the connection lasts: SinkError at its end, or a return after `end`."""
-        self._tries.well()
+        connection.subscribe(self._topic, wake)
+        self._session.tries.well()
         self._ready()
-        while not self._ended:
+        while not self._session.ending:
             connection.pump(_LOOK, wake)
             for message in connection.messages():
                 if not message.retained and self._payload in (None, message.payload):
                     self._fired()
         connection.close()
 
-    def _failed(self, error: EcovisionError) -> bool:
+    def failed(self, error: EcovisionError) -> None:
+        """The bin is in fault."""
         self._hinder(BinState.FAULT, str(error))
-        return self._tries.failed(error, lambda: -math.inf if self._ended else math.inf)
+
+    def parted(self) -> None:
+        """Nothing belongs to one connection."""
 
 
 def _broker(options: MqttOptions) -> Broker:
@@ -145,27 +107,10 @@ def mqtt_trigger(address: str, *, device: str, environment: Mapping[str, str] = 
         MissingDependencyError: paho-mqtt is not installed.
     """
     place = split_broker(address)
-    topic = unquote(place.path).strip("/")
-    if not topic:
+    if not unquote(place.path).strip("/"):
         raise OptionError(f"trigger {place.shown}", expected="a topic: mqtt://HOST/TOPIC", found="none")
     given = Options(place.shown, split_pairs(place.query, problem=OptionError), problem=OptionError)
-    payload, file = given.text("payload"), given.text("password_file")
-    options = MqttOptions(
-        host=place.host,
-        port=place.port,
-        tls=place.scheme == "mqtts",
-        ca=given.text("ca"),
-        prefix=topic,
-        device=device,
-        client_id=given.text("client_id") or "",
-        username=place.user or environment.get("ECOVISION_EDGE_MQTT_USERNAME") or None,
-        password=(
-            read_secret(file, "password_file")
-            if file
-            else environment.get("ECOVISION_EDGE_MQTT_PASSWORD") or None
-        ),
-        keepalive=given.integer("keepalive", 5, 3600) or 30,
-        timeout=given.number("timeout", 0, 600) or 10.0,
-    )
+    payload = given.text("payload")
+    options = mqtt_options(place, given, environment, device=device)
     given.done()
     return MqttTrigger(options, payload)
