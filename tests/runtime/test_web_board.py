@@ -388,6 +388,9 @@ def guard(address, port=8080, token=None):
         ("0.0.0.0:0", "127.0.0.1:8080:1", False),
         ("0.0.0.0:0", "127.0.0.1:8080\n", False),
         ("0.0.0.0:0", "[::1", False),
+        ("0.0.0.0:0", "[fe80::1%eth0]:8080", False),
+        ("0.0.0.0:0", "192.168.1.5:65536", False),
+        ("bik.example:0", "bi\u212a.example:8080", False),  # a Kelvin sign is a k in lower case
     ],
 )
 def test_names_under_which_the_page_answers(address, host, ok):

@@ -7,7 +7,7 @@ import hmac
 import re
 import socket
 
-from ecovision_edge.base.hosts import bracketed, ip_of
+from ecovision_edge.base.hosts import bracketed, host_and_port, ip_of
 from ecovision_edge.errors import OptionError
 from ecovision_edge.web.address import Address
 
@@ -28,7 +28,6 @@ HEADERS = {
 }
 """Sent with every answer."""
 
-_HOST = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::(?P<port>[0-9]{1,5}))?")
 _TOKEN = re.compile(r"[!-~]{16,256}")
 _HTTP_PORT = 80
 _FORM = "16 to 256 printable ASCII characters without spaces"
@@ -92,12 +91,12 @@ class Guard:
 
     def host_ok(self, headers: list[str]) -> bool:
         """Return whether a request with these Host headers is meant for this page."""
-        match = _HOST.fullmatch(headers[0]) if len(headers) == 1 else None
-        if match is None:
+        found = host_and_port(headers[0]) if len(headers) == 1 else None
+        if found is None or "%" in found[0] or not found[0].isascii():  # a browser sends no such host
             return False
-        if self._address.loopback and int(match["port"] or _HTTP_PORT) != self._port:
+        host, port = found[0].lower().removesuffix("."), found[1]
+        if self._address.loopback and (_HTTP_PORT if port is None else port) != self._port:
             return False  # elsewhere the port may be a forwarded one
-        host = (match["six"] or match["name"]).lower().removesuffix(".")
         if (ip := ip_of(host)) is None:
             return host in self._names
         # An address cannot be rebound. What listens at one address alone is not asked for by another one.
