@@ -334,7 +334,7 @@ def test_a_broker_that_never_answers_holds_up_nobody():
         found = trigger.hindrance
         assert (found.state, found.reason.rpartition(": ")[2]) == (BinState.STARTING, "it connects")
         trigger.close(0)
-        trigger._session._thread.join(PROMPT)
+        assert trigger._session._worker.join(PROMPT)
         assert [end.fileno() for end in trigger._session._pair] == [-1, -1]
 
 
@@ -378,7 +378,7 @@ def test_enter_fires(terminal):
         os.write(person, b"\n")
         heard.wait(lambda: heard.fired == 2)
         assert termios.tcgetattr(descriptor) == before
-    assert not heard.trigger._thread.is_alive()
+    assert not heard.trigger._worker.alive
 
 
 def test_standard_input_that_ends_is_a_fault():

@@ -6,6 +6,7 @@ import threading
 import time
 from typing import Protocol
 
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.camera.source import FrameSource, FrameStream, Image
 from ecovision_edge.errors import BadFrameError, CaptureError, EcovisionError, FrameError
 from ecovision_edge.preprocess.frames import as_bgr
@@ -42,20 +43,20 @@ class Connection:
         """Connect to `source` when started; `number` is for the thread's name."""
         self._owner, self._source = owner, source
         self.given_up = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"ecovision-capture-{number}", daemon=True)
+        self._worker = Worker(self._run, f"ecovision-capture-{number}")
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._worker.start()
 
     @property
     def alive(self) -> bool:
         """Whether its thread is still there."""
-        return self._thread.is_alive()
+        return self._worker.alive
 
     def join(self, seconds: float) -> None:
         """Wait for the thread, `seconds` at most."""
-        self._thread.join(seconds)
+        self._worker.join(seconds)
 
     def _run(self) -> None:
         error: EcovisionError | None = None

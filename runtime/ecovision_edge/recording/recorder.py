@@ -9,6 +9,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.recording.folder import FrameFolder, Outcome
 from ecovision_edge.recording.options import RecordOptions, RecordStats
@@ -66,8 +67,8 @@ class Recorder:
         self._closing = False
         self._kept = self._dropped = self._refused = self._failed = 0
         self._said: set[object] = set()
-        self._thread = threading.Thread(target=self._run, name="ecovision-recorder", daemon=True)
-        self._thread.start()
+        self._worker = Worker(self._run, "ecovision-recorder")
+        self._worker.start()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} to {self._folder.path}: {self.stats.kept} kept>"
@@ -120,9 +121,9 @@ class Recorder:
             self._closing = True
             self._changed.notify_all()
         if first:
-            self._thread.join(timeout)
+            self._worker.join(timeout)
         with self._changed:
-            if first and self._thread.is_alive():
+            if first and self._worker.alive:
                 _log.warning(
                     "%s: the disk did not take the last frames in %g s; they are left",
                     self._folder.path,
@@ -130,7 +131,7 @@ class Recorder:
                 )
             self._dropped += len(self._queue)
             self._queue.clear()
-        return not self._thread.is_alive()
+        return not self._worker.alive
 
     # The writer's thread.
 

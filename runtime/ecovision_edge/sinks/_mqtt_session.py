@@ -11,6 +11,7 @@ import time
 from typing import Protocol
 
 from ecovision_edge.base.backoff import Backoff
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.sinks._mqtt_connection import Broker, Connection, NoProtocolError, Will
 from ecovision_edge.sinks._retries import Retries, typed
@@ -68,7 +69,7 @@ class Session:
         self._v5, self._knows_v5 = True, True
         self._pair: tuple[socket.socket, socket.socket] | None = None  # written to, and read, to wake it
         self._waking = threading.Lock()  # or a wake-up might go to whoever has the closed socket's number
-        self._thread = threading.Thread(target=self._run, name=thread, daemon=True)
+        self._worker = Worker(self._run, thread)
 
     def start(self) -> None:
         """Begin; returns at once. Idempotent."""
@@ -76,7 +77,7 @@ class Session:
             self._pair = socket.socketpair()
             for end in self._pair:
                 end.setblocking(False)
-            self._thread.start()
+            self._worker.start()
 
     def notify(self) -> None:
         """Wake the conversation: there is something new to say, or nothing more."""
@@ -94,11 +95,7 @@ class Session:
 
     def join(self, timeout: float) -> bool:
         """Wait for the thread, `timeout` seconds at most; whether there is none any more."""
-        if self._pair is None:
-            return True
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._worker.join(timeout)
 
     def _run(self) -> None:
         assert self._pair is not None

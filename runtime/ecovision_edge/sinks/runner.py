@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ecovision_edge.base.backoff import Backoff
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks._queue import EventQueue
@@ -88,7 +89,7 @@ class SinkRunner:
         self._parting = ""  # what its `close` raised last
         self._closing = False
         self._deadline = math.inf
-        self._thread: threading.Thread | None = None
+        self._worker = Worker(self._run, f"ecovision-sink {name}")
 
     # For the delivery.
 
@@ -132,13 +133,12 @@ class SinkRunner:
     def started(self) -> bool:
         """Whether there was ever a thread."""
         with self._changed:
-            return self._thread is not None
+            return self._worker.started
 
     @property
     def running(self) -> bool:
         """Whether its thread runs: after `close`, whether something does not return."""
-        thread = self._thread
-        return thread is not None and thread.is_alive()
+        return self._worker.alive
 
     @property
     def stats(self) -> SinkStats:
@@ -158,8 +158,8 @@ class SinkRunner:
     def start(self) -> None:
         """Begin to deliver. Idempotent."""
         with self._changed:
-            if self._thread is None and not self._closing:
-                self._begin()
+            if not (self._worker.started or self._closing):
+                self._worker.start()
 
     def put(self, event: BinEvent) -> None:
         """Take an event to deliver; never waits."""
@@ -197,20 +197,13 @@ class SinkRunner:
         with self._changed:
             self._closing, self._deadline = True, time.monotonic() + timeout
             self._changed.notify_all()
-            if self._thread is None:
+            if not self._worker.started:
                 if self._queue and self._delivery.takes_unstarted():
-                    self._begin()
+                    self._worker.start()
                 else:
                     self._queue.drop_rest()
-            thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout + 1.0)
-            if thread.is_alive():
-                _log.warning("%s: its last delivery does not return; it is left", self.name)
-
-    def _begin(self) -> None:
-        self._thread = threading.Thread(target=self._run, name=f"ecovision-sink {self.name}", daemon=True)
-        self._thread.start()
+        if not self._worker.join(timeout + 1.0):
+            _log.warning("%s: its last delivery does not return; it is left", self.name)
 
     def _stuck(self) -> str:
         """Say that the other side does not return: a full pipe that nobody reads, or a disk that hangs."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import select
 import sys
-import threading
 
 from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.errors import TriggerError
 from ecovision_edge.events import BinState
 from ecovision_edge.triggers.base import Trigger
@@ -28,7 +28,7 @@ class KeyboardTrigger(Trigger):
     def __init__(self, descriptor: int | None = None) -> None:
         super().__init__("keyboard")
         self._descriptor = descriptor
-        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         self._ours: tuple[int, int] | None = None
 
     def begin(self) -> None:
@@ -41,19 +41,17 @@ class KeyboardTrigger(Trigger):
                 f"trigger {self.name} cannot be used", expected="standard input", found="none"
             ) from e
         self._ours = os.pipe()
-        self._thread = threading.Thread(
-            target=self._read, args=(descriptor, self._ours[0]), name="ecovision-trigger", daemon=True
-        )
+        reading, wake = descriptor, self._ours[0]
+        self._worker = Worker(lambda: self._read(reading, wake), "ecovision-trigger")
         self._ready()
-        self._thread.start()
+        self._worker.start()
 
     def end(self, timeout: float) -> None:
         """Stop reading."""
-        if self._ours is None or self._thread is None:
+        if self._ours is None or self._worker is None:
             return
         os.close(self._ours[1])  # which wakes the thread
-        if self._thread is not threading.current_thread():
-            self._thread.join(timeout)
+        self._worker.join(timeout)
 
     def _read(self, descriptor: int, wake: int) -> None:
         why = "standard input has ended"

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
 from ecovision_edge.web._connections import Door
 from ecovision_edge.web.address import Address, bind
@@ -154,22 +155,21 @@ class _Running:
         self._ending: asyncio.Event | None = None
         self._ready = threading.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="ecovision-edge page", daemon=True)
-        self._thread.start()
+        self._worker = Worker(self._run, "ecovision-edge page")
+        self._worker.start()
         self._wait()
 
     def _wait(self) -> None:
         self._ready.wait()
         if self._failure is not None:
-            self._thread.join()
+            self._worker.join()
             raise ServeError("cannot serve the page", found=reason_of(self._failure)) from self._failure
 
     def stop(self) -> None:
         if self._loop is not None and self._ending is not None:
             with contextlib.suppress(RuntimeError):  # the loop has ended by itself
                 self._loop.call_soon_threadsafe(self._ending.set)
-        self._thread.join(_STOP_S)
-        if self._thread.is_alive():
+        if not self._worker.join(_STOP_S):
             _log.warning("the live page did not stop within %g s", _STOP_S)
 
     def _run(self) -> None:
