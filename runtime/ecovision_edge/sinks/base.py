@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks._retries import typed
 from ecovision_edge.sinks.delivery import Delivery, Pace
-from ecovision_edge.sinks.runner import SinkRunner, SinkStats
+from ecovision_edge.sinks.runner import SinkRunner
+from ecovision_edge.sinks.stats import SinkStats
 
 if TYPE_CHECKING:
     from typing import Self  # of Python 3.11

@@ -11,7 +11,6 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.base.threads import Worker
@@ -20,38 +19,14 @@ from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks._queue import EventQueue
 from ecovision_edge.sinks._retries import Retries, UnforeseenError, typed
 from ecovision_edge.sinks.delivery import Delivery
+from ecovision_edge.sinks.stats import SinkStats
 
-__all__ = ["SinkRunner", "SinkStats"]
+__all__ = ["SinkRunner"]
 
 _log = logging.getLogger("ecovision_edge")
 
 _STUCK = 90.0  # seconds: a servo holds for 60 at most, and a busy receiver is believed for 60
 _LOOK = 0.1  # seconds between looks at what no notification tells: that the time is over
-
-
-@dataclass(frozen=True, slots=True)
-class SinkStats:
-    """What became of the events of one sink.
-
-    Args:
-        taken: Events that `put` took.
-        delivered: Of those, delivered; acknowledged where the other side can.
-        dropped: Of those, lost: the queue was full, they were too old, or the sink was closed before they
-            could be delivered.
-        expired: Of the dropped ones, those that were too old.
-        waiting: Of those taken, neither delivered nor dropped yet.
-        retries: Tries that failed.
-        error: The last failure since the last success: of a try, or an event that was refused or had no place
-            in the queue; or that a call does not return. Empty if all is well.
-    """
-
-    taken: int
-    delivered: int
-    dropped: int
-    expired: int
-    waiting: int
-    retries: int
-    error: str
 
 
 class SinkRunner:
