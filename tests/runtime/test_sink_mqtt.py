@@ -641,13 +641,16 @@ def test_a_full_disk_does_not_keep_events_from_the_broker(tmp_path, disk, caplog
     """At the start too: they go from memory, it is said once, and the figures are right."""
     disk.full, safe = full, []
     with scripted([V5_ACCEPTS]) as (port, _):
-        with sink_at(port, tmp_path / "spool", on_safe=lambda e: safe.append(e.id)) as sink:
+        sink = sink_at(port, tmp_path / "spool", on_safe=lambda e: safe.append(e.id))
+        sink._delivery._store_at = 1e9  # or it would be well again as soon as nothing waits to be written
+        with sink:
             for n in range(3):
                 sink.put(event(n))
             until(lambda: sink.stats.delivered == 3)
             assert "cannot use the spool" in sink.stats.error
             assert (sink.stats.safe, sink.stats.dropped, balanced(sink.stats)) == (0, 0, True)
-            disk.full = set()
+            disk.full, sink._delivery._store_at = set(), 0.0
+            sink.show(BinState.EMPTY)  # which wakes its thread
             until(lambda: not sink.stats.error)
             sink.put(event(3))
             until(lambda: sink.stats.delivered == 4)
