@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.server
 import json
+import pickle
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ import onnx
 import pytest
 import yaml
 from tests.export.graphs import rewritten
+from tests.sharing import made_once
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_export.graph.fold import fold_preprocessing
@@ -305,9 +307,13 @@ def contract(reference: Checkpoint) -> Contract:
 
 
 @pytest.fixture(scope="session")
-def simplified(reference: Checkpoint) -> onnx.ModelProto:
+def simplified(reference: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> onnx.ModelProto:
     """The reference, traced and simplified. Copy it before changing it."""
-    return simplify(trace(build_model(reference), 224, 224))
+
+    def make(folder: Path) -> None:
+        onnx.save(simplify(trace(build_model(reference), 224, 224)), folder / "model.onnx")
+
+    return onnx.load(made_once(tmp_path_factory, "simplified", make) / "model.onnx")
 
 
 @pytest.fixture(scope="session")
@@ -319,4 +325,9 @@ def graph(simplified: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """A bundle of the reference, fp32 and int8, made without photographs."""
-    return export_bundle(ExportOptions(weights="reference"), tmp_path_factory.mktemp("exported") / "bundle")
+
+    def make(folder: Path) -> None:
+        result = export_bundle(ExportOptions(weights="reference"), folder / "bundle")
+        (folder / "result").write_bytes(pickle.dumps(result))
+
+    return pickle.loads((made_once(tmp_path_factory, "exported", make) / "result").read_bytes())
