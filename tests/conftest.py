@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +24,7 @@ os.environ["ECOVISION_EDGE_PROFILE_DIR"] = os.devnull
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+ALL_SLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.slow\b", re.MULTILINE)
 SLOW, LISTED = 1.0, 10  # seconds of a test that is listed, and how many are
 
 
@@ -37,8 +40,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The quick tier has the quick profile, unless another is asked for."""
-    if config.option.markexpr == "not slow" and "HYPOTHESIS_PROFILE" not in os.environ:
+    if is_quick(config) and "HYPOTHESIS_PROFILE" not in os.environ:
         settings.load_profile("quick")
+
+
+def is_quick(config: pytest.Config) -> bool:
+    """Whether slow tests are left out."""
+    return "not slow" in config.option.markexpr
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The quick tier does not even import the modules that are slow as a whole, nor what they import."""
+    if collection_path.suffix != ".py" or not is_quick(config):
+        return None
+    return True if ALL_SLOW.search(collection_path.read_text("utf-8")) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Workers take the files that take longest first, so that none has one left at the end."""
+    if not hasattr(config, "workerinput"):
+        return
+    weights: Counter[Path] = Counter()
+    for item in items:
+        weights[item.path] += 100 * ("packaging" in item.keywords) + ("slow" in item.keywords)
+    items.sort(key=lambda item: -weights[item.path])  # stable: each file stays in order
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

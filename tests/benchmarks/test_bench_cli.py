@@ -16,6 +16,8 @@ from ecovision_edge.cli import main
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.measure.result import Result
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "--min-secs",
     "0.2",

@@ -487,6 +487,7 @@ def test_one_photograph_is_held_at_a_time(model, photos, monkeypatch):
     assert answers.probabilities.shape == (8, 3)
 
 
+@pytest.mark.slow
 def test_answers_are_those_of_classify(tmp_path):
     """With the embedded bundle, as a program of one's own would get them."""
     classifier = Classifier.load(threads=1)
@@ -508,6 +509,7 @@ def test_answers_are_those_of_classify(tmp_path):
         assert row["score"] == max(row["probabilities"])
 
 
+@pytest.mark.slow
 def test_the_reference_is_right_about_most_photographs(photographs, capsys):
     """A hundred of the validation photographs: mixed-up labels would give a tenth."""
     assert main(["eval", "--data", str(photographs / "val"), "--limit", "100", "--json", "-"]) == 0
@@ -565,6 +567,7 @@ def test_without_rich_the_pip_line_is_given(cli, photos, monkeypatch):
     assert err == f"ecovision-edge: rich is not installed; {extra_fix('bench')}\n"
 
 
+@pytest.mark.slow
 def test_evaluating_loads_no_torch(model, photos, tmp_path):
     """A device has none; nor anything of the exporter's libraries."""
     arguments = [

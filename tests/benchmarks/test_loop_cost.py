@@ -8,6 +8,8 @@ import pytest
 
 from ecovision_edge_bench import loop_cost
 
+pytestmark = pytest.mark.slow
+
 
 def test_overhead_is_counted_for_each_frame(capsys: pytest.CaptureFixture[str]) -> None:
     """As many as were asked for, the first ones left out."""

@@ -40,6 +40,8 @@ from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.weights.checkpoint import Checkpoint, load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 DISTRIBUTIONS = {
     "torch": "torch",
     "onnxruntime": "onnxruntime",

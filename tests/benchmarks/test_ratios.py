@@ -29,6 +29,7 @@ def test_drift_that_falls_on_both_takes_nothing_from_a_paired_ratio() -> None:
     assert not unpaired_ratio(rounds(5 * drift), rounds(5 * drift[::-1])).differs
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     """Of 200 runs with a true ratio of 1.1, the 95 % interval has it in at least 180."""
     rng = np.random.default_rng(1)

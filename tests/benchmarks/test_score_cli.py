@@ -29,6 +29,8 @@ from ecovision_edge_bench.score.recording import write_recording
 from ecovision_edge_bench.score.replay import open_replay, read_events
 from ecovision_edge_bench.score.run import default_rules, make_decider
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Script(
     steps=(
         Empty(1.6),

@@ -395,6 +395,7 @@ def decided(script, classifier, options=None):
     return match(composed.truth, found, default_rules(classifier.labels))
 
 
+@pytest.mark.slow
 @one_in(20)
 @given(
     st.lists(

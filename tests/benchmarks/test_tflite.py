@@ -20,6 +20,8 @@ from ecovision_edge_bench.subjects import Spec, engine_modules
 
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install 'ecovision-edge[litert]'")
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "--quick",
     "--threads",

@@ -52,6 +52,7 @@ def _no_worker(*_: object) -> Any:
     raise AssertionError("nothing is started here")
 
 
+@pytest.mark.slow
 def test_a_run_measures_chooses_and_saves(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +93,7 @@ def test_a_dry_run_saves_nothing(
     assert "nothing saved: --dry-run" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_undecided_run_leaves_the_old_profile(
     folder: Path, instant: Callable[[bool], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -151,6 +153,7 @@ def test_misuse_is_one_line_and_status_2(
     assert not folder.exists()
 
 
+@pytest.mark.slow
 def test_it_needs_no_extra(tmp_path: Path) -> None:
     """Neither rich, nor pillow, nor torch, nor onnx: the parent and its workers run without."""
     (tmp_path / "sitecustomize.py").write_text(

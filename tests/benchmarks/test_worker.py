@@ -33,6 +33,7 @@ def worker() -> Iterator[Worker]:
         yield running
 
 
+@pytest.mark.slow
 def test_it_says_what_it_runs_and_what_its_start_took(worker: Worker) -> None:
     """Facts of the model, times above zero, memory that it grew by."""
     ready = worker.ready
@@ -44,6 +45,7 @@ def test_it_says_what_it_runs_and_what_its_start_took(worker: Worker) -> None:
         assert ready["peak_bytes"] > ready["before_bytes"] > 2**20
 
 
+@pytest.mark.slow
 def test_a_turn_gives_all_stages_of_each_frame(worker: Worker) -> None:
     """Columns of one length, starts in order, no time below zero; and CPU was taken."""
     before = worker.cpu_s
@@ -55,11 +57,13 @@ def test_a_turn_gives_all_stages_of_each_frame(worker: Worker) -> None:
     assert worker.cpu_s > before
 
 
+@pytest.mark.slow
 def test_a_paced_turn_has_frames_all_the_same(worker: Worker) -> None:
     """Of the real clock, at 50 a second."""
     assert len(worker.turn(settle_s=0.0, seconds=0.1, fps=50, first=0)["at_s"]) >= 1
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_classifier_does(worker: Worker, tmp_path: Path) -> None:
     """Files and synthetic frames, to the last bit: same engine, one thread."""
     file = tmp_path / "a.png"
@@ -70,6 +74,7 @@ def test_it_answers_as_the_classifier_does(worker: Worker, tmp_path: Path) -> No
     assert worker.classify(files=[str(file)]) == [list(expected[1])]
 
 
+@pytest.mark.slow
 def test_it_checks_golden_vectors_as_verify_does(worker: Worker) -> None:
     """The same words, of the same engine with the same threads."""
     report = verify_bundle(embedded_bundle_path(), BackendOptions(threads=1))
@@ -78,6 +83,7 @@ def test_it_checks_golden_vectors_as_verify_does(worker: Worker) -> None:
     assert check.ok
 
 
+@pytest.mark.slow
 def test_an_error_of_ours_is_told_and_the_worker_goes_on(worker: Worker) -> None:
     """A file that is not there, then a synthetic frame."""
     with pytest.raises(WorkerError, match=r"int8-onnx 1t.*no/such"):
@@ -108,6 +114,7 @@ def test_a_process_that_dies_is_an_error_of_its_own() -> None:
     doomed.close()
 
 
+@pytest.mark.slow
 def test_a_worker_without_a_parent_ends() -> None:
     """End of input ends it: nothing is left running when the parent is killed."""
     worker = Worker(SPEC, SOURCE)
@@ -176,6 +183,7 @@ class Clock:
         return np.ones(2) / 2
 
 
+@pytest.mark.slow
 def test_paced_frames_start_when_they_are_due_and_late_ones_are_not_made_up_for() -> None:
     """At 10 a second: every 100 ms; after a frame of a second at once, and then every 100 ms again."""
     clock = Clock(slow=4)

@@ -63,6 +63,7 @@ def test_a_tensor_in_two_additions_is_refused() -> None:
         align_additions(ranges, [Addition(("a", "b"), "c"), Addition(("a", "c"), "d")], least=1e-4)
 
 
+@pytest.mark.slow
 def test_excluded_additions_are_left_out(graph: onnx.ModelProto) -> None:
     """MobileNetV3-Large has ten residual additions, two of them in the first three blocks."""
     every = quantized_additions(graph, [])
@@ -89,6 +90,7 @@ def addition_scales(model: onnx.ModelProto) -> list[list[Scale]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_shipped_additions_round_as_exact_arithmetic_does() -> None:
     """Every pair of inputs of every addition, through onnxruntime against integers."""
     additions = addition_scales(onnx.load(embedded_bundle_path() / "model.int8.onnx"))

@@ -407,6 +407,7 @@ def test_the_card_says_whether_it_was_trained_for_any_orientation(said, known, w
     assert words in write_card(manifest(), [parity()], facts).split("## Accuracy by turn")[1][:300]
 
 
+@pytest.mark.slow
 def test_the_contract_says_it_to_the_device(reference):
     """A lone model file then knows whether quarter turns are worth looking at."""
     options = ExportOptions(weights="reference")
@@ -466,6 +467,7 @@ def blocks(card: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", card, re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_the_lines_of_the_card_work_in_its_folder(tmp_path):
     """As they stand there, installation apart, with a photograph beside."""
     folder = bundle_with_card(tmp_path / "b")

@@ -213,6 +213,7 @@ def test_labels_come_from_a_file(tmp_path: Path) -> None:
         read_labels(tmp_path / "none.txt")
 
 
+@pytest.mark.slow
 def test_labels_have_to_be_as_many_as_the_classes(reference: Checkpoint) -> None:
     """A labels file of another model is refused before anything is traced."""
     with pytest.raises(OptionError, match="expected 10, one for each class of reference, found 2"):
@@ -223,6 +224,7 @@ def test_labels_have_to_be_as_many_as_the_classes(reference: Checkpoint) -> None
             make_contract(ExportOptions(weights="reference"), unnamed)
 
 
+@pytest.mark.slow
 def test_a_crop_larger_than_the_resize_is_refused(reference: Checkpoint) -> None:
     """shortest:200 cannot give 224 pixels, whether these were asked for or are the default."""
     with pytest.raises(OptionError, match="at least --imgsz, 224, found 200"):

@@ -52,6 +52,7 @@ def answers(model: onnx.ModelProto, inputs: list[np.ndarray]) -> np.ndarray:
     return np.concatenate([session.run(None, {"frame": x})[0] for x in inputs])
 
 
+@pytest.mark.slow
 def test_channel_statistics_are_those_of_the_values(
     graph: onnx.ModelProto, inputs: list[np.ndarray], statistics: Statistics
 ) -> None:
@@ -68,6 +69,7 @@ def test_channel_statistics_are_those_of_the_values(
     np.testing.assert_allclose(of.square, np.square(values, dtype=np.float64).mean((0, 2, 3)), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_equalization_changes_no_answer(
     graph: onnx.ModelProto, inputs: list[np.ndarray], statistics: Statistics
 ) -> None:
@@ -80,6 +82,7 @@ def test_equalization_changes_no_answer(
     assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_what_only_a_depthwise_convolution_reads_becomes_equally_wide(
     graph: onnx.ModelProto, inputs: list[np.ndarray], statistics: Statistics
 ) -> None:
@@ -94,6 +97,7 @@ def test_what_only_a_depthwise_convolution_reads_becomes_equally_wide(
     assert (alive & ~held_back).sum() > 60
 
 
+@pytest.mark.slow
 def test_hard_swish_and_the_output_are_left(graph: onnx.ModelProto, statistics: Statistics) -> None:
     """Only tensors that a scale passes through are divided; a residual stream shares its scales."""
     g = Graph(graph)
@@ -122,6 +126,7 @@ def silenced(reference: Checkpoint, contract: Contract) -> onnx.ModelProto:
     return folded(model, 224, 224, contract)
 
 
+@pytest.mark.slow
 def test_a_constant_excitation_is_folded(silenced: onnx.ModelProto, inputs: list[np.ndarray]) -> None:
     """The branch is gone, the answers are the same; another one stays."""
     statistics = calibrate._measure_channels(silenced, iter(inputs), lambda _: None)[0]
@@ -138,6 +143,7 @@ def test_a_constant_excitation_is_folded(silenced: onnx.ModelProto, inputs: list
     assert np.abs(expected - found).max() <= 1e-5 * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_what_is_no_excitation_is_not_folded(graph: onnx.ModelProto) -> None:
     """A Relu in front of a depthwise convolution is none, however silent."""
     assert silent_excitations(Graph(graph), {"features.3.block.0.0/Relu": (0.0, 0.0)}) == ()
@@ -156,6 +162,7 @@ def test_three_is_a_whole_number_of_steps(high: float) -> None:
     assert top >= min(high, 762) - 1e-9
 
 
+@pytest.mark.slow
 def test_a_zero_point_that_is_not_three_is_refused(graph: onnx.ModelProto, inputs: list[np.ndarray]) -> None:
     """The rule needs 3 to be whole; anything else would be another function."""
     table = measure(graph, lambda: iter(inputs), digest="", evidence="generated").table()

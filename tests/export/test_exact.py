@@ -24,6 +24,7 @@ def shipped() -> onnx.ModelProto:
     return onnx.load(embedded_bundle_path() / "model.int8.onnx")
 
 
+@pytest.mark.slow
 def test_real_weights_and_every_other_tensor_stay(shipped: onnx.ModelProto) -> None:
     """uint8 less 128 is the int8 weight; the model given is not touched."""
     before = shipped.SerializeToString(deterministic=True)

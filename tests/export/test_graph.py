@@ -22,6 +22,8 @@ from ecovision_edge_export.int8.sessions import onnx_session
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_batch_is_dynamic_and_the_opset_ours(graph: onnx.ModelProto) -> None:
     """Three frames in one run give three rows, each that of the frame alone."""

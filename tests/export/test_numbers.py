@@ -292,6 +292,7 @@ def flat_frames(channels: int) -> Floats:
     return np.ascontiguousarray(np.broadcast_to(values, (16, channels, 5, 5)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1.0, 2.0])
 @pytest.mark.parametrize("room", [(1.0,), (1.0, 2.0, 1.5)])
 @pytest.mark.parametrize(
@@ -315,6 +316,7 @@ def test_corrected_biases_make_up_for_rounded_weights(
     assert moved > 1e-4 or (shape == (3, 1, 1, 1) and room == (1.0,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("group", "shape"), [(1, (4, 4, 1, 1)), (4, (4, 1, 3, 3))])
 def test_channels_that_alignment_added_are_zero(group: int, shape: tuple[int, ...]) -> None:
     """The means are those of before."""
@@ -327,6 +329,7 @@ def test_channels_that_alignment_added_are_zero(group: int, shape: tuple[int, ..
     assert np.abs(made_means(model, x, (1.0,)) - expected).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_what_is_not_to_be_corrected_is_left_alone() -> None:
     """Nodes that are excluded, inputs of no known means, groups of several channels."""
     means = {"x": [1.0, 2.0, 3.0, 4.0]}
@@ -343,6 +346,7 @@ def test_what_is_not_to_be_corrected_is_left_alone() -> None:
     np.testing.assert_array_equal(constant(changed, "w"), constant(plain, "w"))
 
 
+@pytest.mark.slow
 def test_layers_that_share_a_bias_get_one_each() -> None:
     """Else the correction of one would be the other's too."""
     nodes = [node("Conv", "x w b", "a"), node("Conv", "x v b", "c"), node("Add", "a c", "y")]
@@ -366,6 +370,7 @@ def same_work(found: Work, expected: Work) -> bool:
     return dataclasses.astuple(found) == pytest.approx(dataclasses.astuple(expected), rel=1e-9, abs=1e-15)
 
 
+@pytest.mark.slow
 def test_the_work_of_a_pointwise_convolution() -> None:
     """8 to 16 channels at 6 x 6: 576 values of 8 multiply-adds."""
     model = model_of([node("Conv", "x w", "y")], {"w": gaussian(1, 16, 8, 1, 1)}, [8, 6, 6])
@@ -373,6 +378,7 @@ def test_the_work_of_a_pointwise_convolution() -> None:
     assert same_work(work_of(model, ()), millions(int8_conv=4608, int8_values=576))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("taps", "stride", "values", "kind"),
     [(3, 1, 288, "fp32_depthwise_3"), (3, 2, 72, "fp32_depthwise"), (5, 1, 128, "fp32_depthwise")],
@@ -386,6 +392,7 @@ def test_the_work_of_a_depthwise_convolution(taps: int, stride: int, values: int
     assert same_work(work_of(model, ()), millions(int8_values=values, int8_depthwise=adds))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("turned", [0, 1])
 def test_the_work_of_a_matrix_product(turned: int) -> None:
     """20 to 5 values, however the weights lie."""
@@ -395,6 +402,7 @@ def test_the_work_of_a_matrix_product(turned: int) -> None:
     assert same_work(work_of(model, ()), millions(int8_conv=100, int8_values=5))
 
 
+@pytest.mark.slow
 def test_the_work_of_what_stands_between() -> None:
     """A Relu is part of what it follows; so is a constant's sum in int8, that of two tensors is not."""
     nodes = [
@@ -409,6 +417,7 @@ def test_the_work_of_what_stands_between() -> None:
     assert same_work(work_of(model, set("abcd")), millions(fp32_conv=1152, fp32_values=3 * 144))
 
 
+@pytest.mark.slow
 def test_values_that_go_to_int8_are_counted() -> None:
     """Once, however many read them; not where all that read them are fp32."""
     nodes = [node("Conv", "x w", "a"), node("Conv", "a v", "b"), node("Conv", "a u", "c")]
@@ -420,6 +429,7 @@ def test_values_that_go_to_int8_are_counted() -> None:
     assert work_of(model, set("abcy")).quantized == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_int8_is_cheaper_than_fp32(target: Target) -> None:
     """One convolution of 64 to 64 channels at 28 x 28; twice the work is twice the cost."""

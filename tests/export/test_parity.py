@@ -21,6 +21,8 @@ from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 class Distorted:
     """A backend that runs another one and changes its logits."""

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
     from .conftest import FakeHub
 
+pytestmark = pytest.mark.slow
+
 Export = Callable[..., ExportResult]
 QuantizeBy = Callable[..., tuple[Quantized, CalibrationTable, "list[JsonValue]"]]
 

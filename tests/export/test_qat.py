@@ -46,6 +46,8 @@ from ecovision_edge_export.transcript import Reporter as ScriptReporter
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 SIDE = 64
 
 

@@ -27,6 +27,8 @@ from ecovision_edge_export.int8.signed import read_signed
 from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable, prepare
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def inputs(contract: Contract) -> list[np.ndarray]:

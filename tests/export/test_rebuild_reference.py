@@ -25,6 +25,8 @@ from ecovision_edge_export.pipeline import ExportResult, finish
 from ecovision_edge_export.rebuild_reference import calibrate_reference, export_reference
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def shipped() -> Bundle:

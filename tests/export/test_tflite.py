@@ -49,6 +49,8 @@ from ecovision_edge_export.tflite.quantize import quantize_tflite
 from ecovision_edge_export.tflite.scales import check_scales, fit_ranges
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[np.ndarray], np.ndarray]
 
 INT8 = Recipe(fp32_blocks=1)

@@ -102,6 +102,7 @@ def untimed(folder: Path) -> list[dict[str, object]]:
 # -- what is left in the folder ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_training_leaves_weights_state_history_curves_facts_and_card(trained: TrainResult) -> None:
     assert {p.name for p in trained.path.iterdir()} == {
         "best.safetensors",
@@ -125,6 +126,7 @@ def test_a_training_leaves_weights_state_history_curves_facts_and_card(trained: 
         assert found["correct"] + found["incorrect"] == found["images"] > 0
 
 
+@pytest.mark.slow
 def test_the_checkpoint_tells_the_exporter_everything(trained: TrainResult, pictures: Path) -> None:
     checkpoint = load_checkpoint(str(trained.path))
     assert checkpoint.labels == ("blue", "green", "red")
@@ -146,6 +148,7 @@ def test_the_checkpoint_tells_the_exporter_everything(trained: TrainResult, pict
     assert contract.labels == ("blue", "green", "red")
 
 
+@pytest.mark.slow
 def test_the_accuracy_reported_is_the_one_that_the_exporters_baseline_sees(
     trained: TrainResult, pictures: Path
 ) -> None:
@@ -159,6 +162,7 @@ def test_the_accuracy_reported_is_the_one_that_the_exporters_baseline_sees(
     assert correct / len(listing.val) == trained.best.row.val_accuracy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(32, 32), (48, 64)])
 def test_pictures_are_prepared_as_the_exporters_baseline_does(
     photographs: Path, reference: Checkpoint, size: tuple[int, int]
@@ -176,6 +180,7 @@ def test_pictures_are_prepared_as_the_exporters_baseline_does(
         assert torch.equal(ours, baseline.prepare_file(image.path))
 
 
+@pytest.mark.slow
 def test_export_options_win_against_the_checkpoint_and_say_so(trained: TrainResult) -> None:
     checkpoint = load_checkpoint(str(trained.path))
     options = ExportOptions(weights="mine", size=(64, 64), resize="shortest:80", std=(0.2, 0.2, 0.2))
@@ -186,6 +191,7 @@ def test_export_options_win_against_the_checkpoint_and_say_so(trained: TrainResu
     assert list(overruled(ExportOptions(weights="mine", size=(32, 32)), checkpoint)) == []
 
 
+@pytest.mark.slow
 def test_a_trained_folder_is_exported_and_classifies(
     trained: TrainResult, pictures: Path, tmp_path: Path
 ) -> None:
@@ -199,6 +205,7 @@ def test_a_trained_folder_is_exported_and_classifies(
     assert "reference" in (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.slow
 def test_photographs_that_were_trained_on_do_not_judge_the_export(
     trained: TrainResult, pictures: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +224,7 @@ def test_photographs_that_were_trained_on_do_not_judge_the_export(
     assert f"trained on {24 - held} of the 24 photographs of --val: these are left out" in str(warnings)
 
 
+@pytest.mark.slow
 def test_accuracy_on_what_was_trained_on_is_told_and_not_published(pictures: Path, tmp_path: Path) -> None:
     val = draw(tmp_path / "val", {"blue": 3, "green": 3, "red": 3}, seed=1)
     train(small(pictures, val=val, epochs=1), tmp_path / "mine")
@@ -228,6 +236,7 @@ def test_accuracy_on_what_was_trained_on_is_told_and_not_published(pictures: Pat
     assert "trained on all of --val: agreement and accuracy are flattered" in str(result.transcript)
 
 
+@pytest.mark.slow
 def test_what_a_start_was_trained_on_is_remembered(trained: TrainResult, tmp_path: Path) -> None:
     """A second training says that the first one trained on what now validates, and passes it on."""
     other = draw(tmp_path / "other", {"blue": 4, "green": 4, "red": 4}, seed=2)
@@ -277,6 +286,7 @@ def test_export_takes_the_map_that_the_training_took(
     )
 
 
+@pytest.mark.slow
 def test_pictures_that_cannot_be_read_do_not_end_an_export(trained: TrainResult, tmp_path: Path) -> None:
     val = draw(tmp_path / "val", {"blue": 3, "green": 3, "red": 3}, seed=3)
     (val / "blue" / "empty.jpg").write_bytes(b"")
@@ -289,6 +299,7 @@ def test_pictures_that_cannot_be_read_do_not_end_an_export(trained: TrainResult,
     assert result.parity[0].images == 9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preprocessing", "words"),
     [
@@ -307,6 +318,7 @@ def test_malformed_preprocessing_is_refused(
         load_checkpoint(str(tmp_path / "w.safetensors"))
 
 
+@pytest.mark.slow
 def test_facts_that_no_json_can_hold_are_passed_over(reference: Checkpoint, tmp_path: Path) -> None:
     for text, expected in (('{"a": NaN}', None), ("[]", None), ("x", None), ('{"a": [1]}', {"a": [1]})):
         data = safetensors_bytes(reference.state, {"training": text})
@@ -314,6 +326,7 @@ def test_facts_that_no_json_can_hold_are_passed_over(reference: Checkpoint, tmp_
         assert load_checkpoint(str(tmp_path / "w.safetensors")).training == expected
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_no_training_is_refused_as_weights(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"folder without the best\.safetensors"):
         load_checkpoint(str(tmp_path))
@@ -322,6 +335,7 @@ def test_a_folder_that_is_no_training_is_refused_as_weights(tmp_path: Path) -> N
         load_checkpoint(str(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_folder_among_the_photographs_is_no_place_for_a_training(pictures: Path, tmp_path: Path) -> None:
     """What it leaves would be images without a class: refused before anything is written, by links too."""
     (tmp_path / "link").symlink_to(pictures)
@@ -354,6 +368,7 @@ main(sys.argv[2:])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["strong", "bin"])
 def test_a_training_killed_in_the_middle_and_resumed_comes_to_the_same_bits(
     pictures: Path, tmp_path: Path, recipe: str
@@ -375,6 +390,7 @@ def test_a_training_killed_in_the_middle_and_resumed_comes_to_the_same_bits(
     assert untimed(tmp_path / "killed") == untimed(whole.path)
 
 
+@pytest.mark.slow
 def test_a_finished_training_is_resumed_to_nothing(
     trained: TrainResult, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -384,6 +400,7 @@ def test_a_finished_training_is_resumed_to_nothing(
     assert f"{100 * trained.best.row.val_accuracy:.2f} %" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_more_epochs_of_a_constant_rate_are_those_of_a_longer_training(
     pictures: Path, tmp_path: Path
 ) -> None:
@@ -394,6 +411,7 @@ def test_more_epochs_of_a_constant_rate_are_those_of_a_longer_training(
     assert same(tensors(tmp_path / "longer"), tensors(tmp_path / "whole"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -415,6 +433,7 @@ def test_other_options_than_those_saved_are_refused(
         train(TrainOptions(pictures, resume=True, **change), trained.path)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_other_photographs_than_those_begun_with_are_refused(trained: TrainResult, tmp_path: Path) -> None:
     others = draw(tmp_path / "others", {"blue": 8, "green": 7, "red": 9}, seed=1)
     with pytest.raises(OptionError, match="--data: these are not the photographs to train on"):
@@ -424,6 +443,7 @@ def test_other_photographs_than_those_begun_with_are_refused(trained: TrainResul
         train(TrainOptions(fewer, resume=True, workers=0), trained.path)
 
 
+@pytest.mark.slow
 def test_another_number_of_threads_is_told(trained: TrainResult, pictures: Path) -> None:
     warnings: list[str] = []
 
@@ -435,6 +455,7 @@ def test_another_number_of_threads_is_told(trained: TrainResult, pictures: Path)
     assert warnings == ["begun with threads 1, now 2: the result may differ in its last bits"]
 
 
+@pytest.mark.slow
 def test_a_folder_with_a_training_is_not_overwritten(
     trained: TrainResult, pictures: Path, tmp_path: Path
 ) -> None:
@@ -447,6 +468,7 @@ def test_a_folder_with_a_training_is_not_overwritten(
         train(small(pictures), tmp_path / "file")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"junk", None])
 def test_a_damaged_state_is_one_clear_error(pictures: Path, tmp_path: Path, content: bytes | None) -> None:
     if content is None:
@@ -458,6 +480,7 @@ def test_a_damaged_state_is_one_clear_error(pictures: Path, tmp_path: Path, cont
         train(TrainOptions(pictures, resume=True), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_clear_error(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,6 +492,7 @@ def test_a_full_disk_is_one_clear_error(
         train(small(pictures), tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(
     pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -495,6 +519,7 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
     assert untimed(out) == untimed(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_an_interruption_while_photographs_are_read_leaves_nothing(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(InterruptedTrainingError, match="while photographs were read"):
         train(small(pictures), tmp_path / "out", stop=lambda: True)
@@ -504,6 +529,7 @@ def test_an_interruption_while_photographs_are_read_leaves_nothing(pictures: Pat
 # -- recipes -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_neither_workers_nor_memory_change_the_result(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -514,6 +540,7 @@ def test_neither_workers_nor_memory_change_the_result(
     assert same(tensors(tmp_path / "plain"), tensors(tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_a_frozen_training_changes_the_classifier_alone_and_learns(
     pictures: Path, tmp_path: Path, reference: Checkpoint
 ) -> None:
@@ -530,6 +557,7 @@ def test_a_frozen_training_changes_the_classifier_alone_and_learns(
     assert answers.tolist() == [i.label for i in listing.val]
 
 
+@pytest.mark.slow
 def test_a_frozen_training_is_resumed_with_the_same_result(pictures: Path, tmp_path: Path) -> None:
     train(small(pictures, freeze=True, epochs=3), tmp_path / "whole")
     train(small(pictures, freeze=True, epochs=1), tmp_path / "parts")
@@ -592,6 +620,7 @@ def logits_of(model: torch.nn.Module) -> torch.Tensor:
     return logits
 
 
+@pytest.mark.slow
 def test_the_head_is_kept_for_the_same_labels_and_put_into_order_for_another_order(
     reference: Checkpoint, tmp_path: Path
 ) -> None:
@@ -606,6 +635,7 @@ def test_the_head_is_kept_for_the_same_labels_and_put_into_order_for_another_ord
     assert torch.allclose(logits_of(reordered.model), logits_of(build_model(reference)).flip(1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_new_head_comes_from_the_seed(reference: Checkpoint) -> None:
     a, b, c = (start_model("reference", ("x", "y"), seed) for seed in (0, 0, 1))
     assert a.head == "new"
@@ -622,6 +652,7 @@ def test_random_weights_come_from_the_seed() -> None:
     assert logits_of(a.model).shape == (1, 3)
 
 
+@pytest.mark.slow
 def test_imagenet_weights_are_torchvisions(
     reference: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -672,6 +703,7 @@ def test_a_device_is_chosen_with_cuda_first(monkeypatch: pytest.MonkeyPatch) -> 
 # -- photographs -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_split_takes_a_fifth_of_each_class_by_the_seed(tmp_path: Path) -> None:
     draw(tmp_path, {"blue": 20, "green": 2, "red": 7})
     a, b, c = (list_training(tmp_path, None, None, seed) for seed in (0, 0, 1))
@@ -682,6 +714,7 @@ def test_the_split_takes_a_fifth_of_each_class_by_the_seed(tmp_path: Path) -> No
     assert not {i.name for i in a.train} & {i.name for i in a.val}
 
 
+@pytest.mark.slow
 def test_folders_are_mapped_as_eval_does(tmp_path: Path) -> None:
     kaggle = ("battery", "brown-glass", "green-glass", "white-glass", "trash")
     draw(tmp_path, dict.fromkeys(kaggle, 2))
@@ -766,6 +799,7 @@ def test_corrupt_photographs_are_listed_and_left_out(
     assert facts["data"]["skipped_files"] == 3
 
 
+@pytest.mark.slow
 def test_photographs_on_both_sides_are_told(tmp_path: Path) -> None:
     both = draw(tmp_path / "both", {"blue": 3, "red": 3})
     warnings: list[str] = []
@@ -782,6 +816,7 @@ def test_photographs_on_both_sides_are_told(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_class_of_corrupt_photographs_alone_is_refused(tmp_path: Path) -> None:
     data = draw(tmp_path / "data", {"blue": 4})
     (data / "red").mkdir()
@@ -815,6 +850,7 @@ def test_what_the_loop_would_refuse_is_refused_before_photographs_are_read(
         settle(small(pictures, **change), None)
 
 
+@pytest.mark.slow
 def test_the_commands_start_loads_no_torch() -> None:
     code = "import sys, ecovision_edge_export.train.cli; print('torch' in sys.modules)"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}

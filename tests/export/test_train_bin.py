@@ -31,6 +31,8 @@ from ecovision_edge_export.train.run import train
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 from ecovision_edge_export.weights.weights_file import safetensors_bytes
 
+pytestmark = pytest.mark.slow
+
 COLOURS = ((200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0))  # clockwise from top left, RGB
 
 

@@ -22,6 +22,8 @@ from ecovision_edge_export.train.core.fit import (
 from ecovision_edge_export.train.core.objective import cross_entropy
 from ecovision_edge_export.train.data.batches import PhotographBatches, groups, in_order, normalized
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

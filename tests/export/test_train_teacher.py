@@ -29,6 +29,8 @@ from ecovision_edge_export.train.recipes import RECIPES, train_size, train_sizes
 from ecovision_edge_export.train.run import Reporter, TrainResult, train
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.slow
+
 LABELS = ("blue", "green", "red")
 START = Start(torch.nn.Identity(), "none", None, "new")
 RED_GREEN_BLUE = np.eye(3, dtype=np.float32) * 4

@@ -34,7 +34,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared"
 FRAMES = 4
 PHOTOGRAPHS = 32
 
-pytestmark = pytest.mark.packaging
+pytestmark = [pytest.mark.packaging, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,7 @@ def test_the_readme_is_short_and_has_its_two_commands():
     assert {"bash export/quickstart.sh\n", "bash tests/run.sh\n"} <= set(blocks(README, "sh"))
 
 
+@pytest.mark.slow
 def test_every_python_block_runs(tmp_path):
     """In one process, those of a page in one namespace, with a `photo.jpg` in the current folder."""
     cv2.imwrite(str(tmp_path / "photo.jpg"), draw_frame(1))
@@ -110,6 +111,7 @@ def split_command(words, capsys):
     return command, words[len(command) :]
 
 
+@pytest.mark.slow
 def test_every_command_exists(capsys):
     """Its name, and every option as the command's own help lists it."""
     for words in command_lines():
@@ -152,6 +154,7 @@ def test_every_toml_block_is_rules():
         Rules.loads(text).check(labels)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_bin_gives_an_event():
     """The doctest in `ecovision_edge/smart_bin/bin.py`."""
     result = doctest.testmod(bin_module)
@@ -182,6 +185,7 @@ def test_figures_begin_with_their_origin(page):
     assert head == ["Command", "Date", "Commit", "Machine", "Model"]
 
 
+@pytest.mark.slow
 def test_the_pages_build_without_a_warning(tmp_path):
     """By Sphinx, strictly; and what is built loads nothing from another machine."""
     for library in ("sphinx", "myst_parser", "furo"):

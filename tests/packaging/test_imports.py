@@ -10,6 +10,8 @@ import pytest
 
 from ecovision_edge.base.installation import Installation, extra_fix, pip_fix
 
+pytestmark = pytest.mark.slow
+
 HEAVY = [
     *[
         "torch",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.packaging
+pytestmark = [pytest.mark.packaging, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 # Files and folders, MJPEG and stills over HTTP; then, of servers, MJPEG and RTSP through OpenCV's FFmpeg.

@@ -21,7 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-pytestmark = pytest.mark.packaging
+pytestmark = [pytest.mark.packaging, pytest.mark.slow]
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGES = ("ecovision_edge", "ecovision_edge_export", "ecovision_edge_bench")

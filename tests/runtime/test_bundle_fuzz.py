@@ -132,6 +132,7 @@ def mutate(data, action, where, value):
     return data
 
 
+@pytest.mark.slow
 @FUZZ
 @given(
     mutations=st.lists(
@@ -352,6 +353,7 @@ AUDIT = """
 """
 
 
+@pytest.mark.slow
 def test_no_file_outside_the_bundle_is_opened(pristine, tmp_path, python):
     """The interpreter's own audit of `open` sees none, with names and links that all lead to a real file.
 

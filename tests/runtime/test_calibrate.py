@@ -417,6 +417,7 @@ def test_a_lone_model_file_is_no_bundle(cli, bundle, photos):
     assert "no bundle" in err
 
 
+@pytest.mark.slow
 def test_the_reference_is_better_calibrated_on_photographs(cli, photographs, tmp_path):
     """Of real photographs, 16 a class: held-out likelihood falls, and the written bundle verifies."""
     data = tmp_path / "data"

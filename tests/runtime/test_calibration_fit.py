@@ -308,6 +308,7 @@ def test_the_correlation_that_made_the_views_is_found(shared):
     assert effective_count([1, 1, 1], fit_correlation(copies, 1.0)) == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_views_together_decide_more_and_their_probabilities_are_right():
     """Held out: likelier, and more is decided at the same errors; the plan is what a bin counts by."""
     logits, truth = views_of_one(0.5)
@@ -339,6 +340,7 @@ def test_one_view_is_calibrated_as_ever():
     assert calibrate(LABELS, logits, truth).views is None
 
 
+@pytest.mark.slow
 def test_of_photographs_of_no_class_the_thresholds_of_views_know_too():
     """They count as errors of whatever they were called."""
     logits, truth = views_of_one(0.5)

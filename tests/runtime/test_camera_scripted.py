@@ -109,6 +109,7 @@ def test_a_missing_script_and_a_missing_picture_are_told(tmp_path, capsys):
         open_source(f"demo:?script={path}").connect()
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_bin(tmp_path, capfd):
     rules = tmp_path / "rules.toml"
     rules.write_text(

@@ -183,6 +183,7 @@ def test_what_is_passed_over_in_a_folder_is_told(cli, photo, pristine, tmp_path)
     assert "passed over 1 .heic" in err
 
 
+@pytest.mark.slow
 def test_standard_input_is_an_image(command, photo, pristine):
     """`... | ecovision-edge classify -`; nothing in it is an error."""
     ran = command("classify", "-", "--bundle", pristine, input=photo.read_bytes())
@@ -379,6 +380,7 @@ def test_completion_can_be_shown(command, shell):
     assert b"ecovision-edge" in ran.stdout
 
 
+@pytest.mark.slow
 def test_completion_offers_every_command(command):
     """As bash asks for it."""
     env = {"_ECOVISION_EDGE_COMPLETE": "complete_bash", "COMP_WORDS": "ecovision-edge ", "COMP_CWORD": "1"}
@@ -386,6 +388,7 @@ def test_completion_offers_every_command(command):
     assert set(COMMANDS) <= set(ran.stdout.decode().split()), ran
 
 
+@pytest.mark.slow
 def test_the_installed_program_is_the_same(pristine):
     """`ecovision-edge`, as pip made it."""
     program = shutil.which("ecovision-edge", path=os.path.dirname(sys.executable))  # noqa: PTH120
@@ -394,6 +397,7 @@ def test_the_installed_program_is_the_same(pristine):
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_a_pipe_into_head_is_no_error(command, pristine):
     """`classify demo: | head -1`: one line, and no complaint."""
     line = f"{sys.executable} -m ecovision_edge classify demo: --bundle {pristine} | head -1"
@@ -410,6 +414,7 @@ ALL = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", ALL, ids=" ".join)
 def test_a_reader_that_is_gone_is_no_error(command, arguments):
     """Standard output closed before the first byte, as `| head` may: status 0 and silence."""
@@ -422,6 +427,7 @@ def test_a_reader_that_is_gone_is_no_error(command, arguments):
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")  # noqa: PTH110
 @pytest.mark.parametrize("arguments", [["--version"], ["verify"], ["verify", "--json", "-"]], ids=" ".join)
 def test_a_full_disk_is_one_line(command, arguments):
@@ -432,6 +438,7 @@ def test_a_full_disk_is_one_line(command, arguments):
     assert one_line(ran.stderr.decode())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("json_option", [[], ["--json", "-"]])
 def test_a_terminal_without_unicode_gets_what_it_can_show(command, photo, pristine, tmp_path, json_option):
     """A file name beyond ASCII is no traceback."""
@@ -441,6 +448,7 @@ def test_a_terminal_without_unicode_gets_what_it_can_show(command, photo, pristi
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_no_standard_input_at_all_is_one_line(pristine):
     """`classify - <&-`, as a service without one."""
     line = f"{sys.executable} -m ecovision_edge classify - --bundle {pristine} <&-"

@@ -224,6 +224,7 @@ def test_q_in_the_preview_ends_it(capsys, monkeypatch, pristine):
     assert screen.destroyed == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
 def test_a_signal_ends_it_cleanly(pristine, number):
     """Status 0, with a summary."""
@@ -238,6 +239,7 @@ def test_a_signal_ends_it_cleanly(pristine, number):
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_ends_it_in_order(pristine, tmp_path):
     """Its screen and its log can be written no more; the summary can."""
     ours, theirs = pty.openpty()
@@ -272,6 +274,7 @@ def test_a_log_that_nobody_can_read_stops_nobody(monkeypatch, capfd):
     sys.stderr.close()
 
 
+@pytest.mark.slow
 def test_a_signal_that_comes_twice_is_one(pristine):
     """From a terminal to all of its processes, and from `timeout` or a parent once more."""
     with running("--source", "demo:", "--bundle", pristine, "--output", "jsonl") as process:
@@ -283,6 +286,7 @@ def test_a_signal_that_comes_twice_is_one(pristine):
     assert b"ENDED: stopped" in err
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_in_order_where_a_sink_failed_from_the_start(pristine, rules, tmp_path):
     """No event waits for it: neither does the end."""
     given = ("--source", "demo:", "--bundle", pristine, "--bin", rules, "--sink", "mqtt://127.0.0.1:1/bin")
@@ -315,6 +319,7 @@ def test_a_process_is_not_ended_while_its_sinks_still_have_time():
     assert given + 1.0 < running_signals.PATIENCE
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_while_it_waits_to_reconnect(pristine):
     """From the middle of a backoff."""
     with running("--source", "/dev/video97", "--bundle", pristine) as process:
@@ -418,6 +423,7 @@ def test_a_signal_that_comes_again_later_has_its_usual_effect(python):
     assert ran.returncode != 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_is_no_error(pristine):
     """`| head -1`."""
     with running("--source", "demo:", "--bundle", pristine, "--output", "jsonl") as process:
@@ -429,6 +435,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(pristine):
     assert b"Error" not in err
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_is_live(pristine):
     """Label, bars and health in place; at the end the summary, on a clean screen."""
     ours, theirs = pty.openpty()
@@ -473,6 +480,7 @@ def test_the_page_s_address_is_said_once(capsys, pristine):
     assert err.count("http://127.0.0.1:") == 1
 
 
+@pytest.mark.slow
 def test_the_page_is_served_while_it_runs(pristine):
     """At the address that standard error names; gone afterwards."""
     with running(
@@ -495,6 +503,7 @@ def test_the_page_is_served_while_it_runs(pristine):
     assert health["state"] == "RUNNING"
 
 
+@pytest.mark.slow
 def test_a_recording_replays_to_the_same_results(capsys, tmp_path):
     """`--record DIR`, then `--source DIR`: labels and probabilities bit for bit."""
     folder = tmp_path / "recording"
@@ -541,6 +550,7 @@ def rules(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_as_a_bin_it_says_events(capsys, pristine, rules):
     """One per line, one per item; not each frame's result."""
     given = ("--source", "demo:?frames=210", "--bundle", pristine, "--bin", rules)
@@ -570,6 +580,7 @@ def test_a_trigger_that_is_wrong_is_said_before_the_camera_is_asked(capsys, pris
     assert run(capsys, *given, "--trigger", "picture")[0] == 0
 
 
+@pytest.mark.slow
 def test_enter_is_a_trigger_and_the_rules_say_when_it_decides(pristine, rules):
     """Nothing is decided before; the command line comes before the rules."""
     rules.write_text(f'{RULES}[decision]\ntrigger = "picture"\nsettle = "50ms"\ncooldown = 0\n')
@@ -594,6 +605,7 @@ def test_enter_is_a_trigger_and_the_rules_say_when_it_decides(pristine, rules):
         assert process.returncode == 0, err.decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("output", "on_stderr"), [("auto", 0), ("none", 0), ("lines", 2), ("jsonl", 2)], ids=str
 )
@@ -669,6 +681,7 @@ class Drops(Sink):
             raise OptionError("item", expected="another one", found=event.item)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sinks", "expected"),
     [([("a", 0, 1)], 1), ([("a", 0)], 0), ([("a", 0, 1), ("b",)], 0), ([("a", 0, 1), ("b", 0, 1)], 1)],
@@ -695,6 +708,7 @@ def test_rules_that_do_not_fit_the_model_are_refused(capsys, pristine, rules):
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_systemd_is_told_that_it_runs(pristine, tmp_path):
     """Ready with the first frame, alive while the loop goes on, stopping at the end."""
     address = str(tmp_path / "notify")

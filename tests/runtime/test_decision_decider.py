@@ -813,6 +813,7 @@ def test_an_item_that_stays_always_gets_one_within_the_limit(frames, step):
     assert event.monotonic - arrived <= limit + 2 * step + 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_drawn_tray_gives_one_event_an_item(seed):
     """With the real gate: things come, stay and go, light drifts, sensors are noisy."""
@@ -826,6 +827,7 @@ def test_a_drawn_tray_gives_one_event_an_item(seed):
     assert len(events) == len(items) == 5
 
 
+@pytest.mark.slow
 def test_the_embedded_model_decides_what_lies_on_a_drawn_tray():
     """End to end: frames in, events out."""
     classifier = Classifier.load(threads=1)

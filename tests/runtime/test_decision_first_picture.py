@@ -116,6 +116,7 @@ def test_a_light_that_settles_is_no_state_a_frame():
 LIGHTS = [(1.5, 1.2), (2, 2.5), (2.4, 10), (3, 1), (4, 1.2), (4, 6), (8, 3), (8, 10), (0.5, 2), (0.125, 10)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "by", "seconds"),
     [(how, *of) for n, how in enumerate(("step", "line", "curve")) for of in LIGHTS[n % 2 :: 1 + (n > 0)]],
@@ -126,6 +127,7 @@ def test_a_camera_that_starts_in_a_wrong_light_learns_the_tray(how, by, seconds)
     Camera(kind).one_item(light(by, seconds, how))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "seconds"), [("wood", 1.5), ("painted", 5), ("steel", 12)])
 @pytest.mark.parametrize(
     "colour",
@@ -142,6 +144,7 @@ def infrared(by):
     return lambda picture: np.repeat((picture @ np.array([0.1, 0.3, 0.6]))[..., None] * by, 3, axis=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "by"), [("wood", 0.6), ("painted", 1.0), ("steel", 1.3)])
 @pytest.mark.parametrize(
     "is_dark",
@@ -154,6 +157,7 @@ def test_infrared_light_is_no_item(kind, by, is_dark):
     Camera(kind).one_item(lambda picture, at: grey(picture) if is_dark(at) else picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["steel", "painted"])
 @pytest.mark.parametrize(("x", "y", "turn"), [(1, 0, 0), (10, 5, 0), (0, 0, 2), (3, 2, -3)])
 def test_a_tray_that_is_moved_a_little_is_learnt_again(kind, x, y, turn):
@@ -177,6 +181,7 @@ def test_an_item_that_was_there_at_the_start_may_go(kind):
     Camera(kind).one_item(lambda picture, at: laid(picture, 20, 60, 9) if at < 6 else picture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("colour", "why"), [((0, 0, 0), "black"), ((255, 255, 255), "white"), ((0, 135, 0), "of one colour")]
 )
@@ -188,6 +193,7 @@ def test_a_camera_that_shows_nothing_is_a_fault(colour, why):
     assert camera.see(3) is BinState.EMPTY
 
 
+@pytest.mark.slow
 def test_a_lens_that_is_covered_is_never_learnt():
     """A picture without light is no tray, though it stays."""
     camera = Camera()
@@ -197,6 +203,7 @@ def test_a_lens_that_is_covered_is_never_learnt():
     assert camera.see(1) is BinState.EMPTY
 
 
+@pytest.mark.slow
 def test_a_sticker_that_stays_is_told_and_what_is_stuck_on_at_first_is_learnt():
     """Once an item has come and gone, the tray is known; before, it may be what was learnt that is wrong."""
     options = DeciderOptions(question_after=10)
@@ -227,6 +234,7 @@ def kept():
     return KeptTray.loads(camera.gate.tray.dumps())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [0.6, 1.0, 1.8])
 def test_the_tray_of_the_last_run_is_known_again(kept, by):
     """In another light too; an item is then found as ever."""
@@ -236,6 +244,7 @@ def test_the_tray_of_the_last_run_is_known_again(kept, by):
     camera.one_item(lambda picture, at: picture * by)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", [1, 4], ids=["as usual", "over-exposed at first"])
 def test_an_item_that_lay_there_at_the_start_is_told_until_it_is_gone(kept, by):
     """After a power cut, say: it is not learnt, and gets no event."""
@@ -249,6 +258,7 @@ def test_an_item_that_lay_there_at_the_start_is_told_until_it_is_gone(kept, by):
     assert len(camera.events) == 1
 
 
+@pytest.mark.slow
 def test_another_tray_is_told_until_an_operator_has_it_learnt(kept):
     """It does not end by itself: nobody knows what is seen."""
     camera = Camera("painted", gate=PresenceGate(kept=kept))

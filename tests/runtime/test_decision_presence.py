@@ -91,6 +91,7 @@ def test_it_is_not_learnt_while_something_moves():
     assert world.look(15).view is View.EMPTY
 
 
+@pytest.mark.slow
 def test_noise_is_no_item(world):
     """In a minute of it."""
     assert world.views(600) == {View.EMPTY}
@@ -134,6 +135,7 @@ def test_light_that_changes_everywhere_is_no_item(world, gain):
     assert world.look(6).view is View.ITEM
 
 
+@pytest.mark.slow
 def test_light_that_flickers_is_no_item(world):
     """Another brightness in each frame."""
     for n in range(200):
@@ -155,6 +157,7 @@ def test_soft_light_from_a_side_is_no_item(world):
     assert world.look(6).view is View.ITEM
 
 
+@pytest.mark.slow
 def test_light_that_drifts_is_followed(world):
     """Sunset: to a third in ten minutes, unevenly."""
     world.step = 1.0
@@ -174,6 +177,7 @@ def test_what_was_learnt_with_the_tray_may_be_taken_away():
     assert world.look(6).view is View.ITEM
 
 
+@pytest.mark.slow
 def test_another_view_is_a_fault_and_then_the_new_tray(world):
     """Somebody moved the camera: nothing is said of it for `relearn` seconds."""
     world.tray = 255 - world.tray * 0.9
@@ -298,6 +302,7 @@ def test_while_it_moves_there_is_no_content_to_compare(world):
 # Noise, trembling, light.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "noise"),
     [((40, 30), 3), ((80, 60), 3), ((80, 60), 8), ((160, 120), 8), (None, 20)],
@@ -313,6 +318,7 @@ def test_noise_is_no_motion_in_small_or_dark_pictures_either(size, noise):
     assert (found.view, found.moving) == (View.ITEM, False)
 
 
+@pytest.mark.slow
 def test_noise_may_grow_after_the_tray_was_learnt():
     """A camera makes up for the dusk by gain."""
     world = World(size=(160, 120), noise=2)

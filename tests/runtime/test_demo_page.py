@@ -39,6 +39,8 @@ from ecovision_edge.simulation.synthetic import ITEM_KINDS
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 pytest.importorskip("gradio", reason="needs Gradio: pip install 'ecovision-edge[demo]'")
 
+pytestmark = pytest.mark.slow
+
 playwright.expect.set_options(timeout=30_000)  # a safety net, too
 PROMPT = 60.0  # seconds: a safety net, nowhere expected to pass
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 860}

@@ -25,6 +25,7 @@ def started(*arguments):
     return subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
 
 
+@pytest.mark.slow
 def test_it_runs_to_the_end_of_what_there_is_to_see(tmp_path):
     """One item: the flap turns and goes back, the event is in the file, the health in the log; status 0."""
     with started("--source", f"demo:?frames=110&{SMALL}", "--events", tmp_path / "events.jsonl") as process:
@@ -40,6 +41,7 @@ def test_it_runs_to_the_end_of_what_there_is_to_see(tmp_path):
     assert lines[0].endswith(f"flap at {turns[0]} degrees")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_in_order(number):
     """The flap goes to its fail-safe position, and the status is 0."""
@@ -55,6 +57,7 @@ def test_a_signal_ends_it_in_order(number):
     assert "fault: stopped" in "".join(said)
 
 
+@pytest.mark.slow
 def test_its_duration_is_bounded():
     """And it ends by itself."""
     with started("--source", f"demo:?fps=30&{SMALL}", "--duration", "500ms") as process:

@@ -11,6 +11,8 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.power_cut.__main__ import main
 from ecovision_edge_bench.power_cut.cuts import CutReport, SinkTally, cut_power
 
+pytestmark = pytest.mark.slow
+
 GOOD = CutReport(
     kills=3,
     in_start=1,

@@ -197,6 +197,7 @@ def test_pil_is_within_one_level_of_pillow_on_photographs():
 # ---------------------------------------------------------------- shortest edge and crop
 
 
+@pytest.mark.slow
 @given(st.integers(1, 500), st.integers(1, 500), st.integers(1, 260), st.data())
 def test_shortest_is_torchvisions_resize_and_center_crop(h, w, shortest, data):
     """Its rounding of the longer edge and of the offset included."""

@@ -100,6 +100,7 @@ def test_no_public_function_takes_any_keyword():
                     assert inspect.Parameter.VAR_KEYWORD not in kinds, function
 
 
+@pytest.mark.slow
 def test_the_public_api_type_checks(python, tmp_path):
     """`tests/typing/api.py`, which uses it as a user would, under mypy --strict."""
     pytest.importorskip("mypy", reason="mypy is not installed: pip install 'ecovision-edge[dev]'")

@@ -660,6 +660,7 @@ for i in itertools.count():
 """
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_whole_frames(tmp_path):
     """Ten times: each picture is whole and has its result, and the next start clears the rest."""
     moments = random.Random(7)

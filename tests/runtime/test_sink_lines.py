@@ -348,6 +348,7 @@ with FileSink(sys.argv[1], max_bytes=20_000, keep=999, fsync=True) as sink:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(10))
 def test_a_kill_loses_no_event_that_was_delivered(tmp_path, seed):
     """At a random moment; the last line may be torn, and is cut off by the next start."""

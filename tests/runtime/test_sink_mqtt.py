@@ -119,6 +119,7 @@ def test_a_start_takes_back_what_a_former_run_showed(tmp_path, folder):
                 assert json.loads(listener.newest()["b/7/state"])["state"] is None
 
 
+@pytest.mark.slow
 def test_the_will_says_that_it_is_gone(tmp_path, folder):
     """By a process that was killed, and so could not say it itself."""
     with mosquitto(folder) as broker, Subscriber(broker.port, "b/7/#") as listener:
@@ -142,6 +143,7 @@ def test_a_state_is_repeated_before_it_expires(tmp_path, folder):
         listener.wait(lambda: [json.loads(p)["state"] for _, p, _ in listener.messages].count("empty") > 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["TERM", "KILL"])
 def test_no_event_is_lost_or_doubled_by_a_broker_that_ends(tmp_path, how):
     """Of 2,000, three times in the middle; of a killed one, but for what it had acknowledged and not kept."""
@@ -224,6 +226,7 @@ def child(port, spool, first):
     )
 
 
+@pytest.mark.slow
 def test_no_safe_event_is_lost_by_a_killed_sink(tmp_path, folder):
     """Twenty times at a random moment; and each kill doubles one at most."""
     chance, kills = random.Random(7), 20

@@ -550,6 +550,7 @@ COMMANDS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @given(st.booleans(), st.lists(COMMANDS, max_size=40))
 def test_the_sketch_does_what_its_twin_does(receiver, remembers, commands):
     """To whatever bytes, pauses and starts: the same answers and the same actions, in the same order."""

@@ -65,6 +65,7 @@ def test_mcnemar_is_the_binomial_test(first, second):
     assert mcnemar_p(first, second) == mcnemar_p(second, first) == pytest.approx(float(exact), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_mcnemar_takes_thousands_of_pairs():
     """Numbers that a float cannot hold on the way do not overflow."""
     assert mcnemar_p(3000, 3000) == 1.0

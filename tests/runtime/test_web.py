@@ -894,6 +894,7 @@ def test_without_its_libraries_it_says_what_to_install(board, monkeypatch, modul
         PageServer(board)
 
 
+@pytest.mark.slow
 def test_the_board_needs_none_of_them():
     """Nor does naming the server."""
     code = (

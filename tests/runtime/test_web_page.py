@@ -23,6 +23,8 @@ from ecovision_edge.web import Board, Limits, PageServer
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
 
+pytestmark = pytest.mark.slow
+
 LABELS = (
     *("battery", "biological", "cardboard", "clothes", "glass"),
     *("metal", "paper", "plastic", "shoes", "trash"),
