@@ -45,7 +45,7 @@ class World:
             picture = cv2.warpAffine(
                 picture, np.float32([[1, 0, x], [0, 1, y]]), (WIDTH, HEIGHT), borderMode=cv2.BORDER_REPLICATE
             )
-        lit = picture * self.light
+        lit = np.asarray(picture * self.light, np.float32)
         if self.size is not None:
             lit = cv2.resize(lit, self.size, interpolation=cv2.INTER_AREA)
         start = self.rng.integers(NOISE.size - lit.size)
