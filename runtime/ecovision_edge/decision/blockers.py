@@ -47,7 +47,7 @@ class Blockers:
         self._after, self._stays = after, stays
         self._lies_since: float | None = None
         self._stayed: Blocker | None = None
-        self._what: str | None = None
+        self._current: str | None = None
         self._since = 0.0
         self._told: Blocker | None = None
         self._decided: Content | None = None
@@ -65,7 +65,7 @@ class Blockers:
     def clear(self, now: float) -> None:
         """Clear what keeps it from deciding: the tray is empty, or an item came."""
         self._decided = self._lies_since = self._stayed = None
-        self._see(None, now)
+        self._follow(None, now)
 
     def decided(self, content: Content | None) -> None:
         """This lies there while the decision is made; None if that is not known yet."""
@@ -73,11 +73,11 @@ class Blockers:
 
     def no_frame(self, now: float) -> None:
         """None came; what blocked it before still does."""
-        self._see(self._what or FRAMELESS, now)
+        self._follow(self._current or FRAMELESS, now)
 
     def look(self, look: Look, state: BinState, now: float) -> None:
         """A frame came, in this state of the decider."""
-        self._see(self._found(look, state), now)
+        self._follow(self._found(look, state), now)
         if state is not BinState.DECIDED:
             self._lies_since = self._stayed = None
         elif self._lies_since is None:
@@ -86,24 +86,40 @@ class Blockers:
             self._stayed = Blocker(f"{STAYS}; for {self._stays:g} s now", now)
 
     def _found(self, look: Look, state: BinState) -> str | None:
+        """Say what a frame shows that keeps the decider from deciding; None if nothing does."""
         if state is BinState.STARTING and look.view is View.UNKNOWN:
-            return UNLEARNT if look.moving or look.reason == LEARNING else f"{CANNOT}: {look.reason}"
-        if state is not BinState.DECIDED or look.view in (View.EMPTY, View.UNKNOWN):
-            return None
+            return _unlearnt(look)
+        if state is BinState.DECIDED and look.view not in (View.EMPTY, View.UNKNOWN):
+            return self._not_gone(look)
+        return None
+
+    def _not_gone(self, look: Look) -> str | None:
+        """Say what lies there after the decision; None if it is what was decided."""
         if look.view is View.COVERED:
             return COVERED
         if look.moving:
-            return SWAPPED if self._what == SWAPPED else RESTLESS
+            return SWAPPED if self._current == SWAPPED else RESTLESS
         if look.content is None or self._decided is None:
             self._decided = self._decided or look.content  # it moved when it was decided
             return None
         return SWAPPED if look.content.changed(self._decided) >= CHANGED else None
 
-    def _see(self, what: str | None, now: float) -> None:
-        unlearnt = (what or "").startswith(CANNOT) and (self._what or "").startswith(CANNOT)
-        if unlearnt and self._told is None:  # for one reason or another: it is told with the last one
-            self._what = what
-        elif what != self._what and not unlearnt:
-            self._what, self._since, self._told = what, now, None
-        if what is not None and self._told is None and now - self._since >= self._after:
-            self._told = Blocker(f"{what}, for {self._after:g} s now", now)
+    def _follow(self, found: str | None, now: float) -> None:
+        """Follow what blocks now, and tell it once it has lasted."""
+        if found != self._current:
+            if not _both_cannot(found, self._current):
+                self._current, self._since, self._told = found, now, None
+            elif self._told is None:  # for one reason or another: it is told with the last one
+                self._current = found
+        if found is not None and self._told is None and now - self._since >= self._after:
+            self._told = Blocker(f"{found}, for {self._after:g} s now", now)
+
+
+def _unlearnt(look: Look) -> str:
+    """Say why the empty tray is not learnt yet."""
+    return UNLEARNT if look.moving or look.reason == LEARNING else f"{CANNOT}: {look.reason}"
+
+
+def _both_cannot(one: str | None, other: str | None) -> bool:
+    """Whether both say that the empty tray cannot be learnt."""
+    return one is not None and other is not None and one.startswith(CANNOT) and other.startswith(CANNOT)
