@@ -30,7 +30,7 @@ from ecovision_edge.errors import BundleNotFoundError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop import CameraLoop, LoopOptions, LoopSummary
 from ecovision_edge.rules import Rules
-from ecovision_edge.sinks import Sink
+from ecovision_edge.sinks import Delivery, Pace, Sink
 from ecovision_edge.smart_bin import SmartBin
 from ecovision_edge.triggers import Trigger, open_trigger
 
@@ -121,6 +121,18 @@ class Lamp(Sink):
         """One event."""
 
 
+class Buzzer(Delivery):
+    """What a sink of one's own does, apart from the sink."""
+
+    def open(self, pace: Pace) -> None:
+        """Once, and after each failure."""
+        self.left: float = pace.time_left
+
+    def deliver(self, event: BinEvent) -> None:
+        """One event."""
+
+
+buzzer: Sink = Sink("buzzer", Buzzer(), max_age=10.0)
 settings = DecisionSettings(settle=0.5).over(rules.decision)
 trigger: Trigger | None = open_trigger("gpio:17?pull=up")
 with SmartBin(
