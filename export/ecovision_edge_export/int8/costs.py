@@ -88,27 +88,31 @@ def work_of(model: onnx.ModelProto, fp32: Collection[str]) -> Work:
         kind = "fp32" if node.name in fp32 else "int8"
         made = sum(sizes.get(o, 0) for o in node.output) / _UNITS
         if kind == "fp32":
-            total["quantized"] += sum(
-                sizes.get(o, 0) / _UNITS
-                for o in node.output
-                if any(user.name not in fp32 for user in g.users[o])
-            )
+            read_as_int8 = [o for o in node.output if any(u.name not in fp32 for u in g.users[o])]
+            total["quantized"] += sum(sizes.get(o, 0) for o in read_as_int8) / _UNITS
         if node.op_type == "Relu":
             continue  # part of what made its input
         if kind == "int8" and node.op_type in ("Add", "Clip") and len(g.data(node)) == 1:
             continue  # of hard-swish: another reading of the same integers
         total[f"{kind}_values"] += made
         if node.op_type in ("Conv", "Gemm") and node.input[1] in g.constants:
-            weights = g.constants[node.input[1]].dims
-            of = "conv"
-            if node.op_type == "Conv" and attribute(node, "group", 1) != 1:
-                small = [*weights[2:]] == [3, 3] and attribute(node, "strides", [1, 1]) == [1, 1]
-                of = "depthwise_3" if small and kind == "fp32" else "depthwise"
-            taps = (
-                math.prod(weights) / weights[0 if node.op_type == "Conv" or attribute(node, "transB") else 1]
-            )
-            total[f"{kind}_{of}"] += made * taps
+            weights = [*g.constants[node.input[1]].dims]
+            total[f"{kind}_{_layer_kind(node, weights, kind)}"] += made * _taps(node, weights)
     return Work(**total)
+
+
+def _layer_kind(node: onnx.NodeProto, weights: list[int], kind: str) -> str:
+    """Return the kernel that a layer runs in; fp32 has one of its own for 3 x 3 depthwise, stride 1."""
+    if node.op_type != "Conv" or attribute(node, "group", 1) == 1:
+        return "conv"
+    small = weights[2:] == [3, 3] and attribute(node, "strides", [1, 1]) == [1, 1]
+    return "depthwise_3" if small and kind == "fp32" else "depthwise"
+
+
+def _taps(node: onnx.NodeProto, weights: list[int]) -> float:
+    """Return how many products make one value."""
+    by_rows = node.op_type == "Conv" or attribute(node, "transB")
+    return math.prod(weights) / weights[0 if by_rows else 1]
 
 
 def _size(value: onnx.ValueInfoProto) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.names import quoted
@@ -149,16 +150,28 @@ def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Setting
     # A state of an older version says nothing of what it did not have.
     known = defaults | {k: _tuple(v) for k, v in (saved or {}).items()}
     given = {name: getattr(options, name) for name in defaults}
-    for name, value in given.items():
-        if saved is not None and value is not None and value != known[name]:
-            more = name == "epochs" and how.schedule == "constant" and len(how.sizes) == 1
-            if not (more and value > known[name]):
-                raise _differs(_OPTIONS.get(name, f"--{name}"), known[name], value)
-    if saved is not None and known["val"] != (options.val is not None):
-        raise _differs("--val", *("given" if v else "not given" for v in (known["val"], options.val)))
+    if saved is not None:
+        _check_same(given, options.val is not None, known, how)
     chosen = {name: value if value is not None else known[name] for name, value in given.items()}
     settings = Settings(val=options.val is not None, **chosen)  # type: ignore[arg-type]
-    FitOptions(epochs=settings.epochs, lr=settings.lr, seed=settings.seed)  # refused now, not after reading
+    _check_together(settings, options)
+    return settings
+
+
+def _check_same(given: Mapping[str, Any], val: bool, known: Mapping[str, Any], how: Recipe) -> None:
+    """Refuse what is given now and differs from what the training began with."""
+    may_go_on = how.schedule == "constant" and len(how.sizes) == 1
+    for name, value in given.items():
+        longer = name == "epochs" and may_go_on and value is not None and value > known[name]
+        if value is not None and value != known[name] and not longer:
+            raise _differs(_OPTIONS.get(name, f"--{name}"), known[name], value)
+    if known["val"] != val:
+        raise _differs("--val", *("given" if v else "not given" for v in (known["val"], val)))
+
+
+def _check_together(settings: Settings, options: TrainOptions) -> None:
+    """Refuse settings that exclude each other, before photographs are read."""
+    FitOptions(epochs=settings.epochs, lr=settings.lr, seed=settings.seed)
     if settings.freeze and settings.recipe != "card":
         raise OptionError(
             "--freeze", expected="--recipe card: its features are computed once", found=settings.recipe
@@ -170,7 +183,6 @@ def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Setting
             expected="--init with a trained checkpoint, or reference",
             found=f"--init {settings.init}",
         )
-    return settings
 
 
 def _check_teachers(settings: Settings, options: TrainOptions) -> None:
