@@ -4,7 +4,7 @@ new MutationObserver(() => {
   document.getElementById("eco-said")?.setAttribute("aria-live", "polite");
   for (const button of document.querySelectorAll("#eco-examples button:not([aria-label])")) {
     const kind = button.querySelector("img")?.src.match(/drawn-(\w+)\.png$/);
-    if (kind) button.setAttribute("aria-label", `Drawn example: ${kind[1]}`);
+    if (kind) button.setAttribute("aria-label", `Synthetic example: ${kind[1]}`);
   }
 }).observe(document, { childList: true, subtree: true });
 document.addEventListener("error", ({ target }) => {
