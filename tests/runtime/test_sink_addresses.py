@@ -68,6 +68,7 @@ def test_a_secret_comes_from_the_environment_and_is_never_shown():
         ("stdout:x", "nothing after it"),
         ("file:", "a path after it"),
         ("file:x?keeep=3", "unknown option.*did you mean keep"),
+        ("file:x?FSYNC=1", "unknown option.*did you mean fsync"),
         ("file:x?max_bytes=lots", "max_bytes.*500MB"),
         ("https://user:pw@example.org/", "no password.*ECOVISION_EDGE_WEBHOOK_SECRET"),
         ("https://user@example.org/", "no user.*ECOVISION_EDGE_WEBHOOK_SECRET"),

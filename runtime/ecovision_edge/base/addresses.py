@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote, unquote
 
+from ecovision_edge.base.names import closest
 from ecovision_edge.errors import OptionError, SourceError
 
 __all__ = [
@@ -84,13 +84,13 @@ class Options:
     def done(self) -> None:
         """Raise `problem` if there is an option that no getter asked for."""
         for name in self._left:
-            near = difflib.get_close_matches(name, self._known, 1)
+            near = closest(name, self._known)
             known = ", ".join(self._prefix + n for n in sorted(self._known))
             raise self._problem(
                 f"unknown option of {self._of}",
                 expected=f"one of {known}" if known else "no options",
                 found=self._prefix + name,
-                fix=f"did you mean {self._prefix}{near[0]}?" if near else None,
+                fix=f"did you mean {self._prefix}{near}?" if near else None,
             )
 
     def error(self, name: str, expected: str, found: str) -> SourceError | OptionError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from urllib.parse import unquote
 
 from ecovision_edge.base.addresses import FOREIGN_PREFIX, Options, split_foreign, split_options, split_pairs
 from ecovision_edge.base.files import is_folder, is_there
+from ecovision_edge.base.names import closest
 from ecovision_edge.camera import pipelines
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, images_source, is_glob, video_source
 from ecovision_edge.camera.http import http_source
@@ -81,8 +81,8 @@ def open_source(uri: str) -> FrameSource:
         return _BOARDS[scheme](camera, Options(name, pairs))
     if scheme == "demo" and rest.partition("?")[0] == "":  # a path may be in its options
         return demo_source(Options(name, split_pairs(rest[1:])))
-    near = difflib.get_close_matches(scheme, _SCHEMES, 1)
-    fix = f"did you mean {near[0]}:{'//' if near[0] in _NETWORK else ''}?" if near else None
+    near = closest(scheme, _SCHEMES)
+    fix = f"did you mean {near}:{'//' if near in _NETWORK else ''}?" if near else None
     raise SourceError("source", expected=_KINDS, found=f"{uri[: match.end()].lower()}...", fix=fix)
 
 

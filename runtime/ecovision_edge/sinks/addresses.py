@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from ecovision_edge.base.addresses import (
     split_options,
     split_pairs,
 )
+from ecovision_edge.base.names import closest
 from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.errors import OptionError
 from ecovision_edge.sinks._checks import check_names, check_sinks
@@ -76,8 +76,8 @@ def _open(
     scheme, colon, rest = address.partition(":")
     scheme = scheme.lower()
     if not colon or scheme not in SCHEMES:
-        near = difflib.get_close_matches(scheme, SCHEMES, 1)
-        fix = f"did you mean {near[0]}:?" if near else None
+        near = closest(scheme, SCHEMES)
+        fix = f"did you mean {near}:?" if near else None
         found = f"{scheme}:..." if colon else address or "nothing"
         raise OptionError("--sink", expected=_KINDS, found=found, fix=fix)
     if scheme == "serial":

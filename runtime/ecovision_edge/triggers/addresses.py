@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 
+from ecovision_edge.base.names import closest
 from ecovision_edge.errors import OptionError
 from ecovision_edge.triggers.base import Trigger
 
@@ -52,8 +52,8 @@ def open_trigger(
 
         return mqtt_trigger(address, device=device, environment=environment)
     if scheme not in _SCHEMES:
-        near = difflib.get_close_matches(scheme, _SCHEMES, 1)
-        fix = f"did you mean {near[0]}?" if near else None
+        near = closest(scheme, _SCHEMES)
+        fix = f"did you mean {near}?" if near else None
         raise OptionError("kind of a trigger", expected=_KINDS, found=address or "nothing", fix=fix)
     if rest:
         raise OptionError(f"trigger {scheme}", expected="nothing after it", found=address)
