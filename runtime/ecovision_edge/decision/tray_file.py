@@ -65,13 +65,11 @@ class TrayFile:
             return
         if self._empty_since is None:
             self._empty_since = now
-        if now - self._empty_since < AT_FIRST or (self._writer is not None and self._writer.is_alive()):
-            return
-        passed = None if self._kept_at is None else now - self._kept_at
-        if passed is not None and passed < AFTER_CHANGE:
+        writing = self._writer is not None and self._writer.is_alive()
+        if writing or now - self._empty_since < AT_FIRST or self._kept_within(AFTER_CHANGE, now):
             return
         tray = gate.tray
-        if tray is None or (passed is not None and passed < AT_LEAST and not self._changed(tray)):
+        if tray is None or (self._kept_within(AT_LEAST, now) and not self._changed(tray)):
             return
         self._kept, self._kept_at = tray, now
         self._writer = threading.Thread(target=self._write, args=(tray,), name="ecovision-tray", daemon=True)
@@ -81,6 +79,10 @@ class TrayFile:
         """Wait for what is being written, `timeout` seconds at most."""
         if self._writer is not None:
             self._writer.join(timeout)
+
+    def _kept_within(self, seconds: float, now: float) -> bool:
+        """Whether a tray of this run was kept less than so long ago."""
+        return self._kept_at is not None and now - self._kept_at < seconds
 
     def _changed(self, tray: KeptTray) -> bool:
         return self._kept is None or float(np.abs(tray.mean - self._kept.mean).mean()) > CHANGED

@@ -86,16 +86,9 @@ class Judge:
         self._labels, self._rules, self._options = tuple(labels), rules, options
         self._views: tuple[RegionView, ...] = (PLAIN,) if views is None else views.views
         self._correlation = options.correlation if views is None else views.correlation
-        self._of_all = views is not None and views.thresholds is not None
-        if views is not None and views.thresholds is not None:
-            thresholds = views.thresholds
-        if thresholds is not None and len(thresholds) != len(self._labels):
-            raise OptionError(
-                "thresholds", expected=f"{len(self._labels)}, one per label", found=len(thresholds)
-            )
-        self._thresholds = tuple(thresholds) if thresholds is not None else (0.0,) * len(self._labels)
-        if wrong := [t for t in self._thresholds if not 0 <= t <= 1]:
-            raise OptionError("thresholds", expected="numbers from 0 to 1", found=repr(wrong[0]))
+        together = None if views is None else views.thresholds
+        self._of_all = together is not None
+        self._thresholds = _checked(thresholds if together is None else together, len(self._labels))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -145,3 +138,14 @@ class Judge:
         if not cost <= self._rules.unknown_cost:  # NaN, of a `Sorting` of one's own, is no low cost
             return f"{name} costs {cost:.2f} in {bin}, {self._rules.unknown_cost:.2f} as unknown"
         return None
+
+
+def _checked(thresholds: Sequence[float] | None, labels: int) -> tuple[float, ...]:
+    """Return one threshold per label; raises OptionError if those given are something else."""
+    if thresholds is None:
+        return (0.0,) * labels
+    if len(thresholds) != labels:
+        raise OptionError("thresholds", expected=f"{labels}, one per label", found=len(thresholds))
+    if wrong := [t for t in thresholds if not 0 <= t <= 1]:
+        raise OptionError("thresholds", expected="numbers from 0 to 1", found=repr(wrong[0]))
+    return tuple(thresholds)

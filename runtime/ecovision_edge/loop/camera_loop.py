@@ -234,28 +234,35 @@ class CameraLoop:
 
     def _next_frame(self) -> CapturedFrame | None:
         """Return the next frame that is due, or None at the end."""
-        options, now = self._options, time.monotonic()
         assert self._began is not None
-        end = None if options.duration is None else self._began + options.duration
-        if options.every is not None and self._classified:
-            # What was missed is not made up for, or a slow frame would be followed by a burst.
-            self._due = max(self._due + options.every, now)
-            if self._stop.wait((self._due if end is None else min(self._due, end)) - now):
-                return None
-        else:
-            self._due = now
+        end = None if self._options.duration is None else self._began + self._options.duration
+        if not self._wait_until_due(end):
+            return None
         while not self._stop.is_set():
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return None
-            if self._on_wait is None:
-                return self._frames.read(left, max_age=options.max_age)
-            wait = WAIT_SECONDS if left is None else min(WAIT_SECONDS, left)
-            frame = self._frames.read(wait, max_age=options.max_age)
-            if frame is not None or self._frames.over:
+            frame = self._read(left)
+            if frame is not None or self._on_wait is None or self._frames.over:
                 return frame
             self._on_wait()
         return None
+
+    def _wait_until_due(self, end: float | None) -> bool:
+        """Wait as the pace says, to the end at most; False if the loop is stopped meanwhile."""
+        now, every = time.monotonic(), self._options.every
+        if every is None or not self._classified:
+            self._due = now
+            return True
+        # What was missed is not made up for, or a slow frame would be followed by a burst.
+        self._due = max(self._due + every, now)
+        return not self._stop.wait((self._due if end is None else min(self._due, end)) - now)
+
+    def _read(self, left: float | None) -> CapturedFrame | None:
+        """Read a frame, for `left` seconds at most, and no longer than `on_wait` may wait for its turn."""
+        if self._on_wait is not None:
+            left = WAIT_SECONDS if left is None else min(WAIT_SECONDS, left)
+        return self._frames.read(left, max_age=self._options.max_age)
 
     def _classify(self, frame: CapturedFrame) -> LoopResult:
         seen = self._observe(frame)
