@@ -139,7 +139,7 @@ def test_an_interrupt_writes_what_there_is(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored where a script's & started us
-        "from ecovision_edge_bench import run\n"
+        "from ecovision_edge_bench.measure import run\n"
         "inner = run.run_schedule\n"
         "def schedule(*a, **k):\n"
         "    k['each_round'] = lambda s: os.kill(os.getpid(), signal.SIGINT)\n"
