@@ -8,40 +8,23 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
 
 from ecovision_edge.camera.health import Health
 from ecovision_edge.camera.latest import LatestFrame
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.errors import LoopStuckError, OptionError
+from ecovision_edge.loop.classifies import Classifies
 from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
 from ecovision_edge.observation import Observation
-from ecovision_edge.prediction import Prediction
 from ecovision_edge.preprocess.region import Region
 
 __all__ = ["CameraLoop", "Classifies"]
 
 WAIT_SECONDS = 0.5
 """How often `on_wait` is called."""
-
-
-class Classifies(Protocol):
-    """Looks at a frame: `ecovision_edge.Classifier`, or what stands in for one."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the probabilities."""
-        ...
-
-    def classify(self, frame: npt.NDArray[np.generic]) -> Prediction:
-        """Return what it says of a frame `(height, width, 3)` uint8 BGR."""
-        ...
 
 
 class CameraLoop:
