@@ -441,7 +441,7 @@ def test_on_a_terminal_it_is_live(pristine):
     ours, theirs = pty.openpty()
     try:
         with running(
-            *("--source", "demo:", "--bundle", pristine, "--duration", "1s"),
+            *("--source", "demo:", "--bundle", pristine, "--max-frames", "10", "--max-age", "1h"),
             stdout=theirs,
             stderr=theirs,
             env={**os.environ, "TERM": "xterm-256color", "COLUMNS": "100"},
