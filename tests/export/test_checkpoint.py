@@ -489,6 +489,7 @@ def test_a_whole_pickled_model_is_refused_by_name(tmp_path, reference):
     assert line in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wrap", "protocol", "zipped", "weights_at"),
     [

@@ -247,6 +247,7 @@ def test_the_budget_of_an_artifact_has_the_expected_accuracy() -> None:
     assert short.to_json()["budget"]["accuracy"] == 0.94  # type: ignore[index,call-overload]
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_status_1_before_it_traces(
     tmp_path: Path, contract: Contract, capsys: pytest.CaptureFixture[str]
 ) -> None:

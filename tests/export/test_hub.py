@@ -365,6 +365,7 @@ def child(spec: str, **env: str) -> list[object]:
     return json.loads(ran.stdout)
 
 
+@pytest.mark.slow
 def test_the_second_load_works_offline_from_the_cache(fake_hub, tmp_path):
     fake_hub.add(MINE, "f.txt", b"weights", COMMIT)
     env = {"HF_ENDPOINT": fake_hub.url, "HF_HOME": str(tmp_path / "home")}

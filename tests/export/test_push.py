@@ -113,6 +113,7 @@ def test_what_was_pushed_is_fetched_again_with_the_same_bytes(ours, bundle):
     assert fetched.revision == ours.commits[REPO, "main"]
 
 
+@pytest.mark.slow
 def test_the_readme_is_the_card_and_says_how_to_fetch_it(ours, bundle):
     """But for that part it is the card; its commands fetch a bundle that verifies and classifies."""
     push_bundle(bundle, PushOptions(REPO))
@@ -389,6 +390,7 @@ def test_a_push_that_fails_leaves_bundle_and_figures(ours, exported, tmp_path, c
     assert "pushed" not in document
 
 
+@pytest.mark.slow
 def test_a_real_export_is_pushed(ours, tmp_path, monkeypatch):
     """All of it, fp32 from the reference's own weights."""
     monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)

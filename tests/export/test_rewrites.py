@@ -70,6 +70,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and bool(np.abs(a - b).max() <= 1e-5 * np.abs(a).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REWRITES)
 def test_the_whole_network_gives_the_same_logits(
     name: str, graph: onnx.ModelProto, contract: Contract
@@ -86,6 +87,7 @@ def test_the_whole_network_gives_the_same_logits(
     assert same(expected, found)
 
 
+@pytest.mark.slow
 def test_nothing_of_hard_swish_is_left_but_at_the_residual(graph: onnx.ModelProto) -> None:
     """The stem's output goes into the residual of block 1: that one stays."""
     found = operators(rewritten(graph, integer_hard_swish)[0])
@@ -93,6 +95,7 @@ def test_nothing_of_hard_swish_is_left_but_at_the_residual(graph: onnx.ModelProt
     assert found["Clip"] == 28
 
 
+@pytest.mark.slow
 def test_every_depthwise_convolution_is_aligned(graph: onnx.ModelProto) -> None:
     """To 16; those that are already stay as they are."""
     groups = [
@@ -107,6 +110,7 @@ def test_every_depthwise_convolution_is_aligned(graph: onnx.ModelProto) -> None:
     assert sorted(set(groups)) == [16, 64, 80, 128, 192, 208, 240, 480, 672, 960]
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_touched(graph: onnx.ModelProto) -> None:
     """Nodes of the blocks that stay fp32, and the weights that they use."""
     keep = {name for name, block in blocks_of(graph).items() if block <= 9}
@@ -121,6 +125,7 @@ def test_what_is_kept_is_not_touched(graph: onnx.ModelProto) -> None:
             assert tensors[tensor.name] == tensor
 
 
+@pytest.mark.slow
 def test_ranges_follow_the_factors(graph: onnx.ModelProto) -> None:
     """A hard-swish's output is 6 times as large, a product of two such 36 times; clips are 0 to 6."""
     names = [o for n in graph.graph.node for o in n.output]
@@ -136,6 +141,7 @@ def test_ranges_follow_the_factors(graph: onnx.ModelProto) -> None:
     assert made - {"preprocess/Transpose"} <= set(ranges)
 
 
+@pytest.mark.slow
 def test_a_hard_sigmoid_reads_nothing_beyond_three(graph: onnx.ModelProto) -> None:
     """So no level is spent there; what a hard-swish reads keeps its range."""
     names = [o for n in graph.graph.node for o in n.output]
@@ -144,6 +150,7 @@ def test_a_hard_sigmoid_reads_nothing_beyond_three(graph: onnx.ModelProto) -> No
     assert ranges["features.7.block.0.0"] == shifted_range(100.0)
 
 
+@pytest.mark.slow
 def test_measured_ranges_of_the_rewritten_graph_are_those_that_were_derived(
     graph: onnx.ModelProto, contract: Contract
 ) -> None:

@@ -114,6 +114,7 @@ def test_each_source_has_a_file_of_its_own(monkeypatch, tmp_path):
     assert str(service.parent) == "/var/lib/ecovision-edge/trays"
 
 
+@pytest.mark.slow
 def test_a_bin_keeps_its_tray_and_compares_with_it_at_the_start(path):
     """The same tray is known again; another one is a fault, until an operator has it learnt."""
     classifier = Classifier.load(threads=1)

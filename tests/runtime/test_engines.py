@@ -212,6 +212,7 @@ def without(tmp_path):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gone", "asked", "taken"),
     [
@@ -227,6 +228,7 @@ def test_the_engine_that_is_there_is_taken(without, both, gone, asked, taken):
     assert json.loads(ran.stdout)["artifact"] == taken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("gone", "asked", "missing"),
     [
@@ -245,6 +247,7 @@ def test_a_missing_engine_gives_the_pip_line(without, both, gone, asked, missing
     assert ran.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["ai_edge_litert", "onnxruntime"])
 def test_what_cannot_be_run_here_is_not_checked_and_no_failure(without, both, missing):
     """The report names the pip line; the hashes are checked all the same."""
@@ -261,6 +264,7 @@ def test_what_cannot_be_run_here_is_not_checked_and_no_failure(without, both, mi
     assert text.splitlines()[-1].startswith("verified, but for 2 artifacts, on ")
 
 
+@pytest.mark.slow
 def test_a_bundle_of_which_nothing_can_be_run_is_not_verified(without, forge, tmp_path):
     """Not compared is not verified."""
     path = forge.bundle(tmp_path / "b", precisions=["int8-tflite"])

@@ -238,6 +238,7 @@ def test_a_frame_of_the_networks_own_size_passes_unchanged(name):
 # ---------------------------------------------------------------- fast
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("h", "w"),
     [

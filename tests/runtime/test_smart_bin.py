@@ -85,6 +85,7 @@ class Tray:
         pass
 
 
+@pytest.mark.slow
 def test_events_go_to_every_sink_in_order(classifier):
     """One an item, with the device's name and the bundle's hash."""
     tray, sinks, seen = Tray(15 * 21), [Kept(), Kept()], []
@@ -238,6 +239,7 @@ def test_frames_that_stop_are_told_though_the_camera_says_nothing(classifier):
     smart_bin.close()
 
 
+@pytest.mark.slow
 def test_the_report_counts_events_and_tells_of_each_sink(classifier):
     """With the last ten events; two sinks of one name are told apart."""
     sinks = Kept(), Kept()
@@ -285,6 +287,7 @@ def test_a_sink_that_can_never_carry_a_bin_s_name_is_refused(classifier):
         SmartBin(classifier, FakeCamera(), rules, sinks=[SerialSink("/dev/ttyACM0")])
 
 
+@pytest.mark.slow
 def test_a_sink_that_is_stuck_holds_up_nothing(classifier):
     """The other one has every event, the loop its frames, and closing has its bound."""
     tray, stuck, kept = Tray(15 * 21), Stuck(), Kept()
@@ -360,6 +363,7 @@ def test_what_on_event_raises_ends_the_bin(classifier):
     assert len(sink.events) == 1
 
 
+@pytest.mark.slow
 def test_the_same_frames_give_the_same_events(classifier):
     """But for their ids."""
 
