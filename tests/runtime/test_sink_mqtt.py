@@ -14,7 +14,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.runtime.home_assistant import SCHEMAS, TOPIC, UNKNOWN
 from tests.runtime.sink_servers import (
@@ -613,7 +613,7 @@ class Disk:
     """Of spools: `full` says no to each of these, by method of `SpoolFiles`."""
 
     def __init__(self, monkeypatch):
-        self.full = set()
+        self.full, self.opened = set(), False
         for name in ("open", "write", "acknowledge"):
             monkeypatch.setattr(SpoolFiles, name, self.checked(name, getattr(SpoolFiles, name)))
 
@@ -623,7 +623,9 @@ class Disk:
                 if name == "open":
                     files.close()
                 raise OSError(28, "No space left on device")
-            return real(files, *arguments)
+            found = real(files, *arguments)
+            self.opened |= name == "open"
+            return found
 
         return call
 
@@ -774,6 +776,8 @@ def test_whatever_the_disk_loses_is_counted(tmp_path, what, caplog):
     assert found(tmp_path) == left
 
 
+@example(["put", "open", "restart", "remove"])
+@example(["put", "open", "remove", "restart"])
 @given(
     st.lists(
         st.sampled_from(["put", "take", "open", "write", "acknowledge", "restart", "remove"]), max_size=30
@@ -784,7 +788,7 @@ def test_nothing_that_is_safe_is_lost_whatever_the_disk_does(steps):
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         patch.setattr("ecovision_edge.sinks._spool_files.os.fdatasync", lambda _: None)
         disk, folder = Disk(patch), Path(name) / "spool"
-        spool, safe, taken, n = Spool(folder), [], [], 0
+        spool, safe, taken, n, gone = Spool(folder), [], [], 0, False
         spool.open()
         for step in [*steps, "room", "restart"]:
             if step == "put":
@@ -795,13 +799,19 @@ def test_nothing_that_is_safe_is_lost_whatever_the_disk_does(steps):
                 taken.append(head.id)
             elif step == "remove":
                 shutil.rmtree(folder, ignore_errors=True)
+                gone = True
+                if not disk.opened:  # since the restart: nobody has read what is gone now
+                    safe.clear()
             elif step == "room":
                 disk.full = set()
                 safe += spool.store()
             elif step == "restart":
                 safe += spool.store()
+                if gone and disk.full:  # what was removed could not be written again
+                    safe.clear()
+                gone = False
                 spool.close()
-                spool = Spool(folder)
+                spool, disk.opened = Spool(folder), False
                 spool.open()
             else:
                 disk.full ^= {step}
