@@ -254,6 +254,7 @@ def test_what_a_start_was_trained_on_is_remembered(trained: TrainResult, tmp_pat
     assert (len(seen.trained), len(seen.chosen)) == (24 - held + 12, 24)
 
 
+@pytest.mark.slow
 def test_export_takes_the_map_that_the_training_took(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

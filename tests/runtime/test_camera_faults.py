@@ -141,6 +141,7 @@ def test_frames_that_never_are_frames_end_it_with_what_they_are(classifier):
     assert loop.summary().bad_frames > 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "error", "text"), ENDED.values(), ids=ENDED)
 def test_ended_with_the_right_error(classifier, script, error, text):
     """What trying again does not help ends the loop, with the reason."""

@@ -166,6 +166,7 @@ def test_a_killed_rtsp_server_ends_the_stream_and_a_new_one_is_connected_to():
         stream.close()
 
 
+@pytest.mark.slow
 def test_an_rtsp_server_that_falls_silent_ends_the_stream_too():
     """After the read timeout; its connection is still there."""
     with rtsp_server() as server:

@@ -20,6 +20,7 @@ def classifier(pristine):
     return Classifier.load(pristine, threads=1)
 
 
+@pytest.mark.slow
 def test_an_rtsp_server_killed_and_restarted_under_the_loop(classifier):
     """Thrice: each time the loop says so, connects again, and goes on with frames of now."""
     port, states = free_port(), []

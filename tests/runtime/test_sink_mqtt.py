@@ -165,6 +165,7 @@ def test_a_restart_that_lost_something_is_no_good_one():
         restart_broker(Path(), 39, 3, "TERM")
 
 
+@pytest.mark.slow
 def test_a_broker_that_acknowledges_nothing_is_connected_to_anew(tmp_path):
     """The event waits; nobody knows whether it was taken."""
     with (

@@ -174,6 +174,7 @@ def test_what_is_no_line_is_not_sent(words):
 # The sink, over a pseudo-terminal.
 
 
+@pytest.mark.slow
 def test_five_hundred_events_are_each_acted_on_once_and_in_order(board):
     """Over a line that spoils and loses bytes, with a receiver that is busy, dies and comes back."""
     made = board(Twin(), seed=5, spoil=0.002, die=0.004, busy=0.02, deadly=(1, 90, 91, 250, 499))

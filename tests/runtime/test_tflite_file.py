@@ -157,6 +157,7 @@ def test_noise_is_refused(noise):
         read_metadata(noise[:4].ljust(4, b"\0") + b"TFL3" + noise[4:])
 
 
+@pytest.mark.slow
 def test_tables_that_are_shared_do_not_take_forever():
     """1,000 subgraphs of 1,000 tensors in 8 kB, for all are one: it is given up after so many steps."""
     builder = pytest.importorskip(

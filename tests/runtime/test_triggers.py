@@ -471,6 +471,7 @@ def classifier(pristine):
     return Classifier.load(pristine, threads=1)
 
 
+@pytest.mark.slow
 def test_a_bin_decides_nothing_before_its_trigger_fires_and_then_once(classifier):
     """Whatever the gate of its options; it is started and closed with the bin."""
     trigger, decided, looked = ByHand(), threading.Semaphore(0), threading.Semaphore(0)
