@@ -56,7 +56,13 @@ def photos(tmp_path_factory):
 def running(*arguments, **options):
     """The command in a process of its own, which is gone afterwards."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    process = subprocess.Popen([*COMMAND, *map(str, arguments)], **options)
+    before = signal.signal(
+        signal.SIGHUP, signal.SIG_DFL
+    )  # a process inherits it ignored if the tests run by nohup
+    try:
+        process = subprocess.Popen([*COMMAND, *map(str, arguments)], **options)
+    finally:
+        signal.signal(signal.SIGHUP, before)
     try:
         yield process
     finally:
