@@ -56,9 +56,8 @@ def photos(tmp_path_factory):
 def running(*arguments, **options):
     """The command in a process of its own, which is gone afterwards."""
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
-    before = signal.signal(
-        signal.SIGHUP, signal.SIG_DFL
-    )  # a process inherits it ignored if the tests run by nohup
+    # A process inherits that it is ignored, if `nohup` started the tests.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     try:
         process = subprocess.Popen([*COMMAND, *map(str, arguments)], **options)
     finally:
