@@ -23,5 +23,6 @@ if [ ! -x .venv/bin/python ]; then
     "$python" -m venv --clear .venv
   fi
 fi
-echo "installing ecovision-edge[$extras] into .venv (with the extra export: PyTorch, some 6 GB, minutes)"
+case ",$extras," in *,all,* | *,export,*) note=" (PyTorch too: some 6 GB, minutes)" ;; *) note="" ;; esac
+echo "installing ecovision-edge[$extras] into .venv$note"
 .venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"

@@ -12,8 +12,9 @@ from tests.runtime.bin_reports import bin_report
 
 from ecovision_edge import EcovisionError
 from ecovision_edge.camera import open_source
+from ecovision_edge.service.credentials import _OWN
 from ecovision_edge.sinks._line import decode_line
-from ecovision_edge.sinks.addresses import open_sink
+from ecovision_edge.sinks.addresses import SCHEMES, open_sink
 from ecovision_edge.triggers.addresses import open_trigger
 from ecovision_edge.web import Board
 
@@ -79,6 +80,21 @@ def test_every_option_of_an_address_is_documented(page, heading, addresses):
     if heading == "`demo:`":
         documented.add("loop")  # in the words of `script`
     assert documented | common == known
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_kind_of_sink_is_named_where_a_user_looks(scheme):
+    """In the error over an unknown one, in `open_sink` and on the page; with TLS or without is one kind."""
+    kind = re.compile(rf"\b{re.escape(scheme.rstrip('s'))}s?:")
+    with pytest.raises(EcovisionError) as raised:
+        OPEN["sink"]("nonesuch:x")
+    for text in (str(raised.value), open_sink.__doc__, PAGES[DOCS / "sinks.md"]):
+        assert kind.search(text), text
+
+
+def test_every_kind_of_sink_may_hold_a_secret_or_not():
+    """One that nobody has decided about is taken for one that may, and paths are refused as keys."""
+    assert {*_OWN, "http", "https"} == {*SCHEMES}
 
 
 def test_the_lines_of_the_serial_protocol_are_lines():
