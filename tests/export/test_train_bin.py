@@ -380,14 +380,41 @@ def test_the_average_of_opposite_errors_is_kept_with_its_card(
         (better["val_accuracy"], -better["val_loss"]) > (t["val_accuracy"], -t["val_loss"])
         for t in told["trainings"]
     )
-    kept, start = load_checkpoint(str(tmp_path / "both")), load_checkpoint(str(learnt))
-    assert kept.labels == start.labels
-    for key, value in start.state.items():
-        assert value.ndim == 0 or "running" in key or torch.allclose(kept.state[key], value, atol=1e-5), key
+    kept = load_checkpoint(str(tmp_path / "both"))
+    assert kept.labels == load_checkpoint(str(learnt)).labels
+    assert sum(told["shares"]) == pytest.approx(1)
+    parts = [load_checkpoint(str(folder)).state for folder in (a, b)]
+    for key, value in kept.state.items():
+        mean = sum(share * part[key] for share, part in zip(told["shares"], parts, strict=True))
+        assert value.ndim == 0 or "running" in key or torch.allclose(value, mean, atol=1e-5), key
     assert "The mean of the weights of 2 trainings" in (tmp_path / "both" / "MODEL_CARD.md").read_text()
     facts = kept.training
     assert facts is not None
     assert [row["name"] for row in facts["averaged"]] == ["a", "b"]  # type: ignore[union-attr,index,call-overload]
+
+
+def test_a_training_that_went_too_far_is_mixed_into_its_start_by_a_small_share(
+    learnt: Path, pictures: Path, tmp_path: Path
+) -> None:
+    near, far = moved(learnt, tmp_path / "near", 0.2), moved(learnt, tmp_path / "far", -1.0)
+    result = average_trainings([str(far), str(near)], small(pictures), tmp_path / "both")
+    assert result.shares == pytest.approx((1 / 6, 5 / 6))  # which undoes the movement
+    assert result.average.merit > max(training.merit for training in result.trainings)
+    kept, start = load_checkpoint(str(tmp_path / "both")), load_checkpoint(str(learnt))
+    for key, value in start.state.items():
+        assert value.ndim == 0 or "running" in key or torch.allclose(kept.state[key], value, atol=1e-5), key
+    facts = kept.training
+    assert facts is not None
+    assert [row["share"] for row in facts["averaged"]] == list(result.shares)  # type: ignore[union-attr,index,call-overload]
+
+
+def test_a_start_is_averaged_with_what_was_trained_from_it(
+    learnt: Path, pictures: Path, tmp_path: Path
+) -> None:
+    further = train(small(pictures, init=str(learnt), epochs=1), tmp_path / "further").path
+    result = average_trainings([str(learnt), str(further)], small(pictures), tmp_path / "both")
+    assert len(result.trainings) == 2
+    assert sum(result.shares) == pytest.approx(1)
 
 
 def test_an_average_that_is_not_better_is_not_written(

@@ -1,7 +1,9 @@
 """The weights of several trainings from one start, averaged: kept only if validation says so.
 
 Source: M. Wortsman et al., "Model soups", ICML 2022, arXiv 2203.05482: fine-tunings of one start lie in one
-basin, so that the mean of their weights is a network too, and often a better one than each.
+basin, so that the mean of their weights is a network too, and often a better one than each. A training that
+learnt long from its start is mixed into it by less than half (M. Wortsman et al., "Robust fine-tuning of
+zero-shot models", CVPR 2022, arXiv 2109.01903), so that several shares are tried and validation chooses.
 """
 
 from __future__ import annotations
@@ -30,6 +32,10 @@ from ecovision_edge_export.train.report.reporter import Reporter
 from ecovision_edge_export.train.report.saving import CARD, FACTS, Folder
 from ecovision_edge_export.train.work import Work
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
+from ecovision_edge_export.weights.preprocessing import Preprocessing
+
+SHARES = (1 / 2, 1 / 3, 1 / 6)
+"""Shares in the average that are tried for each training after the best one, in this order."""
 
 __all__ = ["AverageResult", "Judged", "average_trainings"]
 
@@ -42,6 +48,11 @@ class Judged:
     accuracy: float
     loss: float
 
+    @property
+    def merit(self) -> tuple[float, float]:
+        """What makes it better than another: its accuracy, then a smaller loss."""
+        return self.accuracy, -self.loss
+
     def to_json(self) -> dict[str, JsonValue]:
         """Return all of it."""
         return {"name": self.name, "val_accuracy": self.accuracy, "val_loss": self.loss}
@@ -49,9 +60,13 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class AverageResult:
-    """What came of it: the trainings, their average, and where it is if it was kept."""
+    """What came of it: the trainings, their average, and where it is if it was kept.
+
+    `shares` are those of the trainings in the average, in their order; they sum to 1.
+    """
 
     trainings: tuple[Judged, ...]
+    shares: tuple[float, ...]
     average: Judged
     path: Path | None
 
@@ -59,6 +74,7 @@ class AverageResult:
         """Return all of it."""
         return {
             "trainings": [judged.to_json() for judged in self.trainings],
+            "shares": list(self.shares),
             "average": self.average.to_json(),
             "kept": self.path is not None,
         }
@@ -73,8 +89,9 @@ def average_trainings(
 ) -> AverageResult:
     """Average the weights of trainings, estimate BatchNorm's statistics again, and judge all on one folder.
 
-    The average is written to `out`, as `train` writes, if it is better than each of the trainings: more
-    accurate, or as accurate with less loss.
+    Begins with the best training and mixes the others into it, the better ones first, each by the best of
+    `SHARES` if that is better than without. The average is written to `out`, as `train` writes, if it is
+    better than each of the trainings: more accurate, or as accurate with less loss.
 
     Args:
         sources: Two or more, each as `load_checkpoint` takes it; usually folders of `train`.
@@ -109,12 +126,47 @@ def average_trainings(
             )
         names = [checkpoint.source.source for checkpoint in checkpoints]
         trainings = [_judge(work, name, c)[0] for name, c in zip(names, checkpoints, strict=True)]
-        mean = replace(checkpoints[0], state=_mean([c.state for c in checkpoints]))
-        average, best = _judge(work, "their average", mean, estimate=True)
-        if (average.accuracy, -average.loss) <= max((t.accuracy, -t.loss) for t in trainings):
-            return AverageResult(tuple(trainings), average, None)
-        _write(folder, work, checkpoints, trainings, best)
-    return AverageResult(tuple(trainings), average, out)
+        mixture = _mix(work, checkpoints, trainings)
+        kept = mixture.judged.merit > max(t.merit for t in trainings)
+        if kept:
+            _write(folder, work, checkpoints, trainings, mixture)
+    return AverageResult(tuple(trainings), mixture.shares, mixture.judged, out if kept else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Mixture:
+    """Shares of the trainings, and the network that they make."""
+
+    shares: tuple[float, ...]
+    judged: Judged
+    best: Best
+
+
+def _mix(work: Work, checkpoints: Sequence[Checkpoint], trainings: Sequence[Judged]) -> _Mixture:
+    """Return the best average found: of two trainings or more."""
+    first, *others = sorted(range(len(trainings)), key=lambda i: trainings[i].merit, reverse=True)
+    shares = tuple(float(i == first) for i in range(len(trainings)))
+    found: _Mixture | None = None
+    for other in others:
+        tried = [
+            tuple((1 - share) * s + share * (i == other) for i, s in enumerate(shares)) for share in SHARES
+        ]
+        mixtures = [_judge_mixture(work, checkpoints, each) for each in tried]
+        found = max([*mixtures, *([found] if found else [])], key=lambda m: m.judged.merit)
+        if found.judged.merit > trainings[first].merit:
+            shares = found.shares
+    assert found is not None
+    return found
+
+
+def _judge_mixture(work: Work, checkpoints: Sequence[Checkpoint], shares: tuple[float, ...]) -> _Mixture:
+    name = "average of " + " + ".join(
+        f"{100 * share:.0f} % {checkpoint.source.source}"
+        for share, checkpoint in zip(shares, checkpoints, strict=True)
+        if share
+    )
+    mean = replace(checkpoints[0], state=_mean([c.state for c in checkpoints], shares))
+    return _Mixture(shares, *_judge(work, name, mean, estimate=True))
 
 
 def _settings(options: TrainOptions, first: Checkpoint) -> Settings:
@@ -131,20 +183,23 @@ def _settings(options: TrainOptions, first: Checkpoint) -> Settings:
 def _check_together(sources: Sequence[str], checkpoints: Sequence[Checkpoint]) -> None:
     first = checkpoints[0]
     for source, other in zip(sources[1:], checkpoints[1:], strict=True):
-        for what in ("labels", "num_classes", "preprocessing"):
-            a, b = getattr(first, what), getattr(other, what)
+        for what, a, b in (
+            ("labels", first.labels, other.labels),
+            ("num classes", first.num_classes, other.num_classes),
+            ("preprocessing", _preprocessing_of(first), _preprocessing_of(other)),
+        ):
             if a != b:
                 raise OptionError(
-                    f"--average: {sources[0]} and {source} do not have the same {what.replace('_', ' ')}",
+                    f"--average: {sources[0]} and {source} do not have the same {what}",
                     expected=str(a),
                     found=str(b),
                 )
-    starts = {str(_start_of(c)) for c in checkpoints}
-    if len(starts) > 1:
+    if not set.intersection(*map(_ancestors, checkpoints)):
+        starts = sorted({str(_start_of(c)) for c in checkpoints})
         raise OptionError(
             "--average",
             expected="trainings from one start, or their mean is no network",
-            found=f"{len(starts)} starts: {', '.join(sorted(starts))}",
+            found=f"{len(starts)} starts: {', '.join(starts)}",
         )
     if first.labels is None:
         raise CheckpointError(
@@ -163,10 +218,26 @@ def _start_of(checkpoint: Checkpoint) -> object:
     return init.get("sha256") or init.get("source") if isinstance(init, Mapping) else None
 
 
-def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """In double precision; counters are the first's."""
+def _ancestors(checkpoint: Checkpoint) -> set[str]:
+    """Return the names of the network itself, of its start, and of what it is the average of."""
+    averaged = (checkpoint.training or {}).get("averaged")
+    rows = averaged if isinstance(averaged, Sequence) else ()
+    of = (row.get("sha256") for row in rows if isinstance(row, Mapping))
+    return {str(name) for name in (checkpoint.source.sha256, _start_of(checkpoint), *of) if name}
+
+
+def _preprocessing_of(checkpoint: Checkpoint) -> Preprocessing:
+    """Return what the checkpoint says, or the default that `export` takes where it says nothing."""
+    return checkpoint.preprocessing or Preprocessing()
+
+
+def _mean(states: Sequence[Mapping[str, Tensor]], shares: Sequence[float]) -> dict[str, Tensor]:
+    """Average in double precision; counters are the first's."""
+    weights = torch.tensor(shares, dtype=torch.float64)
     return {
-        key: torch.stack([state[key].double() for state in states]).mean(0).to(value.dtype)
+        key: torch.tensordot(weights, torch.stack([state[key].double() for state in states]), 1).to(
+            value.dtype
+        )
         if value.is_floating_point()
         else value
         for key, value in states[0].items()
@@ -199,16 +270,17 @@ def _write(
     work: Work,
     checkpoints: Sequence[Checkpoint],
     trainings: Sequence[Judged],
-    best: Best,
+    mixture: _Mixture,
 ) -> None:
     """Weights, facts and card, as a training leaves them."""
+    best = mixture.best
     facts = work.facts((), best)
     for unknown in ("best_epoch", "train_loss", "train_accuracy", "seconds"):
         del facts[unknown]
     facts["init"] = {"source": f"the average of {len(trainings)} trainings", "sha256": None, "head": "kept"}
     facts["averaged"] = [
-        {**t.to_json(), "sha256": c.source.sha256, **_taught(c)}
-        for t, c in zip(trainings, checkpoints, strict=True)
+        {**t.to_json(), "share": share, "sha256": c.source.sha256, **_taught(c)}
+        for t, c, share in zip(trainings, checkpoints, mixture.shares, strict=True)
     ]
     turned = work.measure_turned(best.weights)
     if turned is not None:

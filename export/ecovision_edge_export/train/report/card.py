@@ -93,8 +93,11 @@ def write_average_card(
     data = cast("Mapping[str, Mapping[str, JsonValue]]", facts["data"])
     recipe = cast("Mapping[str, JsonValue]", facts["recipe"])
     rows = cast("Sequence[Mapping[str, JsonValue]]", facts["averaged"])
-    body = [[plain(str(r["name"])), _percent(r["val_accuracy"]), f"{r['val_loss']:.4f}"] for r in rows]
-    body.append(["their average", _percent(facts["val_accuracy"]), f"{facts['val_loss']:.4f}"])
+    body = [
+        [plain(str(r["name"])), _percent(r["share"]), _percent(r["val_accuracy"]), f"{r['val_loss']:.4f}"]
+        for r in rows
+    ]
+    body.append(["their average", "", _percent(facts["val_accuracy"]), f"{facts['val_loss']:.4f}"])
     lines = [
         f"# {plain(name)}",
         "",
@@ -108,7 +111,7 @@ def write_average_card(
         *_orientation(facts),
         *_flattered(data["validation"]),
         "",
-        *table([["weights", "val accuracy", "val loss"], *body]),
+        *table([["weights", "share", "val accuracy", "val loss"], *body]),
         "",
         "## Accuracy by class",
         "",
