@@ -79,8 +79,8 @@ def train(
         bool,
         typer.Option(
             "--average",
-            help="Average the weights of the trainings A, B, ... from one start; --out is written if the "
-            "average is better on --val than each of them, else the exit status is 1.",
+            help="Average the weights of the trainings A, B, ... from one start, each by the share that is "
+            "best on --val; --out is written if the average is better than each, else the exit status is 1.",
         ),
     ] = False,
     epochs: Annotated[int | None, typer.Option(help="Default: 10; recipe bin: 30.")] = None,
