@@ -12,6 +12,7 @@ import sys
 import types
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -28,11 +29,12 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
-from ecovision_edge_bench.arm64 import boards, cli, counting, guest, making, mix, tools
+from ecovision_edge_bench.arm64 import boards, cli, counting, guest, making, mix, process, tools
 from ecovision_edge_bench.arm64 import root as roots
 from ecovision_edge_bench.arm64.making import make_root
 from ecovision_edge_bench.arm64.root import PiRoot, Stamp
 from ecovision_edge_bench.arm64.sources import sha256
+from ecovision_edge_bench.arm64.steps import NETWORK, Step, parse_sizes
 from ecovision_edge_bench.arm64.tools import EmulationError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -61,9 +63,11 @@ def log_of(marks):
     return "".join(f"mark {m.label} {m.first} {m.others}\n" for m in marks)
 
 
-def row(name="m", cpu="cortex-a72", repeats=(10**8, 10**8), engine="onnxruntime 1.0", words=None):
+def row(
+    name="m", cpu="cortex-a72", repeats=(10**8, 10**8), engine="onnxruntime 1.0", words=None, step=NETWORK
+):
     model = counting.Model(name, Path("m.onnx"), "0123456789abcdef" * 4)
-    return counting.Row(model, engine, cpu, sum(repeats) // 2, repeats, ((1, 2), (1, 2)), words or {})
+    return counting.Row(model, engine, cpu, sum(repeats) // 2, repeats, ((1, 2), (1, 2)), words or {}, step)
 
 
 # Counting
@@ -146,6 +150,27 @@ def test_the_table_has_a_line_for_a_model_and_a_column_for_a_cpu():
     assert {line.count("|") for line in (head, rule, *lines)} == {7}
 
 
+def test_steps_have_lines_of_their_own():
+    """With the size of the frame; then the head does not speak of inferences."""
+    steps = [Step("prepare", 640, 480), Step("whole", 640, 480, jpeg=True, filter="fast")]
+    head, _, *lines = counting.to_markdown([row("a"), *(row("a", step=step) for step in steps)]).splitlines()
+    assert head.startswith("| millions of instructions |")
+    names = [line.split(" | ")[0] for line in lines]
+    assert names == ["| a", "| a, prepare 640x480", "| a, whole 640x480 JPEG fast"]
+
+
+@pytest.mark.parametrize("text", ["", "640", "640x", "0x480", "640x480,", "640x99999", "640x480x3", "-1x2"])
+def test_sizes_that_no_frame_has_are_refused(text):
+    """And what is not written as one."""
+    with pytest.raises(OptionError, match="--prepare: expected WIDTHxHEIGHT with commas"):
+        parse_sizes("--prepare", text)
+
+
+def test_a_size_that_is_named_twice_is_counted_once():
+    """In the order in which they were given."""
+    assert parse_sizes("--prepare", "1920x1080,640x480,1920x1080") == ((1920, 1080), (640, 480))
+
+
 def test_the_embedded_bundle_is_the_default_model():
     """Each artifact, by its name and with the manifest's sha256."""
     (model,) = counting.find_models([])
@@ -220,6 +245,65 @@ def test_a_failure_in_the_emulation_is_told_in_one_line(answer, log, kind, words
         counting.count(FakeRoot(answer, [log]), MODEL, "cortex-a72")
 
 
+def test_other_steps_run_the_runtime_of_this_checkout():
+    """Whatever wheel the root has; the network needs no runtime."""
+    root = FakeRoot(ANSWER, [log_of(marks_of([9] * 5, [1009] * 5))] * 4)
+    step = Step("prepare", 640, 480, jpeg=True, filter="fast")
+    assert counting.count(root, MODEL, "cortex-a76", step=step).step == step
+    counting.count(root, MODEL, "cortex-a76")
+    with_runtime, alone = root.asked[0], root.asked[2]
+    size = ("--step", "prepare", "--width", "640", "--height", "480", "--jpeg", "--filter", "fast")
+    assert with_runtime[1][-len(size) - 1 :] == (str(INT8), *size)
+    assert with_runtime[2]["PYTHONPATH"] == str(REPOSITORY / "runtime")
+    assert "PYTHONPATH" not in alone[2]
+
+
+# Whole programs
+
+
+@dataclasses.dataclass
+class FakePrograms:
+    """Stands for a `PiRoot` in which each program executes 100 to start, and 7 and 3 for each of `n`."""
+
+    status: int = 0
+    ends: str = "end {first} {others}\n"
+    path: Path = Path("/pi")
+    asked: list = dataclasses.field(default_factory=list)
+
+    def python(self, cpu, *arguments, environment):
+        self.asked.append((arguments, environment))
+        n = int(arguments[-1])
+        log = Path(environment["QEMU_LOG_FILENAME"].replace("%d", "1"))
+        log.write_text(f"chatter\n{self.ends.format(first=100 + 7 * n, others=3 * n)}")
+        log.with_name("log.2").write_text("end 10 0\n" if self.ends else "")  # a program that it started
+        return subprocess.CompletedProcess(arguments, self.status, "", "last words\n")
+
+
+def test_a_program_is_counted_by_the_difference_of_n_and_twice_n():
+    """After a run that compiles its modules; what it started is in it."""
+    root = FakePrograms()
+    counted = process.count_process(root, "cortex-a76", ["-m", "x", "--frames", "{n}"], 5)
+    assert [arguments[-1] for arguments, _ in root.asked] == ["5", "5", "10"]
+    assert (counted.each, counted.each_first, counted.start) == (10, 7, 110)
+    assert len({environment["PYTHONPYCACHEPREFIX"] for _, environment in root.asked}) == 1
+    assert root.asked[0][1]["PYTHONPATH"].startswith(str(REPOSITORY / "runtime"))
+
+
+@pytest.mark.parametrize(
+    ("root", "arguments", "kind", "words"),
+    [
+        (FakePrograms(), ["-m", "x"], OptionError, r"expected \{n\} in its arguments"),
+        (FakePrograms(status=3), ["{n}"], EmulationError, "the program failed on cortex-a76: last words"),
+        (FakePrograms(ends=""), ["{n}"], EmulationError, "wrote no count; did the program end by itself?"),
+    ],
+    ids=["no number", "failure", "killed"],
+)
+def test_a_program_that_cannot_be_counted_is_an_error(root, arguments, kind, words):
+    """Rather than a figure."""
+    with pytest.raises(kind, match=words):
+        process.count_process(root, "cortex-a76", arguments, 5)
+
+
 # The program that runs inside
 
 
@@ -235,6 +319,24 @@ def test_the_guest_marks_nothing_and_then_inferences(monkeypatch, capsys):
         *[(guest.INFERENCE, True)] * 2,
     ]
     assert re.fullmatch(r"onnxruntime \d.*", json.loads(capsys.readouterr().out)["engine"])
+
+
+@pytest.mark.parametrize("jpeg", [False, True], ids=["raw", "jpeg"])
+@pytest.mark.parametrize("step", ["prepare", "whole"])
+def test_the_guest_counts_the_other_steps_alike(monkeypatch, capsys, step, jpeg):
+    """The runtime's own code, of a frame of that size."""
+    marks = []
+    monkeypatch.setattr(guest, "marker", lambda: lambda *mark: marks.append(mark))
+    words = Step(step, 320, 240, jpeg=jpeg).arguments()
+    threads = cv2.getNumThreads()
+    try:
+        assert guest.main([str(INT8), *words]) == 0
+    finally:
+        cv2.setNumThreads(threads)
+    assert [label for label, _ in marks].count(guest.INFERENCE) == 2 * guest.INFERENCES
+    engine = json.loads(capsys.readouterr().out.splitlines()[-1])["engine"]
+    assert engine.startswith("numpy" if step == "prepare" else "onnxruntime")
+    assert "OpenCV" in engine
 
 
 def test_a_mark_does_nothing_on_a_machine_without_the_plugin():
@@ -509,12 +611,18 @@ def test_a_step_that_fails_says_its_last_words():
 # The command line
 
 
+class Results(list):
+    """What `count` gives; `asked` is what it was asked for."""
+
+
 @pytest.fixture
 def fake_count(monkeypatch):
     """`count` without an emulator: gives or raises what the list says next."""
-    results = []
+    results, asked = Results(), []
+    results.asked = asked
 
-    def count(root, model, cpu, *, mix):
+    def count(root, model, cpu, *, mix, step):
+        asked.append((model.name, cpu, step.name))
         result = results.pop(0)
         if isinstance(result, EcovisionError):
             raise result
@@ -560,6 +668,19 @@ def test_what_is_named_twice_is_counted_once(fake_count, capsys):
     assert len(capsys.readouterr().out.split("| m |")) == 2
 
 
+def test_preparing_is_counted_of_one_artifact_and_whole_answers_of_each(fake_count, capsys):
+    """For each size of a frame."""
+    fake_count += [row(step=Step("prepare", 640, 480))] * 3
+    sizes = ["--prepare", "640x480,1920x1080", "--whole", "640x480", "--jpeg"]
+    assert cli.main(["count", "pi", "--cpu", "cortex-a76", *sizes]) == 0
+    assert [(cpu, step) for _, cpu, step in fake_count.asked] == [
+        ("cortex-a76", "prepare 640x480 JPEG"),
+        ("cortex-a76", "prepare 1920x1080 JPEG"),
+        ("cortex-a76", "whole 640x480 JPEG"),
+    ]
+    assert "| m, prepare 640x480 |" in capsys.readouterr().out
+
+
 def test_a_model_that_fails_does_not_cost_the_others(fake_count, capsys):
     """Their rows are printed, its error too."""
     fake_count += [ModelError("broken"), row()]
@@ -579,6 +700,9 @@ def test_a_model_that_fails_does_not_cost_the_others(fake_count, capsys):
             "--cpu: expected cortex-a72 or cortex-a76, found 'max'",
         ),
         (["count", "DIR", "nowhere.onnx"], 2, "no model"),
+        (["count", "DIR", "--prepare", "640"], 2, "--prepare: expected WIDTHxHEIGHT"),
+        (["count", "DIR", "--jpeg"], 2, "--jpeg: expected --prepare or --whole too"),
+        (["process", "DIR", "--", "x", "{n}"], 1, "no emulated root"),
         (["count", "DIR", "--json", "nowhere/out.json"], 2, "--json"),
         (["count", "DIR"], 1, "no emulated root"),
         (["test", "DIR"], 1, "no emulated root"),
@@ -649,4 +773,4 @@ def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "ecovision_edge_bench.arm64", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "root|test|count" in done.stdout
+    assert "root|test|count|process" in done.stdout

@@ -23,7 +23,9 @@ from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, count, find_models
 from ecovision_edge_bench.arm64.making import make_root
+from ecovision_edge_bench.arm64.process import count_process
 from ecovision_edge_bench.arm64.root import PiRoot
+from ecovision_edge_bench.arm64.steps import Step
 from ecovision_edge_bench.arm64.tools import apt_line, missing_packages
 from ecovision_edge_export.int8.exact import as_devices_compute
 from ecovision_edge_export.int8.sessions import onnx_session
@@ -139,6 +141,33 @@ def test_an_inference_takes_as_many_instructions_again_and_fewer_with_dot_produc
     assert len(new.repeats) == 2
     assert new.difference <= MOST_DIFFERENCE
     assert 0 < new.instructions < old.instructions
+
+
+def test_preparing_takes_as_many_instructions_again(pi: PiRoot) -> None:
+    """Of this checkout's runtime."""
+    model, *_ = find_models([])
+    counted = count(pi, model, "cortex-a76", step=Step("prepare", 320, 240))
+    assert counted.difference <= MOST_DIFFERENCE
+    assert counted.instructions > 224 * 224 * 3  # bytes that it writes
+
+
+def test_a_whole_program_is_counted_with_its_threads_and_its_start(pi: PiRoot, tmp_path: Path) -> None:
+    """One thread of its own does as much as the first."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+            import sys, threading
+            work = lambda: sum(range(int(sys.argv[1]) * 100_000))
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+            work()
+        """)
+    )
+    counted = count_process(pi, "cortex-a72", [str(program), "{n}"], 10)
+    assert counted.each > 100_000
+    assert abs(counted.each / counted.each_first - 2) < 0.05
+    assert counted.start > counted.each
 
 
 def test_golden_vectors_pass_on_x86_without_vnni() -> None:

@@ -2,7 +2,9 @@
 
     python -m ecovision_edge_bench.arm64 root DIR [--wheel WHEEL] [--install]
     python -m ecovision_edge_bench.arm64 test DIR [--cpu CPU] [-- PYTEST_ARGUMENTS]
+    python -m ecovision_edge_bench.arm64 process DIR [--cpu CPU] [--times N] -- PYTHON_ARGUMENTS
     python -m ecovision_edge_bench.arm64 count DIR [MODEL_OR_BUNDLE ...] [--cpu CPU,CPU] [--mix]
+                                               [--prepare SIZES] [--whole SIZES] [--jpeg] [--filter FILTER]
                                                [--markdown] [--json FILE]
 
 **`root`** makes DIR/root (400 MB, half a minute): Python and its libraries of Debian 12 for arm64, which is
@@ -39,7 +41,19 @@ artifacts. The default is the bundle inside the package; a model takes a minute.
   in folders of other names some 0.005 % come and go, as addresses do; so the table has one decimal of a
   million, and the JSON all digits.
 
-`--mix` adds which instructions they are.
+`--prepare 640x480,1920x1080` counts preparing a frame of each size instead, and `--whole` all from the frame
+to the prediction, with `--jpeg` from the frame's JPEG; by the same method, and with the runtime of this
+checkout, whatever wheel the root has. Preparing is by the contract, so of a bundle one artifact will do.
+OpenCV and numpy keep to one thread. `--mix` adds which instructions they are.
+
+**`process`** counts all that a program executes, in all its threads and in the Pythons that it starts, from
+start to end: once with N of something and once with twice as many, so that their difference is N of them and
+what is left is the start. `{n}` in the arguments becomes the number:
+
+    ... process build/pi -- -m ecovision_edge run --source demo: --max-frames {n}
+
+It is of this checkout too, whose modules are compiled before. Threads that wait, and pacing by the clock,
+make it repeat less well than `count`: take an N whose work is large against the start.
 
 **Instructions are not time.** Caches, memory and what each instruction costs are left out. They compare two
 graphs, or two engines, on one CPU, without noise. Never read them as milliseconds.

@@ -1,4 +1,4 @@
-"""The three commands; see the package's docstring."""
+"""The four commands; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.bundle.contract import Filter
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge_bench.arm64.boards import BOARDS, board_of
-from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, NOTE, Row, count, find_models, to_markdown
+from ecovision_edge_bench.arm64.counting import (
+    MOST_DIFFERENCE,
+    NOTE,
+    Model,
+    Row,
+    count,
+    find_models,
+    one_of_each,
+    to_markdown,
+)
 from ecovision_edge_bench.arm64.making import make_root
 from ecovision_edge_bench.arm64.mix import named_mix
+from ecovision_edge_bench.arm64.process import count_process
 from ecovision_edge_bench.arm64.root import PiRoot
 from ecovision_edge_bench.arm64.sources import checkout
+from ecovision_edge_bench.arm64.steps import NETWORK, Kind, Step, parse_sizes
 from ecovision_edge_bench.arm64.tools import EmulationError, install_tools
 
 __all__ = ["main"]
@@ -29,13 +42,16 @@ MOST_NAMES = 15  # of the mix: the rest is little
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit status: 0, pytest's own, or what the error says."""
     words = list(sys.argv[1:] if argv is None else argv)
-    at = words.index("--") if words[:1] == ["test"] and "--" in words else len(words)
+    passes_on = words[:1] in (["test"], ["process"])  # what follows -- is another program's
+    at = words.index("--") if passes_on and "--" in words else len(words)
     options = _parser().parse_args(words[:at])
     try:
         if options.command == "root":
             return _root(options)
         if options.command == "test":
             return _test(options, words[at + 1 :])
+        if options.command == "process":
+            return _process(options, words[at + 1 :])
         return _count(options)
     except EcovisionError as error:
         sys.stderr.write(f"error: {error}\n")
@@ -74,18 +90,25 @@ def _test(options: argparse.Namespace, pytest: Sequence[str]) -> int:
     return subprocess.run([*command, *pytest], env=environment, cwd=sources, check=False).returncode
 
 
+def _process(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    cpu = board_of(options.cpu).cpu
+    counted = count_process(PiRoot.open(options.folder), cpu, arguments, options.times)
+    sys.stdout.write(f"{counted}\n" if not options.json else f"{json.dumps(counted.to_json(), indent=1)}\n")
+    return 0
+
+
 def _count(options: argparse.Namespace) -> int:
     cpus = dict.fromkeys(board_of(cpu).cpu for cpu in options.cpu.split(","))
-    models = dict.fromkeys(find_models(options.models))
+    wanted = _wanted(options)
     if options.json and not options.json.absolute().parent.is_dir():
         raise OptionError("--json", expected="a file in a folder that is there", found=options.json)
     root = PiRoot.open(options.folder)
     rows: list[Row] = []
     failures: list[EcovisionError] = []
-    for model in models:
+    for model, step in wanted:
         for cpu in cpus:
             try:
-                rows.append(count(root, model, cpu, mix=options.mix))
+                rows.append(count(root, model, cpu, mix=options.mix, step=step))
             except EcovisionError as error:  # the other models are still counted
                 failures.append(error)
     if rows:
@@ -100,7 +123,7 @@ def _count(options: argparse.Namespace) -> int:
         _write_json(options.json, root, rows, with_mix=options.mix)
     failures += [
         EmulationError(
-            f"{row.model.name} on {row.cpu} does not repeat",
+            f"{row.name} on {row.cpu} does not repeat",
             expected=f"two runs within {MOST_DIFFERENCE:.2%}",
             found=f"{row.difference:.4%}",
         )
@@ -111,10 +134,30 @@ def _count(options: argparse.Namespace) -> int:
     return max((error.exit_status for error in failures), default=0)
 
 
+def _wanted(options: argparse.Namespace) -> list[tuple[Model, Step]]:
+    """Return what to count: each model's network, or preparing and whole answers for each size of a frame."""
+    jpeg, filter = options.jpeg, options.filter
+    given: dict[Kind, str | None] = {"prepare": options.prepare, "whole": options.whole}
+    asked = {kind: sizes for kind, sizes in given.items() if sizes is not None}
+    steps = [
+        Step(kind, *size, jpeg, filter)
+        for kind, sizes in asked.items()
+        for size in parse_sizes(f"--{kind}", sizes)
+    ]
+    if not steps:
+        for option, value in (("--jpeg", jpeg), ("--filter", filter)):
+            if value:
+                raise OptionError(option, expected="--prepare or --whole too", found="the network alone")
+        return [(model, NETWORK) for model in dict.fromkeys(find_models(options.models))]
+    find = {"prepare": one_of_each, "whole": find_models}
+    own = {kind: dict.fromkeys(find[kind](options.models)) for kind in asked}
+    return [(model, step) for step in steps for model in own[step.kind]]
+
+
 def _mix(row: Row) -> str:
     names = named_mix(row.words).most_common(MOST_NAMES)
     shares = ", ".join(f"{name} {times / 1e6:.2f}" for name, times in names)
-    return f"{row.model.name}, {row.engine}, {row.cpu}, millions: {shares}"
+    return f"{row.name}, {row.engine}, {row.cpu}, millions: {shares}"
 
 
 def _write_json(file: Path, root: PiRoot, rows: Sequence[Row], *, with_mix: bool) -> None:
@@ -131,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ecovision_edge_bench.arm64",
         description="An emulated Raspberry Pi, to test in and to count instructions in.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="root|test|count")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="root|test|count|process")
     cpus = ", ".join(f"{board.cpu} ({board.model})" for board in BOARDS.values())
 
     root = commands.add_parser("root", help="make the emulated root, or use the one that is there")
@@ -157,7 +200,31 @@ def _parser() -> argparse.ArgumentParser:
         help=".onnx, .tflite, or a bundle's folder (default: the bundle inside the package)",
     )
     counting.add_argument("--cpu", default=",".join(BOARDS), help="with commas (default: %(default)s)")
+    counting.add_argument(
+        "--prepare", metavar="SIZES", help="count preparing a frame instead, of each size: 640x480,1920x1080"
+    )
+    counting.add_argument(
+        "--whole", metavar="SIZES", help="count from frame to prediction instead, for each size"
+    )
+    counting.add_argument("--jpeg", action="store_true", help="these frames arrive as JPEG: decode them too")
+    counting.add_argument("--filter", choices=get_args(Filter), help="in place of the contract's")
     counting.add_argument("--mix", action="store_true", help="also print which instructions they are")
     counting.add_argument("--markdown", action="store_true", help="print the table and its note alone")
     counting.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+
+    process = commands.add_parser(
+        "process",
+        help="count the instructions of a whole program",
+        usage="%(prog)s [-h] [--cpu CPU] [--times N] [--json] DIR -- PYTHON_ARGUMENTS",
+    )
+    process.add_argument("folder", type=Path, metavar="DIR", help="as for root")
+    process.add_argument("--cpu", default="cortex-a76", help=f"one of {cpus}; default cortex-a76")
+    process.add_argument(
+        "--times",
+        type=int,
+        default=20,
+        metavar="N",
+        help="{n} in the arguments becomes N, then 2 N; default 20",
+    )
+    process.add_argument("--json", action="store_true", help="print every figure")
     return parser

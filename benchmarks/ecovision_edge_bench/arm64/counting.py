@@ -14,7 +14,8 @@ from ecovision_edge.errors import ArtifactNotFoundError, InferenceError, ModelEr
 from ecovision_edge_bench.arm64.boards import BOARDS
 from ecovision_edge_bench.arm64.guest import INFERENCE, NOTHING
 from ecovision_edge_bench.arm64.root import PiRoot
-from ecovision_edge_bench.arm64.sources import sha256
+from ecovision_edge_bench.arm64.sources import checkout, sha256
+from ecovision_edge_bench.arm64.steps import NETWORK, Step
 from ecovision_edge_bench.arm64.tools import EmulationError, last_line
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "differences",
     "find_models",
     "net_count",
+    "one_of_each",
     "read_marks",
     "to_markdown",
 ]
@@ -73,7 +75,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One model in one engine on one CPU.
+    """One step with one model in one engine on one CPU.
 
     Attributes:
         model: Which.
@@ -83,6 +85,7 @@ class Row:
         repeats: The same figure of each process.
         raw: Each process's inferences one by one, marks included.
         words: How often each instruction word was executed in one inference; empty unless it was asked for.
+        step: What was counted; where this is not the network, read "step" for "inference" above.
     """
 
     model: Model
@@ -92,6 +95,12 @@ class Row:
     repeats: tuple[int, ...]
     raw: tuple[tuple[int, ...], ...] = field(repr=False)
     words: Mapping[int, int] = field(default_factory=dict, repr=False)
+    step: Step = NETWORK
+
+    @property
+    def name(self) -> str:
+        """Of the model, and of the step where that is not the network (`reference, prepare 640x480`)."""
+        return ", ".join(filter(None, (self.model.name, self.step.name)))
 
     @property
     def difference(self) -> float:
@@ -102,6 +111,7 @@ class Row:
         """Return JSON values."""
         return {
             "model": self.model.name,
+            "step": self.step.name or self.step.kind,
             "file": self.model.path.name,
             "sha256": self.model.sha256,
             "engine": self.engine,
@@ -140,29 +150,36 @@ def find_models(paths: Sequence[Path]) -> list[Model]:
     return found
 
 
-def count(root: PiRoot, model: Model, cpu: str, *, mix: bool = False) -> Row:
-    """Count the instructions of one inference, in two processes.
+def one_of_each(paths: Sequence[Path]) -> list[Model]:
+    """Find the models whose contracts to prepare frames by: as `find_models`, but of a bundle the first."""
+    return [find_models([path])[0] for path in paths or [embedded_bundle_path()]]
+
+
+def count(root: PiRoot, model: Model, cpu: str, *, mix: bool = False, step: Step = NETWORK) -> Row:
+    """Count the instructions of one inference, or of another step, in two processes.
 
     Args:
         root: Where the engines are.
         model: Which model; its engine goes by the file's suffix.
         cpu: `cortex-a72` or `cortex-a76`.
         mix: Whether to fill `Row.words`; takes twice as long.
+        step: What to count.
 
     Raises:
         OptionError: no board has that CPU.
         ModelError: the engine does not open or run the model.
         InferenceError: the engine keeps to more than one thread.
-        EmulationError: the emulator or the plugin failed.
+        EmulationError: the emulator or the plugin failed, or a step other than the network is to be counted
+            and this is no checkout.
     """
     repeats: list[int] = []
     raw: list[tuple[int, ...]] = []
     for _ in range(REPEATS):
-        engine, marks = _run(root, model, cpu, mix)
+        engine, marks = _run(root, model, cpu, mix, step)
         repeats.append(net_count(marks))
         raw.append(tuple(pair.first for pair in differences(marks, INFERENCE)))
     words = differences(marks, INFERENCE)[-1].words
-    return Row(model, engine, cpu, round(statistics.fmean(repeats)), tuple(repeats), tuple(raw), words)
+    return Row(model, engine, cpu, round(statistics.fmean(repeats)), tuple(repeats), tuple(raw), words, step)
 
 
 def read_marks(log: str) -> list[Mark]:
@@ -226,23 +243,24 @@ def net_count(marks: Sequence[Mark]) -> int:
 
 
 def to_markdown(rows: Sequence[Row]) -> str:
-    """Return the rows as a markdown table: a line for each model and engine, a column for each CPU."""
+    """Return the rows as a markdown table: a line for each step, model and engine, a column for each CPU."""
     cpus = list(dict.fromkeys(row.cpu for row in rows))
     heads = [f"{cpu} ({BOARDS[cpu].short})" for cpu in cpus]
+    of = "an inference " if all(row.step == NETWORK for row in rows) else ""
     lines = [
-        f"| millions of instructions an inference | sha256 | engine | {' | '.join(heads)} | second run |",
+        f"| millions of instructions {of}| sha256 | engine | {' | '.join(heads)} | second run |",
         f"|---|---|---|{'---:|' * len(cpus)}---:|",
     ]
-    for model, engine in dict.fromkeys((row.model, row.engine) for row in rows):
-        own = {row.cpu: row for row in rows if (row.model, row.engine) == (model, engine)}
+    for name, model, engine in dict.fromkeys((row.name, row.model, row.engine) for row in rows):
+        own = {row.cpu: row for row in rows if (row.name, row.model, row.engine) == (name, model, engine)}
         counts = [f"{own[cpu].instructions / 1e6:.1f}" if cpu in own else "" for cpu in cpus]
         differs = max(row.difference for row in own.values())
-        cells = [model.name, model.sha256[:12], engine, *counts, f"{differs:+.4%}".replace("%", " %")]
+        cells = [name, model.sha256[:12], engine, *counts, f"{differs:+.4%}".replace("%", " %")]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _run(root: PiRoot, model: Model, cpu: str, mix: bool) -> tuple[str, list[Mark]]:
+def _run(root: PiRoot, model: Model, cpu: str, mix: bool, step: Step) -> tuple[str, list[Mark]]:
     """Run one process; return the engine's name and the marks."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
@@ -254,8 +272,10 @@ def _run(root: PiRoot, model: Model, cpu: str, mix: bool) -> tuple[str, list[Mar
             "PYTHONHASHSEED": "0",
             "OPENBLAS_NUM_THREADS": "1",
         }
+        if step != NETWORK:  # of this checkout, whatever wheel the root has
+            environment |= {"PYTHONPATH": str(checkout() / "runtime"), "PYTHONDONTWRITEBYTECODE": "1"}
         guest = Path(__file__).with_name("guest.py")
-        done = root.python(cpu, "-P", str(guest), str(model.path), environment=environment)
+        done = root.python(cpu, "-P", str(guest), str(model.path), *step.arguments(), environment=environment)
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     try:
         answer = json.loads(done.stdout.splitlines()[-1])

@@ -1,12 +1,14 @@
-"""Run inferences with marks around them; the emulated Python runs this file, alone.
+"""Run inferences, or other steps of an answer, with marks around them; the emulated Python runs this file.
 
-    python3 -P guest.py MODEL
+    python3 -P guest.py MODEL [--step prepare|whole --width PIXELS --height PIXELS [--jpeg] [--filter FILTER]]
 
+An inference needs the engine alone; the other steps import the runtime, which the host puts in the path.
 Standard output ends with one line of JSON: the engine, or why it does not open the model.
 """
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import importlib.metadata
 import json
@@ -29,10 +31,13 @@ Tensor = npt.NDArray[np.generic]
 
 def main(arguments: Sequence[str]) -> int:
     """Mark nothing and then the inferences of a model; the exit status."""
-    path = Path(arguments[0])
-    opener = {".onnx": open_onnxruntime, ".tflite": open_litert}[path.suffix]
+    options = _parser().parse_args(arguments)
+    opener = {".onnx": open_onnxruntime, ".tflite": open_litert}[options.model.suffix]
     try:
-        engine, infer = opener(path.read_bytes())
+        if options.step == "network":
+            engine, infer = opener(options.model.read_bytes())
+        else:
+            engine, infer = open_step(options)
         for _ in range(WARM_UP):
             infer()
     except Exception as error:  # noqa: BLE001 - whatever the engine raises is told to the host
@@ -46,6 +51,17 @@ def main(arguments: Sequence[str]) -> int:
             call()
             mark(label, words)
     return answer(0, engine=engine)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="guest.py")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--step", choices=("network", "prepare", "whole"), default="network")
+    parser.add_argument("--width", type=int)
+    parser.add_argument("--height", type=int)
+    parser.add_argument("--jpeg", action="store_true")
+    parser.add_argument("--filter")
+    return parser
 
 
 def answer(status: int, **fields: str) -> int:
@@ -101,6 +117,28 @@ def open_litert(model: bytes) -> tuple[str, Callable[[], object]]:
         return [interpreter.get_tensor(index) for index in outputs]
 
     return f"LiteRT {importlib.metadata.version('ai-edge-litert')}", infer
+
+
+def open_step(options: argparse.Namespace) -> tuple[str, Callable[[], object]]:
+    """Preparing a frame, or all from the frame to the prediction: the runtime's own code, in one thread."""
+    import cv2
+
+    from ecovision_edge.classifier import Classifier
+    from ecovision_edge.photographs.images import decode_image
+    from ecovision_edge.simulation.synthetic import draw_frame
+
+    cv2.setNumThreads(1)
+    classifier = Classifier.load(options.model, threads=1, filter=options.filter, profile=False)
+    step: Callable[[Tensor], object] = (
+        classifier.prepare if options.step == "prepare" else classifier.classify
+    )
+    frame = draw_frame(SEED, options.width, options.height)
+    libraries = f"numpy {np.__version__}, OpenCV {cv2.__version__}"
+    engine = libraries if options.step == "prepare" else f"{classifier.backend.engine}, {libraries}"
+    if not options.jpeg:
+        return engine, lambda: step(frame)
+    data = cv2.imencode(".jpg", frame)[1].tobytes()
+    return engine, lambda: step(decode_image(data, "the frame"))
 
 
 def made_up(shape: Sequence[int], dtype: npt.DTypeLike) -> Tensor:

@@ -6,8 +6,10 @@
  *     mark LABEL FIRST OTHERS
  *
  * FIRST: instructions that the guest's first thread has executed since the program started; exact, as nobody else
- * adds to that counter. OTHERS: what all other threads have executed; they share a counter without a lock, so it
- * may be a little low. It is there to show when work is done where FIRST does not see it.
+ * adds to that counter. OTHERS: what all other threads have executed, each with a counter of its own. It is there to
+ * show when work is done where FIRST does not see it. As a process ends it writes the same once more:
+ *
+ *     end FIRST OTHERS
  *
  * With the argument mix=on, prctl(MARK, label, 1) also writes what the first thread has executed so far, one line
  * for each 32-bit instruction word:
@@ -33,12 +35,14 @@ struct qemu_plugin_tb;   /* a translation block: instructions that run one after
 struct qemu_plugin_insn; /* one of them */
 
 typedef void on_translation_fn(plugin_id, struct qemu_plugin_tb *);
+typedef void on_endfn(plugin_id, void *data);
 typedef void on_block_fn(unsigned int cpu, void *data);
 typedef void on_syscall_fn(plugin_id, unsigned int cpu, int64_t number, uint64_t, uint64_t, uint64_t, uint64_t,
                            uint64_t, uint64_t, uint64_t, uint64_t);
 enum { CALLBACK_READS_NO_REGISTERS = 0 };
 
 void qemu_plugin_outs(const char *text);
+void qemu_plugin_register_atexit_cb(plugin_id id, on_endfn *call, void *data);
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id id, on_translation_fn *call);
 void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *block, on_block_fn *call, int flags, void *data);
 void qemu_plugin_register_vcpu_syscall_cb(plugin_id id, on_syscall_fn *call);
@@ -52,6 +56,7 @@ EXPORTED int qemu_plugin_install(plugin_id id, const void *info, int argc, char 
 enum { PRCTL = 167 };       /* number of the system call on arm64 */
 enum { MARK = 0x45436f76 }; /* "ECov"; as in guest.py */
 enum { BUCKET_BITS = 16 };
+enum { THREADS = 4096 }; /* QEMU numbers them in the order of their start; beyond, some share a counter */
 
 struct word {
     struct word *next;
@@ -64,7 +69,7 @@ struct block {
     struct word *words[]; /* with mix=on */
 };
 
-static uint64_t first_thread, other_threads;
+static uint64_t executed[THREADS]; /* by each thread; that of the first is 0 */
 static int mix;
 static struct word *buckets[1 << BUCKET_BITS];
 static pthread_mutex_t buckets_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -93,12 +98,8 @@ static struct word *word_of(uint32_t bits)
 static void on_block(unsigned int cpu, void *data)
 {
     struct block *block = data;
-    if (cpu != 0) {
-        other_threads += block->length;
-        return;
-    }
-    first_thread += block->length;
-    if (mix)
+    executed[cpu % THREADS] += block->length;
+    if (mix && cpu == 0)
         for (size_t i = 0; i < block->length; i++)
             block->words[i]->times++;
 }
@@ -122,13 +123,29 @@ static void on_translation(plugin_id id, struct qemu_plugin_tb *translated)
     (void)id;
 }
 
+static uint64_t other_threads(void)
+{
+    uint64_t sum = 0;
+    for (size_t i = 1; i < THREADS; i++)
+        sum += executed[i];
+    return sum;
+}
+
+static void on_end(plugin_id id, void *data)
+{
+    char line[80];
+    snprintf(line, sizeof line, "end %" PRIu64 " %" PRIu64 "\n", executed[0], other_threads());
+    qemu_plugin_outs(line);
+    (void)id, (void)data;
+}
+
 static void on_syscall(plugin_id id, unsigned int cpu, int64_t number, uint64_t option, uint64_t label,
                        uint64_t words, uint64_t d, uint64_t e, uint64_t f, uint64_t g, uint64_t h)
 {
     char line[80];
     if (number != PRCTL || option != MARK)
         return;
-    snprintf(line, sizeof line, "mark %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", label, first_thread, other_threads);
+    snprintf(line, sizeof line, "mark %" PRIu64 " %" PRIu64 " %" PRIu64 "\n", label, executed[0], other_threads());
     qemu_plugin_outs(line);
     if (mix && words) {
         pthread_mutex_lock(&buckets_lock);
@@ -149,6 +166,7 @@ int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
         mix |= strcmp(argv[i], "mix=on") == 0;
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
     qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
+    qemu_plugin_register_atexit_cb(id, on_end, NULL);
     (void)info;
     return 0;
 }
