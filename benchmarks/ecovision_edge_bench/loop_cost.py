@@ -106,7 +106,7 @@ def _overhead(frames: int) -> None:
     own = Percentiles()
     for result in loop:
         whole = time.monotonic() - result.frame.captured_at
-        if result.index >= WARMUP:
+        if result.index >= WARMUP and result.prediction is not None:
             own.add(whole - result.prediction.timings.total_ms / 1000)
     _say("the loop's own", own)
 

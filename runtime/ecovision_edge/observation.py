@@ -84,6 +84,7 @@ class Observation:
         timings: How long the classification took; None if unknown.
         time: The capture, seconds since 1970; None if unknown.
         age_ms: Milliseconds from the capture to the prediction; None if unknown.
+        wanted: Whether that part is worth classifying; False where a gate saw no item.
     """
 
     image: Image | None = field(default=None, repr=False)
@@ -93,6 +94,7 @@ class Observation:
     timings: Timings | None = None
     time: float | None = None
     age_ms: float | None = None
+    wanted: bool = True
 
     @property
     def view(self) -> RegionView:

@@ -22,6 +22,7 @@ from ecovision_edge.bundle.views import RegionView
 from ecovision_edge.camera import open_source
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.loop import LoopOptions
+from ecovision_edge.observation import Look, View
 from ecovision_edge.preprocess.region import Region
 from ecovision_edge.recording import (
     HardRecorder,
@@ -166,6 +167,54 @@ def test_bad_frames_are_in_a_recording_where_there_were_any(tmp_path):
         recorder.put(dataclasses.replace(result(1), bad_frames=7))
     assert [frame.result.bad_frames for frame in read_recording(tmp_path)] == [0, 7]
     assert "bad_frames" not in json.loads((tmp_path / "000000000.json").read_text())
+
+
+def unclassified(said):
+    """The same of an empty tray."""
+    return dataclasses.replace(said, prediction=None, look=Look(View.EMPTY, 0.0, False, "the tray is empty"))
+
+
+def test_a_frame_that_was_not_classified_comes_back_as_that(tmp_path):
+    """With what its gate saw; what was classified is as earlier versions read it."""
+    said = [result(0), unclassified(result(1))]
+    with Recorder(tmp_path, options()) as recorder:
+        for one in said:
+            recorder.put(one)
+    frames = list(read_recording(tmp_path))
+    back = frames[1].result
+    assert (back.label, back.score, back.margin, back.timings, back.tray) == (None, None, None, None, "empty")
+    assert back.probabilities == {}
+    versions = [json.loads(path.read_text())["schema_version"] for path in sorted(tmp_path.glob("*.json"))]
+    assert versions == [1, 2]
+    report = compare(frames, said)
+    assert (report.ok, report.compared) == (True, 2)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_frame_is_not_compared_with_one_that_was_not_classified(tmp_path, first):
+    """A loop without the bin's gate asks the network about each."""
+    both = [result(0), unclassified(result(0))]
+    with Recorder(tmp_path, options()) as recorder:
+        recorder.put(both[first])
+    with pytest.raises(RecordError, match=r"not: empty|was not.*the bin that recorded it"):
+        compare(read_recording(tmp_path), [both[1 - first]])
+
+
+def test_a_frame_that_was_not_classified_has_nothing_of_the_network(tmp_path):
+    """A sidecar that says both is malformed."""
+    with Recorder(tmp_path, options()) as recorder:
+        recorder.put(unclassified(result(0)))
+    sidecar = tmp_path / "000000000.json"
+    sidecar.write_text(json.dumps({**json.loads(sidecar.read_text()), "label": "paper"}, indent=2) + "\n")
+    with pytest.raises(RecordError, match="null, for the frame was not classified"):
+        list(read_recording(tmp_path))
+
+
+def test_an_empty_tray_is_no_hard_frame(tmp_path):
+    """The network was not unsure: it was not asked."""
+    with HardRecorder(tmp_path, below=1.0, every=0) as recorder:
+        assert not recorder.put(unclassified(result(0)))
+        assert recorder.put(result(1))
 
 
 def test_the_part_of_the_frame_that_was_classified_comes_back(tmp_path):
@@ -315,7 +364,7 @@ GOOD = sidecar_bytes(result(), "000000000.png")
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *[("schema", "other"), ("schema_version", 2), ("schema_version", "1"), ("image", "000000001.png")],
+        *[("schema", "other"), ("schema_version", 3), ("schema_version", "1"), ("image", "000000001.png")],
         *[("index", -1), ("index", 1.5), ("sequence", None), ("time", "yesterday"), ("captured_at", "1")],
         *[("time", "2026-11-25T20:30:11.123"), ("label", "trash"), ("score", 0.74), ("score", 2)],
         *[

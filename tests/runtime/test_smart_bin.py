@@ -17,6 +17,7 @@ from ecovision_edge.decision import DeciderOptions
 from ecovision_edge.errors import CameraLostError, OptionError, SinkError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopOptions
+from ecovision_edge.observation import View
 from ecovision_edge.rules import Rules
 from ecovision_edge.sinks import Sink
 from ecovision_edge.sinks.serial import SerialSink
@@ -91,7 +92,7 @@ def test_events_go_to_every_sink_in_order(classifier):
     tray, sinks, seen = Tray(15 * 21), [Kept(), Kept()], []
     with SmartBin(classifier, tray, sinks=sinks, device="bin7", on_event=seen.append) as smart_bin:
         summary = smart_bin.run()
-    assert summary.classified == 15 * 21
+    assert summary.looked_at == 15 * 21
     assert [e.item for e in seen] == [0, 1, 2]
     assert sinks[0].events == sinks[1].events == seen == list(smart_bin.events)
     assert {e.device for e in seen} == {"bin7"}
@@ -112,7 +113,7 @@ def test_sinks_are_shown_the_states(classifier):
 
 
 def test_of_a_frame_with_an_item_that_part_is_classified(classifier):
-    """Of an empty tray the whole; the event says what of its frame was."""
+    """Of an empty tray nothing; the event says what of its frame was."""
     results = []
     with SmartBin(classifier, Tray(15 * 7), on_result=results.append) as smart_bin:
         smart_bin.run()
@@ -120,11 +121,57 @@ def test_of_a_frame_with_an_item_that_part_is_classified(classifier):
     [decided] = [r.region.place for r in results if r.frame.sequence / 15 == event.monotonic]
     assert event.box == decided
     assert 0 < (event.box.right - event.box.left) * (event.box.bottom - event.box.top) < 160 * 120 / 2
-    assert results[5].region is None
+    assert (results[5].region, results[5].prediction) == (None, None)
     used = {
         r.region.place for r in results if r.frame.sequence / 15 in (event.monotonic, event.monotonic + 1)
     }
     assert len(used) == 1  # of an item that lies still always the same
+
+
+def test_nothing_is_classified_while_no_item_is_there(classifier):
+    """From learning the tray on; the results come all the same, and say why."""
+    results = []
+    with SmartBin(classifier, Tray(15 * 7), on_result=results.append) as smart_bin:
+        summary = smart_bin.run()
+    trays = [result.tray for result in results]
+    assert len(results) == 15 * 7
+    assert set(trays) == {"unknown", "empty", None}  # not learnt yet, empty, an item
+    assert trays[0] == "unknown"
+    assert all((r.tray is None) is (r.look.view is View.ITEM) for r in results)
+    assert summary.classified == trays.count(None) > 0
+    assert summary.unclassified == {tray: trays.count(tray) for tray in ("unknown", "empty")}
+    line = (
+        f"{summary.classified} classified, {trays.count('empty')} empty, {trays.count('unknown')} unknown ("
+    )
+    assert line in summary.lines()[0]
+    assert smart_bin.events
+
+
+def test_a_bin_that_sees_an_empty_tray_ends_after_its_frames(classifier):
+    """Of which none is classified; its summary has their age."""
+    with SmartBin(classifier, Tray(40), loop_options=LoopOptions(max_frames=15)) as smart_bin:
+        summary = smart_bin.run()
+    assert (summary.looked_at, summary.classified) == (15, 0)
+    assert [line.split()[0] for line in summary.lines()[1:]] == ["age", "ENDED:"]
+
+
+def test_nothing_is_classified_before_a_trigger(classifier):
+    """Nor after the decision; the tray then waits."""
+    results, told = [], []
+
+    def see(result):
+        results.append(result)
+        if result.index == 4:
+            smart_bin.trigger()
+
+    with SmartBin(classifier, Tray(20), options=TRIGGER, on_result=see, on_event=told.append) as smart_bin:
+        smart_bin.run()
+    trays = [result.tray for result in results]
+    assert trays[:5] == ["waiting"] * 5
+    assert trays[5] is None
+    assert [event.item for event in told] == [0]
+    assert trays[-1] == "waiting"
+    assert trays.count(None) == told[0].frames
 
 
 def test_the_views_of_the_contract_are_those_that_are_classified(forge, tmp_path):
@@ -292,7 +339,7 @@ def test_a_sink_that_is_stuck_holds_up_nothing(classifier):
     """The other one has every event, the loop its frames, and closing has its bound."""
     tray, stuck, kept = Tray(15 * 21), Stuck(), Kept()
     smart_bin = SmartBin(classifier, tray, sinks=[stuck, kept])
-    assert smart_bin.run().classified == 15 * 21
+    assert smart_bin.run().looked_at == 15 * 21
     assert kept.flush(PROMPT)
     assert len(kept.events) == 3
     assert stuck.inside.wait(PROMPT)

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.errors import OptionError, ServeError
 from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.observation import Look, View
 from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.web import Board, Limits
 from ecovision_edge.web._connections import Connections, Door
@@ -36,6 +38,12 @@ def result(index=0, top=0, score=0.8, captured_at=None, **changes):
     prediction = Prediction(LABELS[top], top, score, score - rest, probabilities, Timings(2.0, 10.0, 0.1))
     options = {"age_ms": 14.0, "dropped": 0, "time": 1_700_000_000.0 + index, **changes}
     return LoopResult(index, frame, prediction, LABELS, **options)
+
+
+def empty(index=0, view=View.EMPTY):
+    """A result of a frame that the network was not asked about."""
+    look = Look(view, 0.0, False, "the tray is empty")
+    return replace(result(index, top=1), prediction=None, look=look)
 
 
 def running(at=None):
@@ -122,6 +130,34 @@ def test_the_counters_are_those_of_what_was_published():
     assert counters.stages["infer"].total == pytest.approx(0.06)
     assert sum(counters.stages["infer"].counts) == 6
     assert counters.age.counts[counters.age.bounds.index(0.025)] == 6
+
+
+def test_an_empty_tray_counts_for_no_label():
+    """Its frames have an age, and a name of their own in the metrics and the history."""
+    board = Board(LABELS)
+    board.publish(result(0))
+    board.publish(empty(1))
+    board.publish(empty(2, View.COVERED))
+    counters = board.counters()
+    assert sum(counters.classified.values()) == sum(counters.stages["infer"].counts) == 1
+    assert counters.unclassified == {"empty": 1, "covered": 1}
+    assert sum(counters.age.counts) == 3
+    past = [(p.label, p.score, p.tray) for p in board.history()]
+    assert past == [("glass", 0.8, None), (None, None, "empty"), (None, None, "covered")]
+    text = Metrics(board, 5.0).text().decode()
+    assert 'ecovision_frames_unclassified_total{tray="empty"} 1.0' in text
+    assert 'ecovision_frames_classified_total{label="metal"} 0.0' in text
+
+
+def test_the_page_is_told_of_an_empty_tray():
+    """Not of a label; what the network would say is null."""
+    board = Board(LABELS)
+    board.publish(empty())
+    told = Events(board, Limits(), "tray").next(time.monotonic()).decode()
+    data = json.loads(told.split("event: result\ndata: ")[1].splitlines()[0])
+    assert (data["tray"], data["label"], data["score"], data["probabilities"]) == ("empty", None, None, None)
+    assert data["timings_ms"] is None
+    assert [entry[1:3] + entry[4:] for entry in data["past"]] == [[None, None, "empty"]]
 
 
 def test_bad_frames_are_counted_also_while_no_result_comes():

@@ -8,6 +8,7 @@ import shutil
 import time
 import urllib.parse
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.events import BinState
 from ecovision_edge.loop.result import LoopResult
+from ecovision_edge.observation import Look, View
 from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge.web import Board, Limits, PageServer
@@ -318,6 +320,22 @@ def test_a_score_below_one_half_is_called_unsure(server, board, open_page):
     page, *_ = open_page(server.url)
     board.publish(result(1, score=0.3))
     shows(page, "#caption", "Unsure: more likely something else")
+
+
+def test_an_empty_tray_is_shown_as_that(server, board, open_page):
+    """No label of nothing: neither in large type, nor in the bars, nor in the history; a label comes back."""
+    page, complaints, _ = open_page(server.url)
+    live(page)
+    look = Look(View.EMPTY, 0.0, False, "the tray is empty")
+    board.publish(replace(result(1), prediction=None, look=look))
+    shows(page, "#label", "Empty")
+    shows(page, "#score", "")
+    shows(page, "#caption", "No item: the network is not asked")
+    assert page.locator("#bars .top").count() == 0
+    playwright.expect(page.locator("#strip .block.none")).to_have_count(1)
+    board.publish(result(2))
+    shows(page, "#caption", "The network sees")
+    assert complaints == []
 
 
 def test_a_nan_is_no_reason_to_stop(server, board, open_page):

@@ -50,13 +50,13 @@ def write_recording(
         for n, frame in enumerate(composed):
             captured = CapturedFrame(frame.image, n, frame.at_s)
             seen = decider.observe(frame.image, frame.at_s)
-            prediction = classifier.classify(seen.part())
+            prediction = classifier.classify(seen.part()) if seen.wanted else None
             result = LoopResult(
                 index=n,
                 frame=captured,
                 prediction=prediction,
                 labels=classifier.labels,
-                age_ms=prediction.timings.total_ms,
+                age_ms=0.0 if prediction is None else prediction.timings.total_ms,
                 dropped=0,
                 time=BEGIN + frame.at_s,
                 region=seen.region,

@@ -112,32 +112,34 @@ def _recorded(replay: Replay, labels: Sequence[str] | None) -> Iterator[Seen]:
 
 def _as_said(frame: RecordedFrame, captured: CapturedFrame, labels: tuple[str, ...]) -> LoopResult:
     result = frame.result
-    if set(result.probabilities) != set(labels):
-        raise RecordError(
-            f"{frame.path} cannot be scored as recorded",
-            expected=f"the classes {', '.join(labels)}",
-            found=", ".join(result.probabilities),
-            fix="give the bundle that it was recorded with, or leave --as-recorded out",
-        )
-    probabilities = tuple(result.probabilities[label] for label in labels)
-    prediction = Prediction(
-        result.label,
-        labels.index(result.label),
-        result.score,
-        result.margin,
-        probabilities,
-        result.timings,
-    )
     return LoopResult(
         index=result.index,
         frame=captured,
-        prediction=prediction,
+        prediction=_prediction(frame, labels),
         labels=labels,
         age_ms=result.age_ms,
         dropped=result.dropped,
         bad_frames=result.bad_frames,
         time=result.time.timestamp(),
         region=result.region,
+    )
+
+
+def _prediction(frame: RecordedFrame, labels: tuple[str, ...]) -> Prediction | None:
+    """Return what was said of a frame; None if it was not classified."""
+    said = frame.result
+    if said.label is None or said.score is None or said.margin is None or said.timings is None:
+        return None
+    if set(said.probabilities) != set(labels):
+        raise RecordError(
+            f"{frame.path} cannot be scored as recorded",
+            expected=f"the classes {', '.join(labels)}",
+            found=", ".join(said.probabilities),
+            fix="give the bundle that it was recorded with, or leave --as-recorded out",
+        )
+    probabilities = tuple(said.probabilities[label] for label in labels)
+    return Prediction(
+        said.label, labels.index(said.label), said.score, said.margin, probabilities, said.timings
     )
 
 

@@ -97,7 +97,8 @@ def decide_by_single_frames(
     found: list[Decision] = []
     last: str | None = None
     for seen, at_s in frames:
-        prediction = seen.prediction if isinstance(seen, LoopResult) else classify(seen)
+        said = seen.prediction if isinstance(seen, LoopResult) else None
+        prediction = said or classify(_image(seen))  # a bin left it unclassified; it knows no empty tray
         if prediction.score >= above and prediction.label != last:
             last = prediction.label
             bin = last if rules is None else rules.bin_of[last]

@@ -38,7 +38,7 @@ def check_end(summary: LoopSummary, duration: float | None, sinks: Sequence[Sink
 
 def _check_seen(summary: LoopSummary, seconds: float) -> None:
     """Raise CaptureError if nothing was looked at in the time that was given: such a run shows nothing."""
-    if summary.classified:
+    if summary.looked_at:
         return
     given = f"{summary.frames} frames, too late or too old" if summary.frames else "no frame"
     raise CaptureError(f"nothing was classified within {seconds:g} s", found=f"{summary.source} gave {given}")

@@ -108,12 +108,13 @@ class Lines(_Silent):
         self._events, self._on_stderr = events, on_stderr
 
     def result(self, result: LoopResult) -> None:
-        """Print sequence number, label, score, times."""
-        if not self._events:
-            self._say(
-                f"{result.frame.sequence:8}  {result.prediction.label:12} {result.prediction.score:.3f}"
-                f"  {result.prediction.timings.total_ms:6.1f} ms  age {result.age_ms:6.1f} ms"
-            )
+        """Print sequence number, label, score, times; what a gate saw where nothing was classified."""
+        if self._events:
+            return
+        said, said_so = result.prediction, f"{result.tray or '':12}"
+        if said is not None:
+            said_so = f"{said.label:12} {said.score:.3f}  {said.timings.total_ms:6.1f} ms"
+        self._say(f"{result.frame.sequence:8}  {said_so}  age {result.age_ms:6.1f} ms")
 
     def event(self, event: BinEvent) -> None:
         """Print number of the item, label, bin, time, reason."""
@@ -191,7 +192,6 @@ class LiveScreen(_Silent):
     def _render(self) -> RenderableType:
         from rich.console import Group
         from rich.panel import Panel
-        from rich.table import Table
         from rich.text import Text
 
         health, result = self._loop.health, self._result
@@ -202,23 +202,31 @@ class LiveScreen(_Silent):
             state.append(f"  {health.reason}", style="dim")
         if result is None or not health.ok:  # never an old answer as if it were a new one
             return Panel(Group(state, *bin_lines), title=self._title(), title_align="left")
-        prediction = result.prediction
         unused = report is not None and report.state in _UNUSED
-        head = Text(prediction.label, style="dim" if unused else "bold")
-        head.append(f"  {prediction.score:.0%}", style="dim" if unused else "bold cyan")
-        bars = Table.grid(padding=(0, 1))
-        for label, p in zip(self._labels, prediction.probabilities, strict=True):
-            style = "cyan" if label == prediction.label else "dim"
-            bars.add_row(*(Text(t, style=style) for t in (label, "█" * round(p * 30), f"{p:.3f}")))
-        t = prediction.timings
-        foot = Text(
-            f"prepare {t.prepare_ms:.1f} ms  network {t.infer_ms:.1f} ms  age {result.age_ms:.0f} ms"
-            f"  {self._rate():.1f} a second  dropped {result.dropped}  bad {result.bad_frames}"
-            f"  reconnects {health.reconnects}",
-            style="dim",
+        times = (
+            f"age {result.age_ms:.0f} ms  {self._rate():.1f} a second  dropped {result.dropped}"
+            f"  bad {result.bad_frames}  reconnects {health.reconnects}"
         )
-        lines = Group(state, *bin_lines, head, bars, foot)
+        answer, took = self._answer(result, unused=unused)
+        lines = Group(state, *bin_lines, *answer, Text(took + times, style="dim"))
         return Panel(lines, title=self._title(), title_align="left")
+
+    def _answer(self, result: LoopResult, *, unused: bool) -> tuple[list[RenderableType], str]:
+        """Draw what the network says, or why it was not asked; and what it took."""
+        from rich.table import Table
+        from rich.text import Text
+
+        said = result.prediction
+        if said is None:
+            return [Text(str(result.tray), style="dim")], ""
+        head = Text(said.label, style="dim" if unused else "bold")
+        head.append(f"  {said.score:.0%}", style="dim" if unused else "bold cyan")
+        bars = Table.grid(padding=(0, 1))
+        for label, p in zip(self._labels, said.probabilities, strict=True):
+            style = "cyan" if label == said.label else "dim"
+            bars.add_row(*(Text(t, style=style) for t in (label, "█" * round(p * 30), f"{p:.3f}")))
+        took = f"prepare {said.timings.prepare_ms:.1f} ms  network {said.timings.infer_ms:.1f} ms  "
+        return [head, bars], took
 
     def _title(self) -> Text:
         from rich.text import Text
@@ -275,7 +283,8 @@ class Preview(_Silent):
         import cv2
 
         image = result.frame.image.copy()
-        text = f"{result.prediction.label} {result.prediction.score:.2f}"
+        said = result.prediction
+        text = str(result.tray) if said is None else f"{said.label} {said.score:.2f}"
         for x, y, colour in (12, 32, (0, 0, 0)), (10, 30, (255, 255, 255)):  # with a shadow
             cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, 0.9, colour, 2, cv2.LINE_AA)
         try:

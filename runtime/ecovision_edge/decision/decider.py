@@ -162,15 +162,18 @@ class BinDecider:
 
         Returns:
             What the gate says of the frame, and which part of it to classify, in which view
-            (`Observation.part`). The region is None, which is the whole frame as it is, if there is no item;
-            and, in the plain view, if the item fills the frame, with `gate="trigger"`, or without `crop`.
+            (`Observation.part`), if any is wanted at all (`Observation.wanted`): without an item none is.
+            The region is None, which is the whole frame as it is, if there is no item; and, in the plain
+            view, if the item fills the frame, with `gate="trigger"`, or without `crop`.
 
         Raises:
             FrameTypeError, FrameValueError: not a frame.
         """
         self._states.advance(now)
         look = None if self._by_trigger else self._gate.look(image, self._states.now)
-        return Observation(image, look, self._regions.region(look, image, self._states.next_view))
+        wanted = self._states.in_hand if look is None else look.view is View.ITEM
+        region = self._regions.region(look, image, self._states.next_view)
+        return Observation(image, look, region, wanted=wanted)
 
     def look(self, image: Image, now: float) -> Region | None:
         """Return the region of `observe` alone; `step` then has to look at the frame again (deprecated)."""
@@ -245,7 +248,7 @@ class BinDecider:
 
     def _classified(self, seen: Observation, look: Look) -> Observation:
         """The observation with its probabilities; without, if there is nothing to classify."""
-        if seen.probabilities is not None or seen.image is None:
+        if seen.probabilities is not None or seen.image is None or not seen.wanted:
             return seen
         if self._classify is None:
             raise FrameTypeError(

@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace) -> None:
         if asked:
             log.info("ending: %s", signal.Signals(asked[0]).name)
     summary = smart_bin.loop.summary()
-    if duration is not None and not asked and not summary.classified:
+    if duration is not None and not asked and not summary.looked_at:
         raise CaptureError(f"{summary.source} gave no frame within {options.duration}")
     for sink in sinks:
         log.info("%s: %d delivered, %d dropped", sink.name, sink.stats.delivered, sink.stats.dropped)

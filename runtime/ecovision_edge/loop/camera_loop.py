@@ -28,7 +28,7 @@ WAIT_SECONDS = 0.5
 
 
 class CameraLoop:
-    """Classifies the newest frame of a source, again and again.
+    """Classifies the newest frame of a source, again and again, unless `observe` says that nothing is there.
 
     Two ways, of which one loop takes one, once:
 
@@ -52,8 +52,9 @@ class CameraLoop:
             by the `for`, or by `wait` and `close`.
         on_health: Called with each new state of the source, on the watchdog's thread; likewise.
         on_wait: Called on the loop's thread, every half second for as long as no frame comes; likewise.
-        observe: Asked on the loop's thread about each frame before it is classified: which part to classify.
-            What it found comes back in the result (`LoopResult.observation`). None: all of each frame.
+        observe: Asked on the loop's thread about each frame before it is classified: which part to classify,
+            if any (`Observation.wanted`). What it found comes back in the result
+            (`LoopResult.observation`). None: all of each frame.
         region: The same for who knows the part alone; None is all of the frame. Not beside `observe`.
     """
 
@@ -82,12 +83,14 @@ class CameraLoop:
         self._began: float | None = None
         self._ended: float | None = None
         self._due = 0.0
-        self._classified = 0
+        self._results_given = 0
         self._labels: Counter[str] = Counter()
+        self._unclassified: Counter[str] = Counter()
         self._times = {stage: Percentiles() for stage in STAGES}
 
     def __repr__(self) -> str:
-        return f"<CameraLoop over {self._source.name}: {self._classified} classified, {self.health.state}>"
+        classified = self._labels.total()
+        return f"<CameraLoop over {self._source.name}: {classified} classified, {self.health.state}>"
 
     def __enter__(self) -> CameraLoop:
         return self
@@ -178,7 +181,8 @@ class CameraLoop:
             source=self._source.name,
             seconds=(self._ended if self._ended is not None else now) - began,
             frames=self._frames.frames,
-            classified=self._classified,
+            classified=self._labels.total(),
+            unclassified=dict(self._unclassified),
             dropped=self._frames.dropped,
             bad_frames=self._frames.bad_frames,
             reconnects=health.reconnects,
@@ -206,11 +210,11 @@ class CameraLoop:
         try:
             with self._frames:
                 while (frame := self._next_frame()) is not None:
-                    result = self._classify(frame)
+                    result = self._look_at(frame)
                     if self._on_result is not None:
                         self._on_result(result)
                     yield result
-                    if self._classified == self._options.max_frames:
+                    if self._results_given == self._options.max_frames:
                         return
         finally:
             self._ended = time.monotonic()
@@ -234,7 +238,7 @@ class CameraLoop:
     def _wait_until_due(self, end: float | None) -> bool:
         """Wait as the pace says, to the end at most; False if the loop is stopped meanwhile."""
         now, every = time.monotonic(), self._options.every
-        if every is None or not self._classified:
+        if every is None or not self._results_given:
             self._due = now
             return True
         # What was missed is not made up for, or a slow frame would be followed by a burst.
@@ -247,21 +251,14 @@ class CameraLoop:
             left = WAIT_SECONDS if left is None else min(WAIT_SECONDS, left)
         return self._frames.read(left, max_age=self._options.max_age)
 
-    def _classify(self, frame: CapturedFrame) -> LoopResult:
+    def _look_at(self, frame: CapturedFrame) -> LoopResult:
+        """Classify what is worth it of a frame."""
         seen = self._observe(frame)
-        prediction = self._classifier.classify(seen.part())
+        prediction = self._classifier.classify(seen.part()) if seen.wanted else None
         now, wall = time.monotonic(), time.time()
         age = now - frame.captured_at
-        timings = prediction.timings
-        for stage, seconds in zip(
-            STAGES,
-            (timings.prepare_ms / 1000, timings.infer_ms / 1000, timings.post_ms / 1000, age),
-            strict=True,
-        ):
-            self._times[stage].add(seconds)
-        self._labels[prediction.label] += 1
         result = LoopResult(
-            index=self._classified,
+            index=self._results_given,
             frame=frame,
             prediction=prediction,
             labels=self._classifier.labels,
@@ -272,8 +269,25 @@ class CameraLoop:
             bad_frames=self._frames.bad_frames,
             look=seen.look,
         )
-        self._classified += 1
+        self._results_given += 1
+        self._count(result, age)
         return result
+
+    def _count(self, result: LoopResult, age: float) -> None:
+        """Count a result for the summary."""
+        self._times["age"].add(age)
+        if result.prediction is None:
+            assert result.tray is not None
+            self._unclassified[result.tray] += 1
+            return
+        timings = result.prediction.timings
+        for stage, ms in (
+            ("prepare", timings.prepare_ms),
+            ("infer", timings.infer_ms),
+            ("post", timings.post_ms),
+        ):
+            self._times[stage].add(ms / 1000)
+        self._labels[result.prediction.label] += 1
 
 
 def _observer(

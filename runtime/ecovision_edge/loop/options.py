@@ -16,9 +16,9 @@ class LoopOptions:
     """Pace and limits of a loop. Times in seconds.
 
     Args:
-        every: Minimum time between two classified frames; None is as fast as they come. Of files it is the
-            pace, and no frame is left out.
-        max_frames: Number of classified frames after which to end; None for no such end.
+        every: Minimum time between two frames that are looked at; None is as fast as they come. Of files it
+            is the pace, and no frame is left out.
+        max_frames: Number of frames looked at after which to end; None for no such end.
         duration: Time after which to end; None for no such end.
         max_age: A camera's frame older than this is passed over, and a newer one awaited; None takes any.
         watch: The limits of the watchdog over the source.

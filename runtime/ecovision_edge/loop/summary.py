@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.camera.health import Health
@@ -57,6 +57,7 @@ class LoopSummary:
         labels: How often each label was the answer; those that never were are left out.
         stages: Milliseconds by stage, of `STAGES`.
         health: How the source was at the end.
+        unclassified: How many frames were looked at, and the network not asked, by `LoopResult.tray`.
     """
 
     source: str
@@ -69,6 +70,12 @@ class LoopSummary:
     labels: Mapping[str, int]
     stages: Mapping[str, StageTimes]
     health: Health
+    unclassified: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def looked_at(self) -> int:
+        """Frames that were looked at, whether the network was asked about them or not."""
+        return self.classified + sum(self.unclassified.values())
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return a JSON object with the stages in milliseconds."""
@@ -77,6 +84,7 @@ class LoopSummary:
             "seconds": self.seconds,
             "frames": self.frames,
             "classified": self.classified,
+            "unclassified": dict(self.unclassified),
             "dropped": self.dropped,
             "bad_frames": self.bad_frames,
             "reconnects": self.reconnects,
@@ -87,16 +95,18 @@ class LoopSummary:
 
     def lines(self) -> list[str]:
         """For people."""
-        rate = self.classified / self.seconds if self.seconds > 0 else 0.0
+        rate = self.looked_at / self.seconds if self.seconds > 0 else 0.0
+        without = "".join(f", {count} {tray}" for tray, count in sorted(self.unclassified.items()))
         lines = [
-            f"{self.source}: {self.frames} frames in {self.seconds:.1f} s, {self.classified} classified"
-            f" ({rate:.1f} a second), {self.dropped} dropped, {self.bad_frames} bad,"
-            f" {_times(self.reconnects, 'reconnect')}"
+            f"{self.source}: {self.frames} frames in {self.seconds:.1f} s,"
+            f" {self.classified} classified{without} ({rate:.1f} a second),"
+            f" {self.dropped} dropped, {self.bad_frames} bad, {_times(self.reconnects, 'reconnect')}"
         ]
         if self.classified:
             counts = sorted(self.labels.items(), key=lambda item: (-item[1], item[0]))
             lines.append("labels: " + ", ".join(f"{label} {count}" for label, count in counts))
-            for name, times in self.stages.items():
+        for name, times in self.stages.items():
+            if self.classified or (name == "age" and self.looked_at):
                 lines.append(
                     f"{name + ' ms':11}p50 {_ms(times.p50)}  p90 {_ms(times.p90)}  p99 {_ms(times.p99)}"
                     f"  max {_ms(times.most)}"

@@ -295,6 +295,8 @@ class FrameFolder:
 def _description(result: LoopResult) -> str:
     """Return the time, label and score as the beginning of a file name that any file system takes."""
     time = datetime.fromtimestamp(result.time, timezone.utc)
-    label = "".join(c if c.isalnum() else "-" for c in result.prediction.label[:40])
+    said = result.prediction
+    text, score = (str(result.tray), "") if said is None else (said.label, f"{said.score:.2f}_")
+    label = "".join(c if c.isalnum() else "-" for c in text[:40])
     stamp = f"{time:%Y%m%dT%H%M%S}.{time.microsecond // 1000:03d}Z"
-    return f"{stamp}_{label}_{result.prediction.score:.2f}_"
+    return f"{stamp}_{label}_{score}"

@@ -184,6 +184,8 @@ class Recorder:
 class HardRecorder(Recorder):
     """Keeps frames of which the network is unsure, for a person who gives them the right label.
 
+    One that it was not asked about is none of them: an empty tray.
+
     Their names say when, what and how sure: `20261125T203011.123Z_paper_0.41_000000012.jpg`. When the folder
     is full it stops: the first are kept. Other pictures in the folder are left alone, and so is what a person
     moves, removes or writes there.
@@ -219,8 +221,8 @@ class HardRecorder(Recorder):
 
     def put(self, result: LoopResult, *, wait: bool = False) -> bool:
         """Hand over a frame, if its score is below and the last one long enough ago; whether it was taken."""
-        captured_at = result.frame.captured_at
-        if result.prediction.score >= self._below or captured_at - self._last < self._every:
+        captured_at, said = result.frame.captured_at, result.prediction
+        if said is None or said.score >= self._below or captured_at - self._last < self._every:
             return False
         taken = super().put(result, wait=wait)
         if taken:

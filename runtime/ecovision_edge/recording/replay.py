@@ -45,8 +45,8 @@ class Difference:
 
     Args:
         name: File name of its picture.
-        recorded: The label in the recording.
-        replayed: The label in the replay.
+        recorded: The label in the recording; of a frame that was not classified, why.
+        replayed: The label in the replay; likewise.
         probability: The largest difference of the probability of a class, 0 to 1.
     """
 
@@ -133,6 +133,7 @@ def compare(
         ...     replay = Classifier.load().stream(open_source(folder))
         ...     return compare(read_recording(folder), replay).ok
 
+    A frame that was not classified, as a bin leaves an empty tray, has to be that in the replay too.
     A recording does not name its bundle. One with the same classes, whatever their order, is compared: that
     it is another one shows in the differences. One with other classes cannot be compared, and is refused.
 
@@ -144,7 +145,7 @@ def compare(
 
     Raises:
         OptionError: the tolerance is out of range.
-        RecordError: the classes are others, or other parts of the frames were classified; or as
+        RecordError: the classes are others, or other frames, or other parts of them, were classified; or as
             `read_recording`, and whatever `replayed` raises.
     """
     if not 0 <= tolerance <= 1:
@@ -184,6 +185,13 @@ def _read(picture: Path) -> RecordedFrame:
 def _difference(recorded: RecordedFrame, replayed: Said) -> Difference:
     label, before = _said(recorded)
     other, after = _said(replayed)
+    if bool(before) is not bool(after):
+        raise RecordError(
+            f"{recorded.path} cannot be compared",
+            expected="a frame that was classified" if before else f"one that was not: {label}",
+            found="one that was not" if before else "one that was",
+            fix="replay it with the bin that recorded it",
+        )
     if before.keys() != after.keys():
         raise RecordError(
             f"{recorded.path} cannot be compared",
@@ -198,7 +206,7 @@ def _difference(recorded: RecordedFrame, replayed: Said) -> Difference:
             found="the whole" if another is None else str(another),
             fix="replay it with the bin that recorded it, or with CameraLoop's `region`",
         )
-    largest = max(_distance(value, after[name]) for name, value in before.items())
+    largest = max((_distance(value, after[name]) for name, value in before.items()), default=0.0)
     return Difference(recorded.path.name, label, other, largest)
 
 
@@ -213,7 +221,10 @@ def _region(of: Said) -> Region | None:
 
 
 def _said(of: Said) -> tuple[str, Mapping[str, float]]:
+    """Return the label, or why there is none, and the probabilities."""
     if isinstance(of, RecordedFrame):
-        return of.result.label, of.result.probabilities
+        return of.result.label or str(of.result.tray), of.result.probabilities
     prediction = of.prediction
+    if prediction is None:
+        return str(of.tray), {}
     return prediction.label, dict(zip(of.labels, prediction.probabilities, strict=True))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.errors import ContractError, OptionError, RecordError
+from ecovision_edge.loop.result import UNSAID
 from ecovision_edge.prediction import Timings
 from ecovision_edge.preprocess.region import Region
 
@@ -28,7 +29,8 @@ __all__ = [
 ]
 
 SCHEMA = "ecovision-edge/recorded-frame"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Of frames that were not classified. Of those that were it is 1, which earlier versions read as well."""
 MAX_SIDECAR_BYTES = 2**20
 _HEAD = canonical_json({"schema": SCHEMA})[:-3]  # all of it but the end of the object
 _TAIL = b"\n}\n"
@@ -45,35 +47,38 @@ class RecordedResult:
         sequence: The number of the frame since the start of its source.
         time: Its capture by the system's clock.
         captured_at: Its capture, seconds of that process's `time.monotonic()`.
-        label: The most probable class.
-        score: Its probability, 0 to 1.
-        margin: `score` less the second probability.
-        probabilities: Probability of each class, in the order of the contract's labels.
-        age_ms: Time from capture to prediction, milliseconds.
+        label: The most probable class; None where the frame was not classified.
+        score: Its probability, 0 to 1; None likewise.
+        margin: `score` less the second probability; None likewise.
+        probabilities: Probability of each class, in the order of the contract's labels; none likewise.
+        age_ms: Time from capture to result, milliseconds.
         dropped: Frames that nobody looked at, until then.
-        timings: What it took.
+        timings: What it took; None where the frame was not classified.
         region: What of the frame was classified; None is all of it.
         bad_frames: Frames that came and were of no use, until then.
+        tray: Why the frame was not classified (`LoopResult.tray`); None where it was.
     """
 
     index: int
     sequence: int
     time: datetime
     captured_at: float
-    label: str
-    score: float
-    margin: float
+    label: str | None
+    score: float | None
+    margin: float | None
     probabilities: Mapping[str, float]
     age_ms: float
     dropped: int
-    timings: Timings
+    timings: Timings | None
     region: Region | None = None
     bad_frames: int = 0
+    tray: str | None = None
 
 
 def sidecar_bytes(result: LoopResult, image: str) -> bytes:
     """Return the sidecar of the picture with the file name `image`."""
-    head: dict[str, JsonValue] = {"schema": SCHEMA, "schema_version": SCHEMA_VERSION, "image": image}
+    version = SCHEMA_VERSION if result.prediction is None else 1
+    head: dict[str, JsonValue] = {"schema": SCHEMA, "schema_version": version, "image": image}
     said = result.to_json()
     if not result.bad_frames:  # left out as `box` is, so that earlier versions read what they can
         del said["bad_frames"]
@@ -113,33 +118,66 @@ def _parse(f: Fields, image: str) -> RecordedResult:
     f.choice("schema", (SCHEMA,))
     f.schema_version(SCHEMA_VERSION)
     f.choice("image", (image,))
-    probabilities = f.sub("probabilities")
-    names = list(f.free("probabilities"))
-    timings = f.sub("timings_ms")
+    said = _unsaid(f) if f.has("tray") else _said(f)
     result = RecordedResult(
         index=f.integer("index", 0, _MOST),
         sequence=f.integer("sequence", 0, _MOST),
         time=_time(f),
         captured_at=f.number("captured_at", -_FAR, _FAR),
-        label=f.choice("label", names),
-        score=f.number("score", 0, 1),
-        margin=f.number("margin", 0, 1),
-        probabilities={name: probabilities.number(name, 0, 1) for name in names},
+        label=said.label,
+        score=said.score,
+        margin=said.margin,
+        probabilities=said.probabilities,
         age_ms=f.number("age_ms", -_FAR, _FAR),
         dropped=f.integer("dropped", 0, _MOST),
-        timings=Timings(
+        timings=said.timings,
+        region=_region(f),
+        bad_frames=f.integer("bad_frames", 0, _MOST) if f.has("bad_frames") else 0,
+        tray=said.tray,
+    )
+    f.done()
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What the network said, or why it was not asked."""
+
+    label: str | None = None
+    score: float | None = None
+    margin: float | None = None
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    timings: Timings | None = None
+    tray: str | None = None
+
+
+def _said(f: Fields) -> _Said:
+    probabilities = f.sub("probabilities")
+    names = list(f.free("probabilities"))
+    timings = f.sub("timings_ms")
+    label, score = f.choice("label", names), f.number("score", 0, 1)
+    said = _Said(
+        label,
+        score,
+        f.number("margin", 0, 1),
+        {name: probabilities.number(name, 0, 1) for name in names},
+        Timings(
             timings.number("prepare", 0, _FAR),
             timings.number("infer", 0, _FAR),
             timings.number("post", 0, _FAR),
         ),
-        region=_region(f),
-        bad_frames=f.integer("bad_frames", 0, _MOST) if f.has("bad_frames") else 0,
     )
     timings.done()
-    f.done()
-    if result.score != result.probabilities[result.label]:
+    if score != said.probabilities[label]:
         raise f.wrong("score", "the probability of the label")
-    return result
+    return said
+
+
+def _unsaid(f: Fields) -> _Said:
+    for name in UNSAID:
+        if f.value(name) is not None:
+            raise f.wrong(name, "null, for the frame was not classified")
+    return _Said(tray=f.text("tray", most=40))
 
 
 def _region(f: Fields) -> Region | None:

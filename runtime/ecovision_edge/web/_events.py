@@ -111,7 +111,7 @@ class Events:
         newest = view.result.index
         after = self._index if newest > self._index else -1  # a new loop counts from 0 again
         past: list[JsonValue] = [
-            [p.index, p.label, p.score, p.time]
+            [p.index, p.label, p.score, p.time, p.tray]
             for p in self._board.history(after, _HISTORY)
             if p.index <= newest  # others come with the next one
         ]

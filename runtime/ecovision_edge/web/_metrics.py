@@ -67,6 +67,14 @@ class Metrics(Collector):
         for label, count in counters.classified.items():
             frames.add_metric([label], count)
         yield frames
+        without = CounterMetricFamily(
+            "ecovision_frames_unclassified",
+            "Frames that the network was not asked about, by what the gate saw: empty, for one.",
+            labels=["tray"],
+        )
+        for tray, count in counters.unclassified.items():
+            without.add_metric([tray], count)
+        yield without
         yield CounterMetricFamily(
             "ecovision_frames_dropped", "Frames of the source that nobody looked at.", value=counters.dropped
         )

@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.camera.health import Health, HealthState
@@ -25,6 +25,8 @@ STAGE_BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 AGE_BOUNDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """Upper bounds of the buckets from capture to result, seconds."""
 
+_Past: TypeAlias = "tuple[int, str | None, float | None, str | None, float, float]"  # as `Past` has them
+
 _RATE_S = 3.0  # the rate is that of the last seconds
 
 
@@ -34,15 +36,17 @@ class Past:
 
     Args:
         index: Number of the result.
-        label: The most probable class.
-        score: Its probability, 0 to 1.
+        label: The most probable class; None where the network was not asked.
+        score: Its probability, 0 to 1; None likewise.
+        tray: Why it was not asked (`LoopResult.tray`); None where it was.
         time: The capture, seconds since 1970.
         published: Seconds of `time.monotonic()`.
     """
 
     index: int
-    label: str
-    score: float
+    label: str | None
+    score: float | None
+    tray: str | None
     time: float
     published: float
 
@@ -68,6 +72,7 @@ class Counters:
 
     Args:
         classified: Results by label; each known label is there, with 0 at least.
+        unclassified: Results without one, by why there is none (`LoopResult.tray`).
         dropped: Frames that nobody looked at.
         bad_frames: Frames that were empty, cut off, or not to be decoded.
         reconnects: Reconnects of the source.
@@ -76,6 +81,7 @@ class Counters:
     """
 
     classified: dict[str, int]
+    unclassified: dict[str, int]
     dropped: int
     bad_frames: int
     reconnects: int
@@ -201,8 +207,9 @@ class Board:
         self._labels = tuple(labels)
         self._health = Health(HealthState.STARTING, time.monotonic())
         self._bin: Callable[[], BinReport] | None = None
-        self._history: deque[tuple[int, str, float, float, float]] = deque(maxlen=history)
+        self._history: deque[_Past] = deque(maxlen=history)
         self._classified: dict[str, int] = dict.fromkeys(self._labels, 0)
+        self._unclassified: dict[str, int] = {}
         self._prepare, self._infer, self._post = (_Histogram(STAGE_BOUNDS) for _ in range(3))
         self._age = _Histogram(AGE_BOUNDS)
 
@@ -213,9 +220,10 @@ class Board:
 
     def publish(self, result: LoopResult) -> None:
         """Put up a result; the picture of its frame must not be changed any more."""
-        prediction, timings = result.prediction, result.prediction.timings
+        said, tray = result.prediction, result.tray
+        label, score = (None, None) if said is None else (said.label, said.score)
         # A plain tuple, and a Past only for who reads it: making one of those costs a microsecond or two.
-        past = result.index, prediction.label, prediction.score, result.time, time.monotonic()
+        past = result.index, label, score, tray, result.time, time.monotonic()
         with self._lock:
             self._result = result
             if result.labels is not self._labels and result.labels != self._labels:
@@ -223,10 +231,14 @@ class Board:
                 for label in result.labels:
                     self._classified.setdefault(label, 0)
             self._history.append(past)
-            self._classified[prediction.label] = self._classified.get(prediction.label, 0) + 1
-            self._prepare.add(timings.prepare_ms / 1000)
-            self._infer.add(timings.infer_ms / 1000)
-            self._post.add(timings.post_ms / 1000)
+            if said is None:
+                assert tray is not None
+                self._unclassified[tray] = self._unclassified.get(tray, 0) + 1
+            else:
+                self._classified[said.label] = self._classified.get(said.label, 0) + 1
+                self._prepare.add(said.timings.prepare_ms / 1000)
+                self._infer.add(said.timings.infer_ms / 1000)
+                self._post.add(said.timings.post_ms / 1000)
             self._age.add(result.age_ms / 1000)
             self._version += 1
 
@@ -280,4 +292,12 @@ class Board:
             dropped = 0 if self._result is None else self._result.dropped
             bad_frames = _bad_frames(self._result, self._health)
             classified, reconnects = dict(self._classified), self._health.reconnects
-            return Counters(classified, dropped, bad_frames, reconnects, stages, self._age.copy())
+            return Counters(
+                classified,
+                dict(self._unclassified),
+                dropped,
+                bad_frames,
+                reconnects,
+                stages,
+                self._age.copy(),
+            )

@@ -20,6 +20,8 @@ const WORDS = {
   FAULT: ["Fault", "Fault"],
   SINK: ["Sink fails", "Sink fails"],
 };
+// What the tray shows where the network is not asked.
+const TRAY = { empty: "Empty", unknown: "Not learnt yet", covered: "Covered", strange: "Another tray", waiting: "Waiting" };
 const SPOKEN_EVERY_MS = 4000;
 const FIGURES_EVERY_MS = 500;
 
@@ -73,10 +75,9 @@ function connect() {
   on("result", (r) => {
     result = r;
     capturedAt = now() - r.frame_age_ms;
-    const labels = Object.keys(r.probabilities);
-    bars.setLabels(labels);
-    bars.show(r.probabilities, r.label);
-    history.add(r.past, labels);
+    if (r.probabilities) bars.setLabels(Object.keys(r.probabilities));
+    bars.show(r.probabilities ?? {}, r.label);
+    history.add(r.past, bars.labels);
   });
   events.onerror = () => {
     connected = false;
@@ -148,13 +149,15 @@ function draw() {
 
 function drawAnswer(live, age) {
   at("answer").classList.toggle("past", !live || bin.unused !== "");
-  at("answer").classList.toggle("unsure", result !== null && result.score < 0.5);
+  at("answer").classList.toggle("unsure", Boolean(result?.label) && result.score < 0.5);
   if (!result) return;
-  text("label", result.label);
-  text("score", percent(result.score));
-  at("label-swatch").className = `swatch ${colourOf(Object.keys(result.probabilities).indexOf(result.label))}`;
+  const asked = result.label !== null;
+  text("label", asked ? result.label : TRAY[result.tray] ?? result.tray);
+  text("score", asked ? percent(result.score) : "");
+  at("label-swatch").className = asked ? `swatch ${colourOf(bars.labels.indexOf(result.label))}` : "swatch none";
   const unsure = result.score < 0.5 ? "Unsure: more likely something else" : "The network sees";
-  text("caption", live ? bin.unused || unsure : `Last answer, ${age}`);
+  const said = asked ? bin.unused || unsure : "No item: the network is not asked";
+  text("caption", live ? said : `Last answer, ${age}`);
 }
 
 function drawFigures(live) {
@@ -162,8 +165,8 @@ function drawFigures(live) {
   const number = (value) => [value === undefined || value === null ? "–" : value.toLocaleString("en")];
   const shown = live ? result : null;
   figure("fact-age", ms(shown?.frame_age_ms));
-  figure("fact-prepare", ms(shown?.timings_ms.prepare));
-  figure("fact-infer", ms(shown?.timings_ms.infer));
+  figure("fact-prepare", ms(shown?.timings_ms?.prepare));
+  figure("fact-infer", ms(shown?.timings_ms?.infer));
   figure("fact-rate", typeof shown?.fps === "number" ? [shown.fps.toFixed(1), "fps"] : ["–"]);
   figure("fact-dropped", number(result?.dropped));
   figure("fact-reconnects", number(health?.reconnects));
@@ -171,7 +174,7 @@ function drawFigures(live) {
 
 // A screen reader hears of a new state at once, of new labels now and then.
 function speak(s, live) {
-  const label = live && result && !bin.unused ? result.label : "";
+  const label = live && result && !bin.unused ? result.label ?? "" : "";
   const news = s !== spoken.state || (label !== spoken.label && now() - spoken.at > SPOKEN_EVERY_MS);
   if (!news) return;
   spoken = { state: s, label, at: now() };

@@ -2,7 +2,7 @@
 
 const COLOURS = 12;
 
-export const colourOf = (index) => `k${index % COLOURS}`;
+export const colourOf = (index) => (index < 0 ? "none" : `k${index % COLOURS}`); // none: of no class
 
 export function percent(p) {
   if (p === null) return "–";

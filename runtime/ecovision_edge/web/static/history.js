@@ -2,6 +2,8 @@
 
 import { colourOf, element, percent } from "./bars.js";
 
+const NONE = -1; // no class
+
 export class History {
   constructor(strip, counts, from, to) {
     this.strip = strip;
@@ -19,11 +21,12 @@ export class History {
   }
 
   add(results, labels) {
-    for (const [, label, score, time] of results) {
-      const index = labels.indexOf(label);
+    for (const [, said, score, time, tray] of results) {
+      const label = said ?? tray; // nothing was classified: why
+      const index = said === null ? NONE : labels.indexOf(said);
       this.past.push({ label, index, time });
       const block = element("span", `block ${colourOf(index)}`);
-      block.title = `${new Date(time * 1000).toLocaleTimeString()} ${label} ${percent(score)}`;
+      block.title = `${new Date(time * 1000).toLocaleTimeString()} ${label}${said === null ? "" : ` ${percent(score)}`}`;
       block.append(element("i", ""));
       block.firstChild.style.height = `${Math.max(8, (score ?? 0) * 100)}%`;
       this.strip.append(block);
@@ -38,9 +41,10 @@ export class History {
   summary(live) {
     const seen = new Map();
     for (const { label, index } of this.past) {
-      const entry = seen.get(label) ?? { label, index, count: 0 };
+      const key = `${index} ${label}`; // a class may be called as an empty tray is
+      const entry = seen.get(key) ?? { label, index, count: 0 };
       entry.count++;
-      seen.set(label, entry);
+      seen.set(key, entry);
     }
     const sorted = [...seen.values()].sort((a, b) => b.count - a.count || a.index - b.index);
     this.counts.replaceChildren(
