@@ -20,15 +20,14 @@ from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path, read_file
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, Format
 from ecovision_edge.errors import ArtifactNotFoundError, BundleNotFoundError, ContractError, ModelError
 from ecovision_edge.prediction import Prediction, Timings
-from ecovision_edge.preprocess import Preprocessor
+from ecovision_edge.preprocess import Bgr, Frame, Preprocessor, as_bgr
+from ecovision_edge.preprocess.frames import checks_for
 
 if TYPE_CHECKING:
     from ecovision_edge.camera.source import FrameSource
     from ecovision_edge.loop import LoopOptions, LoopResult
 
 __all__ = ["Classifier", "Prediction", "Timings"]
-
-Frame = npt.NDArray[np.generic]
 
 _FORMATS: dict[str, Format] = {".onnx": "onnx", ".tflite": "tflite"}
 _LOADABLE = "a bundle's folder, an .onnx or a .tflite file"
@@ -169,6 +168,13 @@ class Classifier:
     def __repr__(self) -> str:
         return f"<Classifier {self._artifact} of {len(self.labels)} classes on {self._backend.engine}>"
 
+    def classify_bgr(self, image: Bgr) -> Prediction:
+        """Classify a frame that is checked already, or a part of one; raises InferenceError."""
+        start = time.perf_counter()
+        batch = self._preprocessor.prepare_bgr(image)
+        return self._predict(batch, start)[0]
+
+    @checks_for(classify_bgr)
     def classify(self, frame: Frame) -> Prediction:
         """Classify one frame, `(height, width, 3) uint8 BGR` of any size, as OpenCV gives it.
 
@@ -178,9 +184,7 @@ class Classifier:
             FrameTypeError, FrameValueError: not a frame.
             InferenceError: the engine failed.
         """
-        start = time.perf_counter()
-        batch = self._preprocessor.prepare(frame)
-        return self._predict(batch, start)[0]
+        return self.classify_bgr(as_bgr(frame))
 
     def classify_batch(self, frames: Sequence[Frame]) -> list[Prediction]:
         """Classify several frames, of any sizes, in one run of the network; raises as `classify`."""

@@ -7,17 +7,13 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.prediction import Prediction, Timings
+from ecovision_edge.preprocess.frames import Bgr, as_bgr
 from ecovision_edge.preprocess.region import Region
 
 __all__ = ["Box", "Content", "Look", "Observation", "View"]
-
-Image = npt.NDArray[np.uint8]
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as shares of the view's width and height, 0 to 1."""
@@ -87,7 +83,7 @@ class Observation:
         wanted: Whether that part is worth classifying; False where a gate saw no item.
     """
 
-    image: Image | None = field(default=None, repr=False)
+    image: Bgr | None = field(default=None, repr=False)
     look: Look | None = None
     region: Region | None = None
     probabilities: tuple[float, ...] | None = None
@@ -109,15 +105,19 @@ class Observation:
             return None
         return region.place
 
-    def part(self) -> Image:
+    def part(self) -> Bgr:
         """Return the pixels to classify, in their view; they may share memory with `image`.
 
         Raises:
             FrameTypeError: there is no picture.
+            FrameValueError: the region lies beyond it.
         """
         if self.image is None:
             raise FrameTypeError("an observation", expected="one with a picture", found="one without")
-        return self.image if self.region is None else self.region.cut(self.image)
+        if self.region is None:
+            return self.image
+        part = self.region.cut(self.image)
+        return Bgr(part) if part.size else as_bgr(part)
 
     def classified(self, said: Prediction | Sequence[float]) -> Observation:
         """Return this observation with what the network says of its region.

@@ -552,5 +552,5 @@ def test_it_loads_neither_pil_nor_torch():
 
 def test_the_public_names_are_these():
     """A change of the interface is meant."""
-    assert set(preprocess.__all__) == {"MAX_FRAME_SIDE", "Frame", "Preprocessor", "as_bgr", "resize"}
+    assert set(preprocess.__all__) == {"MAX_FRAME_SIDE", "Bgr", "Frame", "Preprocessor", "as_bgr", "resize"}
     assert all(hasattr(preprocess, name) for name in preprocess.__all__)

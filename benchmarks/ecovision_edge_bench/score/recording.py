@@ -11,6 +11,7 @@ from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import RecordError
 from ecovision_edge.loop import LoopResult
+from ecovision_edge.preprocess import as_bgr
 from ecovision_edge.recording import FrameFolder, Outcome, RecordOptions
 from ecovision_edge.simulation.composed import Composed
 from ecovision_edge.simulation.script_file import dump_script
@@ -48,9 +49,9 @@ def write_recording(
                 fix="delete it, also where it was begun only, or choose another",
             )  # fmt: skip
         for n, frame in enumerate(composed):
-            captured = CapturedFrame(frame.image, n, frame.at_s)
-            seen = decider.observe(frame.image, frame.at_s)
-            prediction = classifier.classify(seen.part()) if seen.wanted else None
+            captured = CapturedFrame(as_bgr(frame.image), n, frame.at_s)
+            seen = decider.observe_bgr(captured.image, frame.at_s)
+            prediction = classifier.classify_bgr(seen.part()) if seen.wanted else None
             result = LoopResult(
                 index=n,
                 frame=captured,

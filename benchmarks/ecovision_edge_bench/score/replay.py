@@ -15,6 +15,7 @@ from ecovision_edge.events import EVENT_SCHEMA_VERSION
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.photographs.images import find_images, read_image
 from ecovision_edge.prediction import Prediction
+from ecovision_edge.preprocess import as_bgr
 from ecovision_edge.recording import RecordedFrame, read_recording
 from ecovision_edge.recording.disk import sidecar_of
 from ecovision_edge.simulation.truth import Truth, TruthError, read_document
@@ -106,7 +107,7 @@ def _recorded(replay: Replay, labels: Sequence[str] | None) -> Iterator[Seen]:
         if labels is None:
             yield image, at
         else:
-            said = CapturedFrame(image, frame.result.sequence, at)
+            said = CapturedFrame(as_bgr(image), frame.result.sequence, at)
             yield _as_said(frame, said, tuple(labels)), at
 
 

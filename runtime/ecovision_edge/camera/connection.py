@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from ecovision_edge.base.threads import Worker
-from ecovision_edge.camera.source import FrameSource, FrameStream, Image
+from ecovision_edge.camera.source import BgrStream, FrameSource, FrameStream
 from ecovision_edge.errors import BadFrameError, CaptureError, EcovisionError, FrameError
-from ecovision_edge.preprocess.frames import as_bgr
+from ecovision_edge.preprocess.frames import Bgr, as_bgr
 
 __all__ = ["Connection", "ConnectionOwner"]
 
@@ -20,7 +21,7 @@ BAD_PAUSE = 0.01
 class ConnectionOwner(Protocol):
     """What a connection tells, and whom."""
 
-    def deliver(self, connection: Connection, image: Image, now: float) -> None:
+    def deliver(self, connection: Connection, image: Bgr, now: float) -> None:
         """Take a frame that came at `now`, seconds of `time.monotonic()`."""
 
     def pass_over(self, connection: Connection, error: EcovisionError) -> None:
@@ -74,12 +75,12 @@ class Connection:
         self._owner.lost(self, error)
 
     def _read_all(self, stream: FrameStream) -> None:
+        read = _reader(stream)
         interval, due = self._source.interval, time.monotonic()
         while not self.given_up.is_set():
             self._owner.resume(self)
             try:
-                image = stream.read()
-                image = None if image is None else as_bgr(image)
+                image = read()
             except (BadFrameError, FrameError) as e:
                 self._owner.pass_over(self, e)
                 if self._source.live:  # no pause for the watchdog: its time for a good frame runs on
@@ -95,3 +96,15 @@ class Connection:
                 due = max(due + interval, now)  # what was missed is not made up for
                 self._owner.pause(self, due)
                 self.given_up.wait(due - time.monotonic())
+
+
+def _reader(stream: FrameStream) -> Callable[[], Bgr | None]:
+    """Return what reads the next frame, checked once: by the stream, if it does so, else here."""
+    if isinstance(stream, BgrStream):
+        return stream.read
+
+    def read() -> Bgr | None:
+        image = stream.read()
+        return None if image is None else as_bgr(image)
+
+    return read

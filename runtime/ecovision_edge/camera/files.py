@@ -16,7 +16,7 @@ from ecovision_edge.base.files import is_file, is_folder, is_there
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.network import TRIES, open_ffmpeg
 from ecovision_edge.camera.opencv import MAX_FPS
-from ecovision_edge.camera.source import Image
+from ecovision_edge.camera.source import BgrStream, Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
@@ -27,6 +27,7 @@ from ecovision_edge.photographs.images import (
     passed_over,
     read_image,
 )
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -48,7 +49,7 @@ VIDEO_SUFFIXES = frozenset(
 _log = logging.getLogger("ecovision_edge")
 
 
-class FileStream:
+class FileStream(BgrStream):
     """A `FrameStream` over frames that an iterator gives; None at its end.
 
     Args:
@@ -69,7 +70,7 @@ class FileStream:
         self._frames, self._again = frames, again
         self._closed, self._any = False, False
 
-    def read(self) -> Image | None:
+    def read(self) -> Bgr | None:
         """Return the next frame; None at the end, again and again.
 
         Raises:

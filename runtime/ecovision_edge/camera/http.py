@@ -25,12 +25,13 @@ from ecovision_edge.camera.network import (
     status_advice,
 )
 from ecovision_edge.camera.opencv import MAX_FPS
-from ecovision_edge.camera.source import FrameStream, Image
+from ecovision_edge.camera.source import BgrStream, FrameStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import NetworkAddress, network_address
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.photographs.images import decode_image
 from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off, jpeg_end
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = ["STILL_FPS", "HttpSource", "MjpegStream", "StillStream", "http_source"]
 
@@ -132,7 +133,7 @@ class HttpSource:
         return source.open(lambda: (found, fix))
 
 
-class _HttpStream:
+class _HttpStream(BgrStream):
     """What streams and stills have in common."""
 
     def __init__(self, source: HttpSource, answer: Answer) -> None:
@@ -151,7 +152,7 @@ class _HttpStream:
             raise CaptureError(f"{self._source.name} is closed")
         return self._answer
 
-    def _image(self, picture: bytes) -> Image:
+    def _image(self, picture: bytes) -> Bgr:
         name = self._source.name
         if not picture:
             raise BadFrameError(f"{name} gave an empty picture")
@@ -183,7 +184,7 @@ class MjpegStream(_HttpStream):
         self._newest: bytes | None = None  # that has not been given
         self._skipped_bad = 0  # of those before it, to be told
 
-    def read(self) -> Image:
+    def read(self) -> Bgr:
         """Return the newest picture that has come; wait for one.
 
         Raises:
@@ -232,7 +233,7 @@ class StillStream(_HttpStream):
                 FOREIGN_PREFIX,
             )
 
-    def read(self) -> Image:
+    def read(self) -> Bgr:
         """Return the picture of now.
 
         Raises:

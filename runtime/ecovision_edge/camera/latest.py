@@ -12,7 +12,7 @@ from dataclasses import replace
 from ecovision_edge.camera.connection import Connection
 from ecovision_edge.camera.health import NEXT_TRY, Health, HealthState
 from ecovision_edge.camera.health_log import HealthLog
-from ecovision_edge.camera.source import CapturedFrame, FrameSource, Image, SlowStart
+from ecovision_edge.camera.source import CapturedFrame, FrameSource, SlowStart
 from ecovision_edge.camera.watch import Watchdog, WatchOptions
 from ecovision_edge.errors import (
     CameraLostError,
@@ -22,6 +22,7 @@ from ecovision_edge.errors import (
     OptionError,
     SourceError,
 )
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = ["LatestFrame"]
 
@@ -202,7 +203,7 @@ class LatestFrame:
 
     # What the connection's thread says.
 
-    def deliver(self, connection: Connection, image: Image, now: float) -> None:
+    def deliver(self, connection: Connection, image: Bgr, now: float) -> None:
         """Take a frame; of a source that is not live, wait until it is consumed."""
         with self._lock:
             if connection is not self._connection or self._lost is not None:

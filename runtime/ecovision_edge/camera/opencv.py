@@ -17,9 +17,10 @@ import cv2
 from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.here import own_camera, video_devices
 from ecovision_edge.camera.pipelines import elements
-from ecovision_edge.camera.source import Image
+from ecovision_edge.camera.source import BgrStream, Image
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.errors import BadFrameError, CaptureError, MissingDependencyError, SourceOpenError
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = ["CaptureStream", "GStreamerSource", "V4L2Source", "require_gstreamer", "take_size", "v4l2_source"]
 
@@ -29,7 +30,7 @@ MAX_FPS = 1000
 _log = logging.getLogger("ecovision_edge")
 
 
-class CaptureStream:
+class CaptureStream(BgrStream):
     """A `FrameStream` of an opened `cv2.VideoCapture` that is live: no frame is a failure.
 
     Args:
@@ -49,7 +50,7 @@ class CaptureStream:
         self._capture: cv2.VideoCapture | None = capture
         self._name, self._transform, self._on_first = name, transform, on_first
 
-    def read(self) -> Image:
+    def read(self) -> Bgr:
         """Return the next frame; wait for it as long as the driver does.
 
         Raises:

@@ -14,9 +14,10 @@ import cv2
 
 from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.opencv import take_size
-from ecovision_edge.camera.source import Image
+from ecovision_edge.camera.source import BgrStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.errors import CaptureError, MissingDependencyError, SourceError, SourceOpenError
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = ["Camera", "PiCameraSource", "PiCameraStream", "picamera_source", "require_picamera2"]
 
@@ -128,14 +129,14 @@ class PiCameraSource:
         )
 
 
-class PiCameraStream:
+class PiCameraStream(BgrStream):
     """A started camera."""
 
     def __init__(self, camera: Camera, source: PiCameraSource) -> None:
         self._camera: Camera | None = camera
         self._source = source
 
-    def read(self) -> Image:
+    def read(self) -> Bgr:
         """Return the next frame.
 
         Raises:

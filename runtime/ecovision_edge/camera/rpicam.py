@@ -17,7 +17,7 @@ from typing import IO
 from ecovision_edge.base.addresses import Options
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.opencv import take_size
-from ecovision_edge.camera.source import Image
+from ecovision_edge.camera.source import BgrStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.errors import (
     BadFrameError,
@@ -28,6 +28,7 @@ from ecovision_edge.errors import (
     SourceOpenError,
 )
 from ecovision_edge.photographs.images import decode_image
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 
@@ -123,7 +124,7 @@ class RpicamSource:
         return RpicamStream(process, said, self)
 
 
-class RpicamStream:
+class RpicamStream(BgrStream):
     """The program while it runs."""
 
     def __init__(self, process: subprocess.Popen[bytes], said: IO[bytes], source: RpicamSource) -> None:
@@ -132,7 +133,7 @@ class RpicamStream:
         self._splitter = JpegSplitter()
         self._started = False
 
-    def read(self) -> Image:
+    def read(self) -> Bgr:
         """Return the newest frame.
 
         Raises:

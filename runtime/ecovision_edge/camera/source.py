@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -9,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.observation import Observation
+from ecovision_edge.preprocess.frames import Bgr
 
-__all__ = ["CapturedFrame", "FrameSource", "FrameStream", "Image", "SlowStart"]
+__all__ = ["BgrStream", "CapturedFrame", "FrameSource", "FrameStream", "Image", "SlowStart"]
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 """`(height, width, 3) uint8 BGR`."""
@@ -27,7 +29,7 @@ class CapturedFrame:
             held it back before that is not in it.
     """
 
-    image: Image
+    image: Bgr
     sequence: int
     captured_at: float
 
@@ -54,6 +56,18 @@ class FrameStream(Protocol):
             CaptureError: there is no frame to be had; the connection is of no more use.
         """
 
+    def close(self) -> None:
+        """Give back the device, the socket or the file. Idempotent."""
+
+
+class BgrStream(ABC):
+    """A `FrameStream` that checks each frame itself (`Transform.finish`); those of others are checked."""
+
+    @abstractmethod
+    def read(self) -> Bgr | None:
+        """Return the next frame; as `FrameStream.read`."""
+
+    @abstractmethod
     def close(self) -> None:
         """Give back the device, the socket or the file. Idempotent."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from ecovision_edge.base.addresses import Options
 from ecovision_edge.camera.source import Image
 from ecovision_edge.errors import BadFrameError, FrameError
-from ecovision_edge.preprocess.frames import as_bgr
+from ecovision_edge.preprocess.frames import Bgr, as_bgr
 
 __all__ = ["Transform"]
 
@@ -59,14 +59,14 @@ class Transform:
             image = image[top:bottom, left:right].copy()  # a view would keep the whole frame in memory
         return np.ascontiguousarray(image)
 
-    def finish(self, frame: object, name: str) -> Image:
+    def finish(self, frame: object, name: str) -> Bgr:
         """Check what a driver gave, and return it as BGR and transformed.
 
         Raises:
             BadFrameError: it is no frame.
         """
         try:
-            return self.apply(as_bgr(frame))
+            return Bgr(self.apply(as_bgr(frame)))
         except (FrameError, cv2.error) as e:
             raise BadFrameError(f"{name} gave what is no frame", found=str(e)) from e
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.preprocess.frames import as_bgr
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = [
     "COLUMNS",
@@ -48,9 +48,8 @@ GAINS = 0.25, 16.0  # darker is too dark to see an item; brighter is what follow
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 
-def grid_of(image: npt.NDArray[np.uint8]) -> Grid:
+def grid_of(image: Bgr) -> Grid:
     """The mean colour of each cell, `(ROWS, COLUMNS, 3) float32`, 0 to 255."""
-    image = as_bgr(image)
     small = cv2.resize(image, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
     cells = cast("Grid", small.astype(np.float32))
     if image.shape[0] * image.shape[1] < FEW_PIXELS * COLUMNS * ROWS:

@@ -24,6 +24,7 @@ from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.observation import Look, Observation, View
 from ecovision_edge.prediction import Prediction
+from ecovision_edge.preprocess.frames import Bgr, as_bgr, for_checked
 from ecovision_edge.preprocess.region import Region
 
 __all__ = ["BinDecider"]
@@ -90,6 +91,7 @@ class BinDecider:
         self._judge = Judge(labels, rules or EveryLabel(), options, thresholds, views)
         self._classify = classify
         self._gate: Gate = gate or PresenceGate(options.presence)
+        self._look_bgr = for_checked(self._gate.look)
         self._regions = Regions(options.margin, options.aspect, crop=options.crop)
         self._by_trigger = options.gate == "trigger"
         if self._by_trigger:
@@ -169,8 +171,12 @@ class BinDecider:
         Raises:
             FrameTypeError, FrameValueError: not a frame.
         """
+        return self.observe_bgr(as_bgr(image), now)
+
+    def observe_bgr(self, image: Bgr, now: float) -> Observation:
+        """Look at a frame that is checked already; as `observe`, which hands on to it."""
         self._states.advance(now)
-        look = None if self._by_trigger else self._gate.look(image, self._states.now)
+        look = None if self._by_trigger else self._look_bgr(image, self._states.now)
         wanted = self._states.in_hand if look is None else look.view is View.ITEM
         region = self._regions.region(look, image, self._states.next_view)
         return Observation(image, look, region, wanted=wanted)

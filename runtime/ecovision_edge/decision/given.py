@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.observation import Observation
 from ecovision_edge.prediction import Prediction
+from ecovision_edge.preprocess.frames import Bgr
 
 __all__ = ["Given", "Observed", "observation_of"]
 
@@ -38,7 +39,7 @@ def observation_of(given: Given) -> Observation:
     if isinstance(given, Observation):
         return given
     if isinstance(given, np.ndarray):
-        return Observation(given)
+        return Observation(Bgr(given))  # checked where a gate or a classifier is given it
     if isinstance(given, Observed):
         return given.observation
     if isinstance(given, Prediction):

@@ -20,6 +20,7 @@ from ecovision_edge.decision.learning import Learner, blindness
 from ecovision_edge.decision.motion import Motion
 from ecovision_edge.decision.presence_options import PresenceOptions
 from ecovision_edge.observation import Look, View
+from ecovision_edge.preprocess.frames import Bgr, as_bgr, checks_for
 
 __all__ = ["PresenceGate"]
 
@@ -71,7 +72,7 @@ class PresenceGate:
     def learn_from(self, image: Image) -> None:
         """Take one picture for the empty tray, `(height, width, 3) uint8 BGR`: one that was kept, say."""
         self.relearn()
-        mean = grid_of(image)
+        mean = grid_of(as_bgr(image))
         self._tray = KnownTray(mean, np.full_like(mean, NOISE_FLOOR), self._options)
 
     @property
@@ -81,8 +82,8 @@ class PresenceGate:
             return None
         return self._tray.kept()
 
-    def look(self, image: Image, now: float) -> Look:
-        """What is on the tray; `now` in seconds, which never go back."""
+    def look_bgr(self, image: Bgr, now: float) -> Look:
+        """What is on the tray, from a frame that is checked already; as `look`."""
         grid, tray = grid_of(image), self._tray
         passed = max(0.0, now - self._last) if math.isfinite(self._last) else 0.0
         self._last = now
@@ -93,6 +94,15 @@ class PresenceGate:
             return self._learn_again(tray, moving)
         found = self._compare(tray, grid, now, passed, moving)
         return self._as_kept(found, now) if self._comparing else found
+
+    @checks_for(look_bgr)
+    def look(self, image: Image, now: float) -> Look:
+        """What is on the tray; `now` in seconds, which never go back.
+
+        Raises:
+            FrameTypeError, FrameValueError: not a frame.
+        """
+        return self.look_bgr(as_bgr(image), now)
 
     def _compare(self, tray: KnownTray, grid: Grid, now: float, passed: float, moving: bool) -> Look:
         """Compare with the empty tray that is known."""

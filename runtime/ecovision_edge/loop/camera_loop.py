@@ -19,6 +19,7 @@ from ecovision_edge.loop.percentiles import Percentiles
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
 from ecovision_edge.observation import Observation
+from ecovision_edge.preprocess.frames import as_bgr, for_checked
 from ecovision_edge.preprocess.region import Region
 
 __all__ = ["CameraLoop", "Classifies"]
@@ -73,6 +74,7 @@ class CameraLoop:
         self._classifier, self._source = classifier, source
         self._options = options or LoopOptions()
         self._on_result, self._on_wait = on_result, on_wait
+        self._classify_part = for_checked(classifier.classify)
         self._observe = _observer(observe, region)
         self._frames = LatestFrame(source, self._options.watch, on_health=on_health)
         self._stop = threading.Event()
@@ -254,7 +256,11 @@ class CameraLoop:
     def _look_at(self, frame: CapturedFrame) -> LoopResult:
         """Classify what is worth it of a frame."""
         seen = self._observe(frame)
-        prediction = self._classifier.classify(seen.part()) if seen.wanted else None
+        prediction = None
+        if seen.wanted:
+            part = seen.part()
+            foreign = seen.image is not frame.image  # which whoever observes put in its place
+            prediction = self._classify_part(as_bgr(part) if foreign else part)
         now, wall = time.monotonic(), time.time()
         age = now - frame.captured_at
         result = LoopResult(

@@ -18,10 +18,10 @@ from ecovision_edge.bundle.contract import Contract, Filter, Normalization, Resi
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess.antialias import antialiased_resize
 from ecovision_edge.preprocess.fast import fast_resize, make_plan
-from ecovision_edge.preprocess.frames import MAX_FRAME_SIDE, Frame, as_bgr
+from ecovision_edge.preprocess.frames import MAX_FRAME_SIDE, Bgr, Frame, as_bgr
 from ecovision_edge.preprocess.geometry import Geometry
 
-__all__ = ["MAX_FRAME_SIDE", "Frame", "Preprocessor", "as_bgr", "resize"]
+__all__ = ["MAX_FRAME_SIDE", "Bgr", "Frame", "Preprocessor", "as_bgr", "resize"]
 
 NetworkInput: TypeAlias = npt.NDArray[np.uint8 | np.float32]
 
@@ -70,8 +70,12 @@ class Preprocessor:
             FrameTypeError: Not a numpy array, or of a dtype with no unambiguous meaning.
             FrameValueError: Empty, of a wrong shape, or with values out of range.
         """
+        return self.prepare_bgr(as_bgr(frame))
+
+    def prepare_bgr(self, image: Bgr) -> NetworkInput:
+        """Prepare a frame that is checked already, as `prepare` describes."""
         batch = self._new_batch(1)
-        self._fill(as_bgr(frame), batch[0])
+        self._fill(image, batch[0])
         return batch
 
     def prepare_batch(self, frames: Sequence[Frame] | npt.NDArray[np.uint8]) -> NetworkInput:
@@ -110,7 +114,7 @@ class Preprocessor:
     def _new_batch(self, count: int) -> NetworkInput:
         return np.empty(self._input.shape(count), np.uint8 if self._tables is None else np.float32)
 
-    def _fill(self, image: npt.NDArray[np.uint8], out: NetworkInput) -> None:
+    def _fill(self, image: Bgr, out: NetworkInput) -> None:
         """Write one network input: `out` is one element of the batch."""
         if self._tables is None:
             _resize_into(image, self._resize, self._filter, out)  # type: ignore[arg-type]
@@ -154,9 +158,7 @@ def resize(
     return out
 
 
-def _resize_into(
-    image: npt.NDArray[np.uint8], spec: ResizeSpec, filter: Filter, out: npt.NDArray[np.uint8]
-) -> None:
+def _resize_into(image: Bgr, spec: ResizeSpec, filter: Filter, out: npt.NDArray[np.uint8]) -> None:
     geometry = Geometry.of(spec, image.shape[0], image.shape[1], out.shape[0], out.shape[1])
     if geometry.is_crop:
         rows = slice(geometry.top, geometry.top + geometry.height)

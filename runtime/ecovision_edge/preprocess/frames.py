@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import PurePath
-from typing import TypeAlias, cast
+from typing import Concatenate, NewType, ParamSpec, TypeAlias, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -11,12 +12,23 @@ import numpy.typing as npt
 
 from ecovision_edge.errors import FrameTypeError, FrameValueError
 
-__all__ = ["MAX_FRAME_SIDE", "Frame", "as_bgr"]
+__all__ = ["MAX_FRAME_SIDE", "Bgr", "Frame", "as_bgr", "checks_for", "for_checked"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_Any = TypeVar("_Any")
+_Self = TypeVar("_Self")
 
 Frame: TypeAlias = npt.NDArray[np.generic]
 """Ordinarily `(height, width, 3) uint8 BGR`; `as_bgr` says what else is taken.
 
 The type is any array, as OpenCV's own annotations name no dtype; what does not fit is refused when it comes.
+"""
+
+Bgr = NewType("Bgr", npt.NDArray[np.uint8])
+"""A frame that `as_bgr` has checked, or a part of one: `(height, width, 3) uint8 BGR`, not empty.
+
+What takes any frame checks it and goes on with this; functions named `..._bgr` take it and check nothing.
 """
 
 MAX_FRAME_SIDE = 32767
@@ -32,7 +44,7 @@ DTYPE_ADVICE = {
 }
 
 
-def as_bgr(frame: object, *, name: str = "frame") -> npt.NDArray[np.uint8]:
+def as_bgr(frame: object, *, name: str = "frame") -> Bgr:
     """Check a frame and return it as `(height, width, 3) uint8 BGR`.
 
     Taken are, from 1 to `MAX_FRAME_SIDE` pixels a side, views of any strides included:
@@ -62,7 +74,7 @@ def as_bgr(frame: object, *, name: str = "frame") -> npt.NDArray[np.uint8]:
             name, expected=f"a numpy array {EXPECTED}", found=_kind(frame), fix=_advice(frame)
         )
     if _is_plain(frame):
-        return cast("npt.NDArray[np.uint8]", frame)
+        return cast("Bgr", frame)
     if frame.dtype not in (np.uint8, np.float32, np.float64):
         raise FrameTypeError(
             f"dtype of {name}",
@@ -73,10 +85,33 @@ def as_bgr(frame: object, *, name: str = "frame") -> npt.NDArray[np.uint8]:
     _check_shape(frame, name)
     pixels = _packed(_levels(np.asarray(frame), name))
     if pixels.ndim == 2 or pixels.shape[2] == 1:
-        return cast("npt.NDArray[np.uint8]", cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
+        return cast("Bgr", cv2.cvtColor(pixels, cv2.COLOR_GRAY2BGR))
     if pixels.shape[2] == 4:
-        return cast("npt.NDArray[np.uint8]", cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR))
-    return pixels
+        return cast("Bgr", cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR))
+    return Bgr(pixels)
+
+
+def checks_for(
+    inner: Callable[Concatenate[_Self, Bgr, _P], _R],
+) -> Callable[[Callable[Concatenate[_Self, _Any, _P], _R]], Callable[Concatenate[_Self, _Any, _P], _R]]:
+    """Mark a method that checks the frame it is given, and hands it on to `inner` of the same object."""
+
+    def mark(door: Callable[Concatenate[_Self, _Any, _P], _R]) -> Callable[Concatenate[_Self, _Any, _P], _R]:
+        door.inner = inner.__name__  # type: ignore[attr-defined]
+        return door
+
+    return mark
+
+
+def for_checked(door: Callable[Concatenate[Bgr, _P], _R]) -> Callable[Concatenate[Bgr, _P], _R]:
+    """Return what to call in place of an object's method with frames that are checked already.
+
+    That is the method itself, unless `checks_for` marked it: one that was overridden is called as it is.
+    """
+    inner, owner = getattr(door, "inner", None), getattr(door, "__self__", None)
+    if not isinstance(inner, str) or owner is None:
+        return door
+    return cast("Callable[Concatenate[Bgr, _P], _R]", getattr(owner, inner))
 
 
 def _is_plain(frame: npt.NDArray[np.generic]) -> bool:

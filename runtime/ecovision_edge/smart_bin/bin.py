@@ -252,7 +252,7 @@ class SmartBin:
         with self._lock:
             at = self._clock.time_of(frame)
             self._learn_if_asked(at)
-            return self._decider.observe(frame.image, at)
+            return self._decider.observe_bgr(frame.image, at)
 
     def _result(self, result: LoopResult) -> None:
         with self._lock:
