@@ -523,7 +523,7 @@ def test_clipped_sums_are_noted(capsys, tmp_path, monkeypatch):
     """On x86 without VNNI an int8 model may answer otherwise than on the device that it is for."""
     paint(tmp_path / "data" / "glass" / "x.png", "blue")
     notes = []
-    for features in ({"avx2"}, {"avx2", "avx512_vnni"}):
+    for features in ({"avx2", "fma"}, {"avx2", "fma", "avx512_vnni"}):
         cpu = Cpu("x86_64", "a CPU", frozenset(features))
         monkeypatch.setattr(run, "read_cpu", lambda cpu=cpu: cpu)
         assert main(["eval", "--data", str(tmp_path / "data")]) == 0

@@ -14,7 +14,7 @@ from ecovision_edge_export.int8.exact import as_devices_compute, exact_sums
 from ecovision_edge_export.int8.sessions import onnx_session
 
 VNNI = Cpu("x86_64", "with", frozenset({"avx512_vnni"}))
-HASWELL = Cpu("x86_64", "without", frozenset({"avx2"}))
+HASWELL = Cpu("x86_64", "without", frozenset({"avx2", "fma"}))
 UNKNOWN = Cpu("x86_64", "unknown", frozenset())
 
 

@@ -46,9 +46,17 @@ def test_vnni_sums_exactly(feature):
 
 
 @pytest.mark.parametrize("arch", ["x86_64", "AMD64", "i686"])
-def test_x86_without_vnni_saturates(arch):
+def test_x86_with_avx2_and_fma_and_without_vnni_saturates(arch):
     """Whatever the system calls x86."""
-    assert Cpu(arch, "m", frozenset({"avx2"})).u8s8_saturates is True
+    assert Cpu(arch, "m", frozenset({"avx2", "fma"})).u8s8_saturates is True
+
+
+@pytest.mark.parametrize(
+    "features", [{"sse4_1", "sse4_2"}, {"sse4_2", "avx"}, {"sse4_2", "avx", "fma"}, {"sse4_2", "avx", "avx2"}]
+)
+def test_x86_without_avx2_or_without_fma_sums_exactly(features):
+    """onnxruntime then takes kernels that widen first: a Nehalem, a Sandy Bridge, a masked Haswell."""
+    assert Cpu("x86_64", "m", frozenset(features)).u8s8_saturates is False
 
 
 @pytest.mark.parametrize("arch", ["aarch64", "armv7l", "arm64", "riscv64"])

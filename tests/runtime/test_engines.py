@@ -21,7 +21,7 @@ from ecovision_edge.verify import SATURATING_FACTOR, golden_tolerance, verify_bu
 
 pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install 'ecovision-edge[litert]'")
 
-OLD = Cpu("x86_64", "Haswell", frozenset({"avx2"}))
+OLD = Cpu("x86_64", "Haswell", frozenset({"avx2", "fma"}))
 NO_DELEGATE = "libnone.so.1: cannot open shared object file"
 
 

@@ -71,7 +71,7 @@ FULL: dict[str, Any] = {
     ],
 }
 
-NO_VNNI = Cpu("x86_64", "Haswell", frozenset({"avx2"}))
+NO_VNNI = Cpu("x86_64", "Haswell", frozenset({"avx2", "fma"}))
 NOT_KNOWN = Cpu("x86_64", "?", frozenset())
 EXACT = Cpu("aarch64", "Cortex-A76", frozenset())
 

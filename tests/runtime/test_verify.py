@@ -14,7 +14,7 @@ from ecovision_edge.errors import BundleNotFoundError, OptionError
 from ecovision_edge.verify import SATURATING_FACTOR, compare_golden, golden_tolerance, verify_bundle
 
 EXACT = Cpu("aarch64", "Cortex-A76", frozenset())
-OLD = Cpu("x86_64", "Haswell", frozenset({"avx2"}))
+OLD = Cpu("x86_64", "Haswell", frozenset({"avx2", "fma"}))
 UNKNOWN = Cpu("x86_64", "?", frozenset())
 
 
