@@ -37,6 +37,8 @@ from ecovision_edge.sinks._spool import Spool
 from ecovision_edge.sinks._spool_files import SpoolFiles
 from ecovision_edge.sinks.homeassistant import MOST_OPTIONS, discovery_messages
 from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
+from ecovision_edge_bench.power_cut.broker import SAVED_AT_ONCE
+from ecovision_edge_bench.power_cut.forgetting import SAVINGS, ForgetReport, forget
 from ecovision_edge_bench.power_cut.restarts import RestartReport, restart_broker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,6 +165,31 @@ def test_a_restart_that_lost_something_is_no_good_one():
         assert len(replace(good, **wrong).problems()) == 1
     with pytest.raises(OptionError, match="events and restarts"):
         restart_broker(Path(), 39, 3, "TERM")
+
+
+@pytest.mark.slow
+def test_only_a_broker_that_saves_at_once_keeps_what_it_acknowledged(tmp_path):
+    """mosquitto's own default, and half of the lines, forget all of it: as the page of sinks says."""
+    with skipping():
+        report = forget(tmp_path, 3)
+    assert [*report.forgotten.values()] == [3, 3, 3, 0]
+    assert report.problems() == []
+
+
+def test_a_setting_that_should_keep_all_and_does_not_is_a_problem():
+    """What is told of the others is no problem of ours."""
+    (*others, kept) = SAVINGS
+    report = ForgetReport(3, {**dict.fromkeys(others, 3), kept: 1})
+    assert report.problems() == [f"1 of 3 events were forgotten with {kept}"]
+    with pytest.raises(OptionError, match="events"):
+        forget(Path(), 0)
+
+
+def test_the_page_of_sinks_gives_the_lines_that_were_tried():
+    """All of them, in the configuration to copy."""
+    page = (ROOT / "docs/sinks.md").read_text("utf-8")
+    (lines,) = re.findall(r"^```text\n# /etc/mosquitto[^\n]*\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert tuple(lines.splitlines()) == SAVED_AT_ONCE
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
     python -m ecovision_edge_bench.power_cut [--kills 200] [--seed N]
     python -m ecovision_edge_bench.power_cut mqtt [--events 10000] [--restarts 19] [--signal TERM]
+    python -m ecovision_edge_bench.power_cut forget [--events 21]
 
 The first runs a whole `SmartBin` in a process of its own, again and again: a camera and a network that are
 scripted, and four sinks at once, a file, MQTT to a real mosquitto, a serial line to a twin of the reference
@@ -23,4 +24,7 @@ what `fsync` is for, and is not proved here.
 
 The second ends the broker in the middle of a stream of events and starts it again: by SIGTERM, after which it
 writes down what it holds, or by SIGKILL.
+
+The third kills a broker that has acknowledged all for a subscriber that is away, and counts what it still
+knows afterwards, by what its configuration says about saving.
 """

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge_bench.power_cut.cuts import CutReport, cut_power
+from ecovision_edge_bench.power_cut.forgetting import ForgetReport, forget
 from ecovision_edge_bench.power_cut.restarts import RestartReport, restart_broker
 
 __all__ = ["main"]
@@ -32,6 +33,8 @@ def _parser() -> argparse.ArgumentParser:
         "--restarts", type=int, default=19, metavar="N", help="how often to restart the broker (default 19)"
     )
     mqtt.add_argument("--signal", choices=("TERM", "KILL"), default="TERM", help="default TERM")
+    forgets = commands.add_parser("forget", help="kill a broker that has acknowledged all, by its settings")
+    forgets.add_argument("--events", type=int, default=21, metavar="N", help="default 21")
     return parser
 
 
@@ -47,10 +50,10 @@ def _progress(of: int) -> Callable[[int], None]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one of the two; the exit status: 0 if all held, 1 if not, or what the error says."""
+    """Run one of the three; the exit status: 0 if all held, 1 if not, or what the error says."""
     options = _parser().parse_args(argv)
     began = time.monotonic()
-    report: CutReport | RestartReport
+    report: CutReport | RestartReport | ForgetReport
     try:
         with tempfile.TemporaryDirectory(prefix="ecovision-cut-") as folder:
             if options.command == "mqtt":
@@ -61,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                     options.signal,
                     progress=_progress(options.events),
                 )
+            elif options.command == "forget":
+                report = forget(Path(folder), options.events)
             else:
                 report = cut_power(
                     Path(folder), options.kills, seed=options.seed, progress=_progress(options.kills)

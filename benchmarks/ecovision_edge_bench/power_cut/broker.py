@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,19 @@ from ecovision_edge.errors import MissingDependencyError, SinkError
 if TYPE_CHECKING:
     from paho.mqtt.client import MQTTMessage
 
-__all__ = ["Authority", "Mosquitto", "Subscriber", "find_program", "free_port", "wait_until"]
+__all__ = [
+    "SAVED_AT_ONCE",
+    "Authority",
+    "Mosquitto",
+    "Subscriber",
+    "find_program",
+    "free_port",
+    "wait_until",
+]
+
+SAVED_AT_ONCE = ("persistence true", "autosave_on_changes true", "autosave_interval 1")
+"""With these mosquitto writes what it holds after each change: with `autosave_on_changes` the interval counts
+changes, not seconds, so it needs both (2.0.11)."""
 
 _PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 
@@ -76,7 +88,8 @@ class Mosquitto:
         folder: For its configuration, its memory and its log; there, and empty.
         tls: Speaks TLS with this certificate.
         users: Names and passwords; without, anyone may come.
-        more: Lines of its configuration.
+        saving: Lines that say when it writes down what it holds.
+        more: More lines of its configuration.
     """
 
     def __init__(
@@ -85,6 +98,7 @@ class Mosquitto:
         *,
         tls: Authority | None = None,
         users: dict[str, str] | None = None,
+        saving: Sequence[str] = SAVED_AT_ONCE,
         more: str = "",
     ) -> None:
         self.port = free_port()
@@ -96,9 +110,8 @@ class Mosquitto:
         lines = [
             f"listener {self.port} 127.0.0.1",
             f"allow_anonymous {'false' if users else 'true'}",
-            # Written after each change: a kill loses next to nothing.
-            *("persistence true", f"persistence_location {folder}/", "autosave_on_changes true"),
-            *("autosave_interval 1", "max_queued_messages 0", "set_tcp_nodelay true", more),
+            *(*saving, f"persistence_location {folder}/"),
+            *("max_queued_messages 0", "set_tcp_nodelay true", more),
         ]
         if os.geteuid() == 0:  # it would become `mosquitto`, which cannot read this folder
             lines.append("user root")

@@ -14,7 +14,7 @@ from ecovision_edge.events import BinEvent
 from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
 from ecovision_edge_bench.power_cut.broker import Mosquitto, Subscriber, wait_until
 
-__all__ = ["HowEnded", "RestartReport", "restart_broker"]
+__all__ = ["HowEnded", "RestartReport", "numbered_event", "restart_broker"]
 
 HowEnded = Literal["TERM", "KILL"]
 """SIGTERM, after which the broker writes down what it holds; or SIGKILL."""
@@ -110,7 +110,7 @@ def restart_broker(
             for part in range(restarts + 1):
                 first, end = (events * p // (restarts + 1) for p in (part, part + 1))
                 for n in range(first, end):
-                    sink.put(_event(n))
+                    sink.put(numbered_event(n))
                     if n == (first + end) // 2 and part < restarts:
                         forgettable |= _end_and_start(broker, sink, listener, n, how)
                 wait_until(lambda end=end: sink.stats.safe == end, "the disk", _WITHIN)  # type: ignore[misc]
@@ -118,10 +118,10 @@ def restart_broker(
             if not sink.flush(_WITHIN):
                 raise SinkError("the broker does not acknowledge", found=sink.stats)
             delivered = sink.stats.delivered
-        must = {_event(n).id for n in range(events)} - forgettable
+        must = {numbered_event(n).id for n in range(events)} - forgettable
         with contextlib.suppress(SinkError):  # then they are lost, and the report says how many
             listener.wait(lambda: must <= set(listener.ids))
-    missing = {_event(n).id for n in range(events)} - set(listener.ids)
+    missing = {numbered_event(n).id for n in range(events)} - set(listener.ids)
     return RestartReport(
         events=events,
         restarts=restarts,
@@ -143,12 +143,13 @@ def _end_and_start(
     broker.end(signal.SIGTERM if how == "TERM" else signal.SIGKILL)
     if how == "KILL":
         wait_until(lambda: sink.stats.retries > noticed, "the sink to notice", _WITHIN)
-        forgettable = {_event(i).id for i in range(sink.stats.delivered)} - set(listener.ids)
+        forgettable = {numbered_event(i).id for i in range(sink.stats.delivered)} - set(listener.ids)
     broker.start()
     return forgettable
 
 
-def _event(number: int) -> BinEvent:
+def numbered_event(number: int) -> BinEvent:
+    """Return an event that is told apart by its number alone."""
     return BinEvent(
         id=f"run-{number}",
         sequence=number,

@@ -15,9 +15,9 @@ What is guaranteed:
   `stats.error` say so. They are put on the disk as soon as it takes them; what is not delivered by the end
   is lost then, counted and told.
 - Events of former runs that the disk has lost or damaged are counted as taken and dropped.
-- What the broker does with what it has acknowledged is its own affair: see its persistence. A mosquitto
-  that is killed, rather than ended, may forget the last events that it acknowledged, for it writes them
-  down a moment later.
+- What the broker has acknowledged and not saved yet is lost with the broker's power: what waits there for a
+  subscriber that is away. mosquitto saves every 30 minutes, and only with `autosave_on_changes true` and
+  `autosave_interval 1` after each change (`python -m ecovision_edge_bench.power_cut forget`).
 
 Topics below the prefix: `event` (each one, not retained), `last` (the newest one, retained), `state`
 (retained JSON, `{"state": "empty", "reason": "..."}`; its state is null before anything is known) and
