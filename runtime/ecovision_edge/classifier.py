@@ -222,6 +222,14 @@ class Classifier:
         """Return the network input for one frame, `contract.input.shape(1)`."""
         return self._preprocessor.prepare(frame)
 
+    def reduction(self, height: int, width: int) -> int:
+        """Return how many times smaller a JPEG of that size may be decoded for this network: 1, 2, 4 or 8.
+
+        What is left to shrink is left to the contract's filter, so the answers are those of the whole picture
+        but for as little as one level of noise makes: `read_image(path, classifier.reduction)`.
+        """
+        return self._preprocessor.reduction(height, width)
+
     def run(self, batch: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
         """Return logits `(n, classes)` for network inputs that `prepare` made."""
         output = self._backend.run(batch)

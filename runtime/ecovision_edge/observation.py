@@ -5,18 +5,50 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Protocol
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.errors import FrameTypeError
+from ecovision_edge.photographs.images import Reduce
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.preprocess.frames import Bgr, as_bgr
 from ecovision_edge.preprocess.region import Region
 
-__all__ = ["Box", "Content", "Look", "Observation", "View"]
+__all__ = ["Box", "Content", "Look", "Observation", "Picture", "Reduces", "View", "pixels_of", "size_of"]
+
+Picture: TypeAlias = Bgr | JpegPicture
+"""`(height, width, 3) uint8 BGR`, or the JPEG that it is decoded from when somebody asks."""
 
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as shares of the view's width and height, 0 to 1."""
+
+
+@runtime_checkable
+class Reduces(Protocol):
+    """Something that looks at pictures, and is content with smaller ones: a classifier, a gate."""
+
+    def reduction(self, height: int, width: int) -> int:
+        """Return how many times smaller a picture of that size may be decoded for it: 1, 2, 4 or 8."""
+        ...
+
+
+def pixels_of(picture: Picture, reduce: Reduce | None = None) -> Bgr:
+    """Return the pixels of a picture: all, or as many as `reduce` asks for where it is still to be decoded.
+
+    Raises:
+        ImageReadError: it cannot be decoded.
+    """
+    if not isinstance(picture, JpegPicture):
+        return picture
+    return Bgr(picture.whole() if reduce is None else picture.reduced(reduce))
+
+
+def size_of(picture: Picture) -> tuple[int, int]:
+    """Return height and width of a picture, pixels of the whole one; raises ImageReadError."""
+    if isinstance(picture, JpegPicture):
+        return picture.size
+    return picture.shape[0], picture.shape[1]
 
 
 class View(str, Enum):
@@ -72,7 +104,7 @@ class Observation:
     says what that part shows (`classified`).
 
     Args:
-        image: `(height, width, 3) uint8 BGR`; None where there is a prediction alone.
+        picture: `(height, width, 3) uint8 BGR`, or its JPEG; None where there is a prediction alone.
         look: What the gate says of the frame; None if no gate has looked at it.
         region: The part to classify, or that was classified, and in which view; None is the whole frame, as
             it is.
@@ -83,7 +115,7 @@ class Observation:
         wanted: Whether that part is worth classifying; False where a gate saw no item.
     """
 
-    image: Bgr | None = field(default=None, repr=False)
+    picture: Picture | None = field(default=None, repr=False)
     look: Look | None = None
     region: Region | None = None
     probabilities: tuple[float, ...] | None = None
@@ -93,6 +125,11 @@ class Observation:
     wanted: bool = True
 
     @property
+    def image(self) -> Bgr | None:
+        """The pixels of the picture, all of them; None if there is none. Raises ImageReadError."""
+        return None if self.picture is None else pixels_of(self.picture)
+
+    @property
     def view(self) -> RegionView:
         """The view in which the frame is classified."""
         return PLAIN if self.region is None else self.region.view
@@ -100,23 +137,33 @@ class Observation:
     @property
     def place(self) -> Region | None:
         """The rectangle that is classified, in pixels of the frame; None is the whole frame."""
-        region, image = self.region, self.image
-        if region is None or (image is not None and region.covers(image.shape[1], image.shape[0])):
+        region = self.region
+        if region is None or (self.picture is not None and region.covers(*reversed(size_of(self.picture)))):
             return None
         return region.place
 
-    def part(self) -> Bgr:
+    def part(self, reduce: Reduce | None = None) -> Bgr:
         """Return the pixels to classify, in their view; they may share memory with `image`.
+
+        Args:
+            reduce: How small they may be, given their height and width, where the picture is a JPEG
+                (`Classifier.reduction`); its region is then cut at pixels of the smaller one. None: whole.
 
         Raises:
             FrameTypeError: there is no picture.
             FrameValueError: the region lies beyond it.
+            ImageReadError: it cannot be decoded.
         """
-        if self.image is None:
+        if self.picture is None:
             raise FrameTypeError("an observation", expected="one with a picture", found="one without")
-        if self.region is None:
-            return self.image
-        part = self.region.cut(self.image)
+        region = self.region
+        if region is None:
+            return pixels_of(self.picture, reduce)
+        if reduce is None or not isinstance(self.picture, JpegPicture):
+            part = region.cut(pixels_of(self.picture))
+        else:
+            pixels = self.picture.reduced(lambda height, width: reduce(*region.size_in(height, width)))
+            part = region.cut(pixels, self.picture.size)
         return Bgr(part) if part.size else as_bgr(part)
 
     def classified(self, said: Prediction | Sequence[float]) -> Observation:

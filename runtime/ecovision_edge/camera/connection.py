@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from ecovision_edge.base.threads import Worker
-from ecovision_edge.camera.source import BgrStream, FrameSource, FrameStream
-from ecovision_edge.errors import BadFrameError, CaptureError, EcovisionError, FrameError
+from ecovision_edge.camera.source import BgrStream, FrameSource, FrameStream, Picture, PictureStream
+from ecovision_edge.errors import BadFrameError, CaptureError, EcovisionError, FrameError, ImageReadError
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.preprocess.frames import Bgr, as_bgr
 
 __all__ = ["Connection", "ConnectionOwner"]
@@ -21,7 +22,10 @@ BAD_PAUSE = 0.01
 class ConnectionOwner(Protocol):
     """What a connection tells, and whom."""
 
-    def deliver(self, connection: Connection, image: Bgr, now: float) -> None:
+    def check(self, picture: JpegPicture) -> None:
+        """Decode a picture that is not to be delivered undecoded; raises ImageReadError."""
+
+    def deliver(self, connection: Connection, picture: Picture, now: float) -> None:
         """Take a frame that came at `now`, seconds of `time.monotonic()`."""
 
     def pass_over(self, connection: Connection, error: EcovisionError) -> None:
@@ -80,26 +84,30 @@ class Connection:
         while not self.given_up.is_set():
             self._owner.resume(self)
             try:
-                image = read()
-            except (BadFrameError, FrameError) as e:
+                picture = read()
+                if isinstance(picture, JpegPicture):
+                    self._owner.check(picture)
+            except (BadFrameError, FrameError, ImageReadError) as e:
                 self._owner.pass_over(self, e)
                 if self._source.live:  # no pause for the watchdog: its time for a good frame runs on
                     self.given_up.wait(min(interval or BAD_PAUSE, 1.0))
                 continue
             now = time.monotonic()
-            if image is None:
+            if picture is None:
                 if self._source.live:
                     raise CaptureError("the source ended, though it is live")
                 return
-            self._owner.deliver(self, image, now)
+            self._owner.deliver(self, picture, now)
             if interval is not None:
                 due = max(due + interval, now)  # what was missed is not made up for
                 self._owner.pause(self, due)
                 self.given_up.wait(due - time.monotonic())
 
 
-def _reader(stream: FrameStream) -> Callable[[], Bgr | None]:
-    """Return what reads the next frame, checked once: by the stream, if it does so, else here."""
+def _reader(stream: FrameStream) -> Callable[[], Picture | None]:
+    """Return what reads the next frame: as it came, or checked once, by the stream or else here."""
+    if isinstance(stream, PictureStream):
+        return stream.read_picture
     if isinstance(stream, BgrStream):
         return stream.read
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 
@@ -16,18 +17,20 @@ from ecovision_edge.base.files import is_file, is_folder, is_there
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.network import TRIES, open_ffmpeg
 from ecovision_edge.camera.opencv import MAX_FPS
-from ecovision_edge.camera.source import BgrStream, Image
+from ecovision_edge.camera.source import Image, Picture, PictureStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.upright import set_upright
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.photographs.images import (
     IMAGE_SUFFIXES,
+    decode_image,
     find_images,
     found_instead,
     passed_over,
-    read_image,
+    read_image_bytes,
 )
-from ecovision_edge.preprocess.frames import Bgr
+from ecovision_edge.photographs.jpeg import JPEG_START
+from ecovision_edge.photographs.jpeg_picture import JpegPicture, as_small_as_can_be
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -48,8 +51,11 @@ VIDEO_SUFFIXES = frozenset(
 
 _log = logging.getLogger("ecovision_edge")
 
+FileFrame: TypeAlias = Image | JpegPicture | ImageReadError
+"""A frame, as yet unchecked, or why it cannot be read."""
 
-class FileStream(BgrStream):
+
+class FileStream(PictureStream):
     """A `FrameStream` over frames that an iterator gives; None at its end.
 
     Args:
@@ -62,16 +68,16 @@ class FileStream(BgrStream):
     def __init__(
         self,
         name: str,
-        frames: Iterator[Image | ImageReadError],
+        frames: Iterator[FileFrame],
         transform: Transform,
-        again: Callable[[], Iterator[Image | ImageReadError]] | None = None,
+        again: Callable[[], Iterator[FileFrame]] | None = None,
     ) -> None:
         self._name, self._transform = name, transform
         self._frames, self._again = frames, again
         self._closed, self._any = False, False
 
-    def read(self) -> Bgr | None:
-        """Return the next frame; None at the end, again and again.
+    def read_picture(self) -> Picture | None:
+        """Return the next frame as it came; None at the end, again and again.
 
         Raises:
             BadFrameError: the next one cannot be read; read on.
@@ -90,8 +96,21 @@ class FileStream(BgrStream):
             return None
         if isinstance(frame, ImageReadError):
             raise BadFrameError(frame.message) from frame
+        if isinstance(frame, JpegPicture):
+            if not self._any:
+                self._try(frame)
+            self._any = True
+            return frame  # which is transformed once it is decoded
         self._any = True
         return self._transform.finish(frame, self._name)
+
+    @staticmethod
+    def _try(picture: JpegPicture) -> None:
+        """Decode it, as small as can be, to know of one picture in a round that it can be read."""
+        try:
+            picture.reduced(as_small_as_can_be)
+        except ImageReadError as e:
+            raise BadFrameError(e.message) from e
 
     def close(self) -> None:
         """Close the file. Idempotent."""
@@ -100,9 +119,7 @@ class FileStream(BgrStream):
         if close is not None:
             close()
 
-    def _begun(
-        self, again: Callable[[], Iterator[Image | ImageReadError]]
-    ) -> Iterator[Image | ImageReadError]:
+    def _begun(self, again: Callable[[], Iterator[FileFrame]]) -> Iterator[FileFrame]:
         try:
             return again()
         except SourceOpenError as e:
@@ -136,7 +153,7 @@ class VideoSource:
         """
         return FileStream(self.name, self._frames(), self.transform, self._frames if self.loop else None)
 
-    def _frames(self) -> Iterator[Image | ImageReadError]:
+    def _frames(self) -> Iterator[FileFrame]:
         problem, path = f"{self.name} cannot be opened", self.path
         if not is_there(path):
             raise SourceOpenError(problem, expected="a video file", found="no such file")
@@ -149,7 +166,7 @@ class VideoSource:
             raise SourceOpenError(problem, expected="a video", found="a file that FFmpeg cannot decode")
         return self._decoded(capture)
 
-    def _decoded(self, capture: cv2.VideoCapture) -> Iterator[Image | ImageReadError]:
+    def _decoded(self, capture: cv2.VideoCapture) -> Iterator[FileFrame]:
         count = failed = 0
         try:
             expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -208,7 +225,7 @@ class ImagesSource:
             _log.warning("%s", note)
         return FileStream(self.name, images, self.transform, self._images if self.loop else None)
 
-    def _images(self, passed: Counter[str] | None = None) -> Iterator[Image | ImageReadError]:
+    def _images(self, passed: Counter[str] | None = None) -> Iterator[FileFrame]:
         path = self.path
         passed = Counter() if passed is None else passed
         if is_folder(path):
@@ -227,14 +244,20 @@ class ImagesSource:
             )
         return self._read(found)
 
-    def _read(self, paths: list[Path]) -> Iterator[Image | ImageReadError]:
+    def _read(self, paths: list[Path]) -> Iterator[FileFrame]:
         for path in paths:
             try:
-                image = read_image(path)
+                picture = self._picture(path)
             except ImageReadError as e:
                 yield e
             else:
-                yield image
+                yield picture
+
+    def _picture(self, path: Path) -> Image | JpegPicture:
+        data, name = read_image_bytes(path), str(path)
+        if data.startswith(JPEG_START):
+            return JpegPicture(data, name, self.transform)
+        return decode_image(data, name)
 
 
 def is_glob(path: str) -> bool:

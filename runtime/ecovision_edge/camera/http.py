@@ -25,13 +25,13 @@ from ecovision_edge.camera.network import (
     status_advice,
 )
 from ecovision_edge.camera.opencv import MAX_FPS
-from ecovision_edge.camera.source import BgrStream, FrameStream
+from ecovision_edge.camera.source import FrameStream, Picture, PictureStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import NetworkAddress, network_address
 from ecovision_edge.errors import BadFrameError, CaptureError, ImageReadError, SourceOpenError
 from ecovision_edge.photographs.images import decode_image
 from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off, jpeg_end
-from ecovision_edge.preprocess.frames import Bgr
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 
 __all__ = ["STILL_FPS", "HttpSource", "MjpegStream", "StillStream", "http_source"]
 
@@ -133,7 +133,7 @@ class HttpSource:
         return source.open(lambda: (found, fix))
 
 
-class _HttpStream(BgrStream):
+class _HttpStream(PictureStream):
     """What streams and stills have in common."""
 
     def __init__(self, source: HttpSource, answer: Answer) -> None:
@@ -152,12 +152,15 @@ class _HttpStream(BgrStream):
             raise CaptureError(f"{self._source.name} is closed")
         return self._answer
 
-    def _image(self, picture: bytes) -> Bgr:
+    def _picture(self, data: bytes) -> Picture:
+        """Return a picture as it came; decoded, where it is no JPEG."""
         name = self._source.name
-        if not picture:
+        if not data:
             raise BadFrameError(f"{name} gave an empty picture")
         try:
-            return self._source.transform.finish(decode_image(picture, f"a picture of {name}"), name)
+            if data.startswith(JPEG_START):
+                return JpegPicture(data, f"a picture of {name}", self._source.transform)
+            return self._source.transform.finish(decode_image(data, f"a picture of {name}"), name)
         except ImageReadError as e:
             raise BadFrameError(e.message) from e
 
@@ -184,7 +187,7 @@ class MjpegStream(_HttpStream):
         self._newest: bytes | None = None  # that has not been given
         self._skipped_bad = 0  # of those before it, to be told
 
-    def read(self) -> Bgr:
+    def read_picture(self) -> Picture:
         """Return the newest picture that has come; wait for one.
 
         Raises:
@@ -212,7 +215,7 @@ class MjpegStream(_HttpStream):
             self._skipped_bad -= 1
             raise BadFrameError(f"{self._source.name} gave an empty picture, or half of one")
         newest, self._newest = self._newest, None
-        return self._image(newest)
+        return self._picture(newest)
 
 
 class StillStream(_HttpStream):
@@ -233,7 +236,7 @@ class StillStream(_HttpStream):
                 FOREIGN_PREFIX,
             )
 
-    def read(self) -> Bgr:
+    def read_picture(self) -> Picture:
         """Return the picture of now.
 
         Raises:
@@ -251,10 +254,10 @@ class StillStream(_HttpStream):
             self._unread = False
             picture, self._first = self._first, None
             if picture is not None:
-                return self._image(picture)
+                return self._picture(picture)
             if answer.status != http.client.OK:
                 raise CaptureError(f"{source.name} gave no frame", found=answer.words)
-            return self._image(_whole(answer, deadline))
+            return self._picture(_whole(answer, deadline))
         except _FAILURES as e:
             if isinstance(e, CaptureError):
                 raise

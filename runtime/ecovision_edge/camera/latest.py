@@ -12,17 +12,20 @@ from dataclasses import replace
 from ecovision_edge.camera.connection import Connection
 from ecovision_edge.camera.health import NEXT_TRY, Health, HealthState
 from ecovision_edge.camera.health_log import HealthLog
-from ecovision_edge.camera.source import CapturedFrame, FrameSource, SlowStart
+from ecovision_edge.camera.source import CapturedFrame, FrameSource, Picture, SlowStart
 from ecovision_edge.camera.watch import Watchdog, WatchOptions
 from ecovision_edge.errors import (
     CameraLostError,
     CaptureError,
     EcovisionError,
+    ImageReadError,
     MissingDependencyError,
     OptionError,
     SourceError,
 )
-from ecovision_edge.preprocess.frames import Bgr
+from ecovision_edge.observation import pixels_of
+from ecovision_edge.photographs.images import Reduce
+from ecovision_edge.photographs.jpeg_picture import JpegPicture, as_small_as_can_be
 
 __all__ = ["LatestFrame"]
 
@@ -39,7 +42,8 @@ class LatestFrame:
     """Reads a source in a thread of its own and holds the newest frame; a watchdog beside it reconnects.
 
     Of a live source older frames are dropped; of files each frame is held until it is taken, so nothing is
-    dropped and a replay is the same every time. One consumer calls `read`.
+    dropped and a replay is the same every time. One consumer calls `read`. What came as JPEG is decoded when
+    it is read: those that are dropped never are.
 
         >>> from ecovision_edge.camera import FakeCamera, LatestFrame
         >>> with LatestFrame(FakeCamera()) as frames:
@@ -51,6 +55,8 @@ class LatestFrame:
         options: The limits of the watchdog.
         on_health: Called with each new state, in order, in the watchdog's thread. What it raises ends the
             reading, and `read` raises it.
+        reduce: How small JPEG pictures may be decoded for whoever reads (`Classifier.reduction`), asked in
+            `read`; None: whole. All their pixels can still be had (`CapturedFrame.image`).
     """
 
     def __init__(
@@ -59,8 +65,9 @@ class LatestFrame:
         options: WatchOptions | None = None,
         *,
         on_health: Callable[[Health], None] | None = None,
+        reduce: Reduce | None = None,
     ) -> None:
-        self._source = source
+        self._source, self._reduce = source, reduce
         self._on_health = on_health
         self._log = HealthLog(source.name)
         self._lock = threading.RLock()
@@ -69,7 +76,8 @@ class LatestFrame:
         self._event = threading.Condition(self._lock)  # for the watchdog: something happened
         self._watch = Watchdog(_patient(options or WatchOptions(), source), live=source.live)
         self._slot: CapturedFrame | None = None
-        self._frames = self._dropped = self._reconnects = 0
+        self._frames = self._dropped = self._reconnects = self._sequence = 0
+        self._doubted = True  # until one picture of a connection was decoded, and after one that could not be
         self._health = Health(HealthState.STARTING, time.monotonic())
         self._untold: deque[Health] = deque([self._health])
         self._connection: Connection | None = None
@@ -160,6 +168,13 @@ class LatestFrame:
             EcovisionError: what made going on pointless: an option, a missing library, a broken file.
         """
         until = None if timeout is None else time.monotonic() + timeout
+        while True:
+            frame = self._next(until, max_age)
+            if frame is None or self._decodes(frame):
+                return frame
+
+    def _next(self, until: float | None, max_age: float | None) -> CapturedFrame | None:
+        """Return the newest frame as it came; as `read`, until a time of `time.monotonic()`."""
         with self._lock:
             while True:
                 if (frame := self._slot) is not None:
@@ -179,6 +194,19 @@ class LatestFrame:
                 if left is not None and left <= 0:
                     return None
                 self._fresh.wait(left)
+
+    def _decodes(self, frame: CapturedFrame) -> bool:
+        """Decode what came as JPEG, if nobody has; False if it cannot be, and then is a bad frame."""
+        try:
+            pixels_of(frame.picture, self._reduce)
+        except ImageReadError as e:
+            with self._lock:
+                self._frames -= 1
+                self._doubted = True
+                if self._connection is not None:
+                    self.pass_over(self._connection, e)
+            return False
+        return True
 
     def stop(self) -> None:
         """Ask it to end; returns at once, and wakes whoever reads. May be called from any thread."""
@@ -203,15 +231,29 @@ class LatestFrame:
 
     # What the connection's thread says.
 
-    def deliver(self, connection: Connection, image: Bgr, now: float) -> None:
+    def check(self, picture: JpegPicture) -> None:
+        """Decode a camera's picture, as small as can be, where it has to be known that it can be decoded.
+
+        That is the first one, and those after a bad one: a camera that gives nothing else is to be connected
+        again. And of a part of the picture it has to be seen whether it is frozen.
+
+        Raises:
+            ImageReadError: it cannot be decoded.
+        """
+        if self._source.live and (self._doubted or picture.cut):
+            picture.reduced(as_small_as_can_be)
+            self._doubted = False
+
+    def deliver(self, connection: Connection, picture: Picture, now: float) -> None:
         """Take a frame; of a source that is not live, wait until it is consumed."""
         with self._lock:
             if connection is not self._connection or self._lost is not None:
                 return
-            if not self._watch.frame(image, now):
+            if not self._watch.frame(picture, now):
                 self._event.notify_all()  # frozen
                 return
-            frame = CapturedFrame(image, self._frames, now)
+            frame = CapturedFrame(picture, self._sequence, now)
+            self._sequence += 1
             self._frames += 1
             if self._slot is not None:
                 self._dropped += 1
@@ -279,7 +321,7 @@ class LatestFrame:
 
     def _connect(self) -> None:
         with self._lock:
-            self._lost, self._source_ended = None, False
+            self._lost, self._source_ended, self._doubted = None, False, True
             self._watch.connecting(time.monotonic())
             self._connection = Connection(self, self._source, self._reconnects)
         self._connection.start()

@@ -17,7 +17,7 @@ from typing import IO
 from ecovision_edge.base.addresses import Options
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.opencv import take_size
-from ecovision_edge.camera.source import BgrStream
+from ecovision_edge.camera.source import PictureStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.errors import (
     BadFrameError,
@@ -27,8 +27,7 @@ from ecovision_edge.errors import (
     SourceError,
     SourceOpenError,
 )
-from ecovision_edge.photographs.images import decode_image
-from ecovision_edge.preprocess.frames import Bgr
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 
 __all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 
@@ -51,6 +50,7 @@ class JpegSplitter:
 
     def __init__(self) -> None:
         self._held = bytearray()
+        self._searched = 0  # bytes of it in which there is no end
 
     def feed(self, data: bytes) -> bytes | None:
         """Take some bytes; the last whole picture in what there is now, or None. Older ones are passed over.
@@ -59,8 +59,9 @@ class JpegSplitter:
             CaptureError: what comes is no JPEG, or has no end.
         """
         self._held += data
-        end = self._held.rfind(_END)
+        end = self._held.rfind(_END, self._searched)
         if end < 0:
+            self._searched = max(0, len(self._held) - 1)  # the last byte may be half of one
             if len(self._held) > MAX_JPEG_BYTES or not self._held.startswith(_START[: len(self._held)]):
                 raise CaptureError("the camera program gave what is no JPEG picture")
             return None
@@ -69,6 +70,7 @@ class JpegSplitter:
             raise CaptureError("the camera program gave what is no JPEG picture")
         picture = bytes(self._held[start : end + 2])
         del self._held[: end + 2]
+        self._searched = max(0, len(self._held) - 1)
         return picture
 
 
@@ -124,7 +126,7 @@ class RpicamSource:
         return RpicamStream(process, said, self)
 
 
-class RpicamStream(BgrStream):
+class RpicamStream(PictureStream):
     """The program while it runs."""
 
     def __init__(self, process: subprocess.Popen[bytes], said: IO[bytes], source: RpicamSource) -> None:
@@ -133,8 +135,8 @@ class RpicamStream(BgrStream):
         self._splitter = JpegSplitter()
         self._started = False
 
-    def read(self) -> Bgr:
-        """Return the newest frame.
+    def read_picture(self) -> JpegPicture:
+        """Return the newest frame as it came.
 
         Raises:
             BadFrameError: a picture is broken.
@@ -159,7 +161,7 @@ class RpicamStream(BgrStream):
             picture = self._splitter.feed(data)
         self._started = True
         try:
-            return self._source.transform.finish(decode_image(picture, name), name)
+            return JpegPicture(picture, name, self._source.transform)
         except ImageReadError as e:
             raise BadFrameError(f"{name} gave a broken picture", found=str(e)) from e
 

@@ -9,10 +9,20 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from ecovision_edge.observation import Observation
+from ecovision_edge.errors import BadFrameError, ImageReadError
+from ecovision_edge.observation import Observation, Picture, pixels_of
 from ecovision_edge.preprocess.frames import Bgr
 
-__all__ = ["BgrStream", "CapturedFrame", "FrameSource", "FrameStream", "Image", "SlowStart"]
+__all__ = [
+    "BgrStream",
+    "CapturedFrame",
+    "FrameSource",
+    "FrameStream",
+    "Image",
+    "Picture",
+    "PictureStream",
+    "SlowStart",
+]
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 """`(height, width, 3) uint8 BGR`."""
@@ -23,20 +33,29 @@ class CapturedFrame:
     """A frame, and when it came.
 
     Args:
-        image: `(height, width, 3) uint8 BGR`; nobody changes it.
+        picture: `(height, width, 3) uint8 BGR`, which nobody changes; or the JPEG that came in its place.
         sequence: Its number since the start, from 0, over all reconnects; gaps are frames that were dropped.
         captured_at: When the source handed it over, seconds of `time.monotonic()`. What a camera or a network
             held it back before that is not in it.
     """
 
-    image: Bgr
+    picture: Picture
     sequence: int
     captured_at: float
 
     @property
+    def image(self) -> Bgr:
+        """The pixels, all of them; a JPEG is decoded for it.
+
+        Raises:
+            ImageReadError: it cannot be decoded; `LatestFrame` gives none of those.
+        """
+        return pixels_of(self.picture)
+
+    @property
     def observation(self) -> Observation:
         """What is known of it: the picture."""
-        return Observation(self.image)
+        return Observation(self.picture)
 
     def age_ms(self, now: float) -> float:
         """Return the milliseconds from its capture to `now`, seconds of the same clock."""
@@ -70,6 +89,22 @@ class BgrStream(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back the device, the socket or the file. Idempotent."""
+
+
+class PictureStream(BgrStream):
+    """One whose frames come as JPEG, mostly: they need not be decoded before somebody looks at them."""
+
+    @abstractmethod
+    def read_picture(self) -> Picture | None:
+        """Return the next frame as it came; otherwise as `FrameStream.read`."""
+
+    def read(self) -> Bgr | None:
+        """Return the next frame, decoded; as `FrameStream.read`."""
+        picture = self.read_picture()
+        try:
+            return None if picture is None else pixels_of(picture)
+        except ImageReadError as e:
+            raise BadFrameError(e.message) from e
 
 
 class FrameSource(Protocol):

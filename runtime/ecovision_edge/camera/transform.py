@@ -45,6 +45,23 @@ class Transform:
         mirror = options.flag("mirror")
         return cls(int(rotate or 0), mirror, _roi(options))
 
+    @property
+    def changes(self) -> bool:
+        """Whether anything is done at all."""
+        return bool(self.rotate or self.mirror or self.roi is not None)
+
+    @property
+    def cuts(self) -> bool:
+        """Whether some of the picture is cut away."""
+        return self.roi is not None
+
+    def size(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of what `apply` makes of a picture of that size in pixels."""
+        if self.rotate in (90, 270):
+            height, width = width, height
+        left, top, right, bottom = self._sides(height, width)
+        return bottom - top, right - left
+
     def apply(self, image: Image) -> Image:
         """Transform a frame, C-contiguous; the given one, never changed, if nothing is to be done."""
         if self.rotate:
@@ -52,10 +69,7 @@ class Transform:
         if self.mirror:
             image = cast("Image", cv2.flip(image, 1))
         if self.roi is not None:
-            height, width = image.shape[:2]
-            x, y, w, h = self.roi
-            left, top = min(round(x * width), width - 1), min(round(y * height), height - 1)
-            right, bottom = max(round((x + w) * width), left + 1), max(round((y + h) * height), top + 1)
+            left, top, right, bottom = self._sides(*image.shape[:2])
             image = image[top:bottom, left:right].copy()  # a view would keep the whole frame in memory
         return np.ascontiguousarray(image)
 
@@ -69,6 +83,15 @@ class Transform:
             return Bgr(self.apply(as_bgr(frame)))
         except (FrameError, cv2.error) as e:
             raise BadFrameError(f"{name} gave what is no frame", found=str(e)) from e
+
+    def _sides(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Return left, top, right and bottom of what is kept of a turned picture."""
+        if self.roi is None:
+            return 0, 0, width, height
+        x, y, w, h = self.roi
+        left, top = min(round(x * width), width - 1), min(round(y * height), height - 1)
+        right, bottom = max(round((x + w) * width), left + 1), max(round((y + h) * height), top + 1)
+        return left, top, right, bottom
 
 
 def _roi(options: Options) -> tuple[float, float, float, float] | None:

@@ -7,12 +7,16 @@ import zlib
 from dataclasses import dataclass, fields
 
 from ecovision_edge.base.backoff import Backoff
-from ecovision_edge.camera.source import Image
+from ecovision_edge.camera.source import Picture
 from ecovision_edge.errors import CaptureError, OptionError, SourceOpenError
+from ecovision_edge.observation import pixels_of
+from ecovision_edge.photographs.jpeg import jpeg_scans
+from ecovision_edge.photographs.jpeg_picture import JpegPicture, as_small_as_can_be
 
 __all__ = ["SamePicture", "WatchOptions", "Watchdog"]
 
 _SAMPLED = 16  # every 16th pixel of every 16th row: 1,200 of 640x480, some microseconds
+_SAMPLED_BYTES = 64  # of a JPEG
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,22 +69,29 @@ class SamePicture:
     """Tells for how long a source has given one and the same picture.
 
     Pictures are compared by a checksum of some pixels, and by one of all where those are the same: cheap
-    while a camera is well, and no false alarm over something small that moves.
+    while a camera is well, and no false alarm over something small that moves. Of a JPEG it is the bytes of
+    its scans: what stands before them, such as a time, shows nothing. Of one that is cut the pixels count.
     """
 
     def __init__(self) -> None:
-        self._sample: tuple[tuple[int, ...], int] | None = None
+        self._sample: tuple[int, ...] | None = None
         self._whole: int | None = None
         self._since = 0.0
 
-    def look(self, image: Image, now: float) -> float:
+    def look(self, picture: Picture, now: float) -> float:
         """Return the seconds from the first of a run of equal pictures to this one; 0 for a new picture."""
-        sample = image.shape, zlib.crc32(image[::_SAMPLED, ::_SAMPLED].tobytes())
+        if isinstance(picture, JpegPicture) and not picture.cut:
+            scans = memoryview(picture.data)[jpeg_scans(picture.data) :]
+            sample: tuple[int, ...] = len(scans), zlib.crc32(scans[::_SAMPLED_BYTES].tobytes())
+        else:
+            image = pixels_of(picture, as_small_as_can_be)
+            sample = *image.shape, zlib.crc32(image[::_SAMPLED, ::_SAMPLED].tobytes())
+            scans = image.data
         if sample != self._sample:
             self._sample, self._whole, self._since = sample, None, now
             return 0.0
         # The run is dated from its second picture: the first was not kept to be compared with.
-        whole = zlib.crc32(image.tobytes())
+        whole = zlib.crc32(scans)
         if whole != self._whole:
             self._whole, self._since = whole, now
             return 0.0
@@ -117,11 +128,11 @@ class Watchdog:
         """Hear that a connection is being made."""
         self._connecting, self._waiting_since, self._steady_since, self._bad = True, now, None, 0
 
-    def frame(self, image: Image, now: float) -> bool:
+    def frame(self, picture: Picture, now: float) -> bool:
         """Take a frame; False if it has been the same picture for so long that nobody should look at it."""
         after = self._options.frozen_after
         if self._live and after is not None:
-            same = self._same = self._picture.look(image, now)
+            same = self._same = self._picture.look(picture, now)
             # Once frozen, only another picture helps: a new connection may give the old one again.
             self._frozen = same >= after or (self._frozen and same > 0)
             if self._frozen:

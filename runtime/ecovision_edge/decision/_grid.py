@@ -14,6 +14,7 @@ __all__ = [
     "COLUMNS",
     "CROSS",
     "CUT_OFF",
+    "ENOUGH_PIXELS",
     "ROWS",
     "Grid",
     "Mask",
@@ -35,6 +36,7 @@ _Any = TypeVar("_Any", np.float32, np.bool_)
 
 COLUMNS, ROWS = 80, 60  # of 640x480 a cell is a block of 8 x 8 pixels, whose mean has an eighth of the noise
 FEW_PIXELS = 16  # a cell of fewer is averaged with its neighbours: else a small frame is nothing but noise
+ENOUGH_PIXELS = FEW_PIXELS * COLUMNS * ROWS  # of a picture of which each cell is looked at alone
 WHITE = 225.0  # levels of a cell's mean; some of its pixels may then be at 255
 SAME_LIGHT = 0.02  # of the light: less changes white by 5 levels
 CUT_OFF = (
@@ -52,7 +54,7 @@ def grid_of(image: Bgr) -> Grid:
     """The mean colour of each cell, `(ROWS, COLUMNS, 3) float32`, 0 to 255."""
     small = cv2.resize(image, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
     cells = cast("Grid", small.astype(np.float32))
-    if image.shape[0] * image.shape[1] < FEW_PIXELS * COLUMNS * ROWS:
+    if image.shape[0] * image.shape[1] < ENOUGH_PIXELS:
         cells = cast("Grid", cv2.blur(cells, (3, 3)))
     return cells
 

@@ -22,7 +22,8 @@ from ecovision_edge.decision.tray_watch import TrayWatch
 from ecovision_edge.decision.verdict import EveryLabel, Judge, Sorting
 from ecovision_edge.errors import FrameTypeError
 from ecovision_edge.events import BinEvent, BinState
-from ecovision_edge.observation import Look, Observation, View
+from ecovision_edge.observation import Look, Observation, Picture, Reduces, View, pixels_of, size_of
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.prediction import Prediction
 from ecovision_edge.preprocess.frames import Bgr, as_bgr, for_checked
 from ecovision_edge.preprocess.region import Region
@@ -92,6 +93,7 @@ class BinDecider:
         self._classify = classify
         self._gate: Gate = gate or PresenceGate(options.presence)
         self._look_bgr = for_checked(self._gate.look)
+        self._reduce = self._gate.reduction if isinstance(self._gate, Reduces) else None
         self._regions = Regions(options.margin, options.aspect, crop=options.crop)
         self._by_trigger = options.gate == "trigger"
         if self._by_trigger:
@@ -155,11 +157,20 @@ class BinDecider:
         self._states.leave("the empty tray is learnt again, as was asked", BinState.STARTING)
         return True
 
-    def observe(self, image: Image, now: float) -> Observation:
+    def expected(self, height: int, width: int) -> Region | None:
+        """Return what of a frame of that size is classified if the item still lies as it did.
+
+        None: nothing, as far as is known. From any thread, while no other one steps.
+        """
+        if not self._by_trigger and (held := self._regions.expected(height, width)) is not None:
+            return held
+        return Region(0, 0, width, height) if self._states.in_hand else None
+
+    def observe(self, image: Image | JpegPicture, now: float) -> Observation:
         """Look at a frame before it is classified; then give `step` the observation with its prediction.
 
         Args:
-            image: The frame, `(height, width, 3) uint8 BGR`.
+            image: The frame, `(height, width, 3) uint8 BGR`, or its JPEG.
             now: As of `step`.
 
         Returns:
@@ -170,16 +181,21 @@ class BinDecider:
 
         Raises:
             FrameTypeError, FrameValueError: not a frame.
+            ImageReadError: a JPEG that cannot be decoded.
         """
-        return self.observe_bgr(as_bgr(image), now)
+        return self.observe_bgr(image if isinstance(image, JpegPicture) else as_bgr(image), now)
 
-    def observe_bgr(self, image: Bgr, now: float) -> Observation:
+    def observe_bgr(self, image: Picture, now: float) -> Observation:
         """Look at a frame that is checked already; as `observe`, which hands on to it."""
         self._states.advance(now)
-        look = None if self._by_trigger else self._look_bgr(image, self._states.now)
+        look = None if self._by_trigger else self._look_bgr(self._seen(image), self._states.now)
         wanted = self._states.in_hand if look is None else look.view is View.ITEM
-        region = self._regions.region(look, image, self._states.next_view)
+        region = self._regions.region(look, size_of(image), self._states.next_view)
         return Observation(image, look, region, wanted=wanted)
+
+    def _seen(self, picture: Picture) -> Bgr:
+        """Return what the gate looks at of a frame."""
+        return pixels_of(picture, self._reduce)
 
     def look(self, image: Image, now: float) -> Region | None:
         """Return the region of `observe` alone; `step` then has to look at the frame again (deprecated)."""
@@ -226,14 +242,14 @@ class BinDecider:
         return self._states.overdue()
 
     def _step_by_picture(self, seen: Observation) -> BinEvent | None:
-        if seen.image is None:
+        if seen.picture is None:
             raise FrameTypeError(
                 "what step was given",
                 expected='a frame, or the result of a loop, for gate="picture"',
                 found="a prediction alone",
                 fix='give gate="trigger" and call trigger() when an item comes',
             )
-        look = self._gate.look(seen.image, self._states.now) if seen.look is None else seen.look
+        look = self._gate.look(self._seen(seen.picture), self._states.now) if seen.look is None else seen.look
         return self._go_on(seen, look) if self._tray.see(look) else self._states.overdue()
 
     def _go_on(self, seen: Observation, look: Look) -> BinEvent | None:
@@ -254,7 +270,7 @@ class BinDecider:
 
     def _classified(self, seen: Observation, look: Look) -> Observation:
         """The observation with its probabilities; without, if there is nothing to classify."""
-        if seen.probabilities is not None or seen.image is None or not seen.wanted:
+        if seen.probabilities is not None or seen.picture is None or not seen.wanted:
             return seen
         if self._classify is None:
             raise FrameTypeError(
@@ -264,6 +280,6 @@ class BinDecider:
                 fix="give BinDecider classify=classifier.classify",
             )
         if seen.look is None:
-            region = self._regions.region(look, seen.image, self._states.next_view)
+            region = self._regions.region(look, size_of(seen.picture), self._states.next_view)
             seen = replace(seen, region=region)
         return seen.classified(self._classify(seen.part()).probabilities)

@@ -13,7 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.decision._contents import GridContent, outline
-from ecovision_edge.decision._grid import CROSS, Grid, Mask, gain, grid_of, in_range, lit, sides
+from ecovision_edge.decision._grid import (
+    CROSS,
+    ENOUGH_PIXELS,
+    Grid,
+    Mask,
+    gain,
+    grid_of,
+    in_range,
+    lit,
+    sides,
+)
 from ecovision_edge.decision.kept import KeptTray
 from ecovision_edge.decision.known_tray import NOISE_FLOOR, SHOWN, KnownTray, is_everywhere
 from ecovision_edge.decision.learning import Learner, blindness
@@ -81,6 +91,10 @@ class PresenceGate:
         if self._tray is None or self._comparing or self._tray.doubtful:
             return None
         return self._tray.kept()
+
+    def reduction(self, height: int, width: int) -> int:
+        """Return how many times smaller a JPEG of that size may be decoded to be looked at: 1, 2, 4 or 8."""
+        return next((by for by in (8, 4, 2) if (height // by) * (width // by) >= ENOUGH_PIXELS), 1)
 
     def look_bgr(self, image: Bgr, now: float) -> Look:
         """What is on the tray, from a frame that is checked already; as `look`."""

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.observation import Box, Look, View
 from ecovision_edge.preprocess.region import Region
 
 __all__ = ["Regions"]
-
-Image = npt.NDArray[np.uint8]
 
 STEADY = 0.02  # of the view: an item whose outline trembles by a cell or so is still looked at as before
 LEAST = 0.2  # of the frame's shorter side: less is a blur when it is made as large as the network's input
@@ -33,8 +28,10 @@ class Regions:
         self._margin, self._aspect, self._crop = margin, aspect, crop
         self._box: Box | None = None
 
-    def region(self, look: Look | None, image: Image, view: RegionView) -> Region | None:
+    def region(self, look: Look | None, size: tuple[int, int], view: RegionView) -> Region | None:
         """Return which part of a frame to classify in `view`, given what a gate said of the frame.
+
+        `size` is the frame's height and width in pixels.
 
         None is the whole frame, as it is: no item was seen, or it fills the frame and the view is plain.
         Without a gate an item is taken to fill the frame.
@@ -42,12 +39,16 @@ class Regions:
         if look is not None and look.view is not View.ITEM:
             self.forget()
             return None
-        height, width = image.shape[:2]
+        height, width = size
         if look is not None and look.box is not None and self._crop:
             place = self.of(look.box, width, height)
             if place is not None:
                 return replace(place, view=view)
         return None if view == PLAIN else Region(0, 0, width, height, view)
+
+    def expected(self, height: int, width: int) -> Region | None:
+        """Return the part of a frame of that size that is classified if the item still lies as it did."""
+        return None if self._box is None else self.of(self._box, width, height)
 
     def forget(self) -> None:
         """The next box is another item's."""

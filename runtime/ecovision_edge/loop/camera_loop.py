@@ -18,7 +18,8 @@ from ecovision_edge.loop.options import LoopOptions
 from ecovision_edge.loop.percentiles import Percentiles
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.loop.summary import STAGES, LoopSummary, StageTimes
-from ecovision_edge.observation import Observation
+from ecovision_edge.observation import Observation, Reduces
+from ecovision_edge.photographs.images import Reduce
 from ecovision_edge.preprocess.frames import as_bgr, for_checked
 from ecovision_edge.preprocess.region import Region
 
@@ -57,6 +58,8 @@ class CameraLoop:
             if any (`Observation.wanted`). What it found comes back in the result
             (`LoopResult.observation`). None: all of each frame.
         region: The same for who knows the part alone; None is all of the frame. Not beside `observe`.
+        reduce: How small a frame that comes as JPEG may be decoded for `observe` or `region`, given its
+            height and width; None: whole. Without both it is as `classifier.reduction` says, if it has that.
     """
 
     def __init__(
@@ -70,13 +73,17 @@ class CameraLoop:
         on_wait: Callable[[], None] | None = None,
         observe: Callable[[CapturedFrame], Observation] | None = None,
         region: Callable[[CapturedFrame], Region | None] | None = None,
+        reduce: Reduce | None = None,
     ) -> None:
+        self._reduce = classifier.reduction if isinstance(classifier, Reduces) else None
+        if reduce is None and observe is None and region is None:
+            reduce = self._reduce
         self._classifier, self._source = classifier, source
         self._options = options or LoopOptions()
         self._on_result, self._on_wait = on_result, on_wait
         self._classify_part = for_checked(classifier.classify)
         self._observe = _observer(observe, region)
-        self._frames = LatestFrame(source, self._options.watch, on_health=on_health)
+        self._frames = LatestFrame(source, self._options.watch, on_health=on_health, reduce=reduce)
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._used = False
@@ -258,8 +265,8 @@ class CameraLoop:
         seen = self._observe(frame)
         prediction = None
         if seen.wanted:
-            part = seen.part()
-            foreign = seen.image is not frame.image  # which whoever observes put in its place
+            part = seen.part(self._reduce)
+            foreign = seen.picture is not frame.picture  # which whoever observes put in its place
             prediction = self._classify_part(as_bgr(part) if foreign else part)
         now, wall = time.monotonic(), time.time()
         age = now - frame.captured_at

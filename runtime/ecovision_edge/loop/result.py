@@ -64,7 +64,7 @@ class LoopResult:
         """What is known of the frame, for `BinDecider.step`."""
         said = self.prediction
         return Observation(
-            self.frame.image,
+            self.frame.picture,
             self.look,
             self.region,
             probabilities=None if said is None else said.probabilities,

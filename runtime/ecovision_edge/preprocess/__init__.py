@@ -20,6 +20,7 @@ from ecovision_edge.preprocess.antialias import antialiased_resize
 from ecovision_edge.preprocess.fast import fast_resize, make_plan
 from ecovision_edge.preprocess.frames import MAX_FRAME_SIDE, Bgr, Frame, as_bgr
 from ecovision_edge.preprocess.geometry import Geometry
+from ecovision_edge.preprocess.reduction import reduction
 
 __all__ = ["MAX_FRAME_SIDE", "Bgr", "Frame", "Preprocessor", "as_bgr", "resize"]
 
@@ -55,6 +56,10 @@ class Preprocessor:
     def filter(self) -> Filter:
         """The filter in use."""
         return self._filter
+
+    def reduction(self, height: int, width: int) -> int:
+        """Return how many times smaller a JPEG of that size may be decoded to be prepared: 1, 2, 4 or 8."""
+        return reduction(self._resize, height, width, self._input.height, self._input.width)
 
     def prepare(self, frame: Frame) -> NetworkInput:
         """Prepare one frame as a batch of one.

@@ -52,12 +52,29 @@ class Region:
         """Return whether it is the whole of a frame of that size in pixels."""
         return (self.left, self.top) == (0, 0) and self.right >= width and self.bottom >= height
 
-    def cut(self, image: npt.NDArray[_Pixel]) -> npt.NDArray[_Pixel]:
+    def size_in(self, height: int, width: int) -> tuple[int, int]:
+        """Return height and width of what `cut` gives of a frame of that size in pixels."""
+        left, top, right, bottom = self._scaled(width, height)
+        size = min(bottom, height) - top, min(right, width) - left
+        return (size[1], size[0]) if self.view.quarters % 2 else size
+
+    def cut(self, image: npt.NDArray[_Pixel], whole: tuple[int, int] | None = None) -> npt.NDArray[_Pixel]:
         """Cut this part out of `(height, width, ...)`, in its view, without what lies beyond the frame.
 
         It shares its memory with the frame where it is neither turned nor mirrored.
+
+        Args:
+            image: The frame.
+            whole: Height and width of the frame whose pixels the region counts, where `image` is that frame
+                made smaller; the sides are then rounded to its pixels. None: they are those of `image`.
         """
-        left, top, right, bottom = self._scaled(image.shape[1], image.shape[0])
+        height, width = image.shape[:2]
+        if whole is None or whole == (height, width):
+            left, top, right, bottom = self._scaled(width, height)
+        else:
+            left, top, right, bottom = self._scaled(whole[1], whole[0])
+            left, right = _reduced(left, right, width / whole[1], width)
+            top, bottom = _reduced(top, bottom, height / whole[0], height)
         part = image[top:bottom, left:right]
         if not self.view.quarters and not self.view.mirrored:
             return part
@@ -82,6 +99,12 @@ def _around(begin: int, end: int, scale: float, most: int) -> tuple[int, int]:
     by = min(round((end - begin) * (scale - 1) / 2), most)
     by = max(by, -((end - begin - 1) // 2))
     return max(0, begin - by), min(most, end + by)
+
+
+def _reduced(begin: int, end: int, scale: float, most: int) -> tuple[int, int]:
+    """Return begin and end of a side in a frame made smaller, of at least one pixel."""
+    begin = min(round(begin * scale), most - 1)
+    return begin, min(max(round(end * scale), begin + 1), most)
 
 
 def _turned(part: npt.NDArray[_Pixel], view: RegionView) -> npt.NDArray[_Pixel]:

@@ -23,12 +23,13 @@ from ecovision_edge.base.files import is_open_file, is_there, read_regular_file
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import RecordError
 from ecovision_edge.photographs.images import find_images
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.recording import disk
 from ecovision_edge.recording.options import RecordOptions
 from ecovision_edge.recording.sidecar import MAX_SIDECAR_BYTES, is_sidecar, is_torn, sidecar_bytes
 
 if TYPE_CHECKING:
-    from ecovision_edge.camera.source import Image
+    from ecovision_edge.camera.source import Image, Picture
     from ecovision_edge.loop import LoopResult
 
 __all__ = ["FrameFolder", "Outcome"]
@@ -219,8 +220,10 @@ class FrameFolder:
             return Outcome.LOW
         if self._full:
             return Outcome.FULL
-        number, picture = self._new_name(_description(result) if self._described else "")
-        image = self._encode(result.frame.image)
+        kept = self._as_it_came(result.frame.picture)
+        suffix = _SUFFIXES[self._options.format if kept is None else "jpeg"]
+        number, picture = self._new_name(_description(result) if self._described else "", suffix)
+        image = self._encode(result.frame.image) if kept is None else kept
         sidecar = sidecar_bytes(result, picture.name)
         size = len(image) + len(sidecar)
         if size > self._options.max_bytes:
@@ -246,12 +249,16 @@ class FrameFolder:
     def _free(self) -> int:
         return shutil.disk_usage(self._path).free
 
-    def _new_name(self, prefix: str) -> tuple[int, Path]:
+    def _as_it_came(self, picture: Picture) -> bytes | None:
+        """Return the JPEG of a camera that gave one: nothing is lost, and it is smaller than a PNG of it."""
+        return picture.jpeg if isinstance(picture, JpegPicture) else None
+
+    def _new_name(self, prefix: str, suffix: str) -> tuple[int, Path]:
         """Return the next number, and a picture's path of which neither it nor its sidecar is there."""
         number = self._next
         while number <= _MAX_NUMBER:
             stem = f"{prefix}{number:09d}"
-            picture = self._path / f"{stem}{_SUFFIXES[self._options.format]}"
+            picture = self._path / f"{stem}{suffix}"
             if not any(is_there(p, link=True) for p in (picture, disk.sidecar_of(picture))):
                 return number, picture
             number += 1

@@ -22,8 +22,10 @@ class RecordOptions:
         max_frames: Maximum of frames in the folder.
         max_bytes: Maximum of bytes in its pictures and sidecars, those being written included.
         min_free_bytes: A frame that would leave less than this free on the disk is not kept.
-        format: `png` is lossless, and a replay gives the same results; `jpeg` is smaller, and does not.
-        quality: Quality of a JPEG, 1 to 100.
+        format: `png` is lossless, and a replay gives the same results; `jpeg` is smaller, and does not. Of a
+            camera that gives JPEG both keep that as it came (`.jpg`): lossless, with the same results. Where
+            it is turned, mirrored or cut it is encoded, and as PNG then gives nearly the same results.
+        quality: Quality of a JPEG that is encoded here, 1 to 100.
         whenfull: What gives way at a bound: the `oldest` frame, so that the newest are kept; or the new one
             (`stop`), so that the first are kept. Once stopped it stays so.
         fsync: Wait until each frame is on the disk itself. Without it a power cut may leave the last seconds

@@ -119,6 +119,7 @@ class SmartBin:
             device=device,
             bundle=bundle_hash(classifier),
         )
+        self._classifier = classifier
         self._clock = BinClock(source)
         self._lock = threading.RLock()  # a sink that is shown a state may ask for the status
         self._board = StatusBoard(self._decider, self._trigger, self._sinks, self._lock)
@@ -130,6 +131,7 @@ class SmartBin:
             on_health=self._health,
             on_wait=self._wait,
             observe=self._observe,
+            reduce=self._reduction,
         )
 
     def __repr__(self) -> str:
@@ -247,12 +249,19 @@ class SmartBin:
         if self._trigger is not None:
             self._trigger.close()
 
+    def _reduction(self, height: int, width: int) -> int:
+        """Return how small a JPEG may be decoded for the gate and for the part that is likely classified."""
+        with self._lock:
+            part = self._decider.expected(height, width)
+        look = self._gate.reduction(height, width)
+        return look if part is None else min(look, self._classifier.reduction(*part.size_in(height, width)))
+
     def _observe(self, frame: CapturedFrame) -> Observation:
         """Look at a frame that is to be classified; `_result` follows with what was seen."""
         with self._lock:
             at = self._clock.time_of(frame)
             self._learn_if_asked(at)
-            return self._decider.observe_bgr(frame.image, at)
+            return self._decider.observe_bgr(frame.picture, at)
 
     def _result(self, result: LoopResult) -> None:
         with self._lock:

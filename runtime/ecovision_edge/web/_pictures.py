@@ -15,6 +15,11 @@ import numpy as np
 
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.camera.source import Image
+from ecovision_edge.errors import ImageReadError
+from ecovision_edge.observation import Picture as Frame
+from ecovision_edge.observation import pixels_of, size_of
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
+from ecovision_edge.preprocess.frames import Bgr
 from ecovision_edge.web._pulse import Pulse
 from ecovision_edge.web.board import Board, Status, View
 from ecovision_edge.web.limits import Limits
@@ -22,7 +27,7 @@ from ecovision_edge.web.limits import Limits
 __all__ = ["Picture", "Pictures"]
 
 _log = logging.getLogger(__name__)
-_EMPTY: Image = np.zeros((360, 640, 3), np.uint8)
+_EMPTY = Bgr(np.zeros((360, 640, 3), np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +112,11 @@ class Pictures:
             await self._pulse.newer(view.version, min(0.5, self._limits.stale_s / 4))
 
     async def _picture(self, view: View, status: Status) -> Picture | None:
-        image, sequence, captured_at = _EMPTY, -1, time.monotonic()
+        shown: Frame = _EMPTY
+        sequence, captured_at = -1, time.monotonic()
         if view.result is not None:
             frame = view.result.frame
-            image, sequence, captured_at = frame.image, frame.sequence, frame.captured_at
+            shown, sequence, captured_at = frame.picture, frame.sequence, frame.captured_at
         caption = "" if status.live else status.state.value
         limits = self._limits
         async with self._encoding:  # who asks meanwhile for the same gets the same
@@ -118,9 +124,14 @@ class Pictures:
                 return self._kept[2]
             try:
                 jpeg = await asyncio.get_running_loop().run_in_executor(
-                    self._executor, _encode, image, limits.long_side, limits.quality, caption
+                    self._executor, _encode, shown, limits.long_side, limits.quality, caption
                 )
-            except (cv2.error, ValueError, TypeError) as e:  # not a picture; the next one may be
+            except (
+                cv2.error,
+                ImageReadError,
+                ValueError,
+                TypeError,
+            ) as e:  # not a picture; the next one may be
                 self._newest = None
                 _log.warning("frame %d cannot be encoded: %s", sequence, reason_of(e))
                 return None
@@ -130,8 +141,15 @@ class Pictures:
             return picture
 
 
-def _encode(image: Image, long_side: int, quality: int, caption: str) -> bytes:
-    """Encode `image` as JPEG, its long side at most `long_side`; greyed where it has a caption."""
+def _encode(picture: Frame, long_side: int, quality: int, caption: str) -> bytes:
+    """Encode a picture as JPEG, its long side at most `long_side`; greyed where it has a caption.
+
+    One that came as such a JPEG is given as it came.
+    """
+    as_it_came = picture.jpeg if isinstance(picture, JpegPicture) and not caption else None
+    if as_it_came is not None and max(size_of(picture)) <= long_side:
+        return as_it_came
+    image: Image = pixels_of(picture, lambda height, width: _reduction(max(height, width), long_side))
     height, width = image.shape[:2]
     scale = min(1.0, long_side / max(height, width, 1))
     small = image
@@ -144,6 +162,11 @@ def _encode(image: Image, long_side: int, quality: int, caption: str) -> bytes:
     if not done:
         raise ValueError("OpenCV gives no JPEG")
     return data.tobytes()
+
+
+def _reduction(side: int, wanted: int) -> int:
+    """Return how many times smaller a picture may be decoded that is to have a side of `wanted` pixels."""
+    return next((by for by in (8, 4, 2) if side // by >= wanted), 1)
 
 
 def _greyed(image: Image, caption: str) -> Image:
