@@ -11,6 +11,7 @@ from tests.runtime.recording_results import options, result
 from tests.runtime.test_jpeg_picture import FRAME, by, jpeg, refused
 
 from ecovision_edge.camera import HealthState, LatestFrame, WatchOptions, open_source
+from ecovision_edge.camera.source import PictureStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.watch import SamePicture
 from ecovision_edge.decision import BinDecider
@@ -29,7 +30,7 @@ PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
 GOOD, BAD = jpeg(), refused(jpeg())
 
 
-class Camera:
+class Camera(PictureStream):
     """Gives these pictures, one after the other, then waits; `live` as a camera is."""
 
     name, interval = "camera", None
@@ -52,9 +53,6 @@ class Camera:
             return None
         self._done.wait(PROMPT)
         raise CaptureError("over")
-
-    def read(self):
-        raise AssertionError("its pictures are wanted")
 
     def close(self):
         self._done.set()
