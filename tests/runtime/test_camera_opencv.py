@@ -11,11 +11,13 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.camera import here, opencv
+from ecovision_edge.camera import here, v4l2
 from ecovision_edge.camera.network import Backlog, NetworkSource, open_ffmpeg
 from ecovision_edge.camera.open import open_source
+from ecovision_edge.camera.source import PictureStream
 from ecovision_edge.camera.uri import network_address
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 
 UNDECODABLE = ()
 FRAME = np.full((48, 64, 3), 90, np.uint8)
@@ -26,6 +28,7 @@ class Capture:
 
     opened = True
     script = ()
+    fourcc = 0
 
     def __init__(self, *arguments):
         self.arguments, self.properties, self.released = arguments, [], 0
@@ -34,7 +37,7 @@ class Capture:
         type(self).last = self
 
     def get(self, key):
-        return 0.0
+        return float(self.fourcc) if key == cv2.CAP_PROP_FOURCC else 0.0
 
     def isOpened(self):  # noqa: N802
         return self.opened
@@ -132,6 +135,60 @@ def test_one_frame_that_cannot_be_decoded_does_not_end_the_stream(capture, bad, 
     assert stream.read().shape == (48, 64, 3)
 
 
+def undecoded(jpeg, rest=b""):
+    """As OpenCV gives a driver's buffer: one row, and what a longer picture left behind."""
+    return np.frombuffer(jpeg + rest, np.uint8)[None]
+
+
+@pytest.mark.parametrize("fourcc", ["MJPG", "JPEG"])
+def test_a_usb_camera_hands_its_jpeg_over(capture, fourcc, caplog):
+    """Undecoded, whole and no longer than it is; its size is compared with what was asked for."""
+    capture.fourcc = cv2.VideoWriter.fourcc(*fourcc)
+    jpeg = cv2.imencode(".jpg", FRAME)[1].tobytes()
+    capture.script = [undecoded(jpeg, b"left" + jpeg[-20:]), undecoded(jpeg)]
+    stream = open_source("0?fourcc=MJPG&width=1280&height=720").connect()
+    assert capture.last.properties[-1] == (cv2.CAP_PROP_CONVERT_RGB, 0)
+    picture = stream.read_picture()
+    assert isinstance(picture, JpegPicture)
+    assert picture.data == jpeg
+    assert stream.read().shape == (48, 64, 3)
+    assert [r.getMessage() for r in caplog.records] == ["camera 0: asked for 1280x720, it gives 64x48"]
+
+
+@pytest.mark.parametrize("bad", [b"", b"\0" * 99, b"\xff\xd8 no more", b"\xff\xd8\xff\xd9"])
+def test_a_frame_that_is_no_jpeg_is_a_bad_one(capture, bad):
+    """Of a camera that gave one before."""
+    capture.fourcc = cv2.VideoWriter.fourcc(*"MJPG")
+    jpeg = cv2.imencode(".jpg", FRAME)[1].tobytes()
+    capture.script = [undecoded(jpeg), undecoded(bad), undecoded(jpeg)]
+    stream = open_source("0").connect()
+    stream.read_picture()
+    with pytest.raises(BadFrameError):
+        stream.read_picture()
+    assert stream.read_picture().data == jpeg
+
+
+@pytest.mark.parametrize("first", [FRAME, undecoded(b"\0" * 99), FRAME[:, :, :2]])
+def test_a_driver_that_decodes_nonetheless_is_left_to_opencv(capture, first):
+    """What it gives first shows it; from then on it is as without."""
+    capture.fourcc = cv2.VideoWriter.fourcc(*"MJPG")
+    capture.script = [first, FRAME, FRAME]
+    stream = open_source("0").connect()
+    assert np.array_equal(stream.read_picture(), FRAME)
+    assert capture.last.properties[-2:] == [(cv2.CAP_PROP_CONVERT_RGB, 0), (cv2.CAP_PROP_CONVERT_RGB, 1)]
+    assert np.array_equal(stream.read(), FRAME)
+
+
+def test_a_camera_without_jpeg_is_asked_for_nothing_else(capture):
+    """Nor one of an OpenCV that cannot hand it over."""
+    capture.fourcc = cv2.VideoWriter.fourcc(*"YUYV")
+    capture.script = [FRAME]
+    stream = open_source("0").connect()
+    assert not isinstance(stream, PictureStream)
+    assert np.array_equal(stream.read(), FRAME)
+    assert capture.last.properties == [(cv2.CAP_PROP_BUFFERSIZE, 1)]
+
+
 def test_grey_frames_become_bgr(capture):
     """A camera for infrared gives them."""
     capture.script = [FRAME[:, :, 0]]
@@ -158,7 +215,7 @@ def machine(tmp_path, monkeypatch):
         file.write_text(text)
 
     for name in ("own_camera", "video_devices"):
-        monkeypatch.setattr(opencv, name, functools.partial(getattr(here, name), tmp_path))
+        monkeypatch.setattr(v4l2, name, functools.partial(getattr(here, name), tmp_path))
     return write
 
 

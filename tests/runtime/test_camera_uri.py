@@ -13,10 +13,10 @@ from ecovision_edge.camera.files import ImagesSource, VideoSource
 from ecovision_edge.camera.http import HttpSource
 from ecovision_edge.camera.network import NetworkSource
 from ecovision_edge.camera.open import open_source
-from ecovision_edge.camera.opencv import V4L2Source
 from ecovision_edge.camera.scene import DemoSource
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.uri import network_address
+from ecovision_edge.camera.v4l2 import V4L2Source
 from ecovision_edge.errors import CaptureError, SourceError
 from ecovision_edge.simulation.synthetic import draw_frame
 

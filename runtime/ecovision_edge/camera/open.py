@@ -14,12 +14,13 @@ from ecovision_edge.camera import pipelines
 from ecovision_edge.camera.files import VIDEO_SUFFIXES, images_source, is_glob, video_source
 from ecovision_edge.camera.http import http_source
 from ecovision_edge.camera.network import network_source
-from ecovision_edge.camera.opencv import GStreamerSource, require_gstreamer, take_size, v4l2_source
+from ecovision_edge.camera.opencv import GStreamerSource, require_gstreamer, take_size
 from ecovision_edge.camera.picamera import picamera_source
 from ecovision_edge.camera.rpicam import rpicam_source
 from ecovision_edge.camera.scene import demo_source
 from ecovision_edge.camera.source import FrameSource
 from ecovision_edge.camera.transform import Transform
+from ecovision_edge.camera.v4l2 import v4l2_source
 from ecovision_edge.errors import SourceError
 from ecovision_edge.photographs.images import IMAGE_SUFFIXES
 
