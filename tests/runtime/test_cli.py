@@ -72,6 +72,17 @@ def test_the_reference_is_the_default_bundle(cli, photo):
     assert len(out.splitlines()) == 1
 
 
+def test_a_large_jpeg_is_decoded_as_small_as_will_do(cli, tmp_path, pristine, monkeypatch):
+    """Its pixels are not all needed; `--whole` asks for them nonetheless."""
+    decoded, decode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: decoded.append(flags) or decode(data, flags))
+    cv2.imwrite(str(tmp_path / "photo.jpg"), draw_frame(1, 640, 480))
+    small = cli("classify", tmp_path / "photo.jpg", "--bundle", pristine)[1]
+    whole = cli("classify", tmp_path / "photo.jpg", "--bundle", pristine, "--whole")[1]
+    assert decoded == [cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_COLOR]
+    assert small.split()[1] == whole.split()[1]
+
+
 def test_top_prints_more_classes_in_order(cli, photo, pristine):
     """At most those there are."""
     _, out, _ = cli("classify", photo, "-b", pristine, "--top", 2)

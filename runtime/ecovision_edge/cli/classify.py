@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from ecovision_edge.base.fields import JsonValue
     from ecovision_edge.classifier import Classifier
+    from ecovision_edge.photographs.images import Reduce
     from ecovision_edge.prediction import Prediction
 
 __all__ = ["classify"]
@@ -39,11 +40,15 @@ def classify(
     delegate: DelegateLibrary = None,
     no_profile: NoProfile = False,
     top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Decode JPEG files whole, as PIL does; not as small as will do.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write all probabilities here; - is stdout.")] = None,
 ) -> int:
     """Classify images; demo: is a few synthetic frames, for a try without a camera.
 
-    A file that cannot be read is reported and passed over; the exit status is then 1.
+    A file that cannot be read is reported and passed over; the exit status is then 1. A large JPEG is decoded
+    smaller, as long as the contract's filter still shrinks it: in half the time, with nearly the same answer.
 
     Examples:
 
@@ -64,7 +69,7 @@ def classify(
     )
     rows: list[JsonValue] = []
     failed = 0
-    for name, frame in _frames(images):
+    for name, frame in _frames(images, None if whole else classifier.reduction):
         if isinstance(frame, ImageReadError):
             failed += 1
             print(f"ecovision-edge: {frame.message}", file=sys.stderr)
@@ -84,7 +89,9 @@ def classify(
     return 1 if failed else 0
 
 
-def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | ImageReadError]]:
+def _frames(
+    images: list[str], reduce: Reduce | None
+) -> Iterator[tuple[str, npt.NDArray[np.uint8] | ImageReadError]]:
     """Yield each image with its name; what cannot be read comes as its error."""
     from ecovision_edge.photographs.images import (
         IMAGE_KINDS,
@@ -106,7 +113,7 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
             try:
                 name = "standard input"
                 data = read_image_stream(sys.stdin.buffer, name) if sys.stdin is not None else b""
-                yield "-", decode_image(data, name)
+                yield "-", decode_image(data, name, reduce)
             except ImageReadError as e:
                 yield "-", e
         else:
@@ -117,7 +124,7 @@ def _frames(images: list[str]) -> Iterator[tuple[str, npt.NDArray[np.uint8] | Im
             for file in found:
                 count += 1
                 try:
-                    yield str(file), read_image(file)
+                    yield str(file), read_image(file, reduce)
                 except ImageReadError as e:
                     yield str(file), e
             if count == 0:
