@@ -30,7 +30,7 @@ import pytest
 
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.cli import main
-from ecovision_edge.demo import DemoServer, Desk, uploads
+from ecovision_edge.demo import DemoServer, DemoSession, uploads
 from ecovision_edge.demo import _gradio as gradio_door
 from ecovision_edge.demo.server import loopback_address
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
@@ -342,17 +342,17 @@ LATE = """
 import base64, sys
 from pathlib import Path
 
-from ecovision_edge.demo import Desk, _gradio
+from ecovision_edge.demo import DemoSession, _gradio
 
 _gradio.load_gradio()
 import gradio
 from ecovision_edge.demo._page import Page, View
 
-desk, view, tab = Desk.load(sys.argv[1]), View(), gradio.Request(session_hash="tab")
-page = Page(desk, Path(sys.argv[2]), top=3, machine="a board")
+session, view, tab = DemoSession.load(sys.argv[1]), View(), gradio.Request(session_hash="tab")
+page = Page(session, Path(sys.argv[2]), top=3, machine="a board")
 frame = {"url": "data:image/png;base64," + base64.b64encode(sys.stdin.buffer.read()).decode()}
-ask = lambda: page.frame(frame, desk.default, view, tab)
-nothing = page.frame(None, desk.default, view, tab)
+ask = lambda: page.frame(frame, session.default, view, tab)
+nothing = page.frame(None, session.default, view, tab)
 assert ask() == nothing and len(page.kept) == 0
 page.to_webcam(view)
 answered = ask()
@@ -360,14 +360,14 @@ assert "Red" in answered[0] and len(answered) == len(nothing)
 assert len(page.kept) == 1
 page.forget(tab)
 assert len(page.kept) == 0
-assert "choose it again" in "".join(page.where(desk.default, tab))
-look = desk.look
+assert "choose it again" in "".join(page.where(session.default, tab))
+look = session.look
 
 def slowly(*asked):
-    page.to_picture(None, desk.default, view, tab)
+    page.to_picture(None, session.default, view, tab)
     return look(*asked)
 
-desk.look = slowly
+session.look = slowly
 assert ask() == nothing and len(page.kept) == 0
 """
 
@@ -382,7 +382,7 @@ def test_a_frame_that_was_begun_before_its_tab_was_left_changes_nothing(pristine
 CLOSED = """
 import http.client, sys, threading, urllib.parse
 
-from ecovision_edge.demo import DemoServer, Desk, _gradio
+from ecovision_edge.demo import DemoServer, DemoSession, _gradio
 
 _gradio.load_gradio()
 from ecovision_edge.demo import _page
@@ -401,7 +401,7 @@ class Page(_page.Page):
         forgotten.set()
 
 _page.Page = Page
-with DemoServer(Desk.load(sys.argv[1]), port=0) as server:
+with DemoServer(DemoSession.load(sys.argv[1]), port=0) as server:
     where = urllib.parse.urlsplit(server.url)
     tab = http.client.HTTPConnection(where.hostname, where.port, timeout=60)
     tab.request("GET", "/gradio_api/heartbeat/mine")
@@ -671,14 +671,14 @@ def test_an_old_gradio_is_refused(monkeypatch):
 
 
 def test_a_server_that_was_not_started_has_no_address(pristine):
-    server = DemoServer(Desk.load(pristine), port=0)
+    server = DemoServer(DemoSession.load(pristine), port=0)
     with pytest.raises(ServeError, match=r"call start\(\) first"):
         _ = server.url
     server.stop()
     server.wait()
     assert repr(server) == "<DemoServer stopped>"
     with pytest.raises(OptionError, match="classes to show"):
-        DemoServer(Desk.load(pristine), top=0)
+        DemoServer(DemoSession.load(pristine), top=0)
 
 
 def test_neither_the_package_nor_the_command_brings_gradio_in(python):

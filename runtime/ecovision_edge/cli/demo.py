@@ -42,7 +42,7 @@ def demo(
 
       ssh -L 7860:127.0.0.1:7860 pi.local ecovision-edge demo --no-open
     """
-    from ecovision_edge.demo import DemoServer, Desk
+    from ecovision_edge.demo import DemoServer, DemoSession
     from ecovision_edge.demo.server import loopback_address
 
     number = _port(port)
@@ -50,8 +50,8 @@ def demo(
     if not 1 <= top <= 1000:
         raise OptionError("--top", expected="1 to 1000", found=top)
     with log_to_stderr():
-        desk = Desk.load(bundle, artifact=artifact, threads=threads, profile=not no_profile)
-        server = DemoServer(desk, host, number, top=top)
+        session = DemoSession.load(bundle, artifact=artifact, threads=threads, profile=not no_profile)
+        server = DemoServer(session, host, number, top=top)
         with stopped_by_signals(server, server.abandon), server:
             sys.stderr.write(f"ecovision-edge: the demo page is at {server.url} (Ctrl-C ends it)\n")
             sys.stderr.flush()

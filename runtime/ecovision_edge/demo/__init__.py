@@ -1,7 +1,7 @@
 """The demo page: try a bundle in a browser on this machine, with a picture, a webcam or a synthetic example.
 
-    desk = Desk.load("build/mine")
-    with DemoServer(desk) as server:
+    session = DemoSession.load("build/mine")
+    with DemoServer(session) as server:
         print(server.url)
         server.wait()  # until somebody calls server.stop()
 
@@ -12,7 +12,7 @@ in a folder that goes with the server. Only `DemoServer` needs Gradio, which
 
 from __future__ import annotations
 
-from ecovision_edge.demo.desk import Desk
 from ecovision_edge.demo.server import DemoServer
+from ecovision_edge.demo.session import DemoSession
 
-__all__ = ["DemoServer", "Desk"]
+__all__ = ["DemoServer", "DemoSession"]

@@ -14,9 +14,9 @@ import gradio as gr
 
 from ecovision_edge.base.files import read_regular_file
 from ecovision_edge.demo import answer
-from ecovision_edge.demo.desk import Desk
 from ecovision_edge.demo.kept import MOST_VISITORS, Kept, Shot
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES, decode_upload
+from ecovision_edge.demo.session import DemoSession
 from ecovision_edge.errors import EcovisionError, ImageReadError
 from ecovision_edge.simulation.synthetic import ITEM_KINDS, draw_frame
 
@@ -51,18 +51,18 @@ class View:
 
 
 class Page:
-    """The page of one desk.
+    """The page of one session.
 
     Args:
-        desk: Whom it asks.
+        session: Whom it asks.
         folder: Where Gradio keeps uploads; nothing outside it is read.
         top: How many classes it shows.
         machine: What it calls this machine.
     """
 
-    def __init__(self, desk: Desk, folder: Path, *, top: int, machine: str) -> None:
+    def __init__(self, session: DemoSession, folder: Path, *, top: int, machine: str) -> None:
         """Draw the examples into `folder`, and lay out the page."""
-        self._desk, self._folder, self._top, self._machine = desk, folder.resolve(), top, machine
+        self._session, self._folder, self._top, self._machine = session, folder.resolve(), top, machine
         self.kept = Kept()
         self.blocks = self._layout()
 
@@ -71,7 +71,7 @@ class Page:
     def picture(self, payload: _Payload, artifact: str, request: gr.Request) -> tuple[object, ...]:
         """Answer a picture that was uploaded, pasted, chosen, or taken away: all is new."""
         shot, shown = self._asked(payload, artifact)
-        self.kept.put(_session(request), shot)
+        self.kept.put(_visitor(request), shot)
         return shown
 
     def to_picture(
@@ -89,11 +89,11 @@ class Page:
 
     def again(self, artifact: str, request: gr.Request) -> tuple[object, ...]:
         """Ask another artifact, which was chosen, about the same picture."""
-        shot = self.kept.get(_session(request))
+        shot = self.kept.get(_visitor(request))
         if shot is None:
             return self._nothing()
         shot, shown = self._answer(shot, artifact)
-        self.kept.put(_session(request), shot)
+        self.kept.put(_visitor(request), shot)
         return shown
 
     def frame(self, payload: _Payload, artifact: str, view: View, request: gr.Request) -> tuple[object, ...]:
@@ -104,27 +104,27 @@ class Page:
         nothing = tuple(gr.skip() for _ in range(4))
         if payload is None or view.left():
             return nothing
-        before = self.kept.get(_session(request))
+        before = self.kept.get(_visitor(request))
         shot, (card, seen, _, _, said, button) = self._asked(payload, artifact)
         if view.left():  # meanwhile
             return nothing
-        self.kept.put(_session(request), shot)
+        self.kept.put(_visitor(request), shot)
         same = shot is not None and before is not None and shot.answer == before.answer
         return card, seen, gr.skip() if same else said, button
 
     def where(self, artifact: str, request: gr.Request) -> tuple[str, str]:
         """Make the map that was asked for."""
-        shot = self.kept.get(_session(request))
+        shot = self.kept.get(_visitor(request))
         if shot is None:  # the connection was lost for a while, or others have come
             return answer.nowhere_html("The picture is no longer kept: choose it again.")
         try:
-            return answer.where_html(self._desk.where(decode_upload(shot.data, shot.name), artifact))
+            return answer.where_html(self._session.where(decode_upload(shot.data, shot.name), artifact))
         except EcovisionError as e:
             return answer.nowhere_html(e.message)
 
     def forget(self, request: gr.Request) -> None:
         """Forget the picture of a tab that was closed, or reloaded: nobody can ask about it any more."""
-        self.kept.forget(_session(request))
+        self.kept.forget(_visitor(request))
 
     def _asked(self, payload: _Payload, artifact: str) -> tuple[Shot | None, tuple[object, ...]]:
         """Return what is to be kept, and shown, of what Gradio hands over."""
@@ -138,12 +138,12 @@ class Page:
 
     def _answer(self, shot: Shot, artifact: str) -> tuple[Shot | None, tuple[object, ...]]:
         try:
-            look = self._desk.look(decode_upload(shot.data, shot.name), artifact)
+            look = self._session.look(decode_upload(shot.data, shot.name), artifact)
         except EcovisionError as e:
             return None, self._refused(e)
         said = "unknown" if look.unknown else look.prediction.label
         return Shot(shot.data, shot.name, said), (
-            answer.answer_html(look, self._top, self._desk.contract, self._machine),
+            answer.answer_html(look, self._top, self._session.contract, self._machine),
             answer.seen_html(look),
             *answer.nowhere_html(),
             answer.spoken_html(look),
@@ -181,21 +181,25 @@ class Page:
     # What stands where.
 
     def _layout(self) -> gr.Blocks:
-        desk = self._desk
-        names = [c.name for c in desk.choices if c.classifier is not None]
+        session = self._session
+        names = [c.name for c in session.choices if c.classifier is not None]
         # Files are deleted ten minutes after they came; the folder goes with the server.
         with gr.Blocks(
-            title=f"ecovision-edge: {desk.name}", analytics_enabled=False, delete_cache=(60, KEPT_S)
+            title=f"ecovision-edge: {session.name}", analytics_enabled=False, delete_cache=(60, KEPT_S)
         ) as blocks:
             view = gr.State(View())
-            _html(answer.header_html(desk.name))
+            _html(answer.header_html(session.name))
             with gr.Row(elem_id="eco-columns"):
                 with gr.Column(scale=6, min_width=280):
                     image, webcam, (first, second) = self._sources()
                     artifact = gr.Radio(
-                        names, value=desk.default, label="Artifact", elem_id="eco-artifact", interactive=True
+                        names,
+                        value=session.default,
+                        label="Artifact",
+                        elem_id="eco-artifact",
+                        interactive=True,
                     )
-                    _html(answer.artifacts_html(desk.choices))
+                    _html(answer.artifacts_html(session.choices))
                 with gr.Column(scale=5, min_width=280):
                     said = _html("", "eco-said")
                     card = _html(answer.nothing_html(), "eco-answer")
@@ -301,7 +305,7 @@ class Page:
         return paths
 
 
-def _session(request: gr.Request) -> str:
+def _visitor(request: gr.Request) -> str:
     """Return which tab asks."""
     return request.session_hash or ""
 

@@ -8,8 +8,8 @@ import math
 from typing import TYPE_CHECKING
 
 from ecovision_edge.bundle.contract import Contract
-from ecovision_edge.demo.desk import Choice, Look, Where
 from ecovision_edge.demo.pictures import data_url, gradient
+from ecovision_edge.demo.session import Choice, Look, Where
 
 if TYPE_CHECKING:
     from jinja2.environment import TemplateModule

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from ecovision_edge.base.device import read_machine
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.demo._gradio import check_gradio, load_gradio
-from ecovision_edge.demo.desk import Desk
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES
+from ecovision_edge.demo.session import DemoSession
 from ecovision_edge.demo.uploads import remove, uploads
 from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
 from ecovision_edge.web.address import Address, bind
@@ -70,10 +70,10 @@ def loopback_address(host: str, port: int) -> Address:
 
 
 class DemoServer:
-    """The demo page of one desk, once: from `start` to `stop`. Its methods may be called from any thread.
+    """The demo page of one session, once: from `start` to `stop`. Its methods may be called from any thread.
 
     Args:
-        desk: Whom it asks; closed with the server.
+        session: Whom it asks; closed with the server.
         host: A loopback address: 127.0.0.1, ::1 or localhost.
         port: 0 to 65535; 0 is any free one.
         top: How many classes the page shows, 1 to 1000.
@@ -84,14 +84,14 @@ class DemoServer:
     """
 
     def __init__(
-        self, desk: Desk, host: str = "127.0.0.1", port: int = DEFAULT_PORT, *, top: int = 5
+        self, session: DemoSession, host: str = "127.0.0.1", port: int = DEFAULT_PORT, *, top: int = 5
     ) -> None:
         """Check the options, and that Gradio is there; it is loaded, and the page served, by `start`."""
         self._address = loopback_address(host, port)
         if not 1 <= top <= 1000:
             raise OptionError("classes to show", expected="1 to 1000", found=top)
         check_gradio()
-        self._desk, self._top = desk, top
+        self._session, self._top = session, top
         self._lock = threading.Lock()
         self._ready, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -142,7 +142,7 @@ class DemoServer:
     def stop(self) -> None:
         """Drop all connections, delete the uploads, and give the port back. Idempotent."""
         self._stopping.set()
-        self._desk.close()
+        self._session.close()
         if self._server is not None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what it cuts off now is no news
             self._server.should_exit = True
@@ -180,7 +180,7 @@ class DemoServer:
                 _log.exception("the demo page ended")
         finally:
             listening.close()
-            self._desk.close()
+            self._session.close()
             self._ready.set()
 
     async def _serve(self, listening: socket.socket, guard: Guard, folder: Path) -> None:
@@ -210,7 +210,7 @@ class DemoServer:
         from ecovision_edge.demo._page import Page  # it wants Gradio
 
         machine = read_machine()
-        page = Page(self._desk, folder, top=self._top, machine=machine.board or machine.cpu.model)
+        page = Page(self._session, folder, top=self._top, machine=machine.board or machine.cpu.model)
         own = resources.files("ecovision_edge.demo")
         icon = resources.files("ecovision_edge.web").joinpath("static", "icon.svg")
         sans = [gradio.themes.Font(f) for f in ("system-ui", "Segoe UI", "Roboto", "Noto Sans", "sans-serif")]

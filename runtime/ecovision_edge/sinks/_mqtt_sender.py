@@ -17,7 +17,7 @@ from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, Will
 from ecovision_edge.sinks._mqtt_session import Session
 from ecovision_edge.sinks._spool import Spool, Spooled
 
-__all__ = ["Sender", "Told", "state_payload"]
+__all__ = ["Sender", "SenderStats", "state_payload"]
 
 _log = logging.getLogger("ecovision_edge")
 
@@ -27,7 +27,7 @@ _NEVER_TAKEN = 0x99  # payload format invalid
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class SenderStats:
     """What became of the events so far: delivered, dropped; failures; and the last one, if it lasts."""
 
     delivered: int
@@ -106,11 +106,11 @@ class Sender:
         )
 
     @property
-    def told(self) -> Told:
+    def stats(self) -> SenderStats:
         """What became of the events."""
         with self._changed:
             tries = self._session.tries
-            return Told(self._delivered, self._dropped, tries.count, tries.error)
+            return SenderStats(self._delivered, self._dropped, tries.count, tries.error)
 
     def start(self) -> None:
         """Begin. Idempotent."""

@@ -114,7 +114,7 @@ class MqttSink(Sink):
     @property
     def stats(self) -> MqttStats:
         """What became of the events so far; delivered is: acknowledged by the broker."""
-        base, sent, spool = super().stats, self._sender.told, self._spool
+        base, sent, spool = super().stats, self._sender.stats, self._spool
         return MqttStats(
             taken=base.taken + spool.found + spool.damaged,
             delivered=sent.delivered,

@@ -20,7 +20,7 @@ from ecovision_edge.demo.pictures import overlay, seen
 from ecovision_edge.errors import ArtifactNotFoundError, EcovisionError, InferenceError
 from ecovision_edge.prediction import Prediction
 
-__all__ = ["Choice", "Desk", "Look", "Where"]
+__all__ = ["Choice", "DemoSession", "Look", "Where"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -88,7 +88,7 @@ class Where:
     picture: Picture
 
 
-class Desk:
+class DemoSession:
     """The artifacts of a bundle, for several threads at once.
 
     One thread at a time has the network, whichever artifact it asks: an engine need not bear several, and the
@@ -96,7 +96,7 @@ class Desk:
     """
 
     def __init__(self, choices: tuple[Choice, ...], default: str) -> None:
-        """`Desk.load` is the usual way; `default` is the name of a choice that can be run."""
+        """`DemoSession.load` is the usual way; `default` is the name of a choice that can be run."""
         self._choices = choices
         self._running = {c.name: c.classifier for c in choices if c.classifier is not None}
         self._default = default
@@ -112,7 +112,7 @@ class Desk:
         artifact: str = "auto",
         threads: int | None = None,
         profile: bool = True,
-    ) -> Desk:
+    ) -> DemoSession:
         """Load a bundle's artifacts, or a lone model file; each is run once.
 
         Args:
@@ -188,7 +188,7 @@ class Desk:
 
         Raises:
             ArtifactNotFoundError: there is none of that name.
-            FrameError, InferenceError: as `Classifier.classify`; or the desk is closed.
+            FrameError, InferenceError: as `Classifier.classify`; or the session is closed.
         """
         classifier = self.classifier(artifact)
         with self._network():

@@ -20,7 +20,6 @@ from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle import engines
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.demo import answer
-from ecovision_edge.demo.desk import Choice, Desk, Look
 from ecovision_edge.demo.occlusion import occlude
 from ecovision_edge.demo.pictures import (
     MAX_UPLOAD_BYTES,
@@ -31,6 +30,7 @@ from ecovision_edge.demo.pictures import (
     seen,
     upload_kinds,
 )
+from ecovision_edge.demo.session import Choice, DemoSession, Look
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, InferenceError, IntegrityError
 from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.simulation.synthetic import draw_frame
@@ -38,25 +38,25 @@ from ecovision_edge.simulation.synthetic import draw_frame
 RED, BLUE = (np.full((40, 60, 3), c, np.uint8) for c in ((20, 30, 230), (230, 30, 20)))
 
 
-# The desk.
+# The session.
 
 
 def test_all_artifacts_of_a_bundle_can_be_asked(both):
-    desk = Desk.load(both)
-    assert [c.name for c in desk.choices] == ["fp32-onnx", "int8-onnx", "fp32-tflite", "int8-tflite"]
-    assert [c.reason for c in desk.choices] == [""] * 4
-    assert desk.default == "int8-onnx"
-    assert desk.name == "tiny"
-    for choice in desk.choices:
-        look = desk.look(RED, choice.name)
+    session = DemoSession.load(both)
+    assert [c.name for c in session.choices] == ["fp32-onnx", "int8-onnx", "fp32-tflite", "int8-tflite"]
+    assert [c.reason for c in session.choices] == [""] * 4
+    assert session.default == "int8-onnx"
+    assert session.name == "tiny"
+    for choice in session.choices:
+        look = session.look(RED, choice.name)
         assert (look.artifact, look.prediction.label, look.unknown) == (choice.name, "red", False)
         assert look.size == (60, 40)
         assert ("litert" if "tflite" in choice.name else "onnxruntime") in look.engine
 
 
 def test_the_artifact_to_begin_with_can_be_chosen(both):
-    assert Desk.load(both, artifact="fp32-tflite", threads=1).default == "fp32-tflite"
-    assert Desk.load(both, artifact="fp32").default == "fp32-onnx"
+    assert DemoSession.load(both, artifact="fp32-tflite", threads=1).default == "fp32-tflite"
+    assert DemoSession.load(both, artifact="fp32").default == "fp32-onnx"
 
 
 def test_an_engine_that_is_not_installed_is_listed_with_the_pip_line(both, monkeypatch):
@@ -71,51 +71,51 @@ def test_an_engine_that_is_not_installed_is_listed_with_the_pip_line(both, monke
         return MissingDependencyError("LiteRT is not installed", fix=engines.ENGINES["tflite"].fix)
 
     monkeypatch.setattr("ecovision_edge.classifier.open_model", without_litert)
-    desk = Desk.load(both)
-    reasons = {c.name: c.reason for c in desk.choices if c.classifier is None}
+    session = DemoSession.load(both)
+    reasons = {c.name: c.reason for c in session.choices if c.classifier is None}
     assert set(reasons) == {"fp32-tflite", "int8-tflite"}
     assert extra_fix("litert") in reasons["int8-tflite"]
-    page = answer.artifacts_html(desk.choices)
+    page = answer.artifacts_html(session.choices)
     assert "fp32-tflite" in page
     assert "[litert]" in page
     with pytest.raises(ArtifactNotFoundError, match="fp32-tflite"):
-        desk.look(RED, "fp32-tflite")
+        session.look(RED, "fp32-tflite")
 
 
 def test_a_spoilt_artifact_is_listed_and_refused_to_begin_with(bundle):
     (bundle / "model.fp32.onnx").write_bytes(b"x")
-    spoilt = next(c for c in Desk.load(bundle).choices if c.name == "fp32-onnx")
+    spoilt = next(c for c in DemoSession.load(bundle).choices if c.name == "fp32-onnx")
     assert spoilt.classifier is None
     assert "not the file that the manifest names" in spoilt.reason
     with pytest.raises(IntegrityError):
-        Desk.load(bundle, artifact="fp32")
+        DemoSession.load(bundle, artifact="fp32")
 
 
 def test_a_lone_model_file_is_the_only_choice(bundle):
-    desk = Desk.load(bundle / "model.fp32.onnx")
-    assert [c.name for c in desk.choices] == ["model.fp32.onnx"]
-    assert desk.name == "model.fp32.onnx"
-    assert desk.look(BLUE, "model.fp32.onnx").prediction.label == "blue"
+    session = DemoSession.load(bundle / "model.fp32.onnx")
+    assert [c.name for c in session.choices] == ["model.fp32.onnx"]
+    assert session.name == "model.fp32.onnx"
+    assert session.look(BLUE, "model.fp32.onnx").prediction.label == "blue"
 
 
 def test_below_its_threshold_a_label_is_unknown(forge, tmp_path):
     contract = forge.contract(temperature=8.0, thresholds=(0.2, 0.2, 0.99))
-    desk = Desk.load(forge.bundle(tmp_path / "b", contract))
-    look = desk.look(RED, desk.default)
+    session = DemoSession.load(forge.bundle(tmp_path / "b", contract))
+    look = session.look(RED, session.default)
     assert look.prediction.label == "red"
     assert look.threshold == 0.99
     assert look.unknown
-    page = answer.answer_html(look, 3, desk.contract, "a board")
+    page = answer.answer_html(look, 3, session.contract, "a board")
     assert "Unknown" in page
     assert re.search(r"Most likely <b>red</b>, but \d+ % is below its threshold of 99 %", page)
     assert "calibrated, temperature 8; thresholds are the bundle's" in page
     assert answer.spoken_html(look) == "Unknown"
-    assert not desk.look(BLUE, desk.default).unknown
+    assert not session.look(BLUE, session.default).unknown
 
 
 def test_the_map_is_of_the_label_that_was_given(pristine):
-    desk = Desk.load(pristine)
-    where = desk.where(RED, "fp32-onnx")
+    session = DemoSession.load(pristine)
+    where = session.where(RED, "fp32-onnx")
     assert (where.label, where.artifact) == ("red", "fp32-onnx")
     assert where.occlusion.strongest > 0
     assert where.picture.shape == (8, 8, 3)
@@ -146,14 +146,14 @@ def test_one_thread_at_a_time_has_the_network(forge):
     """Whichever artifact it asks, and while a map is made."""
     engine = Crowded(forge.contract())
     choices = tuple(Choice(n, Classifier(engine, artifact=n)) for n in ("a", "b"))
-    desk = Desk(choices, "a")
+    session = DemoSession(choices, "a")
     failures = []
 
     def ask(n):
         try:
             for _ in range(30):
-                assert desk.look(RED, "ab"[n % 2]).prediction.label == "red"
-            desk.where(BLUE, "ab"[n % 2])
+                assert session.look(RED, "ab"[n % 2]).prediction.label == "red"
+            session.where(BLUE, "ab"[n % 2])
         except Exception as e:  # noqa: BLE001 - told by the test
             failures.append(e)
 
@@ -165,24 +165,24 @@ def test_one_thread_at_a_time_has_the_network(forge):
     assert failures == []
 
 
-def test_a_closed_desk_ends_a_map_in_its_middle(forge):
+def test_a_closed_session_ends_a_map_in_its_middle(forge):
     engine = Crowded(forge.contract())
-    desk = Desk((Choice("a", Classifier(engine, artifact="a")),), "a")
+    session = DemoSession((Choice("a", Classifier(engine, artifact="a")),), "a")
     run, calls = engine.run, 0
 
     def closing(batch):
         nonlocal calls
         calls += 1
         if calls == 5:
-            desk.close()
+            session.close()
         return run(batch)
 
     engine.run = closing
     with pytest.raises(InferenceError, match="closed"):
-        desk.where(RED, "a")
+        session.where(RED, "a")
     assert calls == 5
     with pytest.raises(InferenceError, match="closed"):
-        desk.look(RED, "a")
+        session.look(RED, "a")
 
 
 # Pictures in.
@@ -384,8 +384,8 @@ HOSTILE = '<img src=x onerror="alert(1)">&"'
 def test_foreign_words_are_only_words(forge):
     """Labels, names and messages come from bundles and files that nobody vouches for."""
     contract = forge.contract(labels=(HOSTILE, "green", "red"))
-    desk = Desk((Choice(HOSTILE, Classifier(Crowded(contract), artifact=HOSTILE)),), HOSTILE)
-    asked = desk.look(BLUE, HOSTILE)
+    session = DemoSession((Choice(HOSTILE, Classifier(Crowded(contract), artifact=HOSTILE)),), HOSTILE)
+    asked = session.look(BLUE, HOSTILE)
     pages = [
         answer.header_html(HOSTILE),
         answer.artifacts_html((Choice(HOSTILE, None, HOSTILE),)),
@@ -394,7 +394,7 @@ def test_foreign_words_are_only_words(forge):
         answer.answer_html(dataclasses.replace(asked, threshold=1.1), 3, contract, HOSTILE),
         answer.seen_html(asked),
         answer.spoken_html(asked),
-        *answer.where_html(desk.where(BLUE, HOSTILE)),
+        *answer.where_html(session.where(BLUE, HOSTILE)),
         *answer.nowhere_html(HOSTILE),
     ]
     for page in pages:
@@ -410,9 +410,9 @@ def test_a_map_says_how_much_it_means(forge, strongest, words):
     contract = forge.contract()
     batch = np.zeros(contract.input.shape(1), np.uint8)
     found = occlude(lambda b: np.array([[3.0, 0.0, 0.0]], np.float32), batch, contract)
-    desk = Desk((Choice("a", Classifier(Crowded(contract), artifact="a")),), "a")
+    session = DemoSession((Choice("a", Classifier(Crowded(contract), artifact="a")),), "a")
     found = dataclasses.replace(found, strongest=strongest)
-    where = dataclasses.replace(desk.where(BLUE, "a"), occlusion=found)
+    where = dataclasses.replace(session.where(BLUE, "a"), occlusion=found)
     legend = answer.where_html(where)[1]
     assert words in legend
     assert len(re.findall(r"\b1/\d", legend)) == (strongest > 0)  # one: the colours have none
