@@ -25,7 +25,7 @@ from ecovision_edge_export import pipeline
 from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.graph.trace import trace
 from ecovision_edge_export.int8.quantize import quantize
-from ecovision_edge_export.int8.search import ranked, search_trained
+from ecovision_edge_export.int8.search import ranked, search
 from ecovision_edge_export.int8.stage import find_recipes
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions, make_contract
@@ -335,7 +335,7 @@ def test_without_photographs_the_cheapest_blocks_in_fp32_come_first(
 def test_a_search_over_trained_ranges_only_asks_which_blocks_stay_fp32(
     ready: Qat, inputs: list[np.ndarray]
 ) -> None:
-    rows = search_trained(ready.graph, ready.table, inputs, target="arm64", agree=0.5, fp32_blocks=1)
+    rows = search(ready.graph, ready.table, inputs, target="arm64", agree=0.5, fp32_blocks=1)
     assert [(r.stage, r.what) for r in rows] == [("leading blocks", "fp32: 0-1")]
     assert rows[0].table.ranges == ready.table.ranges
     assert ranked(rows, 0.5) == rows

@@ -33,7 +33,7 @@ from ecovision_edge_export.int8.sessions import NetworkInput
 from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.targets import Target
 
-__all__ = ["Trial", "make_int8", "ranked", "search", "search_trained"]
+__all__ = ["Trial", "make_int8", "ranked", "search"]
 
 START_BLOCKS = 1
 LEAST_LEADING = 4  # choices of leading blocks that are always tried: 0 to 3
@@ -79,7 +79,7 @@ class Trial:
 
 def search(
     model: onnx.ModelProto,
-    calibration: Calibration,
+    numbers: Calibration | CalibrationTable,
     inputs: Sequence[NetworkInput],
     *,
     target: Target,
@@ -91,50 +91,28 @@ def search(
 
     Args:
         model: The fp32 graph.
-        calibration: What was measured on it.
+        numbers: What was measured on it; or the ranges that it was trained for, with the recipe of fewest
+            leading blocks in fp32: then step 2 is all there is to do.
         inputs: Network inputs that set no range, at least one.
         target: Whose costs decide.
         agree: Least agreement with fp32, 0 to 1.
         fp32_blocks: How many leading blocks stay fp32; None finds it.
         progress: Called with the number of recipes tried.
     """
-    trying = _Search(model, calibration.table, inputs, target, progress)
-    start = Recipe(fp32_blocks=START_BLOCKS if fp32_blocks is None else fp32_blocks, headroom=False)
-    recipe = trying.numbers(start.for_target(target))
+    if isinstance(numbers, CalibrationTable):
+        table = numbers
+        trying = _Search(model, lambda _: table, inputs, target, progress)
+        recipe, first = table.recipe, table.recipe.fp32_blocks
+    else:
+        trying = _Search(model, numbers.table, inputs, target, progress)
+        start = Recipe(fp32_blocks=START_BLOCKS if fp32_blocks is None else fp32_blocks, headroom=False)
+        recipe, first = trying.numbers(start.for_target(target)), 0
     if fp32_blocks is not None:
         trying.leading(recipe, fp32_blocks)
     else:
-        trying.all_leading(recipe, 0, agree)
-        trying.added(agree)
-    return tuple(trying.rows)
-
-
-def search_trained(
-    model: onnx.ModelProto,
-    table: CalibrationTable,
-    inputs: Sequence[NetworkInput],
-    *,
-    target: Target,
-    agree: float,
-    fp32_blocks: int | None = None,
-    progress: Callable[[int], None] = lambda done: None,
-) -> tuple[Trial, ...]:
-    """Step 2 alone, with numbers that were trained for and are not to be searched again.
-
-    Args:
-        model: The fp32 graph.
-        table: Its ranges, and the recipe with the fewest leading blocks in fp32 that it was trained for.
-        inputs: Network inputs to judge by, at least one.
-        target: Whose costs decide.
-        agree: Least agreement with fp32, 0 to 1.
-        fp32_blocks: How many leading blocks stay fp32; None finds it.
-        progress: Called with the number of recipes tried.
-    """
-    trying = _Search(model, lambda _: table, inputs, target, progress)
-    if fp32_blocks is not None:
-        trying.leading(table.recipe, fp32_blocks)
-    else:
-        trying.all_leading(table.recipe, table.recipe.fp32_blocks, agree)
+        trying.all_leading(recipe, first, agree)
+        if isinstance(numbers, Calibration):
+            trying.added(agree)
     return tuple(trying.rows)
 
 

@@ -23,7 +23,7 @@ from ecovision_edge_export.int8.layers import layer_rows
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.report import noun_of
-from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ranked, search, search_trained
+from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ranked, search
 from ecovision_edge_export.int8.sessions import NetworkInput
 from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable, Evidence, prepare
 from ecovision_edge_export.int8.trained import TrainedRanges
@@ -242,7 +242,7 @@ def _trained_recipes(
         )
         # Synthetic frames judge nothing: the cheapest comes first, and the gate decides.
         agree = options.agree / 100 if judged else 0.0
-        trials = search_trained(
+        trials = search(
             graph,
             table,
             inputs,

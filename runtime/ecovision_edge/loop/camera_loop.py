@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import TracebackType
 
+from ecovision_edge.base.closing import ClosedAtEnd
 from ecovision_edge.camera.health import Health
 from ecovision_edge.camera.latest import LatestFrame
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
@@ -29,7 +29,7 @@ WAIT_SECONDS = 0.5
 """How often `on_wait` is called."""
 
 
-class CameraLoop:
+class CameraLoop(ClosedAtEnd):
     """Classifies the newest frame of a source, again and again, unless `observe` says that nothing is there.
 
     Two ways, of which one loop takes one, once:
@@ -100,18 +100,6 @@ class CameraLoop:
     def __repr__(self) -> str:
         classified = self._labels.total()
         return f"<CameraLoop over {self._source.name}: {classified} classified, {self.health.state}>"
-
-    def __enter__(self) -> CameraLoop:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except BaseException:
-            if error is None:
-                raise  # else that one says more
 
     @property
     def health(self) -> Health:

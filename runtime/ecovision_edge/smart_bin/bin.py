@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.closing import ClosedAtEnd
 from ecovision_edge.camera.health import Health
 from ecovision_edge.camera.source import CapturedFrame, FrameSource
 from ecovision_edge.decision.decider import BinDecider
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["SmartBin"]
 
 
-class SmartBin:
+class SmartBin(ClosedAtEnd):
     """Looks at a tray, decides what lies on it, and tells its sinks: one item, one event.
 
         >>> from ecovision_edge import Classifier
@@ -136,18 +136,6 @@ class SmartBin:
 
     def __repr__(self) -> str:
         return f"<SmartBin {self.status.state}: {self._loop.health.state}>"
-
-    def __enter__(self) -> SmartBin:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            self.close()
-        except BaseException:
-            if error is None:
-                raise
 
     @property
     def loop(self) -> CameraLoop:
