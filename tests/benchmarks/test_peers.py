@@ -35,7 +35,6 @@ from ecovision_edge_bench.subjects._engine import first_line
 from ecovision_edge_bench.subjects._making import make_model
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 from ecovision_edge_bench.subjects.peers import PEERS, Workbench, make_peer
-from ecovision_edge_bench.subjects.torch_eager import make as make_torch
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.weights.checkpoint import Checkpoint, load_checkpoint
@@ -274,7 +273,7 @@ def test_torch_compile_without_a_compiler_says_so(
     monkeypatch.setenv("CXX", "no-such-compiler")
     peer = PEERS["torch-compile"]
     with pytest.raises(MissingDependencyError, match=r"C\+\+ compiler.*no-such-compiler"):
-        make_torch(peer, bench, 1, True)
+        make_peer(peer, bench)
     with pytest.raises(MissingDependencyError, match=r"C\+\+ compiler.*no-such-compiler"):
         load(Spec("torch", peer.name, "fp32", "reference", contract=contract.dumps()))
 
@@ -303,7 +302,7 @@ def test_the_checkpoint_of_torch_means_the_same_file_elsewhere(
         ("reference", "reference"),
         ("hf://owner/name/file.pth", "hf://owner/name/file.pth"),
     ):
-        made = make_torch(PEERS["torch"], dataclasses.replace(bench, weights=weights), 1, True)
+        made = make_peer(PEERS["torch"], dataclasses.replace(bench, weights=weights))
         assert made.source == source
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,20 +22,21 @@ __all__ = ["EngineSubject", "first_line", "hash_files", "opening"]
 
 
 class EngineSubject(ABC):
-    """A network in one engine. An adapter says how to prepare a frame and how to run."""
+    """A network in one engine. An adapter says how to run it, and with what a frame is prepared."""
 
-    def __init__(self, facts: Facts, contract: Contract) -> None:
+    def __init__(self, facts: Facts, contract: Contract, prepare: Callable[[Frame], Any]) -> None:
         self._facts = facts
         self._contract = contract
+        self._prepare = prepare
 
     @property
     def facts(self) -> Facts:
         """What it runs."""
         return self._facts
 
-    @abstractmethod
     def prepare(self, frame: Frame) -> object:
         """Frame to network input."""
+        return self._prepare(frame)
 
     def infer(self, prepared: object) -> npt.NDArray[np.generic]:
         """Run the network on one prepared input; returns its output as a numpy array.

@@ -24,13 +24,13 @@ import numpy as np
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import DatasetError, ExportError
-from ecovision_edge_bench.subjects import Frame, Spec
+from ecovision_edge_bench.subjects import Frame
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
 if TYPE_CHECKING:
-    from ecovision_edge_bench.subjects.peers import Peer, Workbench
+    from ecovision_edge_bench.subjects.peers import Workbench
 
-__all__ = ["Made", "make_model", "spec_of"]
+__all__ = ["Made", "make_model"]
 
 CALIBRATION, HOW, STATE = "calibration.npy", "how.txt", "state.safetensors"
 """Files that a step finds or leaves in its folder, beside `model` and a suffix."""
@@ -101,20 +101,6 @@ def make_model(bench: Workbench, name: str) -> Made:
         raise ExportError(
             f"cannot write {name} to {bench.folder}", found=reason_of(e), fix="choose another folder"
         ) from e
-
-
-def spec_of(peer: Peer, bench: Workbench, made: Made, threads: int, spinning: bool) -> Spec:
-    """Return how to load a model that was made."""
-    return Spec(
-        kind=peer.kind,
-        name=peer.name,
-        precision=peer.precision,
-        source=str(made.path.resolve()),
-        contract=bench.contract.dumps(),
-        threads=threads,
-        spinning=spinning,
-        made=made.how,
-    )
 
 
 def _stem(bench: Workbench, name: str, step: _Step, source: Made | None) -> str:

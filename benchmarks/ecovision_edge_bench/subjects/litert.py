@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,7 @@ from ecovision_edge_bench.subjects import Facts, Frame, Probabilities, Spec
 from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, opening
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
-if TYPE_CHECKING:
-    from ecovision_edge_bench.subjects.peers import Peer, Workbench
-
-__all__ = ["load", "make"]
+__all__ = ["load"]
 
 Tensor: TypeAlias = npt.NDArray[np.float32 | np.int8]
 
@@ -48,14 +45,18 @@ class _LiteRtSubject(EngineSubject):
         self._input, self._output = taken["index"], given["index"]
         self._input_scale = _scale(taken["dtype"], taken["quantization"])
         self._output_scale = _scale(given["dtype"], given["quantization"])
-        self._preprocessing = TutorialPreprocessing(contract)
-        description = self._preprocessing.description
+        preprocessing = TutorialPreprocessing(contract)
+        description = preprocessing.description
         if self._input_scale is not None:
             description += ", quantized to int8"
-        super().__init__(Facts(engine, spec.precision, spec.threads, sha256, size, description), contract)
+        super().__init__(
+            Facts(engine, spec.precision, spec.threads, sha256, size, description),
+            contract,
+            preprocessing.prepare,
+        )
 
     def prepare(self, frame: Frame) -> Tensor:
-        pixels = self._preprocessing.prepare(frame)
+        pixels: Tensor = self._prepare(frame)
         if self._input_scale is None:
             return pixels
         scale, zero = self._input_scale
@@ -73,19 +74,6 @@ class _LiteRtSubject(EngineSubject):
         self._interpreter.invoke()
         output: Tensor = self._interpreter.get_tensor(self._output)
         return output
-
-
-def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """fp32 is what litert-torch converts; int8 is made of it by the recipe `static_wi8_ai8`.
-
-    Raises:
-        DatasetError: int8 without calibration frames.
-        ExportError: the converter or the quantizer failed.
-    """
-    from ecovision_edge_bench.subjects._making import make_model, spec_of
-
-    made = make_model(bench, "litert-int8" if peer.precision == "int8" else "litert")
-    return spec_of(peer, bench, made, threads, spinning)
 
 
 def load(spec: Spec) -> _LiteRtSubject:

@@ -19,9 +19,7 @@ from ecovision_edge_bench.subjects._tutorial import covering_size, crop_origin
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from ecovision_edge_bench.subjects.peers import Peer, Workbench
-
-__all__ = ["Pixels", "load", "make"]
+__all__ = ["Pixels", "load"]
 
 _INPUT, _OUTPUT = "in0", "out0"  # pnnx's names
 _BLOCKTIME_MS = 0  # of threads that must not spin, else 20; heeded by LLVM's OpenMP, not by GNU's
@@ -78,7 +76,7 @@ class _NcnnSubject(EngineSubject):
             for path, read in ((network, self._net.load_param), (weights, self._net.load_model)):
                 if read(str(path)) != 0:
                     raise ModelError(f"{engine} cannot open {path.name}", found="not a whole file of ncnn")
-        self._pixels = Pixels(contract)
+        pixels = Pixels(contract)
         super().__init__(
             Facts(
                 engine,
@@ -86,13 +84,11 @@ class _NcnnSubject(EngineSubject):
                 self._net.opt.num_threads,
                 sha256,
                 size,
-                self._pixels.description,
+                pixels.description,
             ),
             contract,
+            pixels.prepare,
         )
-
-    def prepare(self, frame: Frame) -> object:
-        return self._pixels.prepare(frame)
 
     def _run(self, prepared: object) -> npt.NDArray[np.float32]:
         with self._net.create_extractor() as extractor:
@@ -103,17 +99,6 @@ class _NcnnSubject(EngineSubject):
                     f"{self._facts.engine} failed to run the model", found=f"status {status}"
                 )
             return np.array(output, np.float32)
-
-
-def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """Return what pnnx writes for ncnn, weights fp32.
-
-    Raises:
-        ExportError: pnnx failed.
-    """
-    from ecovision_edge_bench.subjects._making import make_model, spec_of
-
-    return spec_of(peer, bench, make_model(bench, "ncnn"), threads, spinning)
 
 
 def load(spec: Spec) -> _NcnnSubject:

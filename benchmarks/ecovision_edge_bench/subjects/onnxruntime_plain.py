@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import importlib.metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_bench.extras import require
-from ecovision_edge_bench.subjects import Facts, Frame, Spec
+from ecovision_edge_bench.subjects import Facts, Spec
 from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, opening
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
-if TYPE_CHECKING:
-    from ecovision_edge_bench.subjects.peers import Peer, Workbench
-
-__all__ = ["load", "make"]
+__all__ = ["load"]
 
 _FATAL_ONLY = 4  # onnxruntime's log severity: what it would log comes as an exception too
 
@@ -41,30 +37,16 @@ class _OnnxRuntimeSubject(EngineSubject):
             )
             self._input = self._session.get_inputs()[0].name
         threads = self._session.get_session_options().intra_op_num_threads
-        self._preprocessing = TutorialPreprocessing(contract)
+        preprocessing = TutorialPreprocessing(contract)
         super().__init__(
-            Facts(engine, spec.precision, threads, sha256, size, self._preprocessing.description), contract
+            Facts(engine, spec.precision, threads, sha256, size, preprocessing.description),
+            contract,
+            preprocessing.prepare,
         )
-
-    def prepare(self, frame: Frame) -> npt.NDArray[np.float32]:
-        return self._preprocessing.prepare(frame)
 
     def _run(self, prepared: object) -> npt.NDArray[np.float32]:
         output: npt.NDArray[np.float32] = self._session.run(None, {self._input: prepared})[0]
         return output
-
-
-def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """fp32 is what `torch.onnx.export` writes; int8 is made of it by `quantize_static`.
-
-    Raises:
-        DatasetError: int8 without calibration frames.
-        ExportError: the exporter or the quantizer failed.
-    """
-    from ecovision_edge_bench.subjects._making import make_model, spec_of
-
-    made = make_model(bench, "onnxruntime-int8" if peer.precision == "int8" else "onnx")
-    return spec_of(peer, bench, made, threads, spinning)
 
 
 def load(spec: Spec) -> _OnnxRuntimeSubject:

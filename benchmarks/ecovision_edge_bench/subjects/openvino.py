@@ -5,21 +5,17 @@ from __future__ import annotations
 import importlib.metadata
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge_bench.extras import require
-from ecovision_edge_bench.subjects import Facts, Frame, Spec
+from ecovision_edge_bench.subjects import Facts, Spec
 from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, opening
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
-if TYPE_CHECKING:
-    from ecovision_edge_bench.subjects.peers import Peer, Workbench
-
-__all__ = ["load", "make", "without_telemetry"]
+__all__ = ["load", "without_telemetry"]
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}  # of int8 the rest stays as OpenVINO chooses
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
@@ -59,30 +55,16 @@ class _OpenVinoSubject(EngineSubject):
             threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
             self._request = compiled.create_infer_request()
         precision = "int8" if spec.precision == "int8" else _PRECISIONS.get(real, real)
-        self._preprocessing = TutorialPreprocessing(contract)
+        preprocessing = TutorialPreprocessing(contract)
         super().__init__(
-            Facts(engine, precision, threads, sha256, size, self._preprocessing.description), contract
+            Facts(engine, precision, threads, sha256, size, preprocessing.description),
+            contract,
+            preprocessing.prepare,
         )
-
-    def prepare(self, frame: Frame) -> npt.NDArray[np.float32]:
-        return self._preprocessing.prepare(frame)
 
     def _run(self, prepared: object) -> npt.NDArray[np.float32]:
         output: npt.NDArray[np.float32] = self._request.infer([prepared])[0]
         return output
-
-
-def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """fp32 and bf16 are one converted ONNX model; int8 is made of it by `nncf.quantize`.
-
-    Raises:
-        DatasetError: int8 without calibration frames.
-        ExportError: the converter or the quantizer failed.
-    """
-    from ecovision_edge_bench.subjects._making import make_model, spec_of
-
-    made = make_model(bench, "openvino-int8" if peer.precision == "int8" else "openvino")
-    return spec_of(peer, bench, made, threads, spinning)
 
 
 def load(spec: Spec) -> _OpenVinoSubject:

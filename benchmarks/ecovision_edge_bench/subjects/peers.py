@@ -6,7 +6,6 @@ Each is used as its own documentation says, with its default settings; see the m
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import MissingDependencyError
-from ecovision_edge_bench.subjects import KINDS, Frame, Spec
+from ecovision_edge_bench.subjects import Frame, Spec
 
 if TYPE_CHECKING:
     from ecovision_edge_export.weights.checkpoint import Checkpoint
@@ -50,11 +49,12 @@ class Peer:
 
     Args:
         name: As `--against` takes it.
-        kind: Of subject; its module makes and loads it.
+        kind: Of subject; its module loads it.
         precision: `fp32`, `bf16` or `int8`.
         runs_with: Modules that running it imports.
         made_with: Modules that making it imports besides.
         extra: Of ecovision-edge, which installs them.
+        model: The step of `make_model` that makes its model; empty: PyTorch runs the checkpoint itself.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Peer:
     runs_with: tuple[str, ...]
     made_with: tuple[str, ...]
     extra: str = "bench-peers"
+    model: str = ""
 
     def missing(self) -> tuple[str, ...]:
         """Return the modules that are not installed; none says that it can be made and run here."""
@@ -71,26 +72,31 @@ class Peer:
 
 _EXPORT = ("torch", "torchvision", "onnx", "onnxscript")
 
+_TORCH, _LITERT = ("torch", "torchvision", "PIL"), ("torch", "litert_torch")
+
 PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
-        Peer("torch", "torch", "fp32", ("torch", "torchvision", "PIL"), (), "export"),
-        Peer("torch-compile", "torch", "fp32", ("torch", "torchvision", "PIL"), (), "export"),
-        Peer("onnxruntime-fp32", "onnxruntime", "fp32", ("onnxruntime",), _EXPORT, "export"),
-        Peer("onnxruntime-int8", "onnxruntime", "int8", ("onnxruntime",), _EXPORT, "export"),
-        Peer("litert-fp32", "litert", "fp32", ("ai_edge_litert",), ("torch", "litert_torch")),
+        Peer("torch", "torch", "fp32", _TORCH, (), "export"),
+        Peer("torch-compile", "torch", "fp32", _TORCH, (), "export"),
+        Peer("onnxruntime-fp32", "onnxruntime", "fp32", ("onnxruntime",), _EXPORT, "export", "onnx"),
+        Peer(
+            "onnxruntime-int8", "onnxruntime", "int8", ("onnxruntime",), _EXPORT, "export", "onnxruntime-int8"
+        ),
+        Peer("litert-fp32", "litert", "fp32", ("ai_edge_litert",), _LITERT, model="litert"),
         Peer(
             "litert-int8",
             "litert",
             "int8",
             ("ai_edge_litert",),
-            ("torch", "litert_torch", "ai_edge_quantizer"),
+            (*_LITERT, "ai_edge_quantizer"),
+            model="litert-int8",
         ),
-        Peer("openvino-fp32", "openvino", "fp32", ("openvino",), _EXPORT),
-        Peer("openvino-bf16", "openvino", "bf16", ("openvino",), _EXPORT),
-        Peer("openvino-int8", "openvino", "int8", ("openvino",), (*_EXPORT, "nncf")),
-        Peer("ncnn-fp32", "ncnn", "fp32", ("ncnn",), ("torch", "pnnx")),
-        Peer("mnn-fp32", "mnn", "fp32", ("MNN",), _EXPORT),
+        Peer("openvino-fp32", "openvino", "fp32", ("openvino",), _EXPORT, model="openvino"),
+        Peer("openvino-bf16", "openvino", "bf16", ("openvino",), _EXPORT, model="openvino"),
+        Peer("openvino-int8", "openvino", "int8", ("openvino",), (*_EXPORT, "nncf"), model="openvino-int8"),
+        Peer("ncnn-fp32", "ncnn", "fp32", ("ncnn",), ("torch", "pnnx"), model="ncnn"),
+        Peer("mnn-fp32", "mnn", "fp32", ("MNN",), _EXPORT, model="mnn"),
     )
 }
 """All peers by name, in the order in which tables show them."""
@@ -100,7 +106,8 @@ def make_peer(peer: Peer, bench: Workbench, *, threads: int = 1, spinning: bool 
     """Make a peer's model in `bench.folder`, and say how to load it.
 
     Raises:
-        MissingDependencyError: a library that it needs is not installed.
+        MissingDependencyError: a library that it needs is not installed, or a compiler for torch.compile.
+        DatasetError: int8 without calibration frames.
         ExportError: its converter failed; the message has the converter's own last words.
     """
     missing = peer.missing()
@@ -109,5 +116,22 @@ def make_peer(peer: Peer, bench: Workbench, *, threads: int = 1, spinning: bool 
             f"{peer.name} needs {', '.join(missing)}, not installed here",
             fix=extra_fix(peer.extra),
         )
-    made: Spec = importlib.import_module(KINDS[peer.kind]).make(peer, bench, threads, spinning)
-    return made
+    if peer.model:
+        from ecovision_edge_bench.subjects._making import make_model
+
+        made = make_model(bench, peer.model)
+        source, how = str(made.path.resolve()), made.how
+    else:
+        from ecovision_edge_bench.subjects.torch_eager import checkpoint_of
+
+        source, how = checkpoint_of(peer.name, bench.weights)
+    return Spec(
+        kind=peer.kind,
+        name=peer.name,
+        precision=peer.precision,
+        source=source,
+        contract=bench.contract.dumps(),
+        threads=threads,
+        spinning=spinning,
+        made=how,
+    )

@@ -16,17 +16,16 @@ import numpy.typing as npt
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import MissingDependencyError
 from ecovision_edge_bench.extras import require
-from ecovision_edge_bench.subjects import Facts, Frame, Spec
+from ecovision_edge_bench.subjects import Facts, Spec
 from ecovision_edge_bench.subjects._engine import EngineSubject, opening
 
 if TYPE_CHECKING:
     import torch
 
-    from ecovision_edge_bench.subjects.peers import Peer, Workbench
     from ecovision_edge_export.parity.baseline import TorchBaseline
     from ecovision_edge_export.weights.checkpoint import Checkpoint
 
-__all__ = ["load", "make"]
+__all__ = ["checkpoint_of", "load"]
 
 COMPILED = "torch-compile"
 
@@ -39,12 +38,8 @@ class _TorchSubject(EngineSubject):
         baseline: TorchBaseline,
         network: Callable[[torch.Tensor], torch.Tensor],
     ) -> None:
-        super().__init__(facts, contract)
-        self._baseline = baseline
+        super().__init__(facts, contract, lambda frame: baseline.prepare_frame(frame).unsqueeze(0))
         self._network = network
-
-    def prepare(self, frame: Frame) -> torch.Tensor:
-        return self._baseline.prepare_frame(frame).unsqueeze(0)
 
     def _run(self, prepared: object) -> npt.NDArray[np.float32]:
         import torch
@@ -58,25 +53,16 @@ class _TorchSubject(EngineSubject):
         return output
 
 
-def make(peer: Peer, bench: Workbench, threads: int, spinning: bool) -> Spec:
-    """Return nothing is made: PyTorch runs the checkpoint itself.
+def checkpoint_of(name: str, weights: str) -> tuple[str, str]:
+    """Return the source of a peer that runs the checkpoint itself, and how it does; nothing is made.
 
     Raises:
         MissingDependencyError: torch.compile without a C++ compiler.
     """
-    compiled = peer.name == COMPILED
-    if compiled:
-        _require_compiler()
-    return Spec(
-        kind=peer.kind,
-        name=peer.name,
-        precision=peer.precision,
-        source=_absolute(bench.weights),
-        contract=bench.contract.dumps(),
-        threads=threads,
-        spinning=spinning,
-        made="torch.compile, default settings" if compiled else "the checkpoint in torchvision's network",
-    )
+    if name != COMPILED:
+        return _absolute(weights), "the checkpoint in torchvision's network"
+    _require_compiler()
+    return _absolute(weights), "torch.compile, default settings"
 
 
 def load(spec: Spec) -> _TorchSubject:
