@@ -3,7 +3,7 @@
 | target | int8 kernels of onnxruntime |
 |---|---|
 | `x86-vnni` | sums exact |
-| `x86` | AVX2 alone: sums of two products are clipped to 16 bits |
+| `x86` | AVX2 alone: sums of two products are clipped to 16 bits; SSE4.1 and AVX: exact |
 | `arm64` | sums exact, without dot products (Cortex-A72) |
 | `arm64-dotprod` | sums exact, dot products (Cortex-A76); fastest with signed activations (`signed`) |
 

@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.installation import missing_library
+from ecovision_edge.base.old_cpu import refuse_old_x86
 from ecovision_edge.base.version import __version__
 from ecovision_edge.errors import EcovisionError
 
@@ -61,6 +62,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
         home = _HOMES.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        refuse_old_x86()
         try:
             value = getattr(import_module(f"{__name__}.{home}"), name)
         except ImportError as e:

@@ -34,6 +34,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     ├── TriggerError (OSError)                 what tells that an item came cannot be used
     ├── LoopStuckError (TimeoutError)          the loop did not end in the time it was given
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
+    │   └── DeadlyEngineError                  an engine that would end the process on this CPU
     └── ExportError                            raised by ecovision_edge_export
         ├── CheckpointError (ValueError)       the weights are not what they should be
         ├── DownloadError (OSError)            the weights could not be fetched
@@ -64,6 +65,7 @@ __all__ = [
     "CheckpointError",
     "ContractError",
     "DatasetError",
+    "DeadlyEngineError",
     "DownloadError",
     "EcovisionError",
     "ExportError",
@@ -269,6 +271,10 @@ class LoopStuckError(EcovisionError, TimeoutError):
 
 class MissingDependencyError(EcovisionError, ImportError):
     """An optional library is not installed, or is too old."""
+
+
+class DeadlyEngineError(MissingDependencyError):
+    """An engine that is installed and would end the process on this CPU; it was not imported."""
 
 
 class ExportError(EcovisionError):

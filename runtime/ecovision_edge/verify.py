@@ -10,14 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions
+from ecovision_edge.backends.probing import probe_bundle
+from ecovision_edge.backends.survival import deadly_engine
 from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.names import quoted
+from ecovision_edge.bundle.engines import ENGINES
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.bundle.manifest import ArtifactEntry
 from ecovision_edge.classifier import Classifier
-from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError
+from ecovision_edge.errors import DeadlyEngineError, EcovisionError, MissingDependencyError, OptionError
 
 __all__ = ["Check", "VerifyReport", "golden_tolerance", "verify_bundle"]
 
@@ -91,7 +94,11 @@ def _may_clip(entry: ArtifactEntry, cpu: Cpu) -> bool:
 
 
 def verify_bundle(
-    path: str | os.PathLike[str], options: BackendOptions | None = None, *, cpu: Cpu | None = None
+    path: str | os.PathLike[str],
+    options: BackendOptions | None = None,
+    *,
+    cpu: Cpu | None = None,
+    probe: bool = False,
 ) -> VerifyReport:
     """Check every file of a bundle, and run each artifact on the golden inputs on this device.
 
@@ -103,6 +110,9 @@ def verify_bundle(
         path: The bundle's folder.
         options: Options for the engines. Providers are for ONNX artifacts alone, a delegate for TFLite ones.
         cpu: What this machine is; None reads it.
+        probe: Try each engine in a process of its own first, unless this was done before on this CPU, and
+            keep what was found beside the device profiles: one that ends its process is a failed check here,
+            and an error wherever it would be loaded.
 
     Raises:
         BundleNotFoundError: no bundle at `path`.
@@ -127,9 +137,14 @@ def verify_bundle(
     except EcovisionError as e:
         checks.append(Check(bundle.manifest.golden.file, False, e.message))
     _refuse_options_for_none(options, entries)
+    ends = {f.package: f.ended for f in probe_bundle(bundle)} if probe else {}
     runs: list[Check] = []
     for entry in entries:
-        runs.extend(_check_artifact(bundle, entry, golden, _fitting(options, entry), cpu))
+        ended = ends.get(ENGINES[entry.format].package)
+        if ended is not None:
+            runs += _not_opened(entry, deadly_engine(entry.format, cpu, ended))
+        else:
+            runs += _check_artifact(bundle, entry, golden, _fitting(options, entry), cpu)
     if sum(not check.checked for check in runs) == len(entries):  # nothing could be run: that is a failure
         runs = [replace(check, checked=True) for check in runs]
     return VerifyReport((*checks, *runs), cpu)
@@ -160,16 +175,23 @@ def _check_artifact(
     except OptionError:  # the caller's, not the bundle's
         raise
     except MissingDependencyError as e:
-        return [
-            Check(entry.file.file, True, "sha256 matches; not opened"),
-            Check(f"{_GOLDEN}{entry.name}", False, f"not checked: {e.message}", checked=False),
-        ]
+        return _not_opened(entry, e)
     except EcovisionError as e:
         return [Check(entry.file.file, False, e.message)]
     checks = [Check(entry.file.file, True, "sha256 matches, contract matches, opens")]
     if golden is not None:
         checks.append(_check_golden(classifier, entry, golden, cpu))
     return checks
+
+
+def _not_opened(entry: ArtifactEntry, error: MissingDependencyError) -> list[Check]:
+    """Return the checks of a file whose engine was not loaded; one that would end the process has failed."""
+    deadly = isinstance(error, DeadlyEngineError)
+    detail = error.message if deadly else f"not checked: {error.message}"
+    return [
+        Check(entry.file.file, True, "sha256 matches; not opened"),
+        Check(f"{_GOLDEN}{entry.name}", False, detail, checked=deadly),
+    ]
 
 
 def _check_golden(classifier: Classifier, entry: ArtifactEntry, golden: Golden, cpu: Cpu) -> Check:

@@ -350,7 +350,7 @@ def test_the_words_say_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> Non
     request = request_of()
     tuned = run(Device(), request)
     text = "\n".join(minds(request, tuned))
-    assert f"int8-tflite is left out, its engine is not installed; {extra_fix('litert')}" in text
+    assert f"int8-tflite is left out, its engine cannot run here; {extra_fix('litert')}" in text
     assert "weak evidence" in text
     assert {c.spec.artifact for c in tuned.candidates} == {"int8-onnx", "fp32-onnx"}
 

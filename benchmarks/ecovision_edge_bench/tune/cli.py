@@ -64,6 +64,7 @@ def tune(
     import tempfile
     import time
 
+    from ecovision_edge.backends.probing import probe_bundle
     from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
     from ecovision_edge.profile import DeviceProfile, check_profile_folder, save_profile
     from ecovision_edge_bench.measure.choose import choose_images
@@ -80,7 +81,7 @@ def tune(
     if json is not None:
         check_target(json, "--json")
     opened = Bundle.open(bundle or embedded_bundle_path())
-    plan = make_plan(opened, counts)
+    plan = make_plan(opened, counts, probe_bundle(opened))
     most = (48 if images is None else 128) if parity_images is None else parity_images
     judged = choose_images(images, opened.contract, most)
     for note in judged.notes:

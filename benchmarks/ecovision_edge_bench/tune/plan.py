@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecovision_edge.backends import default_threads
+from ecovision_edge.backends.survival import Finding, deadly_engine
+from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle
-from ecovision_edge.bundle.manifest import ArtifactEntry
+from ecovision_edge.bundle.manifest import ArtifactEntry, Format
 from ecovision_edge.errors import ArtifactNotFoundError, MissingDependencyError, OptionError
 from ecovision_edge_bench.measure.agreement import GROUP, Images
 from ecovision_edge_bench.measure.ratios import MIN_ROUNDS
@@ -45,7 +47,7 @@ class Plan:
     Args:
         specs: Each configuration, the likely ones first.
         default: That of `Classifier.load` without a profile; it is one of `specs`.
-        skipped: Artifacts whose engine is not installed, each with what to run.
+        skipped: Artifacts whose engine is not installed, or dies on this CPU, each with what to run.
     """
 
     specs: tuple[Spec, ...]
@@ -70,20 +72,33 @@ def usable_thread_counts() -> tuple[int, ...]:
     return tuple(range(1, min(MAX_THREADS, default_threads()) + 1))
 
 
-def make_plan(bundle: Bundle, threads: Sequence[int]) -> Plan:
+def make_plan(bundle: Bundle, threads: Sequence[int], findings: Sequence[Finding] = ()) -> Plan:
     """Return every artifact whose engine is installed, with each count of threads, spinning and sleeping.
 
     The default configuration is among them whatever `threads` says.
 
+    Args:
+        bundle: Whose artifacts.
+        threads: Counts to try.
+        findings: What a probe found of the engines here: one that ends its process is not tried.
+
     Raises:
-        MissingDependencyError: no engine is installed for any artifact.
+        MissingDependencyError: no engine is installed for any artifact, or none that this CPU survives.
     """
-    entries = [e for e in bundle.manifest.artifacts if is_installed(e.format)]
-    skipped = [(e.name, ENGINES[e.format].fix) for e in bundle.manifest.artifacts if e not in entries]
+    ends = {f.package: f.ended for f in findings if f.ended is not None}
+    fixes: dict[Format, str] = {
+        format: deadly_engine(format, read_cpu(), ends[engine.package]).message
+        if engine.package in ends
+        else engine.fix
+        for format, engine in ENGINES.items()
+        if engine.package in ends or not is_installed(format)
+    }
+    entries = [e for e in bundle.manifest.artifacts if e.format not in fixes]
+    skipped = [(e.name, fixes[e.format]) for e in bundle.manifest.artifacts if e.format in fixes]
     if not entries:
         lines = dict.fromkeys(line for _, line in skipped)
         raise MissingDependencyError(
-            "no engine is installed for any artifact of this bundle",
+            "no engine is installed that runs an artifact of this bundle",
             expected=f"one for {', '.join(name for name, _ in skipped)}",
             fix=" or ".join(lines),
         )

@@ -79,7 +79,7 @@ def minds(request: Request, tuned: Tuned) -> list[str]:
         "ecovision-edge, onnxruntime, ai-edge-litert, OpenCV or numpy: then it is ignored, and says so"
     ]
     lines += [
-        f"{name} is left out, its engine is not installed; {line}" for name, line in request.plan.skipped
+        f"{name} is left out, its engine cannot run here; {line}" for name, line in request.plan.skipped
     ]
     late = [c.key for c in tuned.candidates if c.out_of_time]
     if late:

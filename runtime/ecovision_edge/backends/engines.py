@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ecovision_edge.backends import Backend, BackendOptions
+from ecovision_edge.backends.survival import refuse_deadly
 from ecovision_edge.bundle.manifest import Format
 
 __all__ = ["open_model"]
@@ -13,8 +14,10 @@ def open_model(model: bytes, format: Format, options: BackendOptions | None = No
 
     Raises:
         MissingDependencyError: the engine is not installed; the message has the pip line.
+        DeadlyEngineError: it is, and would end this process on this CPU (`survival`).
         ContractError, ModelError, OptionError: as `OnnxBackend` and `LiteRtBackend`.
     """
+    refuse_deadly(format)
     # An engine is loaded with its module: only when it is wanted.
     if format == "tflite":
         from ecovision_edge.backends.litert import LiteRtBackend

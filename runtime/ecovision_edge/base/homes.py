@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["state_folder", "user_state_folder"]
+from ecovision_edge.errors import ProfileWriteError
+
+__all__ = ["PROFILE_DIR_VARIABLE", "profile_folder", "state_folder", "user_state_folder"]
+
+PROFILE_DIR_VARIABLE = "ECOVISION_EDGE_PROFILE_DIR"
+"""Environment variable that names the folder of profiles: for a service that runs as another user."""
 
 
 def state_folder(environment: Mapping[str, str]) -> Path:
@@ -22,3 +28,18 @@ def user_state_folder() -> Path:
     import platformdirs  # here, since few commands need it
 
     return platformdirs.user_state_path("ecovision-edge", appauthor=False)
+
+
+def profile_folder() -> Path:
+    """Return where what was found of this device is kept: `$ECOVISION_EDGE_PROFILE_DIR`, or in the state.
+
+    Raises:
+        ProfileWriteError: this user has no home folder.
+    """
+    own = os.environ.get(PROFILE_DIR_VARIABLE)
+    if own:
+        return Path(own)
+    folder = user_state_folder() / "profiles"
+    if not folder.is_absolute():  # what is left of ~ where the system knows no home folder
+        raise ProfileWriteError("this user has no home folder", fix=f"set {PROFILE_DIR_VARIABLE}")
+    return folder

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import re
+from pathlib import Path
 from typing import NamedTuple
 
 from ecovision_edge.bundle.manifest import Format
 
-__all__ = ["ENGINES", "Engine", "is_installed", "preferred_formats"]
+__all__ = ["ENGINES", "Engine", "installed_versions", "is_installed", "preferred_formats"]
 
 
 class Engine(NamedTuple):
     """The package of an engine, the module that it is imported as, and the extra that brings it.
 
-    Without an extra the package is installed by its own name.
+    Without an extra the package is installed by its own name. `builds` are packages that bring the same
+    module; a board has one of them.
     """
 
     package: str
     module: str
     extra: str | None = None
     note: str = ""
+    builds: tuple[str, ...] = ()
 
     @property
     def fix(self) -> str:
@@ -31,7 +36,10 @@ class Engine(NamedTuple):
 
 ENGINES: dict[Format, Engine] = {
     "onnx": Engine(
-        "onnxruntime", "onnxruntime", note=" (on a Jetson: the onnxruntime-gpu wheel of its JetPack)"
+        "onnxruntime",
+        "onnxruntime",
+        note=" (on a Jetson: the onnxruntime-gpu wheel of its JetPack)",
+        builds=("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn"),
     ),
     "tflite": Engine("ai-edge-litert", "ai_edge_litert", "litert"),
 }
@@ -44,6 +52,35 @@ def is_installed(format: Format) -> bool:
         return importlib.util.find_spec(ENGINES[format].module) is not None
     except (ImportError, ValueError):  # ValueError: loaded in a way that the import system does not know
         return False
+
+
+def installed_versions(format: Format) -> dict[str, str]:
+    """Return the version of each package that brings the engine of `format`, as its metadata says.
+
+    Nothing is imported. Where there is no metadata, as of a build by hand, its first file is read; empty
+    where that does not say either.
+    """
+    import importlib.metadata  # here, since not every start needs it
+
+    engine = ENGINES[format]
+    found = {}
+    for name in (engine.package, *engine.builds):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    if not found and (version := _written_version(engine.module)) is not None:
+        found[engine.package] = version
+    return found
+
+
+def _written_version(module: str) -> str | None:
+    """Return `__version__` as it stands in a package's first file; None if it does not."""
+    try:
+        spec = importlib.util.find_spec(module)
+        text = Path(spec.origin).read_text("utf-8", "replace") if spec and spec.origin else ""
+    except (ImportError, ValueError, OSError):
+        return None
+    match = re.search(r"""^__version__ = ["']([\w.+-]+)["']""", text, re.MULTILINE)
+    return match[1] if match else None
 
 
 def preferred_formats() -> tuple[Format, ...]:

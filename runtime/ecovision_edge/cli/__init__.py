@@ -7,7 +7,9 @@ good, 1 a check failed, 2 misuse. `--debug` shows the traceback instead.
 from collections.abc import Sequence
 
 from ecovision_edge.base.installation import missing_library
+from ecovision_edge.base.old_cpu import refuse_old_x86
 from ecovision_edge.cli.output import tell
+from ecovision_edge.errors import MissingDependencyError
 
 __all__ = ["main"]
 
@@ -19,9 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Its arguments; None is the program itself.
     """
     try:
+        refuse_old_x86()
         from ecovision_edge.cli import app
     except ImportError as e:
-        missing = missing_library(e)
+        missing = e if isinstance(e, MissingDependencyError) else missing_library(e)
         if missing is None:
             raise
         tell(f"ecovision-edge: {missing.message}\n")

@@ -24,7 +24,8 @@ def verify(
     """Verify a bundle on this device: hashes, contract, golden vectors. Exit status 1 if a check fails.
 
     An artifact whose engine is not installed is not checked beyond its hash, which is no failure as long as
-    another one is.
+    another one is. An engine is tried in a process of its own first, once on this CPU: one that dies there is
+    a failed check, and no command loads it any more.
 
     Examples:
 
@@ -37,7 +38,7 @@ def verify(
     from ecovision_edge.verify import verify_bundle
 
     report = verify_bundle(
-        bundle or embedded_bundle_path(), BackendOptions(threads=threads, delegate=delegate)
+        bundle or embedded_bundle_path(), BackendOptions(threads=threads, delegate=delegate), probe=True
     )
     if json is not None:
         write_json(report.to_json(), json)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +12,10 @@ import numpy as np
 from ecovision_edge.base.device import KERNEL_FEATURES, Machine, read_machine
 from ecovision_edge.base.fields import Fields, JsonValue
 from ecovision_edge.base.version import __version__
+from ecovision_edge.bundle.engines import ENGINES, installed_versions
 from ecovision_edge.bundle.folder import MANIFEST_NAME, MAX_MANIFEST_BYTES, Bundle, read_file
 
 __all__ = ["ProfileKey", "bundle_sha256", "current_key"]
-
-# Builds of one engine under other names; a board has one of them.
-_DISTRIBUTIONS = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime-qnn"),
-    "ai-edge-litert": ("ai-edge-litert",),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +128,11 @@ def bundle_sha256(bundle: Bundle) -> str:
 
 def _versions() -> dict[str, str | None]:
     """Return the versions that the speed depends on, read from metadata: no engine is imported."""
-    import importlib.metadata  # here, since only a profile that is there needs it
-
     found: dict[str, str | None] = {"ecovision-edge": __version__}
-    for engine, distributions in _DISTRIBUTIONS.items():
-        versions = []
-        for name in distributions:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                version = importlib.metadata.version(name)
-                versions.append(version if name == engine else f"{name} {version}")
-        found[engine] = ", ".join(versions) or None
+    for format, engine in ENGINES.items():
+        versions = installed_versions(format).items()
+        texts = [version if name == engine.package else f"{name} {version}" for name, version in versions]
+        found[engine.package] = ", ".join(texts) or None
     return {**found, "opencv": cv2.__version__, "numpy": np.__version__}
 
 

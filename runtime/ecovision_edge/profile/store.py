@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from ecovision_edge.base.files import is_there, read_regular_file, replace_file
-from ecovision_edge.base.homes import user_state_folder
+from ecovision_edge.base.homes import PROFILE_DIR_VARIABLE, profile_folder
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, embedded_bundle_path
@@ -26,9 +25,6 @@ __all__ = [
     "save_profile",
 ]
 
-PROFILE_DIR_VARIABLE = "ECOVISION_EDGE_PROFILE_DIR"
-"""Environment variable that names the folder of profiles: for a service that runs as another user."""
-
 _MAX_BYTES = 2**20
 _MOST_FILES = 64  # profiles that are read to find out whether the bundle at this path was tuned before
 _LOGGER = logging.getLogger("ecovision_edge")
@@ -40,21 +36,6 @@ class ProfileLookup:
 
     profile: DeviceProfile | None = None
     ignored: str | None = None
-
-
-def profile_folder() -> Path:
-    """Return where profiles are: `$ECOVISION_EDGE_PROFILE_DIR`, or `ecovision-edge/profiles` of the state.
-
-    Raises:
-        ProfileWriteError: this user has no home folder.
-    """
-    own = os.environ.get(PROFILE_DIR_VARIABLE)
-    if own:
-        return Path(own)
-    folder = user_state_folder() / "profiles"
-    if not folder.is_absolute():  # what is left of ~ where the system knows no home folder
-        raise ProfileWriteError("this user has no home folder", fix=f"set {PROFILE_DIR_VARIABLE}")
-    return folder
 
 
 def look_up_profile(bundle: Bundle) -> ProfileLookup:

@@ -1,0 +1,142 @@
+"""Tries an installed engine in a process of its own, and keeps what was found: `verify` and `tune` do.
+
+The process imports the engine and runs a model once. Only what the CPU is to blame for counts: an illegal
+instruction anywhere, or any signal at the import. What a model does to a sound engine is not the engine's.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ecovision_edge.backends import BackendOptions
+from ecovision_edge.backends.survival import Finding, cpu_key, keep_findings, read_findings, version_text
+from ecovision_edge.base.device import Cpu, read_cpu
+from ecovision_edge.bundle.engines import ENGINES, is_installed
+from ecovision_edge.bundle.folder import Bundle
+from ecovision_edge.bundle.manifest import Format
+from ecovision_edge.errors import ProfileWriteError
+
+__all__ = ["Try", "main", "probe_bundle", "probe_engine"]
+
+IMPORTED = "imported"
+
+_LOGGER = logging.getLogger("ecovision_edge")
+_LIMIT_S = 120.0  # for one process; then nothing was found
+
+Try = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
+"""Runs a command to its end, its standard output caught."""
+
+
+def probe_bundle(bundle: Bundle, *, attempt: Try | None = None) -> tuple[Finding, ...]:
+    """Try the engine of each format that the bundle has and that this CPU was not tried with yet.
+
+    Args:
+        bundle: Its smallest model of a format is run.
+        attempt: Runs a command; None is a process.
+
+    What cannot be kept is logged, and is tried again the next time.
+
+    Returns:
+        What is known of each engine now; without those of which nothing could be found.
+    """
+    cpu = read_cpu()
+    known = {f.package: f for f in read_findings() if f.cpu == cpu_key(cpu)}
+    models: dict[Format, Path] = {}
+    for entry in sorted(bundle.manifest.artifacts, key=lambda e: e.file.bytes, reverse=True):
+        models[entry.format] = bundle.path / entry.file.file
+    new = _probe(models, known, cpu, attempt)
+    if new:
+        known |= {finding.package: finding for finding in new}
+        try:
+            keep_findings([*known.values()])
+        except ProfileWriteError as e:
+            _LOGGER.warning("%s", e)
+    return tuple(known.values())
+
+
+def _probe(
+    models: Mapping[Format, Path], known: Mapping[str, Finding], cpu: Cpu, attempt: Try | None
+) -> list[Finding]:
+    new = []
+    for format, model in models.items():
+        before = known.get(ENGINES[format].package)
+        if not is_installed(format) or (before is not None and before.version == version_text(format)):
+            continue
+        found = probe_engine(format, model, cpu, attempt)
+        if found is not None:
+            new.append(found)
+    return new
+
+
+def probe_engine(format: Format, model: Path, cpu: Cpu, attempt: Try | None = None) -> Finding | None:
+    """Import an engine and run a model once, in a process of its own.
+
+    Returns:
+        None where nothing was found: no process, no end in time, an error, or a model that ends it.
+    """
+    command = [sys.executable, "-m", __name__, format, str(model)]
+    try:
+        done = (attempt or _run)(command)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    ended = None if done.returncode >= 0 else _name(-done.returncode)
+    imported = done.stdout.startswith(IMPORTED)
+    if ended is None and (done.returncode or not imported):
+        return None
+    if ended is not None and ended != "SIGILL" and imported:
+        return None
+    return Finding(ENGINES[format].package, version_text(format), cpu_key(cpu), ended)
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        timeout=_LIMIT_S,
+        check=False,
+    )
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def main(format: str, model: str) -> None:
+    """Import the engine and run the model once; in the process that may die."""
+    import resource
+
+    import numpy as np
+
+    from ecovision_edge.backends import Backend
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a death is expected: no dump of it
+
+    open_backend: Callable[[bytes, BackendOptions], Backend]
+    if format == "tflite":
+        from ecovision_edge.backends.litert import LiteRtBackend
+
+        open_backend = LiteRtBackend
+    else:
+        from ecovision_edge.backends.onnx import OnnxBackend
+
+        open_backend = OnnxBackend
+    sys.stdout.write(IMPORTED + "\n")
+    sys.stdout.flush()
+    backend = open_backend(Path(model).read_bytes(), BackendOptions(threads=1))
+    spec = backend.contract.input
+    backend.run(np.zeros(spec.shape(1), spec.dtype))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
