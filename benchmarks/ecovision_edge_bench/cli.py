@@ -325,12 +325,21 @@ def _rich_table(rows: Sequence[Sequence[str]]) -> Table:
 
 
 def _print(result: Result) -> None:
-    from ecovision_edge_bench.page.table import cold_rows, headline, latency_rows, minute_rows, verdict
+    from ecovision_edge_bench.page.table import (
+        cold_rows,
+        headline,
+        latency_rows,
+        minute_rows,
+        source_rows,
+        verdict,
+    )
 
     console = _console()
     console.print(printable(headline(result)), soft_wrap=True)
     console.print(_rich_table(latency_rows(result)))
     console.print(_rich_table(cold_rows(result)))
+    if sources := source_rows(result):
+        console.print(_rich_table(sources))
     if minutes := minute_rows(result):
         console.print(_rich_table(minutes))
     first, *rest = verdict(result)

@@ -62,7 +62,7 @@ from ecovision_edge.errors import (
 from ecovision_edge.photographs.images import IMAGE_SUFFIXES, find_images, read_image
 from ecovision_edge.preprocess import Preprocessor, resize
 
-__all__ = ["Model", "Row", "camera_frame", "main", "measure", "photographs", "to_markdown"]
+__all__ = ["Model", "Row", "camera_frame", "main", "measure", "photographs", "tiles_of", "to_markdown"]
 
 Image: TypeAlias = npt.NDArray[np.uint8]
 Resizer: TypeAlias = Callable[[Image], Image]
@@ -213,7 +213,7 @@ def measure(
     """
     spec = InputSpec() if model is None else model.contract.input
     filters = _filters(spec.height, spec.width)
-    tiles = _tiles(paths[:TILES])
+    tiles = tiles_of(paths[:TILES])
     for width, height in sizes:
         rng = np.random.default_rng(SEED)
         tally = {name: _Tally() for name in filters}
@@ -332,7 +332,7 @@ def _pillow() -> ModuleType:
     return PIL.Image
 
 
-def _tiles(paths: Sequence[Path]) -> list[Image]:
+def tiles_of(paths: Sequence[Path]) -> list[Image]:
     """Cut the middle 160x160 of each photograph (or less, where one is smaller): letterbox bars stay out."""
     images = [read_image(path) for path in paths]
     side = min(160, *(min(image.shape[:2]) for image in images))

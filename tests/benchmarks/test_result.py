@@ -10,7 +10,15 @@ import pytest
 
 from ecovision_edge.errors import ContractError, EcovisionError, SchemaVersionError
 from ecovision_edge_bench.measure.result import SCHEMA, Result
-from ecovision_edge_bench.page.table import cold_rows, headline, latency_rows, to_markdown, verdict
+from ecovision_edge_bench.page import write_page
+from ecovision_edge_bench.page.table import (
+    cold_rows,
+    headline,
+    latency_rows,
+    source_rows,
+    to_markdown,
+    verdict,
+)
 
 MakeResult = Callable[..., Result]
 
@@ -99,6 +107,24 @@ def test_every_row_is_in_every_table(make_result: MakeResult) -> None:
     text = to_markdown(result)
     assert all(f"| {row.key} |" in text for row in result.rows)
     assert headline(result) in text
+
+
+def test_what_preparing_costs_by_source_is_kept_and_shown(make_result: MakeResult) -> None:
+    """Of rows that know JPEG; a file from before it was measured is read, and has no such table."""
+    result = make_result(rows=2)
+    assert source_rows(result) == []
+    result.rows[1].sources = {"raw": [1.0, 3.0, 2.0], "jpeg": [9.0], "reduced": [4.5]}
+    again = Result.loads(result.dumps(), "r.json")
+    assert again.rows[1].sources == result.rows[1].sources
+    head, row = source_rows(again)
+    assert head == ["prepare, of", "a raw frame", "a JPEG, whole", "a JPEG, reduced"]
+    assert row == [result.rows[1].key, "2.00 ms", "9.00 ms", "4.50 ms"]
+    assert "| a JPEG, reduced |" in to_markdown(again)
+    assert b"prepare by source, ms" in write_page(again).encode()
+    value = json.loads(result.dumps())
+    for old in value["rows"].values():
+        del old["prepare_by_source_ms"]
+    assert source_rows(Result.loads(json.dumps(value).encode(), "r.json")) == []
 
 
 def test_a_failed_row_is_shown_as_failed(make_result: MakeResult) -> None:

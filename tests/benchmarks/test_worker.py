@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -19,8 +22,9 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.measure.frames import FrameSource, parse_frame_size, to_camera_size
 from ecovision_edge_bench.measure.processes import Worker, WorkerError
+from ecovision_edge_bench.measure.sources import ROUNDS, SOURCES, measure_sources
 from ecovision_edge_bench.measure.worker import run_turn
-from ecovision_edge_bench.subjects import Spec
+from ecovision_edge_bench.subjects import Frame, Spec
 
 SPEC = Spec("classifier", "int8-onnx", "int8", str(embedded_bundle_path()), artifact="int8-onnx")
 SOURCE = FrameSource(160, 120)
@@ -72,6 +76,33 @@ def test_it_answers_as_the_classifier_does(worker: Worker, tmp_path: Path) -> No
     expected = [here.classify(draw_frame(seed)).probabilities for seed in (4, 5)]
     assert worker.classify(seeds=[4, 5]) == [list(row) for row in expected]
     assert worker.classify(files=[str(file)]) == [list(expected[1])]
+
+
+@pytest.mark.slow
+def test_it_tells_what_preparing_costs_by_source(worker: Worker) -> None:
+    """Of pixels, and of JPEG decoded whole and reduced."""
+    found = worker.prepare_by_source()
+    assert {source: len(times) for source, times in found.items()} == dict.fromkeys(SOURCES, ROUNDS)
+
+
+def test_each_source_is_prepared_in_turn_and_times_are_its_own() -> None:
+    """Whole frames, then as small ones as the subject is content with; the first round is not counted."""
+
+    class Subject:
+        shapes: ClassVar[list[tuple[int, ...]]] = []
+
+        def prepare(self, frame: Frame) -> object:
+            self.shapes.append(frame.shape)
+            return frame
+
+        def reduction(self, height: int, width: int) -> int:
+            return 4
+
+    ticks = itertools.count()
+    frames = [draw_frame(seed, 160, 120) for seed in range(2)]
+    found = measure_sources(Subject(), frames, 3, clock=lambda: next(ticks) * 1e-3)
+    assert found == {source: pytest.approx([1.0] * 3) for source in SOURCES}
+    assert Counter(Subject.shapes) == {(120, 160, 3): 8, (30, 40, 3): 4}
 
 
 @pytest.mark.slow

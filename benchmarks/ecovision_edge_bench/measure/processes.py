@@ -91,6 +91,15 @@ class Worker:
         probabilities: list[list[float]] = self._ask(request, self.answer_limit_s)["probabilities"]
         return probabilities
 
+    def prepare_by_source(self) -> dict[str, list[float]]:
+        """Milliseconds of preparing by what a frame comes as: see `sources.measure_sources`.
+
+        Raises:
+            WorkerError: it failed.
+        """
+        sources: dict[str, list[float]] = self._ask({"sources": {}}, self.answer_limit_s)["sources"]
+        return sources
+
     def check_golden(self) -> tuple[bool, str]:
         """Tell whether an artifact answers its golden inputs as `verify` asks for; and what was found.
 

@@ -12,6 +12,7 @@ from ecovision_edge_bench.measure.agreement import Agreement
 from ecovision_edge_bench.measure.percentiles import percentile, percentile_name, supported
 from ecovision_edge_bench.measure.ratios import Ratio, paired_ratio, round_medians
 from ecovision_edge_bench.measure.schedule import Samples
+from ecovision_edge_bench.measure.sources import SOURCES
 
 __all__ = ["SCHEMA", "SCHEMA_VERSION", "STAGES", "ColdStart", "Result", "Row", "Summary"]
 
@@ -80,6 +81,8 @@ class Row:
         samples: What was measured.
         agreement: Against PyTorch, and accuracy; None where it was not measured.
         reasons: Why its figures should not be believed.
+        sources: Milliseconds of preparing by what a frame comes as (`sources.SOURCES`); nothing if it knows
+            no JPEG.
     """
 
     key: str
@@ -96,6 +99,7 @@ class Row:
     samples: Samples = field(default_factory=Samples)
     agreement: Agreement | None = None
     reasons: list[str] = field(default_factory=list)
+    sources: dict[str, list[float]] = field(default_factory=dict)
 
     def stage(self, name: str) -> list[float]:
         """Samples of a stage, milliseconds."""
@@ -264,6 +268,9 @@ def _row_json(row: Row, ratio: Ratio | None) -> dict[str, JsonValue]:
         "ratio": None if ratio is None else ratio.to_json(),
         "cold": cold,
         "agreement": None if row.agreement is None else row.agreement.to_json(),
+        "prepare_by_source_ms": {
+            source: [round(x, 5) for x in times] for source, times in row.sources.items()
+        },
         "warmup_count": s.warmup_count,
         "measured_s": s.measured_s,
         "samples": {
@@ -306,11 +313,18 @@ def _row(f: Fields, key: str) -> Row:
         samples=samples,
         agreement=_agreement(f.sub("agreement")) if f.has("agreement") else None,
         reasons=_texts(f, "reasons"),
+        sources=_sources(f.sub("prepare_by_source_ms")) if f.has("prepare_by_source_ms") else {},
     )
     for derived in ("valid", "stages_ms", "ratio", "agreement"):
         f.value(derived)
     f.done()
     return row
+
+
+def _sources(f: Fields) -> dict[str, list[float]]:
+    found = {source: _floats(f, source) for source in SOURCES if f.has(source)}
+    f.done()
+    return found
 
 
 def _agreement(f: Fields) -> Agreement:

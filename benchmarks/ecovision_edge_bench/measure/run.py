@@ -95,6 +95,8 @@ def run_benchmark(request: Request, listener: Listener | None = None) -> Result:
         seconds, own = time.perf_counter() - started, _own_cpu_s(workers) - own
         load = other_load(times, read_cpu_times(), own, seconds)
         states.append(read_state())
+        if not schedule.interrupted:
+            _prepare_by_source(workers, rows, listener)
     for row in rows:
         row.cold = colds.get(row.key, [])
         row.samples = schedule.samples.get(row.key, row.samples)
@@ -247,6 +249,16 @@ def _classify(
                         row.samples.error = e.message
                         workers.pop(row.key, None)
     return answers
+
+
+def _prepare_by_source(workers: Mapping[str, Worker], rows: Sequence[Row], listener: Listener) -> None:
+    """Measure what preparing costs of pixels and of JPEG; a subject that fails at it goes without."""
+    listener.phase("prepare by source")
+    for number, row in enumerate(rows, 1):
+        if (worker := workers.get(row.key)) is not None:
+            with contextlib.suppress(WorkerError):
+                row.sources = worker.prepare_by_source()
+        listener.progress(number / len(rows))
 
 
 def _part(listener: Listener, number: int, parts: int, images: int) -> Callable[[int], None]:

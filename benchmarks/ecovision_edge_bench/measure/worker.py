@@ -8,6 +8,7 @@ output; what an engine prints goes to standard error.
     parent: {"turn": {settle_s, seconds, fps, first}}       worker: {"samples": {...}}
     parent: {"classify": {files or seeds}}                  worker: {"probabilities": [[...], ...]}
     parent: {"golden": {}}                                  worker: {"check": {ok, detail}}
+    parent: {"sources": {}}                                 worker: {"sources": {raw, jpeg, reduced: [ms]}}
     end of input                                            worker ends
 
 Each answer also has `cpu_s`, the seconds of CPU that the process has taken so far.
@@ -164,6 +165,13 @@ def _classify(subject: Subject, request: dict[str, Any]) -> list[list[float]]:
     return [subject.post(subject.infer(subject.prepare(f))).tolist() for f in frames]
 
 
+def _sources(subject: Subject, frames: list[Frame]) -> dict[str, list[float]]:
+    """Milliseconds of preparing by what a frame comes as; nothing of a subject that knows no JPEG."""
+    from ecovision_edge_bench.measure.sources import PreparesJpeg, measure_sources
+
+    return measure_sources(subject, frames) if isinstance(subject, PreparesJpeg) else {}
+
+
 def _check_golden(subject: Subject, spec: Spec) -> dict[str, Any]:
     """Run an artifact of a bundle on the bundle's golden inputs, with this subject's threads."""
     import numpy as np
@@ -203,6 +211,8 @@ def _serve(requests: TextIO, answers: TextIO) -> None:
                 answer({"error": "no subject was loaded"})
             elif "turn" in request:
                 answer({"samples": run_turn(subject, frames, **request["turn"])})
+            elif "sources" in request:
+                answer({"sources": _sources(subject, frames)})
             elif "golden" in request:
                 answer({"check": _check_golden(subject, spec)})
             else:

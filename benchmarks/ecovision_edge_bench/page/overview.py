@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ecovision_edge_bench.measure.percentiles import min_samples, percentile_name, supported
 from ecovision_edge_bench.measure.result import Result
+from ecovision_edge_bench.measure.sources import SOURCES
 from ecovision_edge_bench.page.costs import MIB
 from ecovision_edge_bench.page.head import wrong_sentence
 from ecovision_edge_bench.page.lines import Line
@@ -100,6 +102,8 @@ def _columns(result: Result, lines: Sequence[Line]) -> list[_Columns]:
     ]
     if any(x.correct is not None for x in lines):
         columns.append(_Columns("on labels", ("accuracy, %",), lambda x: (_accuracy(x),)))
+    if any(x.row.sources for x in lines):
+        columns.append(_Columns("prepare by source, ms", ("raw", "JPEG", "JPEG reduced"), _sources))
     return [
         *columns,
         runs,
@@ -156,6 +160,13 @@ def _accuracy(line: Line) -> str:
 
 def _stages(line: Line) -> tuple[str, ...]:
     return tuple(_number(line.medians.get(stage), 2) for stage in ("prepare", "infer", "post"))
+
+
+def _sources(line: Line) -> tuple[str, ...]:
+    times = line.row.sources
+    return tuple(
+        _number(statistics.median(times[source]) if times.get(source) else None, 2) for source in SOURCES
+    )
 
 
 def _memory(line: Line) -> tuple[str, ...]:

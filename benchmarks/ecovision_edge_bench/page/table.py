@@ -8,8 +8,17 @@ from collections.abc import Sequence
 from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_bench.measure.percentiles import percentile, percentile_name, supported
 from ecovision_edge_bench.measure.result import Result, Row
+from ecovision_edge_bench.measure.sources import SOURCES
 
-__all__ = ["cold_rows", "headline", "latency_rows", "minute_rows", "to_markdown", "verdict"]
+__all__ = [
+    "cold_rows",
+    "headline",
+    "latency_rows",
+    "minute_rows",
+    "source_rows",
+    "to_markdown",
+    "verdict",
+]
 
 PRINTED = (90.0, 99.0, 99.9)
 _MB = 1e6
@@ -56,6 +65,16 @@ def cold_rows(result: Result) -> list[list[str]]:
             cells += ["-"] * 4
         rows.append([*cells, row.preprocessing])
     return rows
+
+
+def source_rows(result: Result) -> list[list[str]]:
+    """Tabulate what preparing costs by what a frame comes as; nothing where it was not measured."""
+    rows = [
+        [row.key, *(f"{statistics.median(row.sources[source]):.2f} ms" for source in SOURCES)]
+        for row in result.rows
+        if all(row.sources.get(source) for source in SOURCES)
+    ]
+    return [["prepare, of", "a raw frame", "a JPEG, whole", "a JPEG, reduced"], *rows] if rows else []
 
 
 def minute_rows(result: Result) -> list[list[str]]:
@@ -118,6 +137,8 @@ def to_markdown(result: Result) -> str:
     """Return one block to paste: what, the tables, the verdict."""
     parts = [f"**{headline(result)}** ({result.created})", _markdown(latency_rows(result))]
     parts.append(_markdown(cold_rows(result)))
+    if sources := source_rows(result):
+        parts.append(_markdown(sources))
     if result.minutes:
         parts.append(_markdown(minute_rows(result)))
     first, *rest = verdict(result)

@@ -51,6 +51,9 @@ class _ClassifierSubject:
     def prepare(self, frame: Frame) -> npt.NDArray[np.uint8 | np.float32]:
         return self._classifier.prepare(frame)
 
+    def reduction(self, height: int, width: int) -> int:
+        return self._classifier.reduction(height, width)
+
     def infer(self, prepared: object) -> object:
         assert isinstance(prepared, np.ndarray)
         return self._classifier.run(prepared)
