@@ -417,7 +417,9 @@ def command(tmp_path, capsys, monkeypatch, request):
     monkeypatch.setattr("ecovision_edge.cli.install_service._own_folders", lambda: ("/opt/eco",))
     monkeypatch.setattr("ecovision_edge.service.environment_path", lambda user: tmp_path / "env" / "eco.env")
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    if not hasattr(request, "param"):  # the real check is for the tests of it: it loads a model
+    if hasattr(request, "param"):  # the real check reads rules, the checkout's own, wherever that lies
+        monkeypatch.setattr("ecovision_edge.service.unit._TEMPORARY", ())
+    else:  # it loads a model, and is for the tests of it
         monkeypatch.setattr("ecovision_edge.cli.install_service._refusal", lambda *_: None)
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     app.command("install-service")(install_service)
