@@ -99,7 +99,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        """Of the model, and of the step where that is not the network (`reference, prepare 640x480`)."""
+        """Name of the model, and of the step where that is not the network (`reference, prepare 640x480`)."""
         return ", ".join(filter(None, (self.model.name, self.step.name)))
 
     @property

@@ -28,7 +28,7 @@ class Ends:
 
     @property
     def all(self) -> int:
-        """Of all threads."""
+        """Instructions of all threads."""
         return self.first + self.others
 
 
@@ -48,7 +48,7 @@ class ProcessCount:
 
     @property
     def each_first(self) -> float:
-        """Of these, what the program's first thread executes."""
+        """Instructions of one of them, in the program's first thread."""
         return (self.twice.first - self.once.first) / self.times
 
     @property

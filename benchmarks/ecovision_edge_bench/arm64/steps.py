@@ -37,7 +37,7 @@ class Step:
 
     @property
     def name(self) -> str:
-        """As the table has it (`prepare 640x480 JPEG`); empty for the network."""
+        """Name in the table (`prepare 640x480 JPEG`); empty for the network."""
         if self.kind == "network":
             return ""
         words = [self.kind, f"{self.width}x{self.height}", "JPEG" if self.jpeg else "", self.filter or ""]

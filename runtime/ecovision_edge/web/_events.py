@@ -45,7 +45,7 @@ class Events:
         self._bin: BinReport | None = None
         self._next_result = self._next_bin = self._next_beat = -math.inf
         self.version = -1
-        """Of the board, as last looked at; for `Pulse.newer`."""
+        """Number of the board's state when last looked at; for `Pulse.newer`."""
 
     def next(self, now: float) -> bytes:
         """Return what to send at `now`, seconds of `time.monotonic()`; empty if there is nothing to tell."""
