@@ -91,7 +91,7 @@ def calibrate_reference(bundle: Bundle, val: Path, out: Path) -> Calibration:
     contract = classifier.contract
     showing = Showing(parse_views("auto", any_orientation=contract.any_orientation), turns=4, strip_bars=True)
     images = find_labelled(val, contract.labels).images
-    seen = classify_photographs(classifier, [i.path for i in images], showing)
+    seen = classify_photographs(classifier, [i.path for i in images], showing, whole=True)
     truth = np.array([images[i].label for i in seen.rows], np.intp)
     found = calibrate(
         contract.labels,

@@ -111,6 +111,23 @@ def test_the_table_is_that_of_a_model_card(cli, photos):
     assert cli("--data", photos)[1] == out
 
 
+def test_a_large_jpeg_is_decoded_as_small_as_will_do(cli, tmp_path, monkeypatch):
+    """But whole where letterbox bars are taken off, or where `--whole` asks for it."""
+    decoded, decode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: decoded.append(flags) or decode(data, flags))
+    plain = np.full((80, 120, 3), COLOURS["blue"], np.uint8)
+    boxed = np.full((120, 120, 3), 114, np.uint8)
+    boxed[20:100] = plain
+    for name, picture in (("boxed", boxed), ("plain", plain)):
+        (tmp_path / "blue").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "blue" / f"{name}.jpg"), picture)
+    small = cli("--data", tmp_path)[1]
+    assert decoded == [cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_8]
+    decoded.clear()
+    assert cli("--data", tmp_path, "--whole")[1] == small
+    assert decoded == [cv2.IMREAD_COLOR] * 2
+
+
 def test_json_holds_every_figure_and_every_answer(cli, photos, tmp_path):
     """Versioned; keys do not come and go."""
     target = tmp_path / "eval.json"
@@ -126,7 +143,14 @@ def test_json_holds_every_figure_and_every_answer(cli, photos, tmp_path):
     assert (value["schema"], value["schema_version"]) == ("ecovision-edge/eval", 1)
     assert (value["bundle"], value["artifact"], value["precision"]) == (None, "colours.onnx", None)
     assert set(value["machine"]) == {"arch", "cpu", "cpu_features", "u8s8_saturates"}
-    assert value["data"] == {"folder": str(photos), "found": 8, "limit": None, "map": {}, "skipped": {}}
+    assert value["data"] == {
+        "folder": str(photos),
+        "found": 8,
+        "limit": None,
+        "map": {},
+        "whole": False,
+        "skipped": {},
+    }
     assert value["confusion"] == [[4, 0, 0], [0, 1, 1], [0, 0, 2]]
     assert [c["label"] for c in value["classes"]] == list(LABELS)
     assert value["classes"][1] == {
@@ -473,13 +497,13 @@ def test_one_photograph_is_held_at_a_time(model, photos, monkeypatch):
     """Memory does not grow with the photographs; of each stay its answers, in float32."""
     frames, alive = [], []
 
-    def tracked(path):
+    def tracked(path, reduce):
         alive.append(sum(frame() is not None for frame in frames))
         frame = np.zeros((20, 30, 3), np.uint8)
         frames.append(weakref.ref(frame))
         return frame
 
-    monkeypatch.setattr(run, "read_image", tracked)
+    monkeypatch.setattr(run, "read_boxed", tracked)
     answers = run.answer(Classifier.load(model), find_labelled(photos, LABELS).images)
     assert len(frames) == 8
     assert max(alive) <= 1

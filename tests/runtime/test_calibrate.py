@@ -18,7 +18,7 @@ from ecovision_edge.bundle.contract import METADATA_KEY
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.views import PLAIN, UPRIGHT, RegionView, ViewPlan
 from ecovision_edge.calibration import Showing, calibrate, calibrated_bundle, rewrite, write_calibrated
-from ecovision_edge.calibration.photographs import in_view
+from ecovision_edge.calibration.photographs import classify_photographs, in_view
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import app
 from ecovision_edge.errors import (
@@ -95,6 +95,32 @@ def with_temperature(path, temperature, out):
     fitted = dataclasses.replace(made_up, temperature=temperature)
     write_calibrated(out, opened, calibrated_bundle(opened, fitted))
     return out
+
+
+@pytest.mark.parametrize(
+    ("showing", "expected"),
+    [
+        (Showing(), [cv2.IMREAD_REDUCED_COLOR_8]),
+        (Showing((PLAIN, RegionView(scale=0.5))), [cv2.IMREAD_REDUCED_COLOR_4]),
+        (Showing(strip_bars=True), [cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_COLOR]),
+    ],
+)
+def test_a_photograph_is_decoded_as_small_as_its_views_allow(
+    pristine, tmp_path, monkeypatch, showing, expected
+):
+    """A closer one needs more; where bars are taken off little may be left. Or whole, if it is asked for."""
+    classifier = Classifier.load(pristine, threads=1)
+    side = 10 * classifier.contract.input.height
+    boxed = np.full((side, side, 3), 114, np.uint8)
+    boxed[side // 4 : -side // 4] = 20
+    cv2.imwrite(str(tmp_path / "x.jpg"), boxed)
+    decoded, decode = [], cv2.imdecode
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: decoded.append(flags) or decode(data, flags))
+    classify_photographs(classifier, [tmp_path / "x.jpg"], showing)
+    assert decoded == expected
+    decoded.clear()
+    classify_photographs(classifier, [tmp_path / "x.jpg"], showing, whole=True)
+    assert decoded == [cv2.IMREAD_COLOR]
 
 
 def test_an_onnx_model_takes_another_contract_and_is_else_the_same(forge):

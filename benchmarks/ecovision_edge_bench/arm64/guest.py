@@ -138,7 +138,7 @@ def open_step(options: argparse.Namespace) -> tuple[str, Callable[[], object]]:
     if not options.jpeg:
         return engine, lambda: step(frame)
     data = cv2.imencode(".jpg", frame)[1].tobytes()
-    return engine, lambda: step(decode_image(data, "the frame"))
+    return engine, lambda: step(decode_image(data, "the frame", classifier.reduction))
 
 
 def made_up(shape: Sequence[int], dtype: npt.DTypeLike) -> Tensor:

@@ -44,6 +44,9 @@ def evaluate(
         int,
         typer.Option(help="Number of even turns to judge at; 4 are quarter turns.", min=1, max=MOST_TURNS),
     ] = 1,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Decode JPEG files whole, as PIL does; not as small as will do.")
+    ] = False,
     json: Annotated[
         Path | None, typer.Option(help="Write all figures and answers here; - is stdout.")
     ] = None,
@@ -86,6 +89,7 @@ def evaluate(
         limit,
         {folder: None if i is None else labels[i] for folder, i in mapping.items()},
         found.skipped,
+        whole,
     )
     errors = text_console(stderr=True, soft_wrap=True)
     for note in found.notes:

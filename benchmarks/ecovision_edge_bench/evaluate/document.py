@@ -65,6 +65,7 @@ def _head(evaluation: Evaluation) -> dict[str, JsonValue]:
             "found": data.found,
             "limit": data.limit,
             "map": {_text(folder): label for folder, label in (data.mapping or {}).items()},
+            "whole": data.whole,
             "skipped": {_text(folder): count for folder, count in data.skipped},
         },
         "labels": [*model.labels],

@@ -14,8 +14,8 @@ from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli.output import printable
 from ecovision_edge.errors import DatasetError, FrameError, ImageReadError
-from ecovision_edge.photographs.images import read_image
 from ecovision_edge.photographs.labelled import LabelledImage
+from ecovision_edge.photographs.letterbox import read_boxed
 from ecovision_edge.photographs.turns import TurnCounter, TurnReport
 from ecovision_edge_bench.evaluate.metrics import Metrics, measure
 
@@ -94,6 +94,8 @@ class Data:
         limit: How many of these were chosen; None: all.
         mapping: Folder to label, or to None where it was skipped, as the user gave it.
         skipped: Folders that were skipped, with their count of images.
+        whole: Whether JPEG is decoded whole, equal to PIL; else as small as the classifier can do with, but
+            for photographs with letterbox bars.
     """
 
     folder: Path
@@ -101,6 +103,7 @@ class Data:
     limit: int | None = None
     mapping: Mapping[str, str | None] | None = None
     skipped: tuple[tuple[str, int], ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,6 +164,7 @@ def answer(
     images: Sequence[LabelledImage],
     *,
     counter: TurnCounter | None = None,
+    whole: bool = False,
     progressed: Callable[[int], None] = lambda done: None,
     failed: Callable[[Failure], None] = lambda failure: None,
 ) -> Answers:
@@ -170,6 +174,7 @@ def answer(
         classifier: Any artifact.
         images: With labels of this classifier.
         counter: Gets each photograph that was classified, and the answer.
+        whole: As of `Data`.
         progressed: Called after each image with the count so far.
         failed: Called for each image that could not be classified.
 
@@ -177,12 +182,13 @@ def answer(
         InferenceError: the engine failed.
     """
     rows = np.empty((len(images), len(classifier.labels)), np.float32)
+    reduce = None if whole else classifier.reduction
     predicted: list[int] = []
     good: list[LabelledImage] = []
     failures: list[Failure] = []
     for done, image in enumerate(images, 1):
         try:
-            frame = read_image(image.path)
+            frame = read_boxed(image.path, reduce)
             prediction = classifier.classify(frame)
         except (ImageReadError, FrameError) as e:  # FrameError: too large a side, for instance
             named = "" if isinstance(e, ImageReadError) else f"{printable(str(image.path))}: "
@@ -226,7 +232,9 @@ def evaluate_images(
         InferenceError: the engine failed.
     """
     counter = TurnCounter(turns, lambda frames: [classifier.classify(frame).index for frame in frames])
-    answers = answer(classifier, images, counter=counter, progressed=progressed, failed=failed)
+    answers = answer(
+        classifier, images, counter=counter, whole=data.whole, progressed=progressed, failed=failed
+    )
     if not answers.images:
         raise DatasetError(
             f"--data {data.folder}", expected="images that can be decoded", found=f"{len(images)} that cannot"

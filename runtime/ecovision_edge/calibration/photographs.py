@@ -13,8 +13,8 @@ import numpy.typing as npt
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import FrameError, ImageReadError
-from ecovision_edge.photographs.images import read_image
-from ecovision_edge.photographs.letterbox import strip_bars
+from ecovision_edge.photographs.images import Reduce, leaving, read_image
+from ecovision_edge.photographs.letterbox import read_boxed, strip_bars
 from ecovision_edge.photographs.turns import turned
 from ecovision_edge.preprocess.region import Region
 
@@ -37,6 +37,14 @@ class Showing:
     views: tuple[RegionView, ...] = (PLAIN,)
     turns: int = 1
     strip_bars: bool = False
+
+    def reduction(self, classifier: Classifier) -> Reduce:
+        """Return how small a JPEG may be decoded to be shown so: the closest view still has all it needs."""
+        return leaving(classifier.reduction, min(1.0, *(view.scale for view in self.views)))
+
+    def read(self, path: Path, reduce: Reduce | None) -> Picture:
+        """Read a photograph to be shown; raises ImageReadError."""
+        return read_boxed(path, reduce) if self.strip_bars else read_image(path, reduce)
 
     def views_of(self, picture: Picture, number: int) -> list[Picture]:
         """Return the photograph with that number in each view."""
@@ -85,6 +93,7 @@ def classify_photographs(
     paths: Sequence[Path],
     showing: Showing | None = None,
     *,
+    whole: bool = False,
     progressed: Callable[[], None] = lambda: None,
     failed: Callable[[str], None] = lambda reason: None,
 ) -> Outcome:
@@ -94,6 +103,8 @@ def classify_photographs(
         classifier: Any artifact.
         paths: Image files.
         showing: How they are shown; None: as they are.
+        whole: Whether JPEG is decoded whole, equal to PIL; else as small as will do, which changes logits by
+            no more than a level of noise does.
         progressed: Called after each.
         failed: Called with the reason for each that could not be read.
 
@@ -101,12 +112,13 @@ def classify_photographs(
         InferenceError: the engine failed.
     """
     showing = showing or Showing()
+    reduce = None if whole else showing.reduction(classifier)
     logits = np.empty((len(paths), len(showing.views), len(classifier.labels)), np.float64)
     rows: list[int] = []
     failures: list[str] = []
     for i, path in enumerate(paths):
         try:
-            views = showing.views_of(read_image(path), i)
+            views = showing.views_of(showing.read(path, reduce), i)
             logits[len(rows)] = [classifier.logits(view) for view in views]
         except (ImageReadError, FrameError) as e:  # FrameError: too large a side, for instance
             failures.append(e.message if isinstance(e, ImageReadError) else f"{path}: {e.message}")

@@ -65,6 +65,9 @@ def calibrate(
     strip_bars: Annotated[
         bool, typer.Option("--strip-bars", help="Remove grey letterbox bars, which no camera adds.")
     ] = False,
+    whole: Annotated[
+        bool, typer.Option("--whole", help="Decode JPEG files whole, as PIL does; not as small as will do.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the figures; write no bundle.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures here; - is stdout.")] = None,
 ) -> int:
@@ -132,9 +135,11 @@ def calibrate(
         failed(note)
     with progress_bar(console, "classifying", len(images) + len(strange)) as step:
         known = classify_photographs(
-            classifier, [i.path for i in images], showing, progressed=step, failed=failed
+            classifier, [i.path for i in images], showing, whole=whole, progressed=step, failed=failed
         )
-        other = classify_photographs(classifier, strange, showing, progressed=step, failed=failed)
+        other = classify_photographs(
+            classifier, strange, showing, whole=whole, progressed=step, failed=failed
+        )
     if len(other.rows) == 0 and strange:
         raise DatasetError(
             f"--unknown {unknown}", expected="images that can be decoded", found=f"{len(strange)} that cannot"

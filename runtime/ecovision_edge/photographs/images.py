@@ -29,6 +29,7 @@ __all__ = [
     "decode_image",
     "find_images",
     "found_instead",
+    "leaving",
     "passed_over",
     "read_image",
     "read_image_bytes",
@@ -50,6 +51,11 @@ _FLAGS = {
 
 Reduce: TypeAlias = Callable[[int, int], int]
 """Given a picture's height and width, how many times smaller it may be decoded: 1 (whole), 2, 4 or 8."""
+
+
+def leaving(reduce: Reduce, share: float) -> Reduce:
+    """Return what asks for as much as `reduce` wants where only `share` of each side is then looked at."""
+    return lambda height, width: reduce(int(height * share), int(width * share))
 
 
 def read_image(path: str | os.PathLike[str], reduce: Reduce | None = None) -> npt.NDArray[np.uint8]:

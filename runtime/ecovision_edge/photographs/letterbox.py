@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BAR_LEVEL", "BAR_TOLERANCE", "bars", "strip_bars"]
+from ecovision_edge.photographs.images import Reduce, read_image
+
+__all__ = ["BAR_LEVEL", "BAR_TOLERANCE", "bars", "read_boxed", "strip_bars"]
 
 Picture = npt.NDArray[np.uint8]
 
@@ -14,6 +18,20 @@ BAR_LEVEL = 114
 
 BAR_TOLERANCE = 10
 """Levels by which JPEG may move it."""
+
+
+def read_boxed(path: str | os.PathLike[str], reduce: Reduce | None) -> Picture:
+    """Read a photograph whose bars are taken off later: whole if it has some, for little may be left of it.
+
+    Args:
+        path: The file.
+        reduce: How small a JPEG without bars may be decoded; None: whole.
+
+    Raises:
+        ImageReadError: as `read_image`.
+    """
+    picture = read_image(path, reduce)
+    return picture if reduce is None or strip_bars(picture) is picture else read_image(path)
 
 
 def bars(picture: Picture) -> tuple[int, int, int, int]:
