@@ -22,6 +22,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 # of whoever runs it. No folder can be here: no profile is found, and saving one is an error.
 os.environ["ECOVISION_EDGE_PROFILE_DIR"] = os.devnull
 
+# No test drives the pins of the board that it runs on.
+os.environ["GPIOZERO_PIN_FACTORY"] = "mock"
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 ALL_SLOW = re.compile(r"^pytestmark = .*\bpytest\.mark\.slow\b", re.MULTILINE)

@@ -31,6 +31,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     ├── ServeError (OSError)                   the page cannot be served
     ├── RulesError (ValueError)                a file of rules is malformed, or does not fit the model
     ├── SinkError (OSError)                    an event could not be delivered, or a sink's address is wrong
+    ├── PinError (OSError)                     a pin, or the chip that it belongs to, cannot be used
     ├── TriggerError (OSError)                 what tells that an item came cannot be used
     ├── LoopStuckError (TimeoutError)          the loop did not end in the time it was given
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
@@ -81,6 +82,7 @@ __all__ = [
     "ModelError",
     "OptionError",
     "ParityError",
+    "PinError",
     "ProfileWriteError",
     "PushError",
     "RecordError",
@@ -263,6 +265,10 @@ class SinkError(EcovisionError, OSError):
 
 class TriggerError(EcovisionError, OSError):
     """What tells that an item came cannot be used: its pin is in use, or there is no standard input."""
+
+
+class PinError(EcovisionError, OSError):
+    """A pin, or the chip that it belongs to, cannot be used: not there, not allowed, or held by another."""
 
 
 class LoopStuckError(EcovisionError, TimeoutError):

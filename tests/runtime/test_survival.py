@@ -160,10 +160,12 @@ def test_tune_leaves_out_an_engine_that_died(on):
         make_plan(bundle, (1,), probe_bundle(bundle, attempt=ended(-signal.SIGILL, "")))
 
 
-def test_what_cannot_be_written_is_told(on, own_folder, caplog):
-    """And what was found holds for this run."""
+def test_what_cannot_be_written_is_told_where_it_matters(on, own_folder, caplog):
+    """What was found holds for this run; that an engine lives is found again."""
     on(PC)
     own_folder.write_text("a file")
+    (finding,) = probe_bundle(Bundle.open(embedded_bundle_path()), attempt=ended(0))
+    assert (finding.ended, caplog.text) == (None, "")
     (finding,) = probe_bundle(Bundle.open(embedded_bundle_path()), attempt=ended(-signal.SIGILL, ""))
     assert finding.ended == "SIGILL"
     assert "cannot write" in caplog.text

@@ -207,6 +207,7 @@ def test_without_pins_it_is_a_typed_error(monkeypatch):
         raise gpiozero.exc.BadPinFactory("Unable to load any default pin factory!")
 
     monkeypatch.setattr(gpiozero, "DigitalInputDevice", refuse)
+    monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "own")
     with pytest.raises(TriggerError, match="Unable to load any default pin factory!; is this a Raspberry Pi"):
         open_trigger("gpio:17").start(lambda: None, lambda: None)
 

@@ -39,7 +39,7 @@ def probe_bundle(bundle: Bundle, *, attempt: Try | None = None) -> tuple[Finding
         bundle: Its smallest model of a format is run.
         attempt: Runs a command; None is a process.
 
-    What cannot be kept is logged, and is tried again the next time.
+    What cannot be kept is tried again the next time; of an engine that died it is logged.
 
     Returns:
         What is known of each engine now; without those of which nothing could be found.
@@ -55,7 +55,9 @@ def probe_bundle(bundle: Bundle, *, attempt: Try | None = None) -> tuple[Finding
         try:
             keep_findings([*known.values()])
         except ProfileWriteError as e:
-            _LOGGER.warning("%s", e)
+            # That an engine lives is found again; that one dies, no other command will know.
+            died = any(finding.ended is not None for finding in new)
+            _LOGGER.log(logging.WARNING if died else logging.DEBUG, "%s", e)
     return tuple(known.values())
 
 

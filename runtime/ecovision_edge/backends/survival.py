@@ -67,7 +67,7 @@ class Finding:
         """Read and validate.
 
         Raises:
-            ContractError: it is none.
+            ContractError: it is malformed.
         """
         f = Fields.of(value, f"an engine of {FILE_NAME}")
         finding = cls(f.text("package"), f.text("version"), f.text("cpu"), f.text_or_none("ended"))

@@ -8,23 +8,18 @@ without force.
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import ModuleType
+from collections.abc import Callable, Sequence
 from typing import Protocol
-from urllib.parse import unquote
 
-from ecovision_edge.base.addresses import Options, split_pairs
-from ecovision_edge.base.durations import parse_duration
-from ecovision_edge.errors import MissingDependencyError, OptionError, SinkError
+from ecovision_edge.errors import EcovisionError, OptionError, SinkError
 from ecovision_edge.events import BinEvent, BinState, StateMessage
+from ecovision_edge.pins.library import check_library, gpio_library
+from ecovision_edge.pins.servos import Servo, check_pulses, open_servo
+from ecovision_edge.sinks._gpio_options import GpioOptions, parse_gpio_options
 from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.delivery import Delivery, Pace
 
-__all__ = ["GpioDelivery", "GpioOptions", "GpioSink", "Led", "Servo", "gpio_library", "gpio_sink"]
-
-LAST_PIN = 27  # of the 40-pin header
+__all__ = ["GpioDelivery", "GpioOptions", "GpioSink", "Led", "Servo", "gpio_sink"]
 
 
 class Led(Protocol):
@@ -38,105 +33,6 @@ class Led(Protocol):
 
     def close(self) -> None:
         """Give the pin back."""
-
-
-class Servo(Protocol):
-    """What is used of `gpiozero.AngularServo`."""
-
-    angle: float | None
-
-    def detach(self) -> None:
-        """No more pulses."""
-
-    def close(self) -> None:
-        """Give the pin back."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GpioOptions:
-    """What hangs at which pin. Pins are numbered as gpiozero does (BCM), 0 to 27, each used once.
-
-    Args:
-        servo: Its pin; None if there are LEDs alone.
-        angles: Of each bin, degrees, `min_angle` to `max_angle`.
-        failsafe: The bin whose angle is the fail-safe position; needed with a servo.
-        hold: Seconds at a bin, from the arrival; 0 to 60.
-        travel: Seconds that the servo has for a turn; 0 to 1.
-        detach: Send no pulses once it stands: no jitter, and no force.
-        min_angle, max_angle: The servo's range, degrees, at most 360 apart.
-        min_pulse, max_pulse: Pulses at the ends of the range, ms, 0.1 to 5.
-        leds: Of each bin, the pin of a light that is on while the bin is served.
-        fault_led: The pin of a light that is on in a fault.
-        max_age: Seconds, above 0, after which a waiting event is dropped: its item may be gone. None for
-            never.
-    """
-
-    servo: int | None = None
-    angles: Mapping[str, float] = field(default_factory=dict)
-    failsafe: str | None = None
-    hold: float = 2.0
-    travel: float = 0.6
-    detach: bool = False
-    min_angle: float = -90.0
-    max_angle: float = 90.0
-    min_pulse: float = 1.0
-    max_pulse: float = 2.0
-    leds: Mapping[str, int] = field(default_factory=dict)
-    fault_led: int | None = None
-    max_age: float | None = 10.0
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range or contradicts itself.
-
-        Raises:
-            OptionError: the option, what was expected, and what was given.
-        """
-        for name, low, most in (
-            ("hold", 0, 60),
-            ("travel", 0, 1),
-            ("min_pulse", 0.1, 5),
-            ("max_pulse", 0.1, 5),
-        ):
-            if not low <= getattr(self, name) <= most:
-                raise OptionError(name, expected=f"{low} to {most}", found=getattr(self, name))
-        if not self.min_pulse < self.max_pulse:
-            raise OptionError(
-                "max_pulse", expected=f"above min_pulse, {self.min_pulse:g} ms", found=self.max_pulse
-            )
-        if not 0 < self.max_angle - self.min_angle <= 360:
-            raise OptionError(
-                "max_angle", expected="above min_angle, at most 360 degrees", found=self.max_angle
-            )
-        for name, angle in self.angles.items():
-            if not self.min_angle <= angle <= self.max_angle:
-                raise OptionError(
-                    f"angle of {name}",
-                    expected=f"{self.min_angle:g} to {self.max_angle:g} degrees",
-                    found=angle,
-                )
-        if (self.servo is None) != (not self.angles):
-            raise OptionError("servo and angles", expected="both or neither", found="one of them")
-        if self.servo is None and not self.leds:
-            raise OptionError("gpio:", expected="a servo with angles, or leds", found="neither")
-        if self.servo is not None and self.failsafe not in self.angles:
-            raise OptionError(
-                "failsafe", expected=f"one of {', '.join(self.angles)}", found=self.failsafe or "nothing"
-            )
-        self._check_pins()
-
-    def _check_pins(self) -> None:
-        used: dict[int, str] = {}
-        named = {"servo": self.servo, "fault_led": self.fault_led}
-        for name, pin in (*named.items(), *((f"led of {name}", pin) for name, pin in self.leds.items())):
-            if pin is None:
-                continue
-            if not 0 <= pin <= LAST_PIN:
-                raise OptionError(f"pin of {name}", expected=f"0 to {LAST_PIN}", found=pin)
-            if pin in used:
-                raise OptionError(
-                    f"pin of {name}", expected="one of its own", found=f"{pin}, that of {used[pin]}"
-                )
-            used[pin] = name
 
 
 class GpioSink(Sink):
@@ -186,18 +82,21 @@ class GpioDelivery(Delivery):
     def open(self, pace: Pace) -> None:
         """Take the pins; the servo goes to its fail-safe angle, before anything else. Raises SinkError."""
         self._pace = pace
-        o, library = self._options, gpio_library()
+        o = self._options
         try:
+            library = gpio_library()
             if o.servo is not None:
                 self._servo = self._take_servo()
             for name, pin in o.leds.items():
-                self._taken.append(led := library.LED(pin))
+                self._taken.append(led := library.LED(pin, active_high=not o.active_low))
                 self._leds[name] = led
             if o.fault_led is not None:
-                self._fault_led = library.LED(o.fault_led, initial_value=pace.state is BinState.FAULT)
+                self._fault_led = library.LED(
+                    o.fault_led, active_high=not o.active_low, initial_value=pace.state is BinState.FAULT
+                )
                 self._taken.append(self._fault_led)
         except Exception as e:  # gpiozero and the library under it have errors of their own
-            fix = "is this a Raspberry Pi, and no pin in use?"
+            fix = None if isinstance(e, EcovisionError) else "is this a Raspberry Pi, and no pin in use?"
             raise SinkError("the pins cannot be used", found=e, fix=fix) from e
         self._connected = True
         self._settle()
@@ -268,7 +167,8 @@ class GpioDelivery(Delivery):
     def _take_servo(self) -> Servo:
         """Return the servo, which goes to its fail-safe angle."""
         o = self._options
-        servo: Servo = gpio_library().AngularServo(
+        assert o.servo is not None
+        servo = open_servo(
             o.servo,
             initial_angle=self._safe_angle,
             min_angle=o.min_angle,
@@ -330,20 +230,6 @@ def _raised(function: Callable[[], object]) -> list[Exception]:
     return []
 
 
-def gpio_library() -> ModuleType:
-    """gpiozero; raises MissingDependencyError where it is not installed."""
-    try:
-        import gpiozero  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as e:
-        from ecovision_edge.base.installation import extra_fix
-
-        raise MissingDependencyError(
-            "gpio: needs gpiozero, which is not installed", fix=extra_fix("gpio")
-        ) from e
-    module: ModuleType = gpiozero
-    return module
-
-
 def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
     """Make the sink of `gpio:?servo=18&angles=paper:-60,glass:0&failsafe=glass&hold=2s&leds=paper:5`.
 
@@ -361,78 +247,14 @@ def gpio_sink(address: str, bins: Sequence[str]) -> GpioSink:
     head, _, query = address.partition("?")
     if head.rstrip("/") != "gpio:":
         raise OptionError("address of pins", expected="gpio:?servo=18&angles=...", found=address)
-    options = _options(query)
+    options = parse_gpio_options(query)
     for name in bins:
         if name not in options.angles and name not in options.leds:
             raise OptionError(f"bin {name}", expected="an angle or a LED for it", found="neither")
     for name in (*options.angles, *options.leds):
         if name not in bins:
             raise OptionError("bin in gpio:", expected=f"one of {', '.join(bins)}", found=name)
-    gpio_library()
+    check_library()
+    if options.servo is not None:
+        check_pulses(options.servo)
     return GpioSink(options)
-
-
-def _options(query: str) -> GpioOptions:
-    # Not decoded: a name may hold what separates names.
-    pairs = split_pairs(query, decode=False, problem=OptionError)
-    given, base = Options("gpio:", pairs, problem=OptionError), GpioOptions(leds={"": 0})
-    failsafe = given.text("failsafe")
-
-    def number(name: str, default: float, low: float, most: float) -> float:
-        value = given.number(name, low, most)
-        return default if value is None else value
-
-    def seconds(name: str, default: float) -> float:
-        text = given.text(name)
-        return default if text is None else parse_duration(text, name)
-
-    options = {
-        "min_angle": number("min_angle", base.min_angle, -361, 360),
-        "max_angle": number("max_angle", base.max_angle, -361, 360),
-        "min_pulse": number("min_pulse", base.min_pulse, 0, 5),
-        "max_pulse": number("max_pulse", base.max_pulse, 0, 5),
-        "hold": seconds("hold", base.hold),
-        "travel": seconds("travel", base.travel),
-    }
-    servo, fault_led = given.integer("servo", 0, LAST_PIN), given.integer("fault_led", 0, LAST_PIN)
-    angles, leds = _table("angles", given.text("angles"), _angle), _table("leds", given.text("leds"), _pin)
-    detach, max_age = given.flag("detach"), given.text("max_age")
-    given.done()
-    return GpioOptions(
-        servo=servo,
-        angles=angles,
-        failsafe=None if failsafe is None else unquote(failsafe),
-        detach=detach,
-        leds={name: int(pin) for name, pin in leds.items()},
-        fault_led=fault_led,
-        min_angle=options["min_angle"],
-        max_angle=options["max_angle"],
-        min_pulse=options["min_pulse"],
-        max_pulse=options["max_pulse"],
-        hold=options["hold"],
-        travel=options["travel"],
-        max_age=base.max_age if max_age is None else parse_duration(max_age, "max_age") or None,
-    )
-
-
-def _table(option: str, text: str | None, value: Callable[[str], float | None]) -> dict[str, float]:
-    table: dict[str, float] = {}
-    for part in text.split(",") if text else ():
-        name, _, after = part.rpartition(":")
-        name, number = unquote(name), value(after)
-        if not name or name in table or number is None:
-            raise OptionError(f"option {option} of gpio:", expected="bin:number, each bin once", found=part)
-        table[name] = number
-    return table
-
-
-def _angle(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-def _pin(text: str) -> float | None:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 2 else None

@@ -8,8 +8,9 @@ from typing import Literal, Protocol, get_args
 
 from ecovision_edge.base.addresses import Options, split_options
 from ecovision_edge.base.durations import parse_duration
-from ecovision_edge.errors import OptionError, TriggerError
-from ecovision_edge.sinks.gpio import LAST_PIN, gpio_library
+from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, TriggerError
+from ecovision_edge.pins import LAST_PIN
+from ecovision_edge.pins.library import check_library, gpio_library
 from ecovision_edge.triggers.base import Trigger
 
 __all__ = ["GpioTrigger", "GpioTriggerOptions", "gpio_trigger"]
@@ -83,19 +84,23 @@ class GpioTrigger(Trigger):
 
     def begin(self) -> None:
         """Take the pin; raises TriggerError if it is in use, MissingDependencyError without gpiozero."""
-        o, library = self._options, gpio_library()
+        o = self._options
         try:
+            library = gpio_library()
             self._input = device = library.DigitalInputDevice(
                 o.pin,
                 pull_up=_PULLS[o.pull],
                 active_state=True if o.pull == "none" else None,  # else gpiozero takes it from the resistor
                 bounce_time=o.bounce or None,
             )
+        except MissingDependencyError:
+            raise
         except Exception as e:  # gpiozero and the library under it have errors of their own
+            fix = "is this a Raspberry Pi, and no other program at the pin?"
             raise TriggerError(
                 f"pin {o.pin} of the trigger cannot be used",
                 found=e,
-                fix="is this a Raspberry Pi, and no other program at the pin?",
+                fix=None if isinstance(e, EcovisionError) else fix,
             ) from e
         if o.rising == (o.pull != "up"):  # with a resistor to the supply, low is active
             device.when_activated = self._fired
@@ -133,5 +138,5 @@ def gpio_trigger(address: str) -> GpioTrigger:
         edge=None if edge is None else "rising" if edge == "rising" else "falling",
         bounce=GpioTriggerOptions(pin=0).bounce if bounce is None else parse_duration(bounce, "bounce"),
     )
-    gpio_library()
+    check_library()
     return GpioTrigger(options)
