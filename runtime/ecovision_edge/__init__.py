@@ -15,7 +15,6 @@ the engine, onnxruntime or LiteRT, with the first model; torch and the command-l
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ecovision_edge.base.installation import missing_library
 from ecovision_edge.base.old_cpu import refuse_old_x86
 from ecovision_edge.base.version import __version__
 from ecovision_edge.errors import EcovisionError
@@ -66,6 +65,8 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of this pack
         try:
             value = getattr(import_module(f"{__name__}.{home}"), name)
         except ImportError as e:
+            from ecovision_edge.base.installation import missing_library  # here: it brings in much
+
             missing = missing_library(e)
             if missing is None:
                 raise

@@ -80,10 +80,12 @@ class Classifier:
                 CPU. Of an ONNX model it is refused.
             filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
                 the bundle hold for the contract's own.
-            profile: Whether the device profile is used, which sets artifact and threads at once; it is where
-                neither is given, nor providers or a delegate. One that does not fit this
+            profile: Whether what this device has kept is used. A profile sets artifact and threads at once
+                where neither is given, nor providers or a delegate. One that does not fit this
                 device, these versions or this bundle is passed over, with a warning in the log
-                `ecovision_edge` that says why.
+                `ecovision_edge` that says why. Of a bundle's ONNX model the graph as onnxruntime rewrites it
+                is kept beside the profiles by the first load, and makes the next one faster; the answers are
+                the same bits.
 
         Raises:
             BundleNotFoundError, ArtifactNotFoundError: there is no such thing.
@@ -100,14 +102,16 @@ class Classifier:
         path = embedded_bundle_path() if source is None else Path(source)
         if is_folder(path):
             bundle = Bundle.open(path)
-            if profile and not asked:
-                from ecovision_edge.profile import load_profile  # only a bundle has one
+            sessions = None
+            if profile:
+                from ecovision_edge.profile import load_profile, session_folder  # only a bundle has them
 
-                if (found := load_profile(bundle)) is not None:
+                sessions = session_folder()
+                if not asked and (found := load_profile(bundle)) is not None:
                     artifact = found.artifact
                     spin = found.spinning if spinning is None else spinning
                     options = BackendOptions(found.threads, spinning=spin)
-            return cls.from_bundle(bundle, artifact, options, filter=filter)
+            return cls.from_bundle(bundle, artifact, options, filter=filter, sessions=sessions)
         if not is_there(path):
             raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"nothing at {path}")
         format = _FORMATS.get(path.suffix.lower())
@@ -129,10 +133,24 @@ class Classifier:
         options: BackendOptions | None = None,
         *,
         filter: Filter | None = None,
+        sessions: Path | None = None,
     ) -> Classifier:
-        """Load one artifact of an opened bundle; raises as `load`."""
+        """Load one artifact of an opened bundle; raises as `load`.
+
+        Args:
+            bundle: Opened.
+            artifact: As of `load`.
+            options: How its engine runs.
+            filter: As of `load`.
+            sessions: The folder in which a faster start is kept (`profile.session_folder`); None keeps none.
+        """
         entry = bundle.artifact(artifact)
-        backend = open_model(bundle.read(entry), entry.format, options)
+        cache = None
+        if sessions is not None and entry.format == "onnx":
+            from ecovision_edge.backends.session_cache import SessionCache
+
+            cache = SessionCache(sessions, entry.file.sha256)
+        backend = open_model(bundle.read(entry), entry.format, options, cache=cache)
         if backend.contract != bundle.contract:
             raise ContractError(
                 f"the contract in {entry.file.file} is not that of bundle.json",

@@ -39,7 +39,7 @@ def on(monkeypatch):
     """Let this be such a CPU, with such a version of onnxruntime."""
 
     def be(cpu, version=VERSION):
-        monkeypatch.setattr(survival, "read_cpu", lambda: cpu)
+        monkeypatch.setattr("ecovision_edge.base.device.read_cpu", lambda: cpu)
         monkeypatch.setattr(probing, "read_cpu", lambda: cpu)
         monkeypatch.setattr(survival.platform, "machine", lambda: cpu.arch)
         versions = {"onnx": {"onnxruntime": version} if version else {}, "tflite": {}}
@@ -82,7 +82,7 @@ def test_an_engine_that_is_loaded_lives(on, monkeypatch):
 def test_a_cpu_of_which_nothing_is_known_is_not_looked_at(on, monkeypatch):
     """So the start of an x86 does not pay for it."""
     on(PC)
-    monkeypatch.setattr(survival, "read_cpu", lambda: pytest.fail("the CPU was read"))
+    monkeypatch.setattr("ecovision_edge.base.device.read_cpu", lambda: pytest.fail("the CPU was read"))
     survival.refuse_deadly("onnx")
 
 

@@ -66,6 +66,7 @@ def tune(
 
     from ecovision_edge.backends.probing import probe_bundle
     from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+    from ecovision_edge.classifier import Classifier
     from ecovision_edge.profile import DeviceProfile, check_profile_folder, save_profile
     from ecovision_edge_bench.measure.choose import choose_images
     from ecovision_edge_bench.measure.frames import FRAMES, FrameSource
@@ -105,6 +106,9 @@ def tune(
             measured=tuned.to_json(),
         )
         saved = save_profile(profile)
+        Classifier.load(
+            opened.path
+        )  # as a program will from now on: the first load makes the next ones faster
     if json is not None:
         write_json(_document(request, tuned, saved), json)
     if str(json) != "-":

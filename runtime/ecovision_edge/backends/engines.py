@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.survival import refuse_deadly
 from ecovision_edge.bundle.manifest import Format
 
+if TYPE_CHECKING:
+    from ecovision_edge.backends.session_cache import SessionCache
+
 __all__ = ["open_model"]
 
 
-def open_model(model: bytes, format: Format, options: BackendOptions | None = None) -> Backend:
+def open_model(
+    model: bytes, format: Format, options: BackendOptions | None = None, *, cache: SessionCache | None = None
+) -> Backend:
     """Load the engine of `format`, and the model in it.
+
+    Args:
+        model: Its bytes.
+        format: Of them.
+        options: How the engine runs.
+        cache: What was kept of earlier loads; of ONNX models alone.
 
     Raises:
         MissingDependencyError: the engine is not installed; the message has the pip line.
@@ -25,4 +38,4 @@ def open_model(model: bytes, format: Format, options: BackendOptions | None = No
         return LiteRtBackend(model, options)
     from ecovision_edge.backends.onnx import OnnxBackend
 
-    return OnnxBackend(model, options)
+    return OnnxBackend(model, options, cache=cache)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,6 @@ from ecovision_edge.errors import (
     OptionError,
 )
 from ecovision_edge.modelfile.metadata import contract_entry
-from ecovision_edge.modelfile.onnx import refuse_external_data
 
 # Official builds of onnxruntime send usage events to Microsoft unless they are told not to before their
 # import (its Privacy.md, "Disabling Telemetry"). A device keeps to itself; a user who sets it to 0 wins.
@@ -36,10 +36,14 @@ except ImportError as e:  # pragma: no cover - a base dependency, but some board
         fix=ENGINES["onnx"].fix,
     ) from e
 
+from ecovision_edge.backends._session import CPU, Opener
+
+if TYPE_CHECKING:
+    from ecovision_edge.backends.session_cache import SessionCache
+
 __all__ = ["OnnxBackend"]
 
 _TENSOR = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
-_FATAL_ONLY = 4  # onnxruntime's log severity: what it would log comes as an exception too
 
 
 class OnnxBackend:
@@ -48,6 +52,7 @@ class OnnxBackend:
     Args:
         model: The model file's bytes. External data is refused: a model is one file.
         options: Threads, providers, spinning.
+        cache: The graph as onnxruntime has rewritten it is taken from there, or kept there; on the CPU alone.
 
     Raises:
         MissingContractError: the model carries no contract.
@@ -56,7 +61,9 @@ class OnnxBackend:
         OptionError: a provider that is not installed, or a delegate, which is LiteRT's.
     """
 
-    def __init__(self, model: bytes, options: BackendOptions | None = None) -> None:
+    def __init__(
+        self, model: bytes, options: BackendOptions | None = None, *, cache: SessionCache | None = None
+    ) -> None:
         options = options or BackendOptions()
         if options.delegate is not None:
             raise OptionError(
@@ -67,16 +74,12 @@ class OnnxBackend:
             )
         self._threads = options.threads or default_threads()
         providers = _providers(options.providers)
-        settings = ort.SessionOptions()
-        settings.intra_op_num_threads = self._threads
-        settings.inter_op_num_threads = 1
-        settings.log_severity_level = _FATAL_ONLY
-        settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
-        refuse_external_data(model)
+        opener = Opener(self._threads, options.spinning, providers)
         try:
-            # Without enable_fallback=0 it prints to standard output, and quietly takes another provider.
-            self._session = ort.InferenceSession(model, settings, providers=providers, enable_fallback=0)
+            self._session = opener.open(model, cache if providers == [CPU] else None)
             metadata = self._session.get_modelmeta().custom_metadata_map
+        except ModelError:
+            raise
         except Exception as e:  # onnxruntime's errors share no base class
             raise ModelError(
                 "onnxruntime cannot open the model", found=_first_line(e), fix="export it again"
@@ -132,7 +135,7 @@ class OnnxBackend:
 
 def _providers(wanted: tuple[str, ...] | None) -> list[str]:
     available = ort.get_available_providers()
-    providers = ["CPUExecutionProvider"] if wanted is None else list(wanted)
+    providers = [CPU] if wanted is None else list(wanted)
     missing = [p for p in providers if p not in available]
     if missing or not providers:
         raise OptionError(

@@ -12,15 +12,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.base.files import read_regular_file, replace_file
 from ecovision_edge.base.homes import profile_folder
-from ecovision_edge.base.installation import pip_fix
 from ecovision_edge.bundle.engines import ENGINES, installed_versions
 from ecovision_edge.bundle.manifest import Format
 from ecovision_edge.errors import DeadlyEngineError, EcovisionError, ProfileWriteError
+
+if TYPE_CHECKING:
+    from ecovision_edge.base.device import Cpu
 
 __all__ = [
     "FILE_NAME",
@@ -86,6 +88,8 @@ def refuse_deadly(format: Format) -> None:
     findings = read_findings()
     if not findings and platform.machine().lower() not in _ARM:
         return  # nothing is known that could concern this CPU: it is not looked at
+    from ecovision_edge.base.device import read_cpu  # here, since every start would pay for it
+
     cpu = read_cpu()
     reason = deadly_reason(format, cpu, findings)
     if reason is not None:
@@ -160,6 +164,8 @@ def _lacks_dot_products(cpu: Cpu) -> bool:
 
 def deadly_engine(format: Format, cpu: Cpu, reason: str) -> DeadlyEngineError:
     """Return the error about the engine of `format`; `reason` is how it ends a process (`SIGILL`)."""
+    from ecovision_edge.base.installation import pip_fix  # here, since every start would pay for it
+
     engine, version = ENGINES[format], version_text(format)
     number = version.rpartition(" ")[2].partition("+")[0]
     what = "an instruction that it does not have (SIGILL)" if reason == "SIGILL" else reason

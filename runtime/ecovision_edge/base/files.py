@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ __all__ = [
     "is_file",
     "is_folder",
     "is_open_file",
+    "is_ours",
     "is_there",
     "one_name",
     "read_regular_file",
@@ -44,17 +44,30 @@ def is_file(path: str | os.PathLike[str]) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - raises over no name
 
 
-def read_regular_file(path: Path, most: int) -> bytes:
+def is_ours(status: os.stat_result) -> bool:
+    """Return whether nobody but this user and root can have written a file, or to a folder: POSIX alone."""
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def read_regular_file(path: Path, most: int, *, ours: bool = False) -> bytes:
     """Read at most `most` + 1 bytes of a regular file: more than `most` says that it is too large.
 
+    Args:
+        path: The file.
+        most: Bytes.
+        ours: Refuse one that others can have written (`is_ours`).
+
     Raises:
-        OSError: missing, not readable, or a folder, pipe, socket or device.
+        OSError: missing, not readable, or a folder, pipe, socket or device; or others can have written it.
     """
     # Without O_NONBLOCK, opening a named pipe would wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError("no regular file")
+        if ours and not is_ours(status):
+            raise OSError("others can write it")
         with open(descriptor, "rb", closefd=False) as stream:
             return stream.read(most + 1)
     finally:
@@ -103,7 +116,7 @@ def replace_file(
         return
     if mode is None and before is not None:
         mode = before.st_mode & 0o777
-    part = target.with_name(f".ecovision-{secrets.token_hex(8)}.tmp")
+    part = target.with_name(f".ecovision-{os.urandom(8).hex()}.tmp")
     try:
         with part.open("xb") as stream:  # never through a link that somebody else put there
             stream.writelines(chunks)

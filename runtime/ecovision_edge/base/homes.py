@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +26,13 @@ def user_state_folder() -> Path:
 
     It begins with `~` where the system knows no home folder of this user.
     """
-    import platformdirs  # here, since few commands need it
+    if sys.platform == "linux":  # as the XDG base directory specification has it; each start asks for it
+        state, home = os.environ.get("XDG_STATE_HOME", ""), os.environ.get("HOME", "")
+        if state.startswith("/"):
+            return Path(state) / "ecovision-edge"
+        if home.startswith("/"):
+            return Path(home) / ".local" / "state" / "ecovision-edge"
+    import platformdirs  # here, for what it brings in costs as much as reading the model
 
     return platformdirs.user_state_path("ecovision-edge", appauthor=False)
 

@@ -9,13 +9,13 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ecovision_edge.base.files import is_folder, is_there, read_regular_file
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import preferred_formats
-from ecovision_edge.bundle.golden import MAX_GOLDEN_BYTES, Golden
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
@@ -26,7 +26,10 @@ from ecovision_edge.errors import (
     UnsafePathError,
 )
 
-__all__ = ["MANIFEST_NAME", "Bundle", "embedded_bundle_path", "read_file"]
+if TYPE_CHECKING:
+    from ecovision_edge.bundle.golden import Golden
+
+__all__ = ["MANIFEST_NAME", "Bundle", "bundle_sha256", "embedded_bundle_path", "read_file"]
 
 MANIFEST_NAME = "bundle.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
@@ -110,6 +113,8 @@ class Bundle:
 
     def golden(self) -> Golden:
         """Return the golden vectors, checked; raises as `read` and `Golden.loads`."""
+        from ecovision_edge.bundle.golden import MAX_GOLDEN_BYTES, Golden  # here: a start needs none
+
         if self.manifest.golden.bytes > MAX_GOLDEN_BYTES:
             raise BundleReadError(
                 "golden vectors",
@@ -117,6 +122,15 @@ class Bundle:
                 found=self.manifest.golden.bytes,
             )
         return Golden.loads(self.read(self.manifest.golden), self.contract)
+
+
+def bundle_sha256(bundle: Bundle) -> str:
+    """Return the sha256 of the bytes of `bundle.json`, which has the sha256 of every other file.
+
+    Raises:
+        BundleError: it cannot be read any more.
+    """
+    return hashlib.sha256(read_file(bundle.path, MANIFEST_NAME, MAX_MANIFEST_BYTES)).hexdigest()
 
 
 def embedded_bundle_path() -> Path:

@@ -40,6 +40,8 @@ def verify(
     report = verify_bundle(
         bundle or embedded_bundle_path(), BackendOptions(threads=threads, delegate=delegate), probe=True
     )
+    if report.ok:
+        _make_next_start_fast(bundle, threads, delegate)
     if json is not None:
         write_json(report.to_json(), json)
     if str(json) != "-":
@@ -50,3 +52,14 @@ def verify(
         but = f", but for {left} artifact{'s' * (left > 1)}," if left else ""
         print(f"{'verified' if report.ok else 'NOT verified'}{but} on {report.cpu.arch}, {report.cpu.model}")
     return 0 if report.ok else 1
+
+
+def _make_next_start_fast(bundle: Path | None, threads: int | None, delegate: str | None) -> None:
+    """Load what a program would: the first load keeps what makes the next ones faster."""
+    import contextlib
+
+    from ecovision_edge.classifier import Classifier
+    from ecovision_edge.errors import EcovisionError
+
+    with contextlib.suppress(EcovisionError):  # a delegate is for one engine, and other artifacts may be too
+        Classifier.load(bundle, threads=threads, delegate=delegate)

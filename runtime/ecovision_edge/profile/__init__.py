@@ -9,8 +9,9 @@ folder. Not the configuration, which people edit and carry from one machine to a
 may be emptied at any time, and with it would quietly go the way that a controller runs.
 """
 
-from ecovision_edge.profile.document import DeviceProfile
-from ecovision_edge.profile.key import ProfileKey, current_key
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from ecovision_edge.profile.store import (
     PROFILE_DIR_VARIABLE,
     ProfileLookup,
@@ -19,7 +20,12 @@ from ecovision_edge.profile.store import (
     look_up_profile,
     profile_folder,
     save_profile,
+    session_folder,
 )
+
+if TYPE_CHECKING:
+    from ecovision_edge.profile.document import DeviceProfile
+    from ecovision_edge.profile.key import ProfileKey, current_key
 
 __all__ = [
     "PROFILE_DIR_VARIABLE",
@@ -32,4 +38,17 @@ __all__ = [
     "look_up_profile",
     "profile_folder",
     "save_profile",
+    "session_folder",
 ]
+
+_HOMES = {"DeviceProfile": "document", "ProfileKey": "key", "current_key": "key"}
+"""The module of each name that is loaded when it is asked for: a start looks for a profile, few find one."""
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of this package
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+        return value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,9 +12,9 @@ from ecovision_edge.base.device import KERNEL_FEATURES, Machine, read_machine
 from ecovision_edge.base.fields import Fields, JsonValue
 from ecovision_edge.base.version import __version__
 from ecovision_edge.bundle.engines import ENGINES, installed_versions
-from ecovision_edge.bundle.folder import MANIFEST_NAME, MAX_MANIFEST_BYTES, Bundle, read_file
+from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, bundle_sha256
 
-__all__ = ["ProfileKey", "bundle_sha256", "current_key"]
+__all__ = ["ProfileKey", "current_key"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +114,6 @@ def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:
         versions=_versions(),
         bundle_sha256=bundle_sha256(bundle),
     )
-
-
-def bundle_sha256(bundle: Bundle) -> str:
-    """Return the sha256 of the bytes of `bundle.json`, which has the sha256 of every other file.
-
-    Raises:
-        BundleError: it cannot be read any more.
-    """
-    return hashlib.sha256(read_file(bundle.path, MANIFEST_NAME, MAX_MANIFEST_BYTES)).hexdigest()
 
 
 def _versions() -> dict[str, str | None]:

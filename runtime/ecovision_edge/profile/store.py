@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ecovision_edge.base.files import is_there, read_regular_file, replace_file
-from ecovision_edge.base.homes import PROFILE_DIR_VARIABLE, profile_folder
+from ecovision_edge.base.homes import PROFILE_DIR_VARIABLE, profile_folder, state_folder
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, embedded_bundle_path
+from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, bundle_sha256, embedded_bundle_path
 from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError
-from ecovision_edge.profile.document import AGAIN, DeviceProfile, place_of
-from ecovision_edge.profile.key import bundle_sha256, current_key
+
+if TYPE_CHECKING:
+    from ecovision_edge.profile.document import DeviceProfile
 
 __all__ = [
     "PROFILE_DIR_VARIABLE",
@@ -23,19 +24,31 @@ __all__ = [
     "look_up_profile",
     "profile_folder",
     "save_profile",
+    "session_folder",
 ]
 
 _MAX_BYTES = 2**20
 _MOST_FILES = 64  # profiles that are read to find out whether the bundle at this path was tuned before
-_LOGGER = logging.getLogger("ecovision_edge")
 
 
-@dataclass(frozen=True, slots=True)
-class ProfileLookup:
+class ProfileLookup(NamedTuple):
     """The profile that holds here, or None; `ignored` says in one line why one that is there does not."""
 
     profile: DeviceProfile | None = None
     ignored: str | None = None
+
+
+def session_folder() -> Path | None:
+    """Return where graphs as onnxruntime rewrites them are kept: `sessions` beside the profiles.
+
+    A systemd service keeps them in its own state folder, for it may not write where profiles are. None where
+    this user has no folder for them.
+    """
+    try:
+        folder = state_folder(os.environ) if os.environ.get("STATE_DIRECTORY") else profile_folder()
+    except ProfileWriteError:
+        return None
+    return folder / "sessions"
 
 
 def look_up_profile(bundle: Bundle) -> ProfileLookup:
@@ -53,6 +66,9 @@ def look_up_profile(bundle: Bundle) -> ProfileLookup:
         return ProfileLookup()
     if data is None:
         return ProfileLookup(ignored=_tuned_before(folder, bundle))
+    from ecovision_edge.profile.document import AGAIN, DeviceProfile  # here: most devices have no profile
+    from ecovision_edge.profile.key import current_key
+
     again = _again(bundle)
     if isinstance(data, OSError):
         reason = reason_of(data)
@@ -81,7 +97,9 @@ def load_profile(bundle: Bundle) -> DeviceProfile | None:
     """
     found = look_up_profile(bundle)
     if found.ignored is not None:
-        _LOGGER.warning("%s", found.ignored)
+        import logging  # here, since most starts have nothing to say
+
+        logging.getLogger("ecovision_edge").warning("%s", found.ignored)
     return found.profile
 
 
@@ -144,8 +162,12 @@ def _read(path: Path) -> bytes | OSError | None:
 def _tuned_before(folder: Path, bundle: Bundle) -> str | None:
     """Return the notice where the bundle at this path had a profile, and `bundle.json` has changed since."""
     try:
-        here = place_of(bundle)
         files = sorted(p for p in folder.iterdir() if p.suffix == ".json")[:_MOST_FILES]
+        if not files:
+            return None
+        from ecovision_edge.profile.document import DeviceProfile, place_of
+
+        here = place_of(bundle)
     except (OSError, RuntimeError):
         return None
     for file in files:

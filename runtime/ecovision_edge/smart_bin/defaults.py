@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ecovision_edge.bundle.folder import bundle_sha256
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.decision.verdict import Sorting
 from ecovision_edge.errors import EcovisionError
-from ecovision_edge.profile.key import bundle_sha256
 from ecovision_edge.rules import Rules
 from ecovision_edge.triggers.addresses import open_trigger
 from ecovision_edge.triggers.base import Trigger
