@@ -114,7 +114,7 @@ def calibrate_reference(bundle: Bundle, val: Path, out: Path) -> Calibration:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Command line of this module; the exit status."""
-    from ecovision_edge_export.cli import ConsoleReporter
+    from ecovision_edge_export.cli.screen import ConsoleReporter
 
     parser = argparse.ArgumentParser(
         prog="python -m ecovision_edge_export.rebuild_reference", description=__doc__

@@ -14,7 +14,8 @@ from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import CheckpointError, ImageReadError, OptionError
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.parity.baseline import TorchBaseline
-from ecovision_edge_export.parity.figures import Accuracy, Budget, Parity, budget_for, measure_parity
+from ecovision_edge_export.parity.figures import Accuracy, Budget, Parity, budget_for
+from ecovision_edge_export.parity.measure import measure_parity
 from ecovision_edge_export.parity.recheck import recheck_parity
 from ecovision_edge_export.parity.tables import parity_rows
 from ecovision_edge_export.photographs.dataset import list_photographs

@@ -54,7 +54,7 @@ def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Expo
     """`export_bundle` of the reference, without tracing it again, on eight synthetic frames."""
     monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
     monkeypatch.setattr(pipeline, "simplify", copy.deepcopy)  # what it gives is folded in place
-    monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
+    monkeypatch.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 8)
     monkeypatch.setattr("ecovision_edge_export.finished.speed.ROUNDS", 6)
 
     def run(out: Path, **changes: object) -> ExportResult:
@@ -471,7 +471,7 @@ def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
 
 def test_parity_is_a_command(exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It measures a finished bundle; the exit status is 1 where a budget is not met."""
-    monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
+    monkeypatch.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 8)
     assert main(["parity", str(exported.path), "--artifact", "fp32", "--json", str(tmp_path / "p.json")]) == 0
     assert json.loads((tmp_path / "p.json").read_text())["fp32-onnx"]["ok"] is True
     monkeypatch.setattr(recheck, "budget_for", lambda *_, **__: Budget(agreement=1.1))

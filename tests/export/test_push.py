@@ -393,7 +393,7 @@ def test_a_push_that_fails_leaves_bundle_and_figures(ours, exported, tmp_path, c
 @pytest.mark.slow
 def test_a_real_export_is_pushed(ours, tmp_path, monkeypatch):
     """All of it, fp32 from the reference's own weights."""
-    monkeypatch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
+    monkeypatch.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 8)
     out = tmp_path / "b"
     arguments = [
         "--weights",

@@ -72,7 +72,7 @@ def recorded() -> CalibrationTable:
 def shorten(patch: pytest.MonkeyPatch, graph: onnx.ModelProto) -> None:
     """Let an export of the reference not trace it again, and judge on eight synthetic frames."""
     patch.setattr(pipeline, "prepare_graph", lambda *_: graph)
-    patch.setattr("ecovision_edge_export.parity.figures.GENERATED_IMAGES", 8)
+    patch.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 8)
 
 
 TRACED: dict[tuple[InputForm, tuple[int, int], bool], tuple[onnx.ModelProto, Contract]] = {}

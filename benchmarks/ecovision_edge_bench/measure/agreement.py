@@ -121,7 +121,8 @@ def ask(worker: Classifies, images: Images, progress: Callable[[int], None] = la
 
 def compare(expected: Answers | None, found: Answers, images: Images, precision: str) -> Agreement:
     """Compare a subject's answers with PyTorch's; without those only its accuracy is measured."""
-    from ecovision_edge_export.parity.figures import FIRM_MARGIN, budget_for
+    from ecovision_edge_export.parity.figures import budget_for
+    from ecovision_edge_export.parity.measure import FIRM_MARGIN
 
     known = np.array([label is not None for label in images.labels], bool)
     truth = np.array([-1 if label is None else label for label in images.labels])

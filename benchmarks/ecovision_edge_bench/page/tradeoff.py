@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ecovision_edge_bench.measure.ratios import Ratio
@@ -84,20 +84,10 @@ def tradeoff(lines: Sequence[Line], seed: int, why_none: str) -> Html:
         )
     what = "accuracy" if labelled else "agreement with PyTorch"
     typical = {x.number: x.typical(seed) for x, _ in shares}
-    ends = [v for r in typical.values() if r is not None for v in (r.low, r.high) if v is not None]
-    x_axis = log_axis([*(x.medians["total"] for x, _ in shares), *ends], 1.12)
-    axis = _axis(shares)
+    x_axis, axis = _time_axis(shares, typical), _axis(shares)
     placed = [_point(x, s, x_axis, _Scale(axis), typical[x.number]) for x, s in shares]
     y, points = _layout(placed, axis)
-    caption = (
-        f"Further left is faster, further up is more often right: p50 end to end against {what}; whiskers "
-        "are the 95 % interval of each subject by itself."
-    )
-    if any(p.below for p in points):
-        caption += " A triangle at the foot is a subject below the scale."
-    missing = [x.row.key for x in lines if x.number not in typical]
-    if missing:
-        caption += f" Not drawn, since not measured: {', '.join(missing)}."
+    caption = _caption(what, points, [x.row.key for x in lines if x.number not in typical])
     drawing = lane(y.high, grid(x_axis, y.high), _across(y), *_draw(points, x_axis, y), label=caption)
     return figure(
         "tradeoff",
@@ -114,6 +104,22 @@ def tradeoff(lines: Sequence[Line], seed: int, why_none: str) -> Html:
         tag("div", {"class": "xy foot"}, axis_strip(x_axis, "ms")),
         tag("ul", {"class": "key-list"}, *(_entry(p) for p in points)),
     )
+
+
+def _caption(what: str, points: Sequence[_Point], missing: Sequence[str]) -> str:
+    caption = (
+        f"Further left is faster, further up is more often right: p50 end to end against {what}; whiskers "
+        "are the 95 % interval of each subject by itself."
+    )
+    if any(p.below for p in points):
+        caption += " A triangle at the foot is a subject below the scale."
+    return caption + (f" Not drawn, since not measured: {', '.join(missing)}." if missing else "")
+
+
+def _time_axis(shares: Sequence[tuple[Line, Share]], typical: Mapping[int, Ratio | None]) -> Axis:
+    """Around all medians, and the ends of their intervals."""
+    ends = [v for r in typical.values() if r is not None for v in (r.low, r.high) if v is not None]
+    return log_axis([*(x.medians["total"] for x, _ in shares), *ends], 1.12)
 
 
 def _axis(shares: Sequence[tuple[Line, Share]]) -> Axis:

@@ -69,6 +69,17 @@ class Candidate:
         return self.fault is None and len(self.samples) > 0
 
     @property
+    def told_apart(self) -> bool:
+        """Whether there are rounds enough to say how its speed lies to the base's."""
+        return self.ratio is not None and self.ratio.high is not None
+
+    @property
+    def surely_faster(self) -> bool:
+        """Whether it was in the final, and the whole 95 % interval of its ratio to the base lies below 1."""
+        high = None if self.ratio is None else self.ratio.high
+        return self.final and high is not None and high < 1
+
+    @property
     def median_ms(self) -> float | None:
         """Median end to end, milliseconds; None without samples."""
         return percentile(self.samples.total_ms, 50) if len(self.samples) else None
@@ -142,10 +153,7 @@ def finalists(candidates: Sequence[Candidate], base: Candidate) -> list[Candidat
 
 
 def choose(candidates: Sequence[Candidate], base: Candidate | None) -> Choice:
-    """Return the fastest by median of those that are surely faster than the base, else the base.
-
-    Surely: it was in the final, and the whole 95 % interval of its ratio to the base lies below 1.
-    """
+    """Return the fastest by median of those that are surely faster than the base, else the base."""
     if base is None:
         return Choice(None, "no configuration answers as it should", decided=False)
     if not base.kept:
@@ -153,8 +161,7 @@ def choose(candidates: Sequence[Candidate], base: Candidate | None) -> Choice:
         return Choice(None, f"{base.key}, that the others are compared with, was not measured: {why}", False)
     others = [c for c in candidates if c is not base]
     rivals = [c for c in others if c.kept]
-    sure = [c for c in rivals if c.final and c.ratio and c.ratio.high is not None and c.ratio.high < 1]
-    if sure:
+    if sure := [c for c in rivals if c.surely_faster]:
         best = min(sure, key=lambda c: c.median_ms or 0.0)
         return Choice(best, f"surely faster than {base.key}: ratio {best.ratio}", decided=True)
     if not rivals:
@@ -163,7 +170,7 @@ def choose(candidates: Sequence[Candidate], base: Candidate | None) -> Choice:
         return Choice(base, why, decided=not late)
     if finalists(candidates, base) and not any(c.final for c in rivals):
         return Choice(base, "others looked faster, and no time was left to make sure", decided=False)
-    if not any(c.ratio and c.ratio.high is not None for c in rivals):
+    if not any(c.told_apart for c in rivals):
         return Choice(base, "too few rounds to tell it from the others", decided=False)
     return Choice(base, "no other is surely faster", decided=True)
 

@@ -28,7 +28,7 @@ from ecovision_edge_export.int8.sessions import NetworkInput
 from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable, Evidence, prepare
 from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions
-from ecovision_edge_export.parity.figures import GENERATED_IMAGES
+from ecovision_edge_export.parity.measure import GENERATED_IMAGES
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet, choose
 from ecovision_edge_export.photographs.seen import check_image
 from ecovision_edge_export.targets import TARGETS, Target, target_of

@@ -18,7 +18,8 @@ from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.parity.assignment import best_assignment
 from ecovision_edge_export.parity.baseline import TorchBaseline
-from ecovision_edge_export.parity.figures import GateClosedError, photograph_cases, torch_logits
+from ecovision_edge_export.parity.figures import GateClosedError
+from ecovision_edge_export.parity.measure import photograph_cases, torch_logits
 from ecovision_edge_export.parity.variants import explain_by_preparation
 from ecovision_edge_export.photographs.dataset import PhotographSet
 from ecovision_edge_export.transcript import Transcript

@@ -11,7 +11,8 @@ from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge.photographs.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.doubts import judge_network
-from ecovision_edge_export.parity.figures import Parity, budget_for, measure_parity
+from ecovision_edge_export.parity.figures import Parity, budget_for
+from ecovision_edge_export.parity.measure import measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.photographs.seen import read_validation
 from ecovision_edge_export.transcript import Reporter, Transcript

@@ -9,7 +9,8 @@ from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.int8.report import noun_of
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.baseline import TorchBaseline
-from ecovision_edge_export.parity.figures import GateClosedError, Parity, budget_for, measure_parity
+from ecovision_edge_export.parity.figures import GateClosedError, Parity, budget_for
+from ecovision_edge_export.parity.measure import measure_parity
 from ecovision_edge_export.photographs.dataset import PhotographSet
 from ecovision_edge_export.transcript import Transcript
 

@@ -54,10 +54,14 @@ COMMANDS: dict[str, Command] = {
         "ecovision_edge_export.train.cli", "train", "Train or fine-tune on your own photographs. [export]"
     ),
     "export": Command(
-        "ecovision_edge_export.cli", "export", "Export a trained checkpoint to a verified bundle. [export]"
+        "ecovision_edge_export.cli.exporting",
+        "export",
+        "Export a trained checkpoint to a verified bundle. [export]",
     ),
     "parity": Command(
-        "ecovision_edge_export.cli", "parity", "Compare a bundle with PyTorch, image by image. [export]"
+        "ecovision_edge_export.cli.comparing",
+        "parity",
+        "Compare a bundle with PyTorch, image by image. [export]",
     ),
     "bench": Command("ecovision_edge_bench.cli", "bench", "Measure latency, and parity beside it. [bench]"),
     "tune": Command(
