@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import ecovision_edge
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.errors import OptionError, RulesError
-from ecovision_edge.rules import Rules, _reading
-from ecovision_edge.rules._reading import MAX_DEPTH
+from ecovision_edge.rules import Rules, _parsing
+from ecovision_edge.rules._parsing import MAX_DEPTH
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -252,13 +252,13 @@ def test_toml_that_would_break_the_parser_is_refused(text):
 )
 def test_keys_of_many_parts_never_reach_the_parser(text, monkeypatch):
     """Its work grows with the square of the parts: 40 kB took ten seconds."""
-    parser = _reading.tomllib.loads
+    parser = _parsing.tomllib.loads
 
     def loads(text):
         assert text.count(".") < 1000
         return parser(text)
 
-    monkeypatch.setattr(_reading.tomllib, "loads", loads)
+    monkeypatch.setattr(_parsing.tomllib, "loads", loads)
     with pytest.raises(
         RulesError, match=rf"^r.toml(:\d)?: .*\.\.\.: expected a key of at most {MAX_DEPTH} parts"
     ):
@@ -361,7 +361,7 @@ DOTS = ".".join("abcdefghijklmnopqrstuvwxyz")
 )
 def test_dots_that_are_no_keys_are_taken(text):
     """In texts, quoted keys, comments and numbers."""
-    assert _reading.parse(text, "r.toml", "toml")[0] == tomllib.loads(text)
+    assert _parsing.parse(text, "r.toml", "toml")[0] == tomllib.loads(text)
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_dots_that_are_no_keys_are_taken(text):
 def test_no_quote_before_it_hides_a_key_of_many_parts(text):
     """In a comment, escaped, inside a long text."""
     with pytest.raises(RulesError, match=r"a.*\.\.\.: expected a key of at most 16 parts"):
-        _reading.parse(text, "r.toml", "toml")
+        _parsing.parse(text, "r.toml", "toml")
 
 
 BITS = st.sampled_from(
@@ -406,7 +406,7 @@ def test_whatever_tomllib_takes_is_read(text):
     except (ValueError, RecursionError):
         return
     if depth(data) <= MAX_DEPTH:
-        assert repr(_reading.parse(text, "r.toml", "toml")[0]) == repr(data)
+        assert repr(_parsing.parse(text, "r.toml", "toml")[0]) == repr(data)
 
 
 def refusal(text, kind):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,7 +103,6 @@ def calibrate(
     from ecovision_edge.calibration import calibrate as fit
     from ecovision_edge.calibration.rewrite import check_place
     from ecovision_edge.classifier import Classifier
-    from ecovision_edge.photographs.images import IMAGE_KINDS, find_images, found_instead, passed_over
     from ecovision_edge.photographs.labelled import find_labelled, parse_map
 
     options = CalibrationOptions(max_error, confidence, folds, tuple(coverage_risk or (0.05,)))
@@ -118,20 +118,13 @@ def calibrate(
     showing = Showing(chosen, turns, strip_bars)
     listed = find_labelled(data, labels, None if map is None else parse_map(map, labels))
     images, notes = listed.images, listed.notes
-    strange: list[Path] = []
-    if unknown is not None:
-        passed: Counter[str] = Counter()
-        strange = list(find_images(unknown, passed))
-        if not strange:
-            there = found_instead(passed)
-            raise DatasetError(f"--unknown {unknown}", expected=f"a folder of {IMAGE_KINDS}", found=there)
-        notes += passed_over(f"--unknown {unknown}", passed)
+    strange, more = ([], ()) if unknown is None else _find_strange(unknown)
     console = text_console(stderr=True, soft_wrap=True)
 
     def failed(reason: str) -> None:
         console.print(f"ecovision-edge: {printable(reason)}")
 
-    for note in notes:
+    for note in (*notes, *more):
         failed(note)
     with progress_bar(console, "classifying", len(images) + len(strange)) as step:
         known = classify_photographs(
@@ -164,6 +157,17 @@ def calibrate(
     if str(json) != "-":
         _show(classifier, result, None if dry_run else target)
     return 1 if known.failures or other.failures else 0
+
+
+def _find_strange(folder: Path) -> tuple[list[Path], Sequence[str]]:
+    """Find the photographs that show no class, and what to say of the rest; raises DatasetError if none."""
+    from ecovision_edge.photographs.images import IMAGE_KINDS, find_images, found_instead, passed_over
+
+    passed: Counter[str] = Counter()
+    option, strange = f"--unknown {folder}", list(find_images(folder, passed))
+    if not strange:
+        raise DatasetError(option, expected=f"a folder of {IMAGE_KINDS}", found=found_instead(passed))
+    return strange, passed_over(option, passed)
 
 
 def _figures(

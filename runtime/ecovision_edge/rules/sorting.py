@@ -14,7 +14,8 @@ from ecovision_edge.base.names import hinted, short
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.errors import OptionError, RulesError
-from ecovision_edge.rules._reading import RULES_SCHEMA_VERSION, Source, parse, read_rules
+from ecovision_edge.rules._parsing import Source, parse
+from ecovision_edge.rules._reading import RULES_SCHEMA_VERSION, read_rules
 
 __all__ = ["RULES_SCHEMA_VERSION", "Rules", "RulesKind"]
 
