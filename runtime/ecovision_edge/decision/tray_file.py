@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from ecovision_edge.base.files import read_regular_file, replace_file, sync_folder
 from ecovision_edge.base.homes import state_folder
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.decision.kept import KeptTray
 from ecovision_edge.decision.presence import PresenceGate
 from ecovision_edge.errors import RecordError
@@ -43,7 +43,7 @@ class TrayFile:
         self._kept: KeptTray | None = None
         self._kept_at: float | None = None
         self._empty_since: float | None = None
-        self._writer: threading.Thread | None = None
+        self._writer: Worker | None = None
         self._failed = False
 
     def load(self) -> KeptTray | None:
@@ -65,14 +65,14 @@ class TrayFile:
             return
         if self._empty_since is None:
             self._empty_since = now
-        writing = self._writer is not None and self._writer.is_alive()
+        writing = self._writer is not None and self._writer.alive
         if writing or now - self._empty_since < AT_FIRST or self._kept_within(AFTER_CHANGE, now):
             return
         tray = gate.tray
         if tray is None or (self._kept_within(AT_LEAST, now) and not self._changed(tray)):
             return
         self._kept, self._kept_at = tray, now
-        self._writer = threading.Thread(target=self._write, args=(tray,), name="ecovision-tray", daemon=True)
+        self._writer = Worker(lambda: self._write(tray), "ecovision-tray")
         self._writer.start()
 
     def close(self, timeout: float = 2.0) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ecovision_edge.base.device import read_machine
 from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.base.threads import Worker
 from ecovision_edge.demo._gradio import check_gradio, load_gradio
 from ecovision_edge.demo.pictures import MAX_UPLOAD_BYTES
 from ecovision_edge.demo.session import DemoSession
@@ -94,7 +95,7 @@ class DemoServer:
         self._session, self._top = session, top
         self._lock = threading.Lock()
         self._ready, self._stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._worker: Worker | None = None
         self._server: uvicorn.Server | None = None
         self._failure: Exception | None = None
         self._url = ""
@@ -119,15 +120,13 @@ class DemoServer:
             MissingDependencyError: Gradio cannot be imported.
         """
         with self._lock:
-            if self._thread is not None:
+            if self._worker is not None:
                 return
             listening = bind(self._address)  # a port that is taken is told before Gradio takes its seconds
             port = int(listening.getsockname()[1])
             self._url = f"http://{Address(self._address.host, port)}/"
-            self._thread = threading.Thread(
-                target=self._run, args=(listening, port), name="ecovision-edge demo", daemon=True
-            )
-            self._thread.start()
+            self._worker = Worker(lambda: self._run(listening, port), "ecovision-edge demo")
+            self._worker.start()
         self._ready.wait()
         if isinstance(self._failure, MissingDependencyError):
             raise self._failure
@@ -136,8 +135,8 @@ class DemoServer:
 
     def wait(self) -> None:
         """Wait until it is stopped."""
-        if self._thread is not None:
-            self._thread.join()
+        if self._worker is not None:
+            self._worker.join()
 
     def stop(self) -> None:
         """Drop all connections, delete the uploads, and give the port back. Idempotent."""
@@ -146,11 +145,9 @@ class DemoServer:
         if self._server is not None:
             logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # what it cuts off now is no news
             self._server.should_exit = True
-        if self._thread is not None:
-            self._thread.join(_STOP_S)
-            if self._thread.is_alive():
-                _log.warning("the demo page did not stop within %g s", _STOP_S)
-                self.abandon()
+        if self._worker is not None and not self._worker.join(_STOP_S):
+            _log.warning("the demo page did not stop within %g s", _STOP_S)
+            self.abandon()
 
     def abandon(self) -> None:
         """Delete the uploads now, waiting for nothing: for a process that ends without `stop`."""
@@ -165,7 +162,7 @@ class DemoServer:
         self.stop()
 
     def __repr__(self) -> str:
-        alive = self._thread is not None and self._thread.is_alive()
+        alive = self._worker is not None and self._worker.alive
         return f"<DemoServer {self._url if alive else 'stopped'}>"
 
     def _run(self, listening: socket.socket, port: int) -> None:
