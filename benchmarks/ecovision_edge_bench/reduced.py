@@ -2,7 +2,7 @@
 
     python -m ecovision_edge_bench.reduced --images DIR [--bundle PATH] [--limit N] [--size WxH:Q]
 
-Each photograph becomes a camera's frame, as of `ecovision_edge_bench.filters`, and a JPEG of the quality Q.
+Each photograph becomes a camera's frame, as of `ecovision_edge_bench.enlarged`, and a JPEG of the quality Q.
 It is decoded whole and 2, 4 and 8 times smaller; the contract's filter does the rest. A line says how many
 answers differ from those of the whole picture and by how much logits do, and the time of CPU from the bytes
 to the network's input as a ratio to the whole picture's in the same run. The first line of each size is the
@@ -28,7 +28,7 @@ import numpy.typing as npt
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.photographs.images import decode_image, read_image
-from ecovision_edge_bench.filters import TILES, camera_frame, photographs, tiles_of
+from ecovision_edge_bench.enlarged import TILES, camera_frame, photographs, tiles_of
 
 __all__ = ["Row", "main", "measure", "to_markdown"]
 

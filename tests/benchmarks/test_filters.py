@@ -11,7 +11,7 @@ import pytest
 
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, ModelError
-from ecovision_edge_bench import filters
+from ecovision_edge_bench import enlarged, filters
 
 NAMES = ["PIL", "pil", "fast", "INTER_LINEAR", "INTER_AREA"]
 
@@ -53,7 +53,7 @@ def model_file(path, *, layout, side=32):
 
 def test_each_size_has_a_row_for_each_filter_and_the_first_is_the_reference(folder):
     """Which differs from itself by nothing and takes its own time."""
-    rows = list(filters.measure(filters.photographs(folder, 4), [(120, 90), (640, 480)]))
+    rows = list(filters.measure(enlarged.photographs(folder, 4), [(120, 90), (640, 480)]))
     assert [(r.width, r.filter) for r in rows] == [(w, n) for w in (120, 640) for n in NAMES]
     for row in (rows[0], rows[5]):
         assert (row.mean_difference, row.max_difference, row.time_ratio) == (0.0, 0, 1.0)
@@ -63,22 +63,22 @@ def test_each_size_has_a_row_for_each_filter_and_the_first_is_the_reference(fold
 
 def test_pil_stays_within_one_level_and_fast_is_nearer_than_inter_linear(folder):
     """The table says what the filters promise."""
-    rows = {r.filter: r for r in filters.measure(filters.photographs(folder, 4), [(640, 480)])}
+    rows = {r.filter: r for r in filters.measure(enlarged.photographs(folder, 4), [(640, 480)])}
     assert rows["pil"].max_difference <= 1
     assert rows["fast"].mean_difference < rows["INTER_LINEAR"].mean_difference
 
 
 def test_the_same_photographs_are_chosen_again(folder):
     """And fewer of them are the first of more."""
-    assert filters.photographs(folder, 3) == filters.photographs(folder, 6)[:3]
-    assert filters.photographs(folder, 3) == filters.photographs(folder, 3)
+    assert enlarged.photographs(folder, 3) == enlarged.photographs(folder, 6)[:3]
+    assert enlarged.photographs(folder, 3) == enlarged.photographs(folder, 3)
 
 
 def test_pixels_are_the_same_in_every_run(folder):
     """Only times vary."""
 
     def figures():
-        paths = filters.photographs(folder, 3)
+        paths = enlarged.photographs(folder, 3)
         return [(r.mean_difference, r.max_difference) for r in filters.measure(paths, [(300, 400)])]
 
     assert figures() == figures()
@@ -88,7 +88,7 @@ def test_an_enlarged_frame_keeps_the_picture_and_gains_detail(folder):
     """Shrunk again it is the photograph, while its fine detail is not the smooth stretch's."""
     photograph = cv2.imread(str(folder / "0.png"))
     noise = np.random.default_rng(1).integers(0, 256, (160, 160, 3), dtype=np.uint8)
-    frame = filters.camera_frame(photograph, 640, 480, [noise], np.random.default_rng(0))
+    frame = enlarged.camera_frame(photograph, 640, 480, [noise], np.random.default_rng(0))
     stretched = cv2.resize(photograph, (640, 480), interpolation=cv2.INTER_CUBIC)
     back = cv2.resize(frame, (120, 90), interpolation=cv2.INTER_AREA)
     assert frame.shape == (480, 640, 3)
@@ -99,7 +99,7 @@ def test_an_enlarged_frame_keeps_the_picture_and_gains_detail(folder):
 def test_a_larger_photograph_is_shrunk_without_anything_added():
     """It has detail of its own."""
     photograph = np.full((500, 700, 3), 9, np.uint8)
-    frame = filters.camera_frame(photograph, 640, 480, [photograph[:5, :5]], np.random.default_rng(0))
+    frame = enlarged.camera_frame(photograph, 640, 480, [photograph[:5, :5]], np.random.default_rng(0))
     assert (frame == 9).all()
 
 
@@ -110,7 +110,7 @@ def test_a_model_with_either_input_is_classified_with(tmp_path, folder, layout):
     answers = model.probabilities([np.full((32, 32, 3), level, np.uint8) for level in (0, 255)])
     assert answers.shape == (2, 3)
     assert np.allclose(answers.sum(axis=1), 1)
-    rows = list(filters.measure(filters.photographs(folder, 2), [(120, 90)], model))
+    rows = list(filters.measure(enlarged.photographs(folder, 2), [(120, 90)], model))
     assert (rows[0].flips, rows[0].probability_difference) == (0, 0.0)
 
 
@@ -173,7 +173,7 @@ def test_main_says_in_one_line_what_is_wrong(folder, capsys, arguments, words):
 def test_a_folder_without_photographs_is_refused(tmp_path):
     """Rather than measured."""
     with pytest.raises(ImageReadError, match="no photographs"):
-        filters.photographs(tmp_path, 5)
+        enlarged.photographs(tmp_path, 5)
 
 
 def test_without_pillow_the_pip_line_is_given(folder, capsys, monkeypatch):
