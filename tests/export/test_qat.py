@@ -31,8 +31,7 @@ from ecovision_edge_export.int8.trained import TrainedRanges
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.tflite.flatbuffer import read_model
-from ecovision_edge_export.train.core.fit import InterruptedTrainingError
-from ecovision_edge_export.train.core.terms import EpochRow
+from ecovision_edge_export.train.core.terms import EpochRow, InterruptedTrainingError
 from ecovision_edge_export.train.data.batches import normalized
 from ecovision_edge_export.train.options import TrainOptions, settle
 from ecovision_edge_export.train.qat import prepare

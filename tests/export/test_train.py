@@ -25,7 +25,7 @@ from ecovision_edge_export.options import ExportOptions, make_contract, overrule
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.pipeline import export_bundle
 from ecovision_edge_export.train.core.devices import choose_device
-from ecovision_edge_export.train.core.fit import InterruptedTrainingError
+from ecovision_edge_export.train.core.terms import InterruptedTrainingError
 from ecovision_edge_export.train.data.augment import Augmentation, augment
 from ecovision_edge_export.train.data.listing import list_training
 from ecovision_edge_export.train.data.pictures import Memory, read_pictures, squash

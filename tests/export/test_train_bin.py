@@ -19,8 +19,9 @@ from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
 from ecovision_edge_export.card.turned import Turns
 from ecovision_edge_export.train.averaging import average_trainings
-from ecovision_edge_export.train.core.fit import Batch, FitOptions, fit
+from ecovision_edge_export.train.core.fit import fit
 from ecovision_edge_export.train.core.statistics import estimate_statistics, has_statistics, re_estimated
+from ecovision_edge_export.train.core.terms import Batch, FitOptions
 from ecovision_edge_export.train.data.pictures import stripped, turned
 from ecovision_edge_export.train.data.views import Views, cut_loose, draw_view
 from ecovision_edge_export.train.networks.revive import find_branches, revive

@@ -11,15 +11,15 @@ import torch
 
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge_export.train.core.average import WeightAverage
-from ecovision_edge_export.train.core.fit import (
+from ecovision_edge_export.train.core.fit import fit
+from ecovision_edge_export.train.core.objective import cross_entropy
+from ecovision_edge_export.train.core.terms import (
     Batch,
     EpochRow,
     FitOptions,
     InterruptedTrainingError,
     Watcher,
-    fit,
 )
-from ecovision_edge_export.train.core.objective import cross_entropy
 from ecovision_edge_export.train.data.batches import PhotographBatches, groups, in_order, normalized
 
 pytestmark = pytest.mark.slow

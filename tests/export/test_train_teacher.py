@@ -19,8 +19,8 @@ from ecovision_edge.cli import main
 from ecovision_edge.errors import CheckpointError, ModelError, OptionError
 from ecovision_edge_export.photographs.seen import Seen
 from ecovision_edge_export.train.averaging import average_trainings
-from ecovision_edge_export.train.core.fit import InterruptedTrainingError
 from ecovision_edge_export.train.core.objective import cross_entropy, distilled
+from ecovision_edge_export.train.core.terms import InterruptedTrainingError
 from ecovision_edge_export.train.networks.onnx_network import OnnxNetwork
 from ecovision_edge_export.train.networks.start import Start
 from ecovision_edge_export.train.networks.teachers import Teacher, load_teacher

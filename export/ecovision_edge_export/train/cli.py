@@ -141,7 +141,7 @@ def train(
     require("safetensors", "export")
     from ecovision_edge_export.options import parse_size
     from ecovision_edge_export.train import run
-    from ecovision_edge_export.train.core.fit import InterruptedTrainingError
+    from ecovision_edge_export.train.core.terms import InterruptedTrainingError
     from ecovision_edge_export.train.options import TrainOptions
     from ecovision_edge_export.train.screen import ConsoleReporter
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ecovision_edge.cli.output import printable, text_console
-from ecovision_edge_export.train.core.fit import EpochRow
+from ecovision_edge_export.train.core.terms import EpochRow
 from ecovision_edge_export.train.report.facts import class_rows
 from ecovision_edge_export.train.report.reporter import Reporter
 

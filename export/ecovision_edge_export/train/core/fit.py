@@ -33,24 +33,10 @@ from ecovision_edge_export.train.core.terms import (
     FitResult,
     InterruptedTrainingError,
     MakeOptimizer,
-    Save,
     Watcher,
 )
 
-__all__ = [
-    "Batch",
-    "Best",
-    "EpochRow",
-    "FitData",
-    "FitOptions",
-    "FitResult",
-    "InterruptedTrainingError",
-    "Save",
-    "Watcher",
-    "adam",
-    "fit",
-    "sgd",
-]
+__all__ = ["adam", "fit", "sgd"]
 
 _LAST_SHARE = 0.01  # of the learning rate that a cosine schedule ends with
 

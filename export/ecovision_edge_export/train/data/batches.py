@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ecovision_edge_export.train.core.fit import Batch
 from ecovision_edge_export.train.core.streams import ORDER, STATISTICS
+from ecovision_edge_export.train.core.terms import Batch
 
 __all__ = ["WHOLE_SIZE", "PhotographBatches", "groups", "in_order", "normalized"]
 

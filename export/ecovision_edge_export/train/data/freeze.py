@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ecovision_edge_export.train.core.fit import Batch
 from ecovision_edge_export.train.core.streams import ORDER
+from ecovision_edge_export.train.core.terms import Batch
 from ecovision_edge_export.train.data.batches import groups
 
 __all__ = ["FeatureBatches", "extract"]

@@ -9,7 +9,7 @@ from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.markdown import plain, table
 from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge_export.card.training import training_lines
-from ecovision_edge_export.train.core.fit import EpochRow
+from ecovision_edge_export.train.core.terms import EpochRow
 from ecovision_edge_export.train.recipes import QAT
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 
 from ecovision_edge_export.extras import require
-from ecovision_edge_export.train.core.fit import EpochRow
+from ecovision_edge_export.train.core.terms import EpochRow
 
 __all__ = ["draw_curves"]
 

@@ -9,7 +9,7 @@ from typing import cast
 from ecovision_edge import __version__
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.card.turned import Turns
-from ecovision_edge_export.train.core.fit import Best, EpochRow
+from ecovision_edge_export.train.core.terms import Best, EpochRow
 from ecovision_edge_export.train.data.listing import Listing
 from ecovision_edge_export.train.data.pictures import Pictures, Skipped
 from ecovision_edge_export.train.networks.start import Start
