@@ -58,6 +58,7 @@ class Classifier:
         providers: Sequence[str] | None = None,
         spinning: bool | None = None,
         delegate: str | None = None,
+        fp16: bool = False,
         filter: Filter | None = None,
         profile: bool = True,
     ) -> Classifier:
@@ -78,10 +79,12 @@ class Classifier:
                 device profile says, else True. LiteRT does not look at it.
             delegate: A shared library that LiteRT runs a TFLite model with (`libedgetpu.so.1`); None is the
                 CPU. Of an ONNX model it is refused.
+            fp16: Whether LiteRT computes in fp16 what the model computes in fp32; refused where the CPU has
+                no such arithmetic. False is as the device profile says, else fp32.
             filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
                 the bundle hold for the contract's own.
             profile: Whether what this device has kept is used. A profile sets artifact and threads at once
-                where neither is given, nor providers or a delegate. One that does not fit this
+                where neither is given, nor providers, a delegate or fp16. One that does not fit this
                 device, these versions or this bundle is passed over, with a warning in the log
                 `ecovision_edge` that says why. Of a bundle's ONNX model the graph as onnxruntime rewrites it
                 is kept beside the profiles by the first load, and makes the next one faster; the answers are
@@ -96,9 +99,10 @@ class Classifier:
             OptionError: an option outside its range, or of the other engine.
         """
         options = BackendOptions(
-            threads, None if providers is None else tuple(providers), spinning is not False, delegate=delegate
+            threads, None if providers is None else tuple(providers), spinning is not False, delegate, fp16
         )
-        asked = threads is not None or providers is not None or delegate is not None or artifact != "auto"
+        engine = threads is not None or providers is not None or delegate is not None or fp16
+        asked = engine or artifact != "auto"
         path = embedded_bundle_path() if source is None else Path(source)
         if is_folder(path):
             bundle = Bundle.open(path)
@@ -110,7 +114,7 @@ class Classifier:
                 if not asked and (found := load_profile(bundle)) is not None:
                     artifact = found.artifact
                     spin = found.spinning if spinning is None else spinning
-                    options = BackendOptions(found.threads, spinning=spin)
+                    options = BackendOptions(found.threads, spinning=spin, fp16=found.fp16)
             return cls.from_bundle(bundle, artifact, options, filter=filter, sessions=sessions)
         if not is_there(path):
             raise BundleNotFoundError("nothing to load", expected=_LOADABLE, found=f"nothing at {path}")

@@ -28,6 +28,10 @@ SATURATING_FACTOR = 2.0
 """How much wider the tolerance of an int8 artifact is on x86 without VNNI, whose kernels clip sums (see
 `Cpu.u8s8_saturates`)."""
 
+FP16_TOLERANCE = 0.125
+"""How far fp16 may move a logit from its golden value, beyond what the manifest allows the artifact: on a
+Cortex-A76 the reference's fp32 model moves by 0.02 at most. fp16 has 11 bits where fp32 has 24."""
+
 _GOLDEN = "golden "
 
 
@@ -75,7 +79,7 @@ class VerifyReport:
         }
 
 
-def golden_tolerance(entry: ArtifactEntry, cpu: Cpu) -> float:
+def golden_tolerance(entry: ArtifactEntry, cpu: Cpu, *, fp16: bool = False) -> float:
     """Return the maximum |difference| of a logit from its golden value, for this artifact on this CPU.
 
     For int8 the manifest says how far its logits were from PyTorch's at export: a device may add no more.
@@ -85,7 +89,8 @@ def golden_tolerance(entry: ArtifactEntry, cpu: Cpu) -> float:
     Measured with the reference on 32 photographs: at most 0.13 of a logit on Cortex-A72 and A76, and 0.13 on
     x86 without VNNI, whose sums are clipped (on 1,212 at most 0.21). LiteRT's kernels clip none.
     """
-    return entry.golden_tolerance * (SATURATING_FACTOR if _may_clip(entry, cpu) else 1)
+    tolerance = entry.golden_tolerance * (SATURATING_FACTOR if _may_clip(entry, cpu) else 1)
+    return tolerance + (FP16_TOLERANCE if fp16 else 0)
 
 
 def _may_clip(entry: ArtifactEntry, cpu: Cpu) -> bool:
@@ -108,7 +113,8 @@ def verify_bundle(
 
     Args:
         path: The bundle's folder.
-        options: Options for the engines. Providers are for ONNX artifacts alone, a delegate for TFLite ones.
+        options: Options for the engines. Providers are for ONNX artifacts alone, a delegate and fp16 for
+            TFLite ones.
         cpu: What this machine is; None reads it.
         probe: Try each engine in a process of its own first, unless this was done before on this CPU, and
             keep what was found beside the device profiles: one that ends its process is a failed check here,
@@ -137,7 +143,7 @@ def verify_bundle(
     except EcovisionError as e:
         checks.append(Check(bundle.manifest.golden.file, False, e.message))
     _refuse_options_for_none(options, entries)
-    ends = {f.package: f.ended for f in probe_bundle(bundle)} if probe else {}
+    ends = {f.package: f.ended for f in probe_bundle(bundle, fp16=options.fp16)} if probe else {}
     runs: list[Check] = []
     for entry in entries:
         ended = ends.get(ENGINES[entry.format].package)
@@ -155,6 +161,7 @@ def _refuse_options_for_none(options: BackendOptions, entries: Sequence[Artifact
     for name, value, format in (
         ("providers", options.providers, "onnx"),
         ("delegate", options.delegate, "tflite"),
+        ("fp16", "it" if options.fp16 else None, "tflite"),
     ):
         if value is not None and all(entry.format != format for entry in entries):
             raise OptionError(name, expected=f"none, for there is no {format} artifact", found=quoted(value))
@@ -163,7 +170,7 @@ def _refuse_options_for_none(options: BackendOptions, entries: Sequence[Artifact
 def _fitting(options: BackendOptions, entry: ArtifactEntry) -> BackendOptions:
     """Leave out what is the other engine's."""
     if entry.format == "onnx":
-        return replace(options, delegate=None)
+        return replace(options, delegate=None, fp16=False)
     return replace(options, providers=None)
 
 
@@ -180,7 +187,7 @@ def _check_artifact(
         return [Check(entry.file.file, False, e.message)]
     checks = [Check(entry.file.file, True, "sha256 matches, contract matches, opens")]
     if golden is not None:
-        checks.append(_check_golden(classifier, entry, golden, cpu))
+        checks.append(_check_golden(classifier, entry, golden, cpu, fp16=options.fp16))
     return checks
 
 
@@ -194,8 +201,10 @@ def _not_opened(entry: ArtifactEntry, error: MissingDependencyError) -> list[Che
     ]
 
 
-def _check_golden(classifier: Classifier, entry: ArtifactEntry, golden: Golden, cpu: Cpu) -> Check:
-    name = f"{_GOLDEN}{entry.name}"
+def _check_golden(
+    classifier: Classifier, entry: ArtifactEntry, golden: Golden, cpu: Cpu, *, fp16: bool
+) -> Check:
+    name = f"{_GOLDEN}{entry.name}{' in fp16' if fp16 else ''}"
     expected = golden.logits.get(entry.name)
     if expected is None:
         return Check(name, False, "no golden logits for this artifact; export the bundle again")
@@ -203,7 +212,8 @@ def _check_golden(classifier: Classifier, entry: ArtifactEntry, golden: Golden, 
         found = np.concatenate([classifier.run(golden.inputs[i : i + 1]) for i in range(len(golden.inputs))])
     except EcovisionError as e:
         return Check(name, False, e.message)
-    return compare_golden(name, expected, found, golden_tolerance(entry, cpu), entry, cpu)
+    tolerance = golden_tolerance(entry, cpu, fp16=fp16)
+    return compare_golden(name, expected, found, tolerance, entry, cpu)
 
 
 def compare_golden(

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecovision_edge.backends import half
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.errors import (
@@ -679,6 +680,17 @@ def test_preparing_is_counted_of_one_artifact_and_whole_answers_of_each(fake_cou
         ("cortex-a76", "whole 640x480 JPEG"),
     ]
     assert "| m, prepare 640x480 |" in capsys.readouterr().out
+
+
+def test_fp16_is_counted_of_tflite_models_on_cpus_that_have_it(fake_count, tmp_path, capsys):
+    """Beside the model as it is; a Cortex-A72 would die of it."""
+    fake_count += [row()] * 9
+    (tmp_path / "model.tflite").touch()
+    assert cli.main(["count", "pi", str(tmp_path / "model.tflite"), str(INT8), "--fp16"]) == 0
+    asked = [(name, cpu) for name, cpu, step in fake_count.asked if step == "fp16"]
+    assert asked == [("model.tflite", "cortex-a76")]
+    assert len(fake_count.asked) == 5
+    assert guest.FP16_FLAGS == half.QS8 | half.QU8 | half.FORCE_FP16
 
 
 def test_a_model_that_fails_does_not_cost_the_others(fake_count, capsys):

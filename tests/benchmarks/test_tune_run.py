@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ecovision_edge.backends.survival import FP16, Finding, cpu_key, version_text
+from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry
@@ -41,7 +43,7 @@ class Device:
         ms: Milliseconds of a frame, by key.
         start_s: Seconds of a start.
         image_s: Seconds of an answer.
-        wrong: Images of 16 that an artifact answers otherwise than the others.
+        wrong: Images of 16 that an artifact (`int8-tflite`, `int8-tflite fp16`) answers otherwise.
         broken: By key or artifact: why its start fails.
         not_golden: Artifacts whose golden vectors fail.
         dies_at: By key: in which turn its process dies.
@@ -105,7 +107,7 @@ class FakeWorker:
         self.device.sleep(self.device.image_s * len(files or seeds))
         rows = np.full((len(files or seeds), CLASSES), 0.05)
         for i, seed in enumerate(seeds):
-            other = i < self.device.wrong.get(self.spec.artifact, 0)
+            other = i < self.device.wrong.get(self.spec.artifact + " fp16" * self.spec.fp16, 0)
             rows[i, (seed + other) % CLASSES] = 0.55
         return rows.tolist()  # type: ignore[no-any-return]
 
@@ -133,7 +135,12 @@ def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)  # so many are started at a time
 
 
-def request_of(*names: str, budget: float = 60.0, threads: tuple[int, ...] = (1, 2, 3, 4)) -> Request:
+def request_of(
+    *names: str,
+    budget: float = 60.0,
+    threads: tuple[int, ...] = (1, 2, 3, 4),
+    findings: tuple[Finding, ...] = (),
+) -> Request:
     real = Bundle.open(embedded_bundle_path())
     entries = []
     for name in names or ALL:
@@ -142,7 +149,7 @@ def request_of(*names: str, budget: float = 60.0, threads: tuple[int, ...] = (1,
         entries.append(ArtifactEntry(file, format, precision, 1e-3))  # type: ignore[arg-type]
     bundle = Bundle(real.path, dataclasses.replace(real.manifest, artifacts=tuple(entries)))
     images = Images(seeds=tuple(range(64)))
-    return Request(bundle, make_plan(bundle, threads), images, FrameSource(640, 480), budget)
+    return Request(bundle, make_plan(bundle, threads, findings), images, FrameSource(640, 480), budget)
 
 
 def run(device: Device, request: Request) -> Tuned:
@@ -353,6 +360,61 @@ def test_the_words_say_what_was_left_out(monkeypatch: pytest.MonkeyPatch) -> Non
     assert f"int8-tflite is left out, its engine cannot run here; {extra_fix('litert')}" in text
     assert "weak evidence" in text
     assert {c.spec.artifact for c in tuned.candidates} == {"int8-onnx", "fp32-onnx"}
+
+
+PI4 = Cpu("aarch64", "a Pi 4", frozenset({"asimd"}))
+PI5 = Cpu("aarch64", "a Pi 5", frozenset({"asimd", "asimddp", "asimdhp"}))
+
+
+def tried(cpu: Cpu, how: str | None = None) -> Finding:
+    """What a probe of fp16 found there."""
+    return Finding(FP16.name, version_text("tflite"), cpu_key(cpu), how)
+
+
+def half_first(spec: Spec) -> float:
+    return 10.0 if spec.format == "onnx" else 4.0 if spec.fp16 else 7.0
+
+
+def test_fp16_is_measured_where_the_cpu_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a configuration like any other, of TFLite artifacts alone; here it is the fastest."""
+    monkeypatch.setattr(plan_module, "read_cpu", lambda: PI5)
+    tuned = run(Device(half_first), request_of(threads=(1,), findings=(tried(PI5),)))
+    half = {c.key for c in tuned.candidates if c.spec.fp16}
+    assert half == {"int8-tflite fp16 1t", "fp32-tflite fp16 1t"}
+    assert tuned.choice.candidate is not None
+    assert tuned.choice.candidate.spec.fp16
+
+
+def test_fp16_that_answers_otherwise_is_out_and_its_artifact_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate is the same for every configuration; answers in fp16 are judged apart."""
+    monkeypatch.setattr(plan_module, "read_cpu", lambda: PI5)
+    device = Device(half_first, wrong={"fp32-tflite fp16": 8, "int8-tflite fp16": 8})
+    tuned = run(device, request_of(threads=(1,), findings=(tried(PI5),)))
+    assert set(faults(tuned)) == {"int8-tflite fp16 1t", "fp32-tflite fp16 1t"}
+    assert all("agreement" in fault for fault in faults(tuned).values())
+    assert tuned.choice.candidate is not None
+    assert tuned.choice.candidate.spec.artifact.endswith("tflite")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "findings", "words"),
+    [
+        (PI4, (tried(PI4),), "fp16 was not tried: a Pi 4 without asimdhp"),
+        (PI5, (tried(PI5, "SIGILL"),), "fp16 was not tried: it ended a process of its own by SIGILL"),
+        (PI5, (), "fp16 was not tried: it could not be tried in a process of its own"),
+    ],
+    ids=["cpu", "died", "unknown"],
+)
+def test_why_fp16_was_not_tried_is_told(
+    monkeypatch: pytest.MonkeyPatch, cpu: Cpu, findings: tuple[Finding, ...], words: str
+) -> None:
+    """In one line; without a TFLite artifact there is nothing to tell."""
+    monkeypatch.setattr(plan_module, "read_cpu", lambda: cpu)
+    request = request_of(threads=(1,), findings=findings)
+    tuned = run(Device(), request)
+    assert not any(c.spec.fp16 for c in tuned.candidates)
+    assert words in minds(request, tuned)
+    assert request_of("int8-onnx", findings=findings).plan.fp16 is None
 
 
 def test_throttling_is_told() -> None:

@@ -4,7 +4,8 @@
     python -m ecovision_edge_bench.arm64 test DIR [--cpu CPU] [-- PYTEST_ARGUMENTS]
     python -m ecovision_edge_bench.arm64 process DIR [--cpu CPU] [--times N] -- PYTHON_ARGUMENTS
     python -m ecovision_edge_bench.arm64 count DIR [MODEL_OR_BUNDLE ...] [--cpu CPU,CPU] [--mix]
-                                               [--prepare SIZES] [--whole SIZES] [--jpeg] [--filter FILTER]
+                                               [--fp16] [--prepare SIZES] [--whole SIZES] [--jpeg]
+                                               [--filter FILTER]
                                                [--markdown] [--json FILE]
 
 **`root`** makes DIR/root (400 MB, half a minute): Python and its libraries of Debian 12 for arm64, which is
@@ -40,6 +41,8 @@ artifacts. The default is the bundle inside the package; a model takes a minute.
   each gets the same input, settings and hash seed. Beyond 0.01 % it is an error, exit status 1. Between roots
   in folders of other names some 0.005 % come and go, as addresses do; so the table has one decimal of a
   million, and the JSON all digits.
+
+`--fp16` counts each .tflite in fp16 too, as `ecovision_edge.backends.half` runs it, on a CPU that has it.
 
 `--prepare 640x480,1920x1080` counts preparing a frame of each size instead, and `--whole` all from the frame
 to the prediction, with `--jpeg` from the frame's JPEG; by the same method, and with the runtime of this

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import subprocess
@@ -11,6 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from ecovision_edge.backends.half import fp16_fault
+from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Filter
 from ecovision_edge.errors import EcovisionError, OptionError
@@ -107,6 +110,8 @@ def _count(options: argparse.Namespace) -> int:
     failures: list[EcovisionError] = []
     for model, step in wanted:
         for cpu in cpus:
+            if step.fp16 and fp16_fault(_as_read(cpu)) is not None:
+                continue  # an illegal instruction would end it
             try:
                 rows.append(count(root, model, cpu, mix=options.mix, step=step))
             except EcovisionError as error:  # the other models are still counted
@@ -148,10 +153,24 @@ def _wanted(options: argparse.Namespace) -> list[tuple[Model, Step]]:
         for option, value in (("--jpeg", jpeg), ("--filter", filter)):
             if value:
                 raise OptionError(option, expected="--prepare or --whole too", found="the network alone")
-        return [(model, NETWORK) for model in dict.fromkeys(find_models(options.models))]
+        half = [Step("network", fp16=True)] if options.fp16 else []
+        return [
+            (model, step)
+            for model in dict.fromkeys(find_models(options.models))
+            for step in (NETWORK, *(half if model.path.suffix == ".tflite" else ()))
+        ]
     find = {"prepare": one_of_each, "whole": find_models}
+    if options.fp16:
+        steps += [dataclasses.replace(step, fp16=True) for step in steps if step.kind == "whole"]
     own = {kind: dict.fromkeys(find[kind](options.models)) for kind in asked}
-    return [(model, step) for step in steps for model in own[step.kind]]
+    pairs = [(model, step) for step in steps for model in own[step.kind]]
+    return [(model, step) for model, step in pairs if not step.fp16 or model.path.suffix == ".tflite"]
+
+
+def _as_read(cpu: str) -> Cpu:
+    """Return the CPU as the runtime reads it on its board."""
+    board = board_of(cpu)
+    return Cpu("aarch64", board.model, frozenset(board.features.split()))
 
 
 def _mix(row: Row) -> str:
@@ -205,6 +224,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     counting.add_argument(
         "--whole", metavar="SIZES", help="count from frame to prediction instead, for each size"
+    )
+    counting.add_argument(
+        "--fp16", action="store_true", help="count .tflite models in fp16 too, on CPUs that have it"
     )
     counting.add_argument("--jpeg", action="store_true", help="these frames arrive as JPEG: decode them too")
     counting.add_argument("--filter", choices=get_args(Filter), help="in place of the contract's")

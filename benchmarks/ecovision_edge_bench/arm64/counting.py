@@ -112,6 +112,7 @@ class Row:
         return {
             "model": self.model.name,
             "step": self.step.name or self.step.kind,
+            "fp16": self.step.fp16,
             "file": self.model.path.name,
             "sha256": self.model.sha256,
             "engine": self.engine,
@@ -246,7 +247,7 @@ def to_markdown(rows: Sequence[Row]) -> str:
     """Return the rows as a markdown table: a line for each step, model and engine, a column for each CPU."""
     cpus = list(dict.fromkeys(row.cpu for row in rows))
     heads = [f"{cpu} ({BOARDS[cpu].short})" for cpu in cpus]
-    of = "an inference " if all(row.step == NETWORK for row in rows) else ""
+    of = "an inference " if all(row.step.kind == "network" for row in rows) else ""
     lines = [
         f"| millions of instructions {of}| sha256 | engine | {' | '.join(heads)} | second run |",
         f"|---|---|---|{'---:|' * len(cpus)}---:|",
@@ -272,7 +273,7 @@ def _run(root: PiRoot, model: Model, cpu: str, mix: bool, step: Step) -> tuple[s
             "PYTHONHASHSEED": "0",
             "OPENBLAS_NUM_THREADS": "1",
         }
-        if step != NETWORK:  # of this checkout, whatever wheel the root has
+        if step.kind != "network":  # of this checkout, whatever wheel the root has
             environment |= {"PYTHONPATH": str(checkout() / "runtime"), "PYTHONDONTWRITEBYTECODE": "1"}
         guest = Path(__file__).with_name("guest.py")
         done = root.python(cpu, "-P", str(guest), str(model.path), *step.arguments(), environment=environment)

@@ -1,6 +1,7 @@
 """Run inferences, or other steps of an answer, with marks around them; the emulated Python runs this file.
 
-    python3 -P guest.py MODEL [--step prepare|whole --width PIXELS --height PIXELS [--jpeg] [--filter FILTER]]
+    python3 -P guest.py MODEL [--fp16]
+                              [--step prepare|whole --width PIXELS --height PIXELS [--jpeg] [--filter FILTER]]
 
 An inference needs the engine alone; the other steps import the runtime, which the host puts in the path.
 Standard output ends with one line of JSON: the engine, or why it does not open the model.
@@ -26,13 +27,17 @@ NOTHING, INFERENCE = 1, 2
 WARM_UP, INFERENCES = 3, 5
 SEED = 0  # any number; the same input each time
 
+FP16_FLAGS = 7
+"""XNNPACK's QS8, QU8 and FORCE_FP16, as in `ecovision_edge.backends.half`."""
+
 Tensor = npt.NDArray[np.generic]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Mark nothing and then the inferences of a model; the exit status."""
     options = _parser().parse_args(arguments)
-    opener = {".onnx": open_onnxruntime, ".tflite": open_litert}[options.model.suffix]
+    half = options.fp16 and options.model.suffix == ".tflite"
+    opener = open_fp16 if half else {".onnx": open_onnxruntime, ".tflite": open_litert}[options.model.suffix]
     try:
         if options.step == "network":
             engine, infer = opener(options.model.read_bytes())
@@ -56,6 +61,7 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="guest.py")
     parser.add_argument("model", type=Path)
+    parser.add_argument("--fp16", action="store_true")
     parser.add_argument("--step", choices=("network", "prepare", "whole"), default="network")
     parser.add_argument("--width", type=int)
     parser.add_argument("--height", type=int)
@@ -119,6 +125,27 @@ def open_litert(model: bytes) -> tuple[str, Callable[[], object]]:
     return f"LiteRT {importlib.metadata.version('ai-edge-litert')}", infer
 
 
+def open_fp16(model: bytes) -> tuple[str, Callable[[], object]]:
+    """With the settings of `ecovision_edge.backends.half` and one thread."""
+    from ai_edge_litert.compiled_model import CompiledModel
+    from ai_edge_litert.options import CpuOptions, Options
+
+    cpu = CpuOptions(num_threads=1, xnnpack_flags=FP16_FLAGS)
+    compiled = CompiledModel.from_buffer(model, options=Options(cpu_options=cpu))
+    inputs, outputs = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
+    forms = [[buffer.get_tensor_details() for buffer in buffers] for buffers in (inputs, outputs)]
+    tensors = [made_up(form["shape"], form["dtype"]) for form in forms[0]]
+    sizes = [(int(np.prod(form["shape"])), np.dtype(form["dtype"])) for form in forms[1]]
+
+    def infer() -> object:
+        for buffer, tensor in zip(inputs, tensors, strict=True):
+            buffer.write(tensor)
+        compiled.run_by_index(0, inputs, outputs)
+        return [buffer.read(*size) for buffer, size in zip(outputs, sizes, strict=True)]
+
+    return f"LiteRT {importlib.metadata.version('ai-edge-litert')} in fp16", infer
+
+
 def open_step(options: argparse.Namespace) -> tuple[str, Callable[[], object]]:
     """Preparing a frame, or all from the frame to the prediction: the runtime's own code, in one thread."""
     import cv2
@@ -128,7 +155,9 @@ def open_step(options: argparse.Namespace) -> tuple[str, Callable[[], object]]:
     from ecovision_edge.simulation.synthetic import draw_frame
 
     cv2.setNumThreads(1)
-    classifier = Classifier.load(options.model, threads=1, filter=options.filter, profile=False)
+    classifier = Classifier.load(
+        options.model, threads=1, fp16=options.fp16, filter=options.filter, profile=False
+    )
     step: Callable[[Tensor], object] = (
         classifier.prepare if options.step == "prepare" else classifier.classify
     )

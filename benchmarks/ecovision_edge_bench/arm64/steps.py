@@ -27,6 +27,7 @@ class Step:
         height: Likewise.
         jpeg: The frame arrives as JPEG: decoding it is counted too.
         filter: In place of the contract's; None: the contract's.
+        fp16: LiteRT computes in fp16 what the model computes in fp32.
     """
 
     kind: Kind
@@ -34,20 +35,23 @@ class Step:
     height: int = 0
     jpeg: bool = False
     filter: Filter | None = None
+    fp16: bool = False
 
     @property
     def name(self) -> str:
-        """Name in the table (`prepare 640x480 JPEG`); empty for the network."""
-        if self.kind == "network":
-            return ""
-        words = [self.kind, f"{self.width}x{self.height}", "JPEG" if self.jpeg else "", self.filter or ""]
+        """Its name in the table (`prepare 640x480 JPEG`, `fp16`); empty for the network as it is."""
+        words = ["fp16" if self.fp16 else ""]
+        if self.kind != "network":
+            words += [self.kind, f"{self.width}x{self.height}"]
+            words += ["JPEG" if self.jpeg else "", self.filter or ""]
         return " ".join(word for word in words if word)
 
     def arguments(self) -> list[str]:
         """Return the guest's words for it."""
+        half = ["--fp16"] if self.fp16 else []
         if self.kind == "network":
-            return []
-        words = ["--step", self.kind, "--width", str(self.width), "--height", str(self.height)]
+            return half
+        words = [*half, "--step", self.kind, "--width", str(self.width), "--height", str(self.height)]
         words += ["--jpeg"] if self.jpeg else []
         return words + (["--filter", self.filter] if self.filter else [])
 

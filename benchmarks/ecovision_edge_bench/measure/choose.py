@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from ecovision_edge.backends.half import fp16_fault
+from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.files import is_folder
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES, is_installed
@@ -198,6 +200,8 @@ def _own(
         for e in entries
         if e not in missing
     ]
+    if delegate is None and fp16_fault(read_cpu()) is None:
+        specs += [dataclasses.replace(spec, fp16=True) for spec in specs if spec.format == "tflite"]
     if delegate is not None and not any(spec.delegate for spec in specs):
         raise OptionError("--delegate", expected="a TFLite artifact to run with it", found=artifacts)
     return bundle, bundle.contract, specs

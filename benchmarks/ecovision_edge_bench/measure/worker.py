@@ -186,7 +186,7 @@ def _check_golden(subject: Subject, spec: Spec) -> dict[str, Any]:
     if expected is None:
         return {"ok": False, "detail": "no golden logits for this artifact; export the bundle again"}
     found = [np.asarray(subject.infer(golden.inputs[i : i + 1])) for i in range(len(golden.inputs))]
-    tolerance = golden_tolerance(entry, cpu)
+    tolerance = golden_tolerance(entry, cpu, fp16=spec.fp16)
     check = compare_golden(spec.key, expected, np.concatenate(found), tolerance, entry, cpu)
     return {"ok": check.ok, "detail": check.detail}
 

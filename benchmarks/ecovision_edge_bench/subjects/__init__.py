@@ -57,6 +57,7 @@ class Spec:
             takes it; of `classifier` the bundle or model.
         artifact: Of `classifier`: the artifact's name.
         delegate: Of `classifier`, with a TFLite artifact: the library that LiteRT runs it with.
+        fp16: Of `classifier`, with a TFLite artifact: whether LiteRT computes in fp16 what it has in fp32.
         contract: Of all but `classifier`: the contract's JSON, for size, mean, std, labels.
         threads: For one inference.
         spinning: Whether the engine's threads may spin while they wait, where it has such a choice.
@@ -73,6 +74,7 @@ class Spec:
     spinning: bool = True
     made: str = ""
     delegate: str = ""
+    fp16: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -90,8 +92,9 @@ class Spec:
 
     @property
     def key(self) -> str:
-        """Name of the row with its setting: `int8-onnx 2t`, `int8-onnx 2t no-spin`."""
-        return f"{self.name} {self.threads}t" + ("" if self.spinning else " no-spin")
+        """Name of the row with its setting: `int8-onnx 2t`, `int8-onnx 2t no-spin`, `int8-tflite fp16 1t`."""
+        half = " fp16" if self.fp16 else ""
+        return f"{self.name}{half} {self.threads}t" + ("" if self.spinning else " no-spin")
 
     def to_json(self) -> dict[str, str | int | bool]:
         """Return JSON values; `Spec(**values)` reads them back."""

@@ -24,6 +24,7 @@ class _ClassifierSubject:
             threads=spec.threads,
             spinning=spec.spinning,
             delegate=spec.delegate or None,
+            fp16=spec.fp16,
             profile=False,  # what is measured is what the spec says
         )
         bundle = self._classifier.bundle

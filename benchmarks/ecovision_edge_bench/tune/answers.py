@@ -21,13 +21,13 @@ ANSWERS_SHARE = 0.25  # of the budget: for the images, all artifacts together
 
 
 def check_artifacts(run: Session) -> None:
-    """Golden vectors and agreement of each artifact, by the first of its configurations."""
+    """Golden vectors and agreement of each artifact, by the first of its configurations; in fp16 apart."""
     request, plan = run.request, run.request.plan
-    firsts: dict[str, Spec] = {}
+    firsts: dict[tuple[str, bool], Spec] = {}
     for spec in plan.specs:
-        firsts.setdefault(spec.artifact, spec)
+        firsts.setdefault((spec.artifact, spec.fp16), spec)
     # The reference answers first: fp32 where there is such an artifact, else the default.
-    order = sorted(firsts.values(), key=lambda s: (s.precision != "fp32", s != plan.default))
+    order = sorted(firsts.values(), key=lambda s: (s.fp16, s.precision != "fp32", s != plan.default))
     until = run.began + START_SHARE * request.budget_s
     run.say(f"start {len(order)} {'artifact' if len(order) == 1 else 'artifacts'}")
     run.pool.ensure([plan.default], run.deadline)
@@ -87,15 +87,19 @@ def _judge(run: Session, spec: Spec, expected: Answers, found: Answers, images: 
     )
     candidate = run.by_key[spec.key]
     candidate.agreement = agreement
-    default = spec.artifact in {run.request.plan.default.artifact, run.tuned.reference}
+    default = not spec.fp16 and spec.artifact in {run.request.plan.default.artifact, run.tuned.reference}
     candidate.fault = agreement_fault(agreement, default=default)
 
 
 def _spread(run: Session, spec: Spec) -> None:
-    """What was found of an artifact holds for all its configurations."""
+    """What was found of an artifact holds for all its configurations of that precision."""
     first = run.by_key[spec.key]
     for candidate in run.tuned.candidates:
-        if candidate is not first and candidate.spec.artifact == spec.artifact:
+        if candidate is not first and _computes_as(candidate.spec, spec):
             candidate.agreement = first.agreement
             candidate.fault = first.fault
             candidate.out_of_time = first.out_of_time
+
+
+def _computes_as(spec: Spec, other: Spec) -> bool:
+    return (spec.artifact, spec.fp16) == (other.artifact, other.fp16)

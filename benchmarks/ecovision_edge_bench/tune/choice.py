@@ -89,6 +89,7 @@ class Candidate:
         return {
             "artifact": self.spec.artifact,
             "precision": self.spec.precision,
+            "fp16": self.spec.fp16,
             "threads": self.spec.threads,
             "spinning": self.spec.spinning,
             "median_ms": self.median_ms,

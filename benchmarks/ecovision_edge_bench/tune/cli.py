@@ -45,10 +45,11 @@ def tune(
 ) -> int:
     """Find the fastest way to run a bundle on this device, and save it as the device profile.
 
-    Every artifact with each count of threads, spinning or sleeping, is measured end to end on 640x480 frames,
-    in turns with the default configuration. Only what answers as it should is kept: golden vectors, and the
-    first class of at least as many images as the bundle's own budget asks for. Another configuration replaces
-    the default where the whole 95 % interval of its ratio lies below 1.
+    Every artifact with each count of threads, spinning or sleeping, in fp16 too where the CPU has it, is
+    measured end to end on 640x480 frames, in turns with the default configuration. Only what answers as it
+    should is kept: golden vectors, and the first class of at least as many images as the bundle's own budget
+    asks for. Another configuration replaces the default where the whole 95 % interval of its ratio lies
+    below 1.
 
     Run it while the device does nothing else. The exit status is 1 where nothing could be chosen, or other
     programs kept the device busy: then nothing is saved.
@@ -82,13 +83,13 @@ def tune(
     if json is not None:
         check_target(json, "--json")
     opened = Bundle.open(bundle or embedded_bundle_path())
-    plan = make_plan(opened, counts, probe_bundle(opened))
     most = (48 if images is None else 128) if parity_images is None else parity_images
     judged = choose_images(images, opened.contract, most)
     for note in judged.notes:
         typer.echo(printable(note), err=True)
     if not dry_run:
         check_profile_folder()
+    plan = make_plan(opened, counts, probe_bundle(opened, fp16=True, keep=not dry_run))
     with tempfile.TemporaryDirectory(prefix="ecovision-edge-") as name:
         files = judged.files[:: max(1, len(judged.files) // FRAMES)] or draw_files(Path(name), range(FRAMES))
         source = FrameSource(*FRAME, files)
@@ -103,6 +104,7 @@ def tune(
             artifact=spec.artifact,
             threads=spec.threads,
             spinning=spec.spinning,
+            fp16=spec.fp16,
             measured=tuned.to_json(),
         )
         saved = save_profile(profile)
@@ -131,6 +133,7 @@ def _document(request: Request, tuned: Tuned, saved: Path | None) -> JsonValue:
         "evidence": request.images.evidence,
         "default": request.plan.default.key,
         "skipped": dict(request.plan.skipped),
+        "fp16": request.plan.fp16,
         **tuned.to_json(),
     }
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ecovision_edge.backends import default_threads
-from ecovision_edge.backends.survival import Finding, deadly_engine
+from ecovision_edge.backends.half import fp16_fault
+from ecovision_edge.backends.survival import FP16, Finding, deadly_engine
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.bundle.engines import ENGINES, is_installed
@@ -47,12 +48,14 @@ class Plan:
     Args:
         specs: Each configuration, the likely ones first.
         default: That of `Classifier.load` without a profile; it is one of `specs`.
+        fp16: Why TFLite artifacts are not tried in fp16 too; None: they are, or there are none.
         skipped: Artifacts whose engine is not installed, or dies on this CPU, each with what to run.
     """
 
     specs: tuple[Spec, ...]
     default: Spec
     skipped: tuple[tuple[str, str], ...]
+    fp16: str | None = None
 
 
 def parse_budget(text: str) -> float:
@@ -108,9 +111,24 @@ def make_plan(bundle: Bundle, threads: Sequence[int], findings: Sequence[Finding
     specs += [dataclasses.replace(s, spinning=False) for s in specs if s.threads > 1 and s.may_spin]
     if default not in specs:
         specs.insert(0, default)
+    half = [s for s in specs if s.format == "tflite"]
+    fp16 = _fp16_fault(findings) if half else None
+    specs += [dataclasses.replace(s, fp16=True) for s in half] if fp16 is None else []
     # Where the budget is too small for all of them, it is the likely ones that are measured.
     specs.sort(key=lambda s: (s != default, s.precision != "int8", not s.spinning, -s.threads))
-    return Plan(tuple(specs), default, tuple(skipped))
+    return Plan(tuple(specs), default, tuple(skipped), fp16)
+
+
+def _fp16_fault(findings: Sequence[Finding]) -> str | None:
+    """Return why fp16 is not tried: the CPU lacks it, or a process did not survive it; None if one did."""
+    cpu = read_cpu()
+    fault = fp16_fault(cpu)
+    if fault is not None:
+        return fault
+    found = FP16.finding(cpu, findings)
+    if found is None:
+        return "it could not be tried in a process of its own"
+    return None if found.ended is None else f"it ended a process of its own by {found.ended}"
 
 
 def agreement_budget(entry: ArtifactEntry) -> float:

@@ -81,6 +81,8 @@ def minds(request: Request, tuned: Tuned) -> list[str]:
     lines += [
         f"{name} is left out, its engine cannot run here; {line}" for name, line in request.plan.skipped
     ]
+    if request.plan.fp16 is not None:
+        lines.append(f"fp16 was not tried: {request.plan.fp16}")
     late = [c.key for c in tuned.candidates if c.out_of_time]
     if late:
         lines.append(f"no time was left for {', '.join(late)}: give more than --budget {request.budget_s:g}s")
@@ -102,6 +104,10 @@ def _word(candidate: Candidate, tuned: Tuned) -> str:
         words.append("the base")
     elif candidate.final:
         words.append("in the final")
-    if candidate.agreement is not None and candidate.spec.artifact == tuned.reference:
+    if (
+        candidate.agreement is not None
+        and candidate.spec.artifact == tuned.reference
+        and not candidate.spec.fp16
+    ):
         words.append("agreement is with itself")
     return ", ".join(words) if candidate.kept else "not measured"

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._checks import check_batch, check_logits
+from ecovision_edge.backends.half import HalfNetwork, refuse_fp16
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES
@@ -65,14 +66,15 @@ class LiteRtBackend:
         model: The model file's bytes. Tensors in other files are refused: a model is one file. Damage that
             would let LiteRT read outside the file is, too; but LiteRT is no sandbox, and a file that is made
             to crash it can.
-        options: Threads, delegate. Spinning has no meaning here: XNNPACK's threads spin for a moment and then
-            sleep. Providers are refused.
+        options: Threads, delegate, fp16. Spinning has no meaning here: XNNPACK's threads spin for a moment
+            and then sleep. Providers are refused.
 
     Raises:
         MissingContractError: the model carries no contract.
         ContractError, SchemaVersionError: it carries one that cannot be read.
         ModelError: LiteRT cannot open it, or its input or output is not what its contract says.
-        OptionError: providers are given, or the delegate cannot be loaded.
+        OptionError: providers are given, the delegate cannot be loaded, or this CPU has no fp16.
+        DeadlyEngineError: fp16 would end this process on this CPU, as a probe found.
     """
 
     def __init__(self, model: bytes, options: BackendOptions | None = None) -> None:
@@ -87,6 +89,10 @@ class LiteRtBackend:
         self._threads = options.threads or default_threads()
         self._delegate = options.delegate
         self._contract = _contract(read_metadata(model))
+        self._lock = threading.Lock()
+        self._half = _open_half(model, self._threads, self._contract) if options.fp16 else None
+        if self._half is not None:
+            return
         delegates = [] if options.delegate is None else [_load_delegate(options.delegate)]
         try:
             self._interpreter = Interpreter(
@@ -104,16 +110,16 @@ class LiteRtBackend:
                 f"LiteRT cannot open the model{which}", found=_last_line(e), fix="export it again"
             ) from e
         self._output, self._scale = _check_output(outputs, self._contract)
-        self._lock = threading.Lock()
 
     @property
     def engine(self) -> str:
-        """`ai-edge-litert` and its version, and the delegate where there is one."""
+        """`ai-edge-litert` and its version, and fp16 or the delegate where there is one."""
         try:
             version = importlib.metadata.version("ai-edge-litert")
         except importlib.metadata.PackageNotFoundError:  # its nightly builds have another name
             version = "of unknown version"
-        return f"ai-edge-litert {version}" + (f" with {self._delegate}" if self._delegate else "")
+        how = " in fp16" if self._half is not None else f" with {self._delegate}" if self._delegate else ""
+        return f"ai-edge-litert {version}{how}"
 
     @property
     def contract(self) -> Contract:
@@ -141,6 +147,8 @@ class LiteRtBackend:
             return np.empty((0, len(self._contract.labels)), np.float32)
         try:
             rows = [self._run_one(batch[i : i + 1]) for i in range(len(batch))]
+        except InferenceError:
+            raise
         except Exception as e:  # LiteRT's errors are ValueError, RuntimeError and more
             raise InferenceError("LiteRT failed to run the model", found=_last_line(e)) from e
         for row in rows:
@@ -148,6 +156,9 @@ class LiteRtBackend:
         return np.concatenate(rows) if len(rows) != 1 else rows[0]
 
     def _run_one(self, frame: npt.NDArray[np.uint8 | np.float32]) -> npt.NDArray[np.float32]:
+        if self._half is not None:
+            with self._lock:
+                return self._half.run(frame)
         with self._lock:
             self._interpreter.set_tensor(self._input, frame)  # copies
             self._interpreter.invoke()
@@ -156,6 +167,11 @@ class LiteRtBackend:
             return output.astype(np.float32, copy=False)  # is a copy already
         scale, zero = self._scale
         return (output.astype(np.float32) - np.float32(zero)) * np.float32(scale)
+
+
+def _open_half(model: bytes, threads: int, contract: Contract) -> HalfNetwork:
+    refuse_fp16()
+    return HalfNetwork(model, threads, contract)
 
 
 def _contract(metadata: Mapping[str, bytes]) -> Contract:

@@ -72,6 +72,10 @@ class OnnxBackend:
                 found=options.delegate,
                 fix="it is LiteRT's: choose a TFLite model, or give onnxruntime providers",
             )
+        if options.fp16:
+            raise OptionError(
+                "fp16", expected="a TFLite model", found="an ONNX model", fix="it is LiteRT's: leave it out"
+            )
         self._threads = options.threads or default_threads()
         providers = _providers(options.providers)
         opener = Opener(self._threads, options.spinning, providers)

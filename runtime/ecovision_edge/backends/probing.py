@@ -14,7 +14,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ecovision_edge.backends import BackendOptions
-from ecovision_edge.backends.survival import Finding, cpu_key, keep_findings, read_findings, version_text
+from ecovision_edge.backends.half import fp16_fault
+from ecovision_edge.backends.survival import (
+    FP16,
+    Finding,
+    cpu_key,
+    keep_findings,
+    read_findings,
+    version_text,
+)
 from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle
@@ -32,11 +40,15 @@ Try = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 """Runs a command to its end, its standard output caught."""
 
 
-def probe_bundle(bundle: Bundle, *, attempt: Try | None = None) -> tuple[Finding, ...]:
+def probe_bundle(
+    bundle: Bundle, *, fp16: bool = False, keep: bool = True, attempt: Try | None = None
+) -> tuple[Finding, ...]:
     """Try the engine of each format that the bundle has and that this CPU was not tried with yet.
 
     Args:
         bundle: Its smallest model of a format is run.
+        fp16: Whether to try LiteRT in fp16 too, if the CPU has it and LiteRT itself lives.
+        keep: Whether to keep what is found beside the profiles.
         attempt: Runs a command; None is a process.
 
     What cannot be kept is tried again the next time; of an engine that died it is logged.
@@ -50,8 +62,13 @@ def probe_bundle(bundle: Bundle, *, attempt: Try | None = None) -> tuple[Finding
     for entry in sorted(bundle.manifest.artifacts, key=lambda e: e.file.bytes, reverse=True):
         models[entry.format] = bundle.path / entry.file.file
     new = _probe(models, known, cpu, attempt)
-    if new:
-        known |= {finding.package: finding for finding in new}
+    if fp16 and "tflite" in models and is_installed("tflite") and fp16_fault(cpu) is None:
+        dead = any(f.package == ENGINES["tflite"].package and f.ended for f in (*known.values(), *new))
+        if not dead and FP16.finding(cpu, [*known.values()]) is None:
+            found = probe_engine("tflite", models["tflite"], cpu, attempt, fp16=True)
+            new += [] if found is None else [found]
+    known |= {finding.package: finding for finding in new}
+    if new and keep:
         try:
             keep_findings([*known.values()])
         except ProfileWriteError as e:
@@ -75,13 +92,15 @@ def _probe(
     return new
 
 
-def probe_engine(format: Format, model: Path, cpu: Cpu, attempt: Try | None = None) -> Finding | None:
-    """Import an engine and run a model once, in a process of its own.
+def probe_engine(
+    format: Format, model: Path, cpu: Cpu, attempt: Try | None = None, *, fp16: bool = False
+) -> Finding | None:
+    """Import an engine and run a model once, in fp16 if that is to be tried, in a process of its own.
 
     Returns:
         None where nothing was found: no process, no end in time, an error, or a model that ends it.
     """
-    command = [sys.executable, "-m", __name__, format, str(model)]
+    command = [sys.executable, "-m", __name__, format, str(model), *(["fp16"] if fp16 else [])]
     try:
         done = (attempt or _run)(command)
     except (OSError, subprocess.SubprocessError):
@@ -92,7 +111,8 @@ def probe_engine(format: Format, model: Path, cpu: Cpu, attempt: Try | None = No
         return None
     if ended is not None and ended != "SIGILL" and imported:
         return None
-    return Finding(ENGINES[format].package, version_text(format), cpu_key(cpu), ended)
+    name = FP16.name if fp16 else ENGINES[format].package
+    return Finding(name, version_text(format), cpu_key(cpu), ended)
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
@@ -114,8 +134,8 @@ def _name(number: int) -> str:
         return f"signal {number}"
 
 
-def main(format: str, model: str) -> None:
-    """Import the engine and run the model once; in the process that may die."""
+def main(format: str, model: str, precision: str = "") -> None:
+    """Import the engine and run the model once, in `fp16` if asked for; in the process that may die."""
     import resource
 
     import numpy as np
@@ -135,7 +155,7 @@ def main(format: str, model: str) -> None:
         open_backend = OnnxBackend
     sys.stdout.write(IMPORTED + "\n")
     sys.stdout.flush()
-    backend = open_backend(Path(model).read_bytes(), BackendOptions(threads=1))
+    backend = open_backend(Path(model).read_bytes(), BackendOptions(threads=1, fp16=precision == "fp16"))
     spec = backend.contract.input
     backend.run(np.zeros(spec.shape(1), spec.dtype))
 

@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE_NAME",
+    "FP16",
     "Finding",
+    "Mode",
     "cpu_key",
     "deadly_engine",
+    "deadly_fp16",
     "deadly_reason",
     "keep_findings",
     "read_findings",
@@ -75,6 +78,33 @@ class Finding:
         finding = cls(f.text("package"), f.text("version"), f.text("cpu"), f.text_or_none("ended"))
         f.done()
         return finding
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """A way to run an engine that has to be tried apart: what survives the engine may not survive it.
+
+    Args:
+        name: What findings call it in the place of a package.
+        format: Of the engine.
+    """
+
+    name: str
+    format: Format
+
+    def finding(self, cpu: Cpu, findings: Sequence[Finding]) -> Finding | None:
+        """Return what was found with the installed version on this CPU; None if it was not tried."""
+        key = (self.name, version_text(self.format), cpu_key(cpu))
+        return next((f for f in findings if (f.package, f.version, f.cpu) == key), None)
+
+    def ended(self, cpu: Cpu, findings: Sequence[Finding]) -> str | None:
+        """Return how a probe ended (`SIGILL`); None if it lived or was not tried."""
+        found = self.finding(cpu, findings)
+        return None if found is None else found.ended
+
+
+FP16 = Mode("ai-edge-litert in fp16", "tflite")
+"""LiteRT in half precision."""
 
 
 def refuse_deadly(format: Format) -> None:
@@ -130,7 +160,7 @@ def read_findings() -> tuple[Finding, ...]:
         f = parse_json(data, FILE_NAME, fix=_AGAIN)
         f.choice("schema", (SCHEMA,))
         f.schema_version(SCHEMA_VERSION)
-        found = tuple(Finding.of(item) for item in f.items("engines", most=len(ENGINES)))
+        found = tuple(Finding.of(item) for item in f.items("engines", most=len(ENGINES) + 1))
         f.done()
     except (EcovisionError, OSError, ValueError, ImportError):
         return ()
@@ -156,6 +186,13 @@ def keep_findings(findings: Sequence[Finding]) -> Path:
     except OSError as e:
         raise ProfileWriteError(f"cannot write {path}", found=e.strerror or e) from e
     return path
+
+
+def deadly_fp16(cpu: Cpu, reason: str) -> DeadlyEngineError:
+    """Return the error about fp16, which ended a process so (`SIGILL`)."""
+    return DeadlyEngineError(
+        f"{FP16.name} would end this process on this CPU, {cpu.model}", found=reason, fix="leave fp16 out"
+    )
 
 
 def _lacks_dot_products(cpu: Cpu) -> bool:

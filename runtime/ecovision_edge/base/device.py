@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 KERNEL_FEATURES = frozenset(
-    {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "i8mm", "sve"}
+    {"avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimd", "asimddp", "asimdhp", "i8mm", "sve"}
 )
 """Features, as /proc/cpuinfo names them, by which engines choose kernels; each may add in another order."""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecovision_edge.base.files import is_folder
-from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
+from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, Half, NoProfile, Threads
 from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.errors import FrameError, ImageReadError, OptionError
 
@@ -38,6 +38,7 @@ def classify(
     artifact: ArtifactName = "auto",
     threads: Threads = None,
     delegate: DelegateLibrary = None,
+    fp16: Half = False,
     no_profile: NoProfile = False,
     top: Annotated[int, typer.Option(help="How many classes to print for each image.")] = 1,
     whole: Annotated[
@@ -65,7 +66,7 @@ def classify(
     if not 1 <= top <= 1000:
         raise OptionError("--top", expected="1 to 1000", found=top)
     classifier = Classifier.load(
-        bundle, artifact=artifact, threads=threads, delegate=delegate, profile=not no_profile
+        bundle, artifact=artifact, threads=threads, delegate=delegate, fp16=fp16, profile=not no_profile
     )
     rows: list[JsonValue] = []
     failed = 0

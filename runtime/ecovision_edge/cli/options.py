@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["ArtifactName", "BundleOrModel", "DelegateLibrary", "LabelMap", "NoProfile", "Threads"]
+__all__ = ["ArtifactName", "BundleOrModel", "DelegateLibrary", "Half", "LabelMap", "NoProfile", "Threads"]
 
 BundleOrModel = Annotated[
     Path | None,
@@ -17,6 +17,9 @@ ArtifactName = Annotated[str, typer.Option(help="auto, int8, fp32, or an artifac
 Threads = Annotated[int | None, typer.Option(help="Threads of one inference; default: the cores, at most 4.")]
 DelegateLibrary = Annotated[
     str | None, typer.Option(help="A library that LiteRT runs TFLite models with: libedgetpu.so.1.")
+]
+Half = Annotated[
+    bool, typer.Option("--fp16", help="Run TFLite models in fp16, on an Arm CPU that has it (asimdhp).")
 ]
 NoProfile = Annotated[bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")]
 LabelMap = Annotated[

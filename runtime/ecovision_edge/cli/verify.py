@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ecovision_edge.cli.options import DelegateLibrary, Threads
+from ecovision_edge.cli.options import DelegateLibrary, Half, Threads
 from ecovision_edge.cli.output import write_json
 
 __all__ = ["verify"]
@@ -19,6 +19,7 @@ def verify(
     ] = None,
     threads: Threads = None,
     delegate: DelegateLibrary = None,
+    fp16: Half = False,
     json: Annotated[Path | None, typer.Option(help="Write the report here; - is stdout.")] = None,
 ) -> int:
     """Verify a bundle on this device: hashes, contract, golden vectors. Exit status 1 if a check fails.
@@ -38,7 +39,9 @@ def verify(
     from ecovision_edge.verify import verify_bundle
 
     report = verify_bundle(
-        bundle or embedded_bundle_path(), BackendOptions(threads=threads, delegate=delegate), probe=True
+        bundle or embedded_bundle_path(),
+        BackendOptions(threads=threads, delegate=delegate, fp16=fp16),
+        probe=True,
     )
     if report.ok:
         _make_next_start_fast(bundle, threads, delegate)

@@ -33,6 +33,7 @@ class DeviceProfile:
             is found to have been tuned before.
         created: When, UTC, ISO 8601.
         measured: What was measured, for the record; nothing reads it.
+        fp16: Whether the engine computes in fp16 what the model computes in fp32.
     """
 
     artifact: str
@@ -42,6 +43,7 @@ class DeviceProfile:
     bundle_path: str
     created: str
     measured: Mapping[str, JsonValue] = field(default_factory=dict)
+    fp16: bool = False
 
     @classmethod
     def of(
@@ -51,6 +53,7 @@ class DeviceProfile:
         artifact: str,
         threads: int,
         spinning: bool,
+        fp16: bool = False,
         measured: Mapping[str, JsonValue] | None = None,
     ) -> DeviceProfile:
         """Make a profile of this bundle on this device, now.
@@ -59,7 +62,8 @@ class DeviceProfile:
             BundleError: `bundle.json` cannot be read any more.
         """
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-        return cls(artifact, threads, spinning, current_key(bundle), place_of(bundle), now, measured or {})
+        key, place = current_key(bundle), place_of(bundle)
+        return cls(artifact, threads, spinning, key, place, now, measured or {}, fp16)
 
     def dumps(self) -> bytes:
         """Return JSON."""
@@ -69,7 +73,12 @@ class DeviceProfile:
                 "schema_version": SCHEMA_VERSION,
                 "created": self.created,
                 "bundle_path": self.bundle_path,
-                "choice": {"artifact": self.artifact, "threads": self.threads, "spinning": self.spinning},
+                "choice": {
+                    "artifact": self.artifact,
+                    "threads": self.threads,
+                    "spinning": self.spinning,
+                    "precision": "fp16" if self.fp16 else "native",
+                },
                 "holds_for": self.key.to_json(),
                 "measured": dict(self.measured),
             }
@@ -95,6 +104,8 @@ class DeviceProfile:
             bundle_path=f.text("bundle_path", most=10_000),
             created=f.text("created", most=100),
             measured=f.free("measured"),
+            # Profiles of before there was a choice have no such entry.
+            fp16=choice.has("precision") and choice.choice("precision", ("native", "fp16")) == "fp16",
         )
         choice.done()
         f.done()
