@@ -156,6 +156,7 @@ def test_names_cannot_write_the_page(photo):
     assert r"\x1b[2J\udcff.jpg" in reader.text
 
 
+@pytest.mark.slow
 def test_a_thousand_classes_make_no_monstrous_page(photo):
     """The most confused classes alone are in the matrix and the gallery, and the page says so."""
     k = 1000

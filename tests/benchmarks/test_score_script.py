@@ -430,6 +430,7 @@ def test_an_empty_tray_gives_no_event_by_any_light(classifier):
     assert len(decided(Script(steps=steps, camera=camera, **SMALL), classifier).false) == 0
 
 
+@pytest.mark.slow
 def test_an_ordinary_item_is_found_in_time(classifier):
     found = decided(Script(steps=(Empty(1.6), Item(label="glass"), Empty(1.0))), classifier)
     assert (found.found, found.doubled, len(found.false)) == (1, 0, 0)

@@ -505,6 +505,7 @@ def fitted(labels, seed=0, scale=4.0):
     return calibrate(labels, logits, truth)
 
 
+@pytest.mark.slow
 def test_a_calibration_changes_its_own_part_of_the_card_and_the_hashes(tmp_path):
     """Both names of the card; a second time it is rewritten; what was measured at export stays."""
     folder = bundle_with_card(tmp_path / "b")

@@ -113,6 +113,7 @@ def test_there_are_thirty_and_more():
     assert len(SURVIVED) >= 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SURVIVED.values(), ids=SURVIVED)
 def test_survived(classifier, script):
     """Whatever happened: five frames after the script is over, the loop still classifies."""
@@ -132,6 +133,7 @@ def test_survived(classifier, script):
     assert [r.frame.sequence for r in last] == sorted({r.frame.sequence for r in last})
 
 
+@pytest.mark.slow
 def test_frames_that_never_are_frames_end_it_with_what_they_are(classifier):
     """They are passed over for as long as a camera may stall."""
     junk = [Junk(np.zeros((4, 4, 3), np.uint16))] * 10_000

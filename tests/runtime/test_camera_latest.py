@@ -98,6 +98,7 @@ def test_an_old_frame_is_passed_over():
         camera.release()
 
 
+@pytest.mark.slow
 def test_states_of_a_read_that_never_returns():
     """STALLED, then RECONNECTING, then RUNNING by a new connection, while the old one still hangs."""
     camera, heard = FakeCamera(Frames(1), Block()), Heard()
@@ -115,6 +116,7 @@ def test_states_of_a_read_that_never_returns():
     assert heard.states[-1].reason == "stopped"
 
 
+@pytest.mark.slow
 def test_a_frame_of_a_lost_connection_is_not_given_as_new():
     """What was in hand when the source stalled is dropped."""
     camera, heard = FakeCamera(Frames(3), Block(), BlockOpen()), Heard()
@@ -163,6 +165,7 @@ def test_only_bad_frames_are_a_stall():
         assert "STALLED" in heard.names
 
 
+@pytest.mark.slow
 def test_a_connection_that_never_comes_about_is_tried_again():
     """`open_timeout`."""
     options = WatchOptions(open_timeout=0.05, first_delay=0.01, most_delay=0.02)
@@ -174,6 +177,7 @@ def test_a_connection_that_never_comes_about_is_tried_again():
         camera.release()
 
 
+@pytest.mark.slow
 def test_not_ever_more_connections_hang():
     """After three that hang no further one is made until one returns."""
     options = WatchOptions(open_timeout=0.05, first_delay=0.01, most_delay=0.02)
@@ -186,6 +190,7 @@ def test_not_ever_more_connections_hang():
         assert frames.read(PROMPT) is not None
 
 
+@pytest.mark.slow
 def test_hanging_connections_count_as_tries():
     """With `max_reconnects` it gives up although no connection returns."""
     options = WatchOptions(open_timeout=0.05, first_delay=0.01, most_delay=0.02, max_reconnects=6)
@@ -225,6 +230,7 @@ def test_slow_files_stall_and_go_on():
     assert heard.names == ["STARTING", "RUNNING", "STALLED", "RUNNING", "ENDED"]
 
 
+@pytest.mark.slow
 def test_a_pace_is_no_stall():
     """A source that is to be read seldom is well in between."""
     files, heard = FakeCamera(Frames(3), then="end", live=False, interval=0.5), Heard()
@@ -272,6 +278,7 @@ def test_what_on_health_raises_ends_the_reading():
     assert frames.health.state is HealthState.FAILED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [Block(), BlockOpen()], ids=["reading", "connecting"])
 def test_close_does_not_wait_for_what_hangs(step):
     """The hanging thread is left, and closes its connection itself when it returns."""

@@ -100,6 +100,7 @@ def test_the_last_words_of_the_program_are_told(program):
     stream.close()
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_is_given_up(program, monkeypatch):
     """And killed by `close`, even if it does not want to end."""
     monkeypatch.setattr(rpicam, "TIMEOUT", 0.2)

@@ -69,6 +69,7 @@ def source(request):
     return open_source(request.getfixturevalue(request.param).url(user=USER))
 
 
+@pytest.mark.slow
 def test_every_source_keeps_the_contract(source):
     """Frames, two connections, closing: as `FrameSource` and `FrameStream` say."""
     assert source.name
@@ -106,6 +107,7 @@ def test_every_source_keeps_the_contract(source):
     again.close()
 
 
+@pytest.mark.slow
 def test_every_source_feeds_the_loop(source):
     """Through `LatestFrame`, in order."""
     with LatestFrame(source, WatchOptions(max_reconnects=0)) as frames:
@@ -113,6 +115,7 @@ def test_every_source_feeds_the_loop(source):
     assert numbers == sorted(set(numbers))
 
 
+@pytest.mark.slow
 def test_every_source_is_turned_as_asked(request, mjpeg, rtsp, files):
     """A quarter turn, and half of it cut off."""
     plain = "rotate=90&roi=0,0,1,0.5"
@@ -131,6 +134,7 @@ def test_every_source_is_turned_as_asked(request, mjpeg, rtsp, files):
         assert frame.flags.c_contiguous
 
 
+@pytest.mark.slow
 def test_rtsp_gives_the_picture_of_now(rtsp):
     """The first frame too, though FFmpeg looked at a second of them first; and it moves."""
     stream = open_source(rtsp.url(user=USER)).connect()
@@ -141,6 +145,7 @@ def test_rtsp_gives_the_picture_of_now(rtsp):
     assert list(counts) == sorted(counts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("transport", ["tcp", "udp"])
 def test_rtsp_goes_over_either_transport(rtsp, transport):
     """And the server's own query is left alone."""
@@ -206,6 +211,7 @@ def test_mjpeg_frames_come_in_order_and_the_query_is_the_servers(mjpeg):
     assert not any("ecovision" in line for line in mjpeg.requests)
 
 
+@pytest.mark.slow
 def test_frames_that_came_while_nobody_read_are_passed_over():
     """They wait in the socket; the newest is wanted."""
     with mjpeg_server() as server:
@@ -216,6 +222,7 @@ def test_frames_that_came_while_nobody_read_are_passed_over():
         stream.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "user", "message"),
     [
@@ -241,6 +248,7 @@ def test_a_stream_that_breaks_off_is_a_capture_error(mjpeg):
     assert {count_in(frame) for frame in frames} <= {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_a_stream_that_falls_silent_is_a_capture_error():
     """After the read timeout; the socket is open still."""
     with mjpeg_server() as server:
@@ -250,6 +258,7 @@ def test_a_stream_that_falls_silent_is_a_capture_error():
         assert "silent too long" in read_until_error(stream)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["rtsp", "http", "https", "rtsps"])
 def test_a_server_that_says_nothing_is_waited_for_as_long_as_allowed(scheme):
     """It accepts the connection, and that is all."""
@@ -298,6 +307,7 @@ def test_a_server_of_another_kind_is_a_source_open_error(scheme, answer):
     thread.join(PROMPT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loud", [False, True])
 def test_no_output_of_the_process_shows_a_password(python, rtsp, mjpeg, loud):
     """Neither OpenCV's log nor FFmpeg's, with OpenCV at its loudest too; nor our log, nor a traceback."""

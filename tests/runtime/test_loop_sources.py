@@ -41,6 +41,7 @@ def test_an_rtsp_server_killed_and_restarted_under_the_loop(classifier):
     assert all(h.reason for h in states if h.state is HealthState.RECONNECTING)
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_and_speaks_again(classifier):
     """It accepts, and sends nothing for a while: it is reconnected, and frames come again."""
     with mjpeg_server() as server:

@@ -376,6 +376,7 @@ def test_a_profile_that_does_not_fit_is_passed_over_when_loading(folder, bundle,
     assert "ecovision-edge tune" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_commands_can_be_told_not_to(folder, bundle, capsys):
     """`--no-profile`."""
     save_profile(profile_of(bundle, artifact="fp32-onnx"))

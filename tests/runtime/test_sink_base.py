@@ -378,6 +378,7 @@ def test_close_waits_for_an_event_behind_a_state_that_cannot_be_shown_yet():
     assert sink.done == [0]
 
 
+@pytest.mark.slow
 def test_close_does_not_wait_for_a_delivery_that_hangs(monkeypatch):
     """It is left."""
     go = threading.Event()

@@ -198,6 +198,7 @@ def test_an_event_for_an_unknown_bin_is_dropped(bench, caplog):
     assert "sand" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_pin_in_use_is_tried_again(bench):
     """What was taken is given back before."""
     from gpiozero import LED

@@ -297,6 +297,7 @@ def test_what_a_sink_that_never_started_was_given_is_kept(tmp_path):
         until(lambda: later.stats.found == 3)
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_client_is_told_and_events_go_on(tmp_path, folder, monkeypatch, caplog):
     """Whatever the library raises: the thread that sends does not end unseen."""
     from ecovision_edge.sinks._mqtt_connection import Connection
@@ -343,6 +344,7 @@ def test_two_sinks_never_share_a_spool(tmp_path):
     second.close()
 
 
+@pytest.mark.slow
 def test_put_returns_while_the_disk_hangs(tmp_path, monkeypatch):
     """Nor does `close` wait for it longer than it may."""
     go, inside = threading.Event(), threading.Event()
@@ -366,6 +368,7 @@ def test_put_returns_while_the_disk_hangs(tmp_path, monkeypatch):
     assert sink.stats.dropped == 2
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_told_once_and_tried_again(tmp_path, folder, caplog):
     """Without the password; with the right one all is well."""
     users = {"bin": "right"}
@@ -544,6 +547,7 @@ def test_what_a_power_cut_left_of_a_last_line_is_passed_over(tmp_path, cut):
     assert found(tmp_path) == [0, 1, 2, 7]
 
 
+@pytest.mark.slow
 def test_a_damaged_line_costs_that_event_alone(tmp_path, caplog):
     """It is counted and told."""
     spooled(tmp_path, range(3))
@@ -593,6 +597,7 @@ def test_numbers_are_never_used_again(tmp_path):
         assert list(tmp_path.glob("*.log")) == []
 
 
+@pytest.mark.slow
 def test_a_full_spool_drops_the_oldest(tmp_path, caplog):
     """Counted; told at powers of two, not each time; and after a restart it is the newest that are there."""
     stats = spooled(tmp_path, range(30), max_events=10).stats
@@ -742,6 +747,7 @@ def test_a_spool_that_is_taken_away_is_made_again(tmp_path, monkeypatch, what):
     assert found(folder) == list(range(6))
 
 
+@pytest.mark.slow
 def test_a_disk_that_had_no_room_at_the_start_may_hold_events(tmp_path, disk):
     """Of a former run: they go first."""
     spooled(tmp_path, range(3))
@@ -776,6 +782,7 @@ def damaged(data, what):
     return data[: ends[4] + 20], [0, 1, 2, 3, 4]  # torn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "what",
     [

@@ -276,6 +276,7 @@ def test_what_the_receiver_refuses_is_dropped(board, caplog, name, state, reason
     assert len(made.twin.acts) == 1
 
 
+@pytest.mark.slow
 def test_an_item_long_gone_is_not_acted_on(board, caplog):
     """The receiver is busy with another one for too long; then the next is acted on."""
     made = board(Twin(), busy=1.0)

@@ -141,6 +141,7 @@ def test_what_never_will_is_dropped(status):
     assert (sink.stats.delivered, sink.stats.dropped) == (1, 1)
 
 
+@pytest.mark.slow
 def test_a_server_may_ask_for_patience():
     """`Retry-After`, in seconds."""
     with server([(429, {"Retry-After": "1"})]) as (url, got):

@@ -300,6 +300,7 @@ def test_the_report_counts_events_and_tells_of_each_sink(classifier):
     assert sinks == [("kept", 2, ""), ("kept (2)", 2, "")]
 
 
+@pytest.mark.slow
 def test_sinks_are_shown_one_state_after_the_other(classifier):
     """The watchdog's thread and the loop's tell them at once; and a sink may ask for the status."""
     together = threading.Barrier(2)
@@ -349,6 +350,7 @@ def test_a_sink_that_is_stuck_holds_up_nothing(classifier):
     assert stuck.stats.dropped == 3
 
 
+@pytest.mark.slow
 def test_a_camera_that_hangs_is_a_fault_that_sinks_are_shown(classifier):
     """With the reason; an item in hand is unknown when its time is up, though no frame comes."""
     camera, sink = FakeCamera(Frames(3), Block()), Kept()
@@ -374,6 +376,7 @@ def test_a_camera_that_hangs_is_a_fault_that_sinks_are_shown(classifier):
     assert any("camera STALLED" in reason or "camera FAILED" in reason for _, reason in sink.states)
 
 
+@pytest.mark.slow
 def test_a_trigger_comes_from_another_thread(classifier):
     """A button's, say; `clear` is the flap's."""
     decided = threading.Event()

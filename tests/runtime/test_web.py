@@ -327,6 +327,7 @@ def test_metrics_count_events_faults_and_what_each_sink_did(page, board):
     assert metrics["ecovision_sink_failing"] == {("a",): 0, ("b",): 1}
 
 
+@pytest.mark.slow
 def test_events_tell_what_the_bin_does(page, board):
     """State, reason, since when, the last events and the sinks' queues; again when something is new."""
     reports = [bin_report()]
