@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Make .venv in this checkout with the package (editable) and the extras named; used by quickstart.sh and
-# tests/run.sh. usage: bash export/setup-venv.sh EXTRA[,EXTRA...]
+# tests/run.sh. usage: bash export/setup-venv.sh EXTRA[,EXTRA...] [arguments of pip install]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-extras=${1:?usage: setup-venv.sh EXTRA[,EXTRA...]}
+extras=${1:?usage: setup-venv.sh EXTRA[,EXTRA...] [arguments of pip install]}
+shift
 
 python=${PYTHON:-python3}
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
@@ -25,4 +26,4 @@ if [ ! -x .venv/bin/python ]; then
 fi
 case ",$extras," in *,all,* | *,export,*) note=" (PyTorch too: some 6 GB, minutes)" ;; *) note="" ;; esac
 echo "installing ecovision-edge[$extras] into .venv$note"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[$extras]"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" --editable ".[$extras]"

@@ -13,19 +13,30 @@ if { [ -n "${CI:-}" ] || [ -d ../shared ]; } && [ "$(id -u)" = 0 ] && command -v
   packages+=(chromium systemd g++ mosquitto openssl)  # the page, the unit, the sketch, a broker
   # a camera's RTSP server
   packages+=(gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good)
-  if ! dpkg --status "${packages[@]}" >/dev/null 2>&1; then
+  install() {
     apt-get update -qq
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+  }
+  if ! dpkg --status "${packages[@]}" >/dev/null 2>&1; then
+    if "${PYTHON:-python3}" -c 'import ensurepip' 2>/dev/null; then install & debian=$!; else install; fi
   fi
 fi
-bash export/setup-venv.sh all,dev,docs
+# pip compiles one file after the other, for over a minute: compileall does it on all cores, beside the checks.
+bash export/setup-venv.sh all,dev,docs --no-compile
 run=.venv/bin/python
+$run -m compileall -qq -j 0 .venv/lib/python*/site-packages & compiled=$!
 
 # Beside ../shared everything is there that a test can want: then a skip is a failure.
 if [ -d ../shared/data ]; then export ECOVISION_NO_SKIP=1; fi
 step() { printf '\n== %s\n' "$*"; }
-step ruff;   $run -m ruff check . && $run -m ruff format --check .
-step mypy;   $run -m mypy
+step ruff
+$run -m ruff check .
+$run -m ruff format --check .
+step mypy
+$run -m mypy
+wait "$compiled" || true  # some libraries bring templates, which are no Python yet
+[ -z "${debian:-}" ] || wait "$debian"
 # One process a core, each with a file of tests at a time: half the time of one after the other.
 export OMP_NUM_THREADS=1
-step pytest; $run -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+step pytest
+$run -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
