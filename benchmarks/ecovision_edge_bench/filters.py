@@ -6,9 +6,10 @@ The network was trained on pictures that PIL resized (antialiased bilinear), so 
 for each size of frame and each filter the table gives the difference in pixels (levels of 255), in
 probabilities and in top-1, and the time as a ratio to PIL's in the same run. `enlarged` makes the frames.
 
-**Times** are of the resize alone, one thread in OpenCV, all filters on the same frame in an order shuffled
-again for each; PIL's excludes the conversion from numpy, which a program would have to pay as well. Set
-`OPENBLAS_NUM_THREADS=1` to hold `pil` to one thread too.
+**Times** are of the resize alone, in seconds of the processor, so that other programs do not count. One
+thread in OpenCV, all filters on the same frame in an order shuffled again for each; PIL's excludes the
+conversion from numpy, which a program would have to pay as well. Set `OPENBLAS_NUM_THREADS=1` to hold `pil`
+to one thread too.
 """
 
 from __future__ import annotations
@@ -47,6 +48,9 @@ from ecovision_edge.errors import (
 )
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.preprocess import Preprocessor, resize
+from ecovision_edge.preprocess.antialias import antialiased_resize
+from ecovision_edge.preprocess.geometry import Geometry
+from ecovision_edge.preprocess.native import find_native
 from ecovision_edge_bench.enlarged import SEED, TILES, Image, camera_frame, photographs, tiles_of
 
 __all__ = ["Model", "Row", "main", "measure", "to_markdown"]
@@ -54,6 +58,7 @@ __all__ = ["Model", "Row", "main", "measure", "to_markdown"]
 Resizer: TypeAlias = Callable[[Image], Image]
 
 REFERENCE = "PIL"
+BY_NUMPY = "pil by numpy"  # a row of its own where `pil` is the native library's
 SIZES = ((256, 256), (512, 384), (640, 480), (800, 600), (1280, 720), (1280, 960), (1920, 1080), (2000, 1500))
 
 
@@ -64,7 +69,7 @@ class Row:
     Attributes:
         width: Of the frame, pixels.
         height: Of the frame, pixels.
-        filter: `PIL`, `pil`, `fast`, `INTER_LINEAR` or `INTER_AREA`.
+        filter: `PIL`, `pil`, `fast`, `INTER_LINEAR`, `INTER_AREA`; `pil by numpy` where `pil` is native.
         photographs: How many were measured.
         mean_difference: Mean absolute difference of the pixels, levels of 255.
         max_difference: Largest of all, levels of 255.
@@ -221,13 +226,19 @@ def _filters(height: int, width: int) -> dict[str, Resizer]:
         picture = module.fromarray(frame)
         return np.asarray(picture.resize((width, height), module.Resampling.BILINEAR))
 
-    return {
+    def by_numpy(frame: Image) -> Image:
+        out = np.empty((height, width, 3), np.uint8)
+        antialiased_resize(frame, Geometry.of(spec, frame.shape[0], frame.shape[1], height, width), out)
+        return out
+
+    found: dict[str, Resizer] = {
         REFERENCE: pillow,
         "pil": lambda frame: resize(frame, spec, height, width, "pil"),
         "fast": lambda frame: resize(frame, spec, height, width, "fast"),
         "INTER_LINEAR": opencv(cv2.INTER_LINEAR),
         "INTER_AREA": opencv(cv2.INTER_AREA),
     }
+    return {**found, BY_NUMPY: by_numpy} if find_native() else found
 
 
 def _run(
@@ -240,9 +251,9 @@ def _run(
             filters[name](frame)
     results: dict[str, Image] = {}
     for name in rng.permutation(names):
-        started = time.perf_counter()
+        started = time.thread_time()
         results[str(name)] = filters[str(name)](frame)
-        tally[str(name)].times_ms.append((time.perf_counter() - started) * 1e3)
+        tally[str(name)].times_ms.append((time.thread_time() - started) * 1e3)
     return {name: results[name] for name in names}
 
 
@@ -316,6 +327,7 @@ def _machine() -> dict[str, object]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "opencv": cv2.__version__,
+        "native": native.kernel if (native := find_native()) else None,
         "pillow": _pillow().__version__,
         "opencv_threads": cv2.getNumThreads(),
         "OPENBLAS_NUM_THREADS": os.environ.get("OPENBLAS_NUM_THREADS"),

@@ -5,11 +5,13 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import types
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -257,6 +259,21 @@ def test_other_steps_run_the_runtime_of_this_checkout():
     assert with_runtime[1][-len(size) - 1 :] == (str(INT8), *size)
     assert with_runtime[2]["PYTHONPATH"] == str(REPOSITORY / "runtime")
     assert "PYTHONPATH" not in alone[2]
+
+
+def test_preparing_is_counted_with_a_wheel_of_the_native_filter(tmp_path):
+    """It is unpacked beside the runtime; what is no wheel is told in one line."""
+    wheel = tmp_path / "native.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("ecovision_edge_native/__init__.py", "")
+    root = FakeRoot(ANSWER, [log_of(marks_of([9] * 5, [1009] * 5))] * 2)
+    step = Step("prepare", 640, 480, native=wheel)
+    assert counting.count(root, MODEL, "cortex-a76", step=step).name.endswith("prepare 640x480 native")
+    runtime, native = root.asked[0][2]["PYTHONPATH"].split(os.pathsep)
+    assert (runtime, Path(native).name) == (str(REPOSITORY / "runtime"), "native")
+    wheel.write_bytes(b"no wheel")
+    with pytest.raises(OptionError, match="--native: expected a wheel of ecovision-edge-native"):
+        counting.count(root, MODEL, "cortex-a76", step=step)
 
 
 # Whole programs

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -149,6 +150,51 @@ def test_preparing_takes_as_many_instructions_again(pi: PiRoot) -> None:
     counted = count(pi, model, "cortex-a76", step=Step("prepare", 320, 240))
     assert counted.difference <= MOST_DIFFERENCE
     assert counted.instructions > 224 * 224 * 3  # bytes that it writes
+
+
+RESIZE = textwrap.dedent("""
+    import sys
+    from pathlib import Path
+    import numpy as np
+    from PIL import Image
+    from ecovision_edge.preprocess.geometry import Geometry
+    from ecovision_edge.preprocess.native import KERNELS, find_native, open_native
+    from ecovision_edge_native import LIBRARY
+
+    best = find_native().kernel
+    for number, kernel in KERNELS.items():
+        if kernel in {"neon", best}:
+            native, rng = open_native(LIBRARY, number), np.random.default_rng(0)
+            for h, w in ((480, 640), (256, 256), (1, 1), (3, 500), (300, 7), (97, 131)):
+                image = rng.integers(0, 256, (h, w, 3), dtype=np.uint8)
+                out = np.empty((112, 96, 3), np.uint8)
+                native.resize(image, Geometry(h, w, 112, 96, 0, 0, 112, 96), out)
+                expected = Image.fromarray(image).resize((96, 112), Image.Resampling.BILINEAR)
+                assert (out == np.asarray(expected)).all(), (kernel, h, w)
+    print(best)
+""")
+
+
+@pytest.mark.parametrize(("cpu", "kernel"), [("cortex-a72", "neon"), ("cortex-a76", "dotprod")])
+def test_the_native_filter_is_pillow_to_the_bit_on_a_pi(
+    pi: PiRoot, native_wheel_arm64: Path, tmp_path: Path, cpu: str, kernel: str
+) -> None:
+    """By each kernel that the CPU runs; and the best of them is taken."""
+    with zipfile.ZipFile(native_wheel_arm64) as archive:
+        archive.extractall(tmp_path)
+    done = pi.python(cpu, "-c", RESIZE, environment={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [kernel]
+
+
+def test_preparing_takes_a_third_of_the_instructions_with_the_native_filter(
+    pi: PiRoot, native_wheel_arm64: Path
+) -> None:
+    """Of a whole camera frame; the network's input has the same size."""
+    model, *_ = find_models([])
+    steps = [Step("prepare", 1920, 1080, native=native) for native in (None, native_wheel_arm64)]
+    by_numpy, native = (count(pi, model, "cortex-a76", step=step).instructions for step in steps)
+    assert native < 0.35 * by_numpy
 
 
 def test_a_whole_program_is_counted_with_its_threads_and_its_start(pi: PiRoot, tmp_path: Path) -> None:

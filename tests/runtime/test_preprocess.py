@@ -18,11 +18,20 @@ from ecovision_edge import preprocess
 from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization, ResizeSpec, WeightsSource
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess import MAX_FRAME_SIDE, Preprocessor, as_bgr, resize
+from ecovision_edge.preprocess.buffers import KEPT_BYTES, Buffers
 from ecovision_edge.preprocess.geometry import Geometry
 
 REPOSITORY = Path(__file__).parents[2]
 WEIGHTS = WeightsSource("mobilenet_v3_large", "test", "0" * 64)
 SQUASH = ResizeSpec()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def numpy_resizes():
+    """Also where the native library is installed; `test_native.py` has its facts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preprocess, "find_native", lambda: None)
+        yield
 
 
 def contract(dtype="uint8", spec=SQUASH, side=224):
@@ -164,12 +173,12 @@ def test_pil_does_not_depend_on_the_frames_before():
 
 def test_pil_keeps_a_bounded_amount_of_memory(monkeypatch):
     """A frame that needs more gets it, and gives it back."""
-    monkeypatch.setattr(preprocess.antialias, "_buffers", preprocess.antialias._Buffers())
+    monkeypatch.setattr(preprocess.antialias, "_buffers", Buffers())
     image = noise(20000, 2)
     assert farthest(resize(image, SQUASH, 224, 224, "pil"), pil(image, 224, 224)) <= 1
     kept = preprocess.antialias._buffers._kept
     assert "narrow" not in kept
-    assert all(memory.nbytes <= preprocess.antialias.KEPT_BYTES for memory in kept.values())
+    assert all(memory.nbytes <= KEPT_BYTES for memory in kept.values())
 
 
 def test_pil_keeps_a_flat_picture_flat():

@@ -141,16 +141,16 @@ def _count(options: argparse.Namespace) -> int:
 
 def _wanted(options: argparse.Namespace) -> list[tuple[Model, Step]]:
     """Return what to count: each model's network, or preparing and whole answers for each size of a frame."""
-    jpeg, filter = options.jpeg, options.filter
+    jpeg, filter, native = options.jpeg, options.filter, options.native
     given: dict[Kind, str | None] = {"prepare": options.prepare, "whole": options.whole}
     asked = {kind: sizes for kind, sizes in given.items() if sizes is not None}
     steps = [
-        Step(kind, *size, jpeg, filter)
+        Step(kind, *size, jpeg, filter, native=native)
         for kind, sizes in asked.items()
         for size in parse_sizes(f"--{kind}", sizes)
     ]
     if not steps:
-        for option, value in (("--jpeg", jpeg), ("--filter", filter)):
+        for option, value in (("--jpeg", jpeg), ("--filter", filter), ("--native", native)):
             if value:
                 raise OptionError(option, expected="--prepare or --whole too", found="the network alone")
         half = [Step("network", fp16=True)] if options.fp16 else []
@@ -230,6 +230,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     counting.add_argument("--jpeg", action="store_true", help="these frames arrive as JPEG: decode them too")
     counting.add_argument("--filter", choices=get_args(Filter), help="in place of the contract's")
+    counting.add_argument(
+        "--native",
+        type=Path,
+        metavar="WHEEL",
+        help="resize by this wheel of ecovision-edge-native",
+    )
     counting.add_argument("--mix", action="store_true", help="also print which instructions they are")
     counting.add_argument("--markdown", action="store_true", help="print the table and its note alone")
     counting.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import tempfile
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.errors import ArtifactNotFoundError, InferenceError, ModelError, OptionError
 from ecovision_edge_bench.arm64.boards import BOARDS
@@ -274,7 +277,10 @@ def _run(root: PiRoot, model: Model, cpu: str, mix: bool, step: Step) -> tuple[s
             "OPENBLAS_NUM_THREADS": "1",
         }
         if step.kind != "network":  # of this checkout, whatever wheel the root has
-            environment |= {"PYTHONPATH": str(checkout() / "runtime"), "PYTHONDONTWRITEBYTECODE": "1"}
+            path = [str(checkout() / "runtime")]
+            if step.native is not None:
+                path.append(_unpacked(step.native, Path(folder) / "native"))
+            environment |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1"}
         guest = Path(__file__).with_name("guest.py")
         done = root.python(cpu, "-P", str(guest), str(model.path), *step.arguments(), environment=environment)
         text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
@@ -286,6 +292,20 @@ def _run(root: PiRoot, model: Model, cpu: str, mix: bool, step: Step) -> tuple[s
     if "engine" not in answer:
         raise ModelError(f"{model.path.name} does not run on {cpu}", found=answer["error"])
     return str(answer["engine"]), read_marks(text)
+
+
+def _unpacked(wheel: Path, folder: Path) -> str:
+    """Unpack a wheel, and return the folder to put into the path: a library in it is opened as a file."""
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise OptionError(
+            "--native",
+            expected="a wheel of ecovision-edge-native for AArch64",
+            found=f"{wheel}, {reason_of(error)}",
+        ) from error
+    return str(folder)
 
 
 def _difference(end: Mapping[int, int], begin: Mapping[int, int]) -> dict[int, int]:

@@ -152,6 +152,7 @@ def open_step(options: argparse.Namespace) -> tuple[str, Callable[[], object]]:
 
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.photographs.images import decode_image
+    from ecovision_edge.preprocess import Preprocessor
     from ecovision_edge.simulation.synthetic import draw_frame
 
     cv2.setNumThreads(1)
@@ -163,6 +164,8 @@ def open_step(options: argparse.Namespace) -> tuple[str, Callable[[], object]]:
     )
     frame = draw_frame(SEED, options.width, options.height)
     libraries = f"numpy {np.__version__}, OpenCV {cv2.__version__}"
+    kernel = Preprocessor(classifier.contract).kernel
+    libraries += "" if kernel == "numpy" else f", {kernel}"
     engine = libraries if options.step == "prepare" else f"{classifier.backend.engine}, {libraries}"
     if not options.jpeg:
         return engine, lambda: step(frame)

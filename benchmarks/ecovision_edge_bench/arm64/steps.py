@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from ecovision_edge.base.names import quoted
@@ -28,6 +29,7 @@ class Step:
         jpeg: The frame arrives as JPEG: decoding it is counted too.
         filter: In place of the contract's; None: the contract's.
         fp16: LiteRT computes in fp16 what the model computes in fp32.
+        native: A wheel of ecovision-edge-native for AArch64, which resizes; None: numpy does.
     """
 
     kind: Kind
@@ -36,6 +38,7 @@ class Step:
     jpeg: bool = False
     filter: Filter | None = None
     fp16: bool = False
+    native: Path | None = None
 
     @property
     def name(self) -> str:
@@ -43,7 +46,7 @@ class Step:
         words = ["fp16" if self.fp16 else ""]
         if self.kind != "network":
             words += [self.kind, f"{self.width}x{self.height}"]
-            words += ["JPEG" if self.jpeg else "", self.filter or ""]
+            words += ["JPEG" if self.jpeg else "", self.filter or "", "native" if self.native else ""]
         return " ".join(word for word in words if word)
 
     def arguments(self) -> list[str]:

@@ -33,6 +33,7 @@ _LIBRARIES = (
     "numpy",
     "opencv-python-headless",
     "opencv-python",
+    "ecovision-edge-native",
     "onnxruntime",
     "torch",
     "torchvision",

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.classifier import Classifier
+from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_bench.subjects import Facts, Frame, Probabilities, Spec
 
 __all__ = ["load"]
@@ -35,14 +36,15 @@ class _ClassifierSubject:
             entry = bundle.artifact(self._classifier.artifact)
             digest, size = entry.file.sha256, entry.file.bytes
         backend = self._classifier.backend
-        resize = self._classifier.contract.resize
+        preprocessor = Preprocessor(self._classifier.contract)
+        by = f" by {preprocessor.kernel}" if preprocessor.filter == "pil" else ""
         self._facts = Facts(
             f"ecovision-edge, {backend.engine}",
             spec.precision,
             backend.threads,
             digest,
             size,
-            f"ecovision-edge, filter {resize.filter}",
+            f"ecovision-edge, filter {preprocessor.filter}{by}",
         )
 
     @property

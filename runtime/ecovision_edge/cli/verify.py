@@ -36,6 +36,7 @@ def verify(
     """
     from ecovision_edge.backends import BackendOptions
     from ecovision_edge.bundle.folder import embedded_bundle_path
+    from ecovision_edge.preprocess.native import find_native
     from ecovision_edge.verify import verify_bundle
 
     report = verify_bundle(
@@ -53,7 +54,10 @@ def verify(
             print(f"{mark} {check.name}: {check.detail}")
         left = sum(not check.checked for check in report.checks)
         but = f", but for {left} artifact{'s' * (left > 1)}," if left else ""
-        print(f"{'verified' if report.ok else 'NOT verified'}{but} on {report.cpu.arch}, {report.cpu.model}")
+        native = find_native()
+        by = f"; frames are resized by {native.kernel}" if native else ""
+        verdict = "verified" if report.ok else "NOT verified"
+        print(f"{verdict}{but} on {report.cpu.arch}, {report.cpu.model}{by}")
     return 0 if report.ok else 1
 
 

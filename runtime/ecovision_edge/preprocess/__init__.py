@@ -1,7 +1,8 @@
 """Make the network's input of a camera's frame, as the contract says; numpy and OpenCV alone.
 
 Two filters do the resize. `pil` equals PIL's and torchvision's antialiased bilinear resize, with which
-the network was trained, to one level in 255 (`antialias.py`). `fast` is the same for frames little larger
+the network was trained: to the bit where the native library is installed (`native.py`), else to one level in
+255 (`antialias.py`). `fast` is the same for frames little larger
 than the network's input, and for larger ones comes close to it at a fraction of its cost, with OpenCV calls
 alone (`fast.py`); `python -m ecovision_edge_bench.filters` measures how close.
 """
@@ -20,6 +21,7 @@ from ecovision_edge.preprocess.antialias import antialiased_resize
 from ecovision_edge.preprocess.fast import fast_resize, make_plan
 from ecovision_edge.preprocess.frames import MAX_FRAME_SIDE, Bgr, Frame, as_bgr
 from ecovision_edge.preprocess.geometry import Geometry
+from ecovision_edge.preprocess.native import find_native
 from ecovision_edge.preprocess.reduction import reduction
 
 __all__ = ["MAX_FRAME_SIDE", "Bgr", "Frame", "Preprocessor", "as_bgr", "resize"]
@@ -56,6 +58,12 @@ class Preprocessor:
     def filter(self) -> Filter:
         """The filter in use."""
         return self._filter
+
+    @property
+    def kernel(self) -> str:
+        """What computes the filter `pil` here: `numpy`, or the instructions of the native library."""
+        native = find_native()
+        return "numpy" if native is None else native.kernel
 
     def reduction(self, height: int, width: int) -> int:
         """Return how many times smaller a JPEG of that size may be decoded to be prepared: 1, 2, 4 or 8."""
@@ -171,10 +179,12 @@ def _resize_into(image: Bgr, spec: ResizeSpec, filter: Filter, out: npt.NDArray[
         out[...] = image[rows, columns]
         return
     plan = make_plan(geometry) if filter == "fast" else None
-    if plan is None:
-        antialiased_resize(image, geometry, out)
-    else:
+    if plan is not None:
         fast_resize(image, plan, geometry, out)
+    elif (native := find_native()) is not None:
+        native.resize(image, geometry, out)
+    else:
+        antialiased_resize(image, geometry, out)
 
 
 def _checked_filter(filter: Filter) -> Filter:

@@ -1,4 +1,6 @@
-"""The filter `pil`: PIL's and torchvision's antialiased bilinear resize, to one level in 255.
+"""The filter `pil` by numpy: PIL's and torchvision's antialiased bilinear resize, to one level in 255.
+
+It serves wherever the native library (`native.py`) is not installed.
 
 By definition (Pillow's documentation of `Image.Resampling.BILINEAR`: a linear interpolation over all pixels
 that may contribute), output `i` of an axis is the weighted mean of the source pixels `x` with the weights
@@ -19,19 +21,16 @@ from __future__ import annotations
 
 import functools
 import math
-import threading
 from dataclasses import dataclass
-from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.preprocess.buffers import Buffers
 from ecovision_edge.preprocess.geometry import Geometry
 
 __all__ = ["antialiased_resize"]
-
-Pixel = TypeVar("Pixel", np.uint8, np.float32)
 
 # Outputs in one product. In instructions of an emulated Cortex-A76, 640x480, 1920x1080 and 4056x3040 to
 # 224x224 take 11, 17 and 18 % fewer by 4 than by 8, whose wider bands multiply more zeros. On one x86 core
@@ -48,9 +47,6 @@ MOST_PRODUCT = 65536 * 4
 # Bytes of float32 that one group reads. On a core with 512 kB of second-level cache, 512 kB cost 17 % more
 # time at 640x480 and at 1920x1080, and 2 MB save 1 % and 7 %, for twice the memory.
 GROUP_BYTES = 1 << 20
-
-# Scratch memory beyond this is not kept: a frame of 6,000 rows needs as much.
-KEPT_BYTES = 4 << 20
 
 # Exact halves are common (8 source pixels to 7 makes every weight a multiple of a small fraction), and PIL
 # decides them by how its weights happen to be rounded: to whole multiples of `WEIGHT_STEP` (`PRECISION_BITS`
@@ -97,24 +93,7 @@ class Plan:
     down: tuple[Group, ...]
 
 
-class _Buffers(threading.local):
-    """One thread's scratch memory, kept between frames: fresh pages cost as much as a pass does."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, npt.NDArray[np.uint8]] = {}
-
-    def get(self, name: str, dtype: type[Pixel], *shape: int) -> npt.NDArray[Pixel]:
-        """Return a C-contiguous array of any content, valid until the next `get` of that name."""
-        size = math.prod(shape) * np.dtype(dtype).itemsize
-        if size > KEPT_BYTES:
-            return np.empty(shape, dtype)
-        memory = self._kept.get(name)
-        if memory is None or memory.size < size:
-            memory = self._kept[name] = np.empty(size, np.uint8)
-        return np.ndarray(shape, dtype, memory)
-
-
-_buffers = _Buffers()
+_buffers = Buffers()
 
 
 def antialiased_resize(image: npt.NDArray[np.uint8], geometry: Geometry, out: npt.NDArray[np.uint8]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -118,11 +119,15 @@ def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:
 
 def _versions() -> dict[str, str | None]:
     """Return the versions that the speed depends on, read from metadata: no engine is imported."""
+    import importlib.metadata  # here, since not every start needs it
+
     found: dict[str, str | None] = {"ecovision-edge": __version__}
     for format, engine in ENGINES.items():
         versions = installed_versions(format).items()
         texts = [version if name == engine.package else f"{name} {version}" for name, version in versions]
         found[engine.package] = ", ".join(texts) or None
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # without it nothing is said of it
+        found["ecovision-edge-native"] = importlib.metadata.version("ecovision-edge-native")
     return {**found, "opencv": cv2.__version__, "numpy": np.__version__}
 
 
