@@ -141,6 +141,14 @@ def test_what_was_found_is_kept_and_read_where_the_engine_would_be_loaded(on, ow
     assert read_findings() == (again,)
 
 
+def test_what_is_not_to_be_kept_is_not(on, own_folder):
+    """As of a dry run."""
+    on(PC)
+    (finding,) = probe_bundle(Bundle.open(embedded_bundle_path()), keep=False, attempt=ended(0))
+    assert finding.ended is None
+    assert not own_folder.exists()
+
+
 def test_a_bundle_is_not_verified_with_an_engine_that_died(on, monkeypatch):
     """A failed check, with the fix; also where it cannot be kept."""
     on(PC)

