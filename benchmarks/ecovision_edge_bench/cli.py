@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary
 from ecovision_edge.cli.output import check_target, printable, text_console, write_file, write_json
 from ecovision_edge.errors import OptionError
-from ecovision_edge_bench.extras import require
 from ecovision_edge_bench.measure.listener import Listener
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _run(
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    require("rich")
+    require("rich", "bench")
     from ecovision_edge.base.durations import parse_duration
     from ecovision_edge_bench.measure.choose import choose_images, choose_subjects, parse_against
     from ecovision_edge_bench.measure.frames import FrameSource, parse_frame_size
@@ -200,7 +200,7 @@ def _compare(
 
       ecovision-edge bench compare monday.json tuesday.json --relative
     """
-    require("rich")
+    require("rich", "bench")
     from ecovision_edge_bench.measure.compare import check_comparable, compare_results, parse_share
 
     a, b = _read(first), _read(second)
@@ -249,7 +249,7 @@ def _show(
 
       ecovision-edge bench show new.json --html new.html
     """
-    require("rich")
+    require("rich", "bench")
     result = _read(file)
     _write(result, None, markdown, html)
     if str(markdown) != "-":

@@ -29,10 +29,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import CheckpointError, MissingDependencyError, OptionError
 from ecovision_edge_export.ecovision import LABELS, REFERENCE_WEIGHTS
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 from ecovision_edge_export.weights.harmless import SAFE_GLOBALS
 from ecovision_edge_export.weights.preprocessing import Preprocessing

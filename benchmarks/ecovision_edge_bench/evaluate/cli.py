@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.cli.options import (
     ArtifactName,
     BundleOrModel,
@@ -19,7 +20,6 @@ from ecovision_edge.cli.options import (
 from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_file
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.turns import MOST_TURNS
-from ecovision_edge_bench.extras import require
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +66,7 @@ def evaluate(
 
       ecovision-edge eval --data photos --map green-glass=glass,cans=metal
     """
-    require("rich")
+    require("rich", "bench")
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.photographs.labelled import find_labelled, parse_map, spread
     from ecovision_edge_bench.evaluate.document import json_chunks

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.cli.output import check_target, progress_bar, text_console, write_json
 from ecovision_edge.errors import EcovisionError, OptionError
-from ecovision_edge_bench.extras import require
 from ecovision_edge_bench.score.match import MatchOptions, Score, match
 from ecovision_edge_bench.score.run import decide, decide_by_single_frames, default_rules, make_decider
 
@@ -115,7 +115,7 @@ def make_judge(arguments: argparse.Namespace) -> Judge:
 
 def consoles() -> tuple[Console, Console]:
     """Make the consoles of standard output and of standard error."""
-    require("rich")
+    require("rich", "bench")
     return text_console(soft_wrap=True), text_console(stderr=True, soft_wrap=True)
 
 

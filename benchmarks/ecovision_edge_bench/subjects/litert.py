@@ -9,9 +9,9 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ModelError
-from ecovision_edge_bench.extras import require
 from ecovision_edge_bench.subjects import Facts, Frame, Probabilities, Spec
 from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, opening
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import MissingDependencyError
-from ecovision_edge_bench.extras import require
 from ecovision_edge_bench.subjects import Facts, Spec
 from ecovision_edge_bench.subjects._engine import EngineSubject, opening
 

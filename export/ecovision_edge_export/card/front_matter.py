@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.bundle.manifest import Manifest
 from ecovision_edge_export.card.facts import Facts
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.parity.figures import Parity
 
 if TYPE_CHECKING:

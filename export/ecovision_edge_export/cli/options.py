@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ecovision_edge_export.extras import require
+from ecovision_edge.base.extras import require
 
 __all__ = ["MaximumDrop", "MinimumAgreement", "require_all", "require_litert"]
 

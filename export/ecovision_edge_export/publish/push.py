@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.markdown import replace_section
 from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, read_file
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, Format, Precision
 from ecovision_edge.errors import OptionError, PushError
 from ecovision_edge_export.card import CARD_NAME, FETCH
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.publish.push_errors import explained, http_status
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.hub import LOG_IN, without_password

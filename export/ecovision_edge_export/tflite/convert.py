@@ -15,9 +15,9 @@ from pathlib import Path
 import onnx
 import torch
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.tflite.network import Network
 
 __all__ = ["EXTRA", "convert", "quiet"]

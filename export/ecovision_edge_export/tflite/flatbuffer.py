@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract
-from ecovision_edge_export.extras import require
 
 __all__ = [
     "Model",

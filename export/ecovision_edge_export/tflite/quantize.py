@@ -21,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.bias import correct_biases
 from ecovision_edge_export.int8.quantize import blocks_of

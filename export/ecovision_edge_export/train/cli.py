@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.base.extras import require
 from ecovision_edge.cli.options import LabelMap
 from ecovision_edge.cli.output import check_target, write_json
 from ecovision_edge.errors import OptionError
-from ecovision_edge_export.extras import require
 
 if TYPE_CHECKING:
     from ecovision_edge_export.train.options import TrainOptions

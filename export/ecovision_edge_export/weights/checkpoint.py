@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.files import is_file
 from ecovision_edge.bundle.contract import WeightsSource
 from ecovision_edge.errors import CheckpointError, OptionError
 from ecovision_edge_export.ecovision import REFERENCE_WEIGHTS
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.photographs.seen import METADATA_KEY, Seen
 from ecovision_edge_export.weights import hub
 from ecovision_edge_export.weights.held_labels import HeldLabels, find_labels

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.errors import CheckpointError, DownloadError
 from ecovision_edge_export.ecovision import LABELS
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.weights.hub_receive import Remote, find_cached, find_remote, receive
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 

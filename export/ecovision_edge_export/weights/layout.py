@@ -6,7 +6,7 @@ import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from ecovision_edge_export.extras import require
+from ecovision_edge.base.extras import require
 
 if TYPE_CHECKING:
     import torch

@@ -13,10 +13,10 @@ import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.files import is_there
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import CheckpointError
-from ecovision_edge_export.extras import require
 from ecovision_edge_export.weights.harmless import SAFE_GLOBALS
 from ecovision_edge_export.weights.pickles import (
     find_weights,

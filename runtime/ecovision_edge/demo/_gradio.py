@@ -9,8 +9,8 @@ import os
 import re
 import warnings
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.installation import extra_fix, pip_fix
-from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import MissingDependencyError
 
 __all__ = ["LEAST", "check_gradio", "load_gradio"]
@@ -56,10 +56,4 @@ def load_gradio() -> None:
     with warnings.catch_warnings():
         # Deprecations in its own dependencies: whoever tries a picture can do nothing about them.
         warnings.simplefilter("ignore")
-        try:
-            importlib.import_module("gradio")
-        except Exception as e:
-            reason = f"{type(e).__name__}: {reason_of(e)}"
-            raise MissingDependencyError(
-                f"gradio is installed but cannot be imported ({reason})", fix=extra_fix("demo")
-            ) from e
+        require("gradio", "demo")

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import importlib
 import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.base.threads import Worker
-from ecovision_edge.errors import MissingDependencyError, OptionError, ServeError
+from ecovision_edge.errors import OptionError, ServeError
 from ecovision_edge.web._connections import Door
 from ecovision_edge.web.address import Address, bind
 from ecovision_edge.web.board import Board
@@ -72,12 +72,7 @@ class PageServer:
         if len(title) > 200:
             raise OptionError("title of the page", expected="at most 200 characters", found=len(title))
         for module in ("aiohttp", "prometheus_client"):
-            try:
-                importlib.import_module(module)
-            except ImportError as e:
-                from ecovision_edge.base.installation import extra_fix
-
-                raise MissingDependencyError(f"{module} is not installed", fix=extra_fix("web")) from e
+            require(module, "web")
         self._board, self._token, self._title = board, token, title
         self._max_viewers, self._limits = max_viewers, limits or Limits()
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-from ecovision_edge_export.extras import require
+from ecovision_edge.base.extras import require
 from ecovision_edge_export.train.core.terms import EpochRow
 
 __all__ = ["draw_curves"]
