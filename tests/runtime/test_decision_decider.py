@@ -445,16 +445,6 @@ def test_what_has_no_picture_has_no_part_to_classify():
         Observation().part()
 
 
-def test_the_older_call_for_a_region_still_works():
-    """It warns; `step` then looks again."""
-    gate = ScriptedGate()
-    gate.now = Seen(View.ITEM, box=(0.25, 0.25, 0.5, 0.5))
-    decider = BinDecider(LABELS, options=OPTIONS, gate=gate)
-    with pytest.warns(DeprecationWarning, match="use observe"):
-        region = decider.look(np.zeros((480, 640, 3), np.uint8), 0.0)
-    assert region == Region(160, 120, 320, 240)
-
-
 def test_the_clock_never_goes_back():
     """An earlier time counts as the latest one."""
     bin = Bin()

@@ -86,7 +86,7 @@ def over_rounds(lines: Sequence[Line]) -> Html:
     rows = []
     for x in drawn:
         at, values = points[x.number]
-        ends = _ends(*(v * x.medians["total"] for v in (float(values.min()), float(values.max()))))
+        ends = " to ".join(milliseconds(float(v) * x.medians["total"]) for v in (values.min(), values.max()))
         drawing = _lane(axis, scale, _path(axis, scale, at, values), f"{x.row.key}: {ends} ms")
         rows.append(strip(x.who, drawing, join([ends, span("unit", "ms")], " ")))
     return figure("drift", "Over time", caption, strips(axis, "s", rows))
@@ -256,10 +256,6 @@ def _now(minute: Mapping[str, JsonValue]) -> list[str] | None:
     throttling = minute.get("throttling")
     now = throttling.get("now") if isinstance(throttling, dict) else None
     return [str(n) for n in now] if isinstance(now, list) else None
-
-
-def _ends(low: float, high: float) -> str:
-    return f"{milliseconds(low)} to {milliseconds(high)}"
 
 
 def _arrow(first: str, last: str) -> str:

@@ -18,6 +18,7 @@ __all__ = ["overview"]
 
 _SHOWN = (90.0, 99.0)
 _MB = 1e6
+_STAGES = ("prepare", "infer", "post")
 _NONE = span("none", UNMEASURED)
 
 
@@ -107,7 +108,7 @@ def _columns(result: Result, lines: Sequence[Line]) -> list[_Columns]:
     return [
         *columns,
         runs,
-        _Columns("stages p50, ms", ("prepare", "infer", "post"), _stages),
+        _Columns("stages p50, ms", _STAGES, lambda x: tuple(_number(x.medians.get(s), 2) for s in _STAGES)),
         _Columns("file", ("MB",), lambda x: (_number(x.row.bytes / _MB if x.row.bytes else None, 2),)),
         _Columns(
             "cold start, ms",
@@ -156,10 +157,6 @@ def _accuracy(line: Line) -> str:
         return _NONE
     interval = f"[{100 * s.low:.1f}, {100 * s.high:.1f}]"
     return join([f"{100 * s.value:.1f}", tag("small", {}, interval)], " ")
-
-
-def _stages(line: Line) -> tuple[str, ...]:
-    return tuple(_number(line.medians.get(stage), 2) for stage in ("prepare", "infer", "post"))
 
 
 def _sources(line: Line) -> tuple[str, ...]:

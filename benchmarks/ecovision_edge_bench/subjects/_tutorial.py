@@ -27,7 +27,8 @@ class TutorialPreprocessing:
         self._shortest = contract.resize.shortest
         self._mean = np.array(contract.normalization.mean, np.float32)
         self._std = np.array(contract.normalization.std, np.float32)
-        self.description = f"{_geometry('cv2.resize INTER_LINEAR', self._shortest)}, numpy float32 NCHW"
+        crop = "" if self._shortest is None else f" to shorter edge {self._shortest}, centre crop"
+        self.description = f"cv2.resize INTER_LINEAR{crop}, numpy float32 NCHW"
 
     def prepare(self, frame: Frame) -> npt.NDArray[np.float32]:
         """Resize, crop where the contract does, BGR to RGB, / 255, mean and std, NCHW."""
@@ -56,7 +57,3 @@ def covering_size(width: int, height: int, shortest: int) -> tuple[int, int]:
 def crop_origin(size: tuple[int, int], width: int, height: int) -> tuple[int, int]:
     """Left and top of the centre `width` x `height` of a picture of `size`, as torchvision's."""
     return round((size[0] - width) / 2), round((size[1] - height) / 2)
-
-
-def _geometry(resize: str, shortest: int | None) -> str:
-    return resize if shortest is None else f"{resize} to shorter edge {shortest}, centre crop"

@@ -167,7 +167,7 @@ def _compare(
             torch_score=float(p[i, first[i]]),
             label=labels[second[i]],
             score=float(q[i, second[i]]),
-            truth=_label(labels, cases[i].label),
+            truth=None if (at := cases[i].label) is None else labels[at],
         )
         for i in np.flatnonzero(~same).tolist()
     )
@@ -217,7 +217,3 @@ def _torch_logits(baseline: TorchBaseline, group: Sequence[Case]) -> npt.NDArray
 def _groups(cases: Sequence[Case], size: int) -> Iterator[Sequence[Case]]:
     for start in range(0, len(cases), size):
         yield cases[start : start + size]
-
-
-def _label(labels: Sequence[str], index: int | None) -> str | None:
-    return None if index is None else labels[index]

@@ -148,7 +148,7 @@ def settle(options: TrainOptions, saved: Mapping[str, object] | None) -> Setting
         "teacher_weight": TEACHER_WEIGHT,
     }
     # A state of an older version says nothing of what it did not have.
-    known = defaults | {k: _tuple(v) for k, v in (saved or {}).items()}
+    known = defaults | {k: tuple(v) if isinstance(v, list) else v for k, v in (saved or {}).items()}
     given = {name: getattr(options, name) for name in defaults}
     if saved is not None:
         _check_same(given, options.val is not None, known, how)
@@ -220,10 +220,6 @@ def _shown(value: object) -> object:
         return value
     sizes = all(isinstance(v, int) for v in value)
     return ("x" if sizes else ", ").join(map(str, value)) or "none"
-
-
-def _tuple(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _in_range(option: str, value: int | None, low: int, high: int) -> None:

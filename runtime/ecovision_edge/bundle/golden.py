@@ -52,7 +52,9 @@ class Golden:
         """
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                arrays = {_stem(info.filename): _get(archive, info) for info in _entries(archive)}
+                arrays = {
+                    info.filename.removesuffix(".npy"): _get(archive, info) for info in _entries(archive)
+                }
         except ContractError:
             raise
         except Exception as e:  # zipfile, zlib and numpy raise a dozen types over hostile bytes
@@ -119,7 +121,3 @@ def _check(array: npt.NDArray[np.uint8 | np.float32], name: str, shape: tuple[in
             expected=f"{shape} {dtype}",
             found=f"{array.shape} {array.dtype}",
         )
-
-
-def _stem(filename: str) -> str:
-    return filename.removesuffix(".npy")

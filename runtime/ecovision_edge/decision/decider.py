@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -196,11 +195,6 @@ class BinDecider:
     def _seen(self, picture: Picture) -> Bgr:
         """Return what the gate looks at of a frame."""
         return pixels_of(picture, self._reduce)
-
-    def look(self, image: Image, now: float) -> Region | None:
-        """Return the region of `observe` alone; `step` then has to look at the frame again (deprecated)."""
-        warnings.warn("use observe in place of look", DeprecationWarning, stacklevel=2)
-        return self.observe(image, now).region
 
     def step(self, seen: Given | None, now: float) -> BinEvent | None:
         """Look at a frame, or let time pass.

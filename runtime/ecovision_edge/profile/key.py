@@ -51,7 +51,10 @@ class ProfileKey:
             ("board", self.board, now.board),
             ("cores", self.cores, now.cores),
             ("usable cores", self.usable_cores, now.usable_cores),
-            *((name, self.versions.get(name), now.versions.get(name)) for name in self._names(now)),
+            *(
+                (name, self.versions.get(name), now.versions.get(name))
+                for name in {**self.versions, **now.versions}
+            ),
             (MANIFEST_NAME, self.bundle_sha256[:12], now.bundle_sha256[:12]),
         ]
         changed = [f"{name} was {_say(was)}, is {_say(found)}" for name, was, found in pairs if was != found]
@@ -93,9 +96,6 @@ class ProfileKey:
         )
         f.done()
         return key
-
-    def _names(self, now: ProfileKey) -> list[str]:
-        return [*dict.fromkeys([*self.versions, *now.versions])]
 
 
 def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:

@@ -102,7 +102,8 @@ def mend(folder: Path) -> None:
     for target in sorted(targets, key=lambda path: path.suffix):  # .json first: it needs to see the others
         hidden = hidden_name(target)
         # A picture that is hidden as well never got its name: one of that name is not ours.
-        pictures = [p for p in pictures_of(target) if _is_regular(p) and not hidden_name(p).exists()]
+        regular = [p for p in pictures_of(target) if p.is_file() and not p.is_symlink()]
+        pictures = [p for p in regular if not hidden_name(p).exists()]
         if target.suffix != ".json" or target.exists() or not pictures:
             hidden.unlink()
         elif is_sidecar(read_regular_file(hidden, MAX_SIDECAR_BYTES)):
@@ -146,7 +147,3 @@ def lock_folder(folder: Path) -> int | None:
             f"cannot record to {folder}", found="another recorder at work there", fix="choose another folder"
         )
     return descriptor
-
-
-def _is_regular(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink()
