@@ -22,7 +22,7 @@ def test_every_task_that_a_page_names_exists_and_is_explained():
 
 
 def test_the_task_lint_is_what_ci_runs():
-    """Command by command, before the tests; each a line of its own, since `set -e` passes over A of `A && B`."""
+    """Command by command, before the tests; a line each, since `set -e` passes over A of `A && B`."""
     ran = (REPOSITORY / "tests" / "run.sh").read_text("utf-8").replace("$run ", "python ").splitlines()
     assert [step["cmd"] for step in TASKS["lint"]["sequence"] if step["cmd"] not in ran] == []
 

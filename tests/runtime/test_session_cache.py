@@ -201,7 +201,7 @@ def full(*_, **__):
 def test_where_nothing_can_be_kept_the_model_is_loaded_all_the_same(
     folder, bundle, monkeypatch, capfd, place
 ):
-    """A folder that is none, a full disk at each step: no word, no half of a file."""
+    """A file in place of the folder, a full disk at each step: no word, no half of a file."""
     if place == "file":
         folder.parent.mkdir()
         folder.write_bytes(b"")
