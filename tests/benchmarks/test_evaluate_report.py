@@ -1,6 +1,7 @@
 """Facts about the page that `ecovision-edge eval --html` writes."""
 
 import base64
+import dataclasses
 import html.parser
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.evaluate.metrics import measure
 from ecovision_edge_bench.evaluate.report import MAX_CLASSES_SHOWN, THUMBNAIL, page
 from ecovision_edge_bench.evaluate.run import Answers, Data, Evaluation, Model
+from ecovision_edge_bench.evaluate.text import note_lines
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 CPU = Cpu("x86_64", "a CPU", frozenset({"avx2", "avx512_vnni"}))
@@ -60,6 +62,22 @@ def evaluation(answers, labels=("a", "b", "c"), **data):
         Answers(images, truth, predicted, probabilities),
         measure(labels, truth, predicted, probabilities),
     )
+
+
+@pytest.mark.parametrize(
+    ("engine", "features", "noted"),
+    [
+        ("onnxruntime 1.32.0", {"avx2", "fma"}, True),
+        ("onnxruntime 1.32.0", {"avx"}, False),
+        ("ai-edge-litert 2.3.0", {"avx2", "fma"}, False),
+    ],
+)
+def test_clipped_sums_are_noted_of_the_engine_that_clips(photo, engine, features, noted):
+    """LiteRT's kernels clip none, on any CPU."""
+    made = evaluation([(photo, "a/x.jpg", 0, [0.6, 0.3, 0.1])])
+    model = dataclasses.replace(made.model, engine=engine, cpu=Cpu("x86_64", "", frozenset(features)))
+    notes = "\n".join(note_lines(dataclasses.replace(made, model=model)))
+    assert ("clips sums of int8 products" in notes) is noted
 
 
 @pytest.fixture

@@ -13,12 +13,15 @@ from types import ModuleType
 
 import pytest
 from tests.runtime import gpiod_double as double
+from tests.runtime.test_pulses import make_chip, said
+from tests.runtime.test_sink_gpio import event
 
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import MissingDependencyError, PinError
 from ecovision_edge.pins import library
 from ecovision_edge.pins.chips import HEADERS, find_header
 from ecovision_edge.pins.library import check_library, gpio_library, has_pulses, pulses_fix
+from ecovision_edge.pins.pulses import find_channel
 from ecovision_edge.pins.servos import check_pulses, open_servo
 from ecovision_edge.sinks.gpio import gpio_sink
 from ecovision_edge.triggers.addresses import open_trigger
@@ -260,6 +263,21 @@ def test_a_servo_without_pulses_is_refused_at_the_start(board, monkeypatch, tmp_
     ):
         with pytest.raises(MissingDependencyError, match=r"servo's pulses at pin 18: .*dtoverlay=pwm-2chan"):
             call()
+
+
+def test_a_servo_of_the_sink_gets_the_kernels_pulses(board, monkeypatch, tmp_path):
+    """At its fail-safe angle from the start, at the bin's while it serves, and none at the end."""
+    chip = make_chip(tmp_path, 0, "1f00098000.pwm")
+    monkeypatch.setattr("ecovision_edge.pins.servos.find_channel", lambda pin: find_channel(pin, tmp_path))
+    address = "gpio:?servo=18&angles=paper:-90,residual:90&failsafe=residual"
+    delivery, seen = gpio_sink(address, ("paper", "residual"))._delivery, []
+    delivery._waiter = lambda seconds, until: seen.append(said(chip, 2))
+    delivery.open(_Pace())
+    delivery.deliver(event())
+    delivery.close()
+    home, away = (2_000_000, 20_000_000, 1), (1_000_000, 20_000_000, 1)
+    assert seen == [home, away, away, home]
+    assert said(chip, 2) == (2_000_000, 20_000_000, 0)
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,8 @@ def note_lines(evaluation: Evaluation) -> list[str]:
     if absent:
         more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
         lines.append(f"no photographs of {', '.join(absent[:_SHOWN])}{more}: left out of macro F1")
-    if evaluation.model.precision == "int8" and evaluation.model.cpu.u8s8_saturates:
+    model = evaluation.model
+    if model.precision == "int8" and model.engine.startswith("onnxruntime") and model.cpu.u8s8_saturates:
         lines.append("this CPU clips sums of int8 products: other devices may differ in a few answers")
     failures = len(evaluation.answers.failures)
     if failures:
