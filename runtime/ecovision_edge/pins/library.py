@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+from ecovision_edge.base.extras import require
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.errors import MissingDependencyError
 
@@ -26,7 +27,7 @@ def gpio_library() -> ModuleType:
         MissingDependencyError: gpiozero, or both lgpio and gpiod, are not installed.
         PinError: the chip of the header is not there, or may not be opened.
     """
-    gpiozero = _gpiozero()
+    gpiozero = require("gpiozero", "gpio")
     check_library()
     if gpiozero.Device.pin_factory is None and not has_pulses():
         from ecovision_edge.pins.gpiod_factory import GpiodFactory
@@ -41,14 +42,14 @@ def check_library() -> None:
     Raises:
         MissingDependencyError: as `gpio_library`.
     """
-    if _gpiozero().Device.pin_factory is None and not has_pulses() and not _is_there("gpiod"):
+    if require("gpiozero", "gpio").Device.pin_factory is None and not has_pulses() and not _is_there("gpiod"):
         fix = extra_fix("gpio")
         raise MissingDependencyError("gpio: needs gpiod or lgpio, neither is installed", fix=fix)
 
 
 def has_pulses() -> bool:
     """Return whether gpiozero makes a servo's pulses: by lgpio, or by what the program or the user chose."""
-    factory = _gpiozero().Device.pin_factory
+    factory = require("gpiozero", "gpio").Device.pin_factory
     if factory is not None:
         return type(factory).__module__ != "ecovision_edge.pins.gpiod_factory"
     return "GPIOZERO_PIN_FACTORY" in os.environ or _is_there("lgpio")
@@ -71,17 +72,6 @@ def pulses_fix(version: tuple[int, int] = sys.version_info[:2], packages: Path =
         )
     python = f"{version[0]}.{version[1]}"
     return f"lgpio has no wheel for Python {python}: build it (swig), take Python 3.12, {overlay}"
-
-
-def _gpiozero() -> ModuleType:
-    try:
-        import gpiozero  # type: ignore[import-untyped,unused-ignore]
-    except ImportError as e:
-        raise MissingDependencyError(
-            "gpio: needs gpiozero, which is not installed", fix=extra_fix("gpio")
-        ) from e
-    module: ModuleType = gpiozero
-    return module
 
 
 def _is_there(module: str) -> bool:
