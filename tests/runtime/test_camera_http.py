@@ -1,5 +1,6 @@
 """Facts about cameras over HTTP: streams with bad pictures, stills, credentials and redirects."""
 
+import contextlib
 import logging
 
 import pytest
@@ -9,6 +10,7 @@ from ecovision_edge.camera import LatestFrame, WatchOptions
 from ecovision_edge.camera import http as http_camera
 from ecovision_edge.camera.open import open_source
 from ecovision_edge.errors import BadFrameError, CaptureError, SourceOpenError
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 
 QUICK = "ecovision.open_timeout=0.2&ecovision.read_timeout=0.2"
 
@@ -40,6 +42,19 @@ def test_bad_pictures_are_passed_over_and_the_stream_goes_on(server):
     assert all(count % 4 == 0 for count in good)
     assert bad >= 3
     assert server.requests.count("/damaged") == before + 1
+
+
+def test_pictures_are_handed_over_as_they_came(server):
+    """Nothing is decoded before somebody asks; half a picture is a bad one all the same."""
+    stream = open_source(server.url("damaged")).connect()
+    picture = None
+    while picture is None:
+        with contextlib.suppress(BadFrameError):
+            picture = stream.read_picture()
+    stream.close()
+    assert isinstance(picture, JpegPicture)
+    assert not picture.decoded
+    assert count_in(picture.whole()) % 4 == 0
 
 
 def test_bad_pictures_are_counted_by_the_loop(server):

@@ -72,6 +72,17 @@ def test_frames_come_from_the_program(program):
         stream.read()
 
 
+def test_a_picture_is_handed_over_as_it_came(program):
+    """Nothing is decoded before somebody asks; then it is turned and cut."""
+    program("while True: put(9)")
+    stream = source(width=64, height=48, roi="0,0,0.5,1").connect()
+    picture = stream.read_picture()
+    stream.close()
+    assert not picture.decoded
+    assert (picture.data[:2], picture.data[-2:]) == (b"\xff\xd8", b"\xff\xd9")
+    assert picture.size == picture.whole().shape[:2] == (48, 32)
+
+
 def test_the_command_is_the_one_documented():
     """As `rpicam-vid --help` names its options."""
     made = rpicam.RpicamSource(1, "rpicam 1", 640, 480, 12.5)
