@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 from ecovision_edge.base.installation import extra_fix
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.errors import ArtifactNotFoundError, ImageReadError, ModelError
 from ecovision_edge_bench import enlarged, filters
+from ecovision_edge_bench.subjects import Spec
+from ecovision_edge_bench.subjects.classifier import load
 
+EMBEDDED = str(embedded_bundle_path())
 NAMES = ["PIL", "pil", "fast", "INTER_LINEAR", "INTER_AREA"]
 
 
@@ -51,14 +55,30 @@ def model_file(path, *, layout, side=32):
     return path
 
 
-def test_each_size_has_a_row_for_each_filter_and_the_first_is_the_reference(folder):
+def test_each_size_has_a_row_for_each_filter_and_the_first_is_the_reference(folder, monkeypatch):
     """Which differs from itself by nothing and takes its own time."""
+    monkeypatch.setattr(filters, "find_native", lambda: None)
     rows = list(filters.measure(enlarged.photographs(folder, 4), [(120, 90), (640, 480)]))
     assert [(r.width, r.filter) for r in rows] == [(w, n) for w in (120, 640) for n in NAMES]
     for row in (rows[0], rows[5]):
         assert (row.mean_difference, row.max_difference, row.time_ratio) == (0.0, 0, 1.0)
     assert all(r.photographs == len(r.times_ms) == 4 for r in rows)
     assert all(r.flips is None and r.probability_difference is None for r in rows)
+
+
+def test_where_the_native_filter_is_numpys_has_a_row_of_its_own(folder, monkeypatch):
+    """So that one run compares the two."""
+    monkeypatch.setattr(filters, "find_native", object)
+    rows = list(filters.measure(enlarged.photographs(folder, 2), [(120, 90)]))
+    assert [r.filter for r in rows] == [*NAMES, "pil by numpy"]
+    assert rows[-1].max_difference <= 1
+
+
+def test_bench_says_what_resizes():
+    """The instructions of the native filter, or numpy."""
+    subject = load(Spec("classifier", "ours", "int8", EMBEDDED, "int8-onnx"))
+    kernel = filters.Preprocessor(subject._classifier.contract).kernel
+    assert subject.facts.preprocessing == f"ecovision-edge, filter pil by {kernel}"
 
 
 def test_pil_stays_within_one_level_and_fast_is_nearer_than_inter_linear(folder):
