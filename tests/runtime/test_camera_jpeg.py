@@ -10,11 +10,12 @@ import pytest
 from tests.runtime.recording_results import options, result
 from tests.runtime.test_jpeg_picture import FRAME, by, jpeg, refused
 
+from ecovision_edge import Classifier
 from ecovision_edge.camera import HealthState, LatestFrame, WatchOptions, open_source
 from ecovision_edge.camera.source import PictureStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.camera.watch import SamePicture
-from ecovision_edge.decision import BinDecider
+from ecovision_edge.decision import BinDecider, DeciderOptions, PresenceOptions
 from ecovision_edge.errors import BadFrameError, CameraLostError, CaptureError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.observation import Box, Look, Observation, View
@@ -24,6 +25,7 @@ from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.preprocess.region import Region
 from ecovision_edge.recording.folder import FrameFolder
+from ecovision_edge.smart_bin import SmartBin
 from ecovision_edge.web import _pictures
 
 PROMPT = 20.0  # seconds: a safety net, nowhere expected to pass
@@ -174,6 +176,21 @@ def test_a_classifier_that_says_nothing_of_sizes_gets_whole_frames(decodings):
     list(CameraLoop(classifier, Camera(GOOD, live=False), LoopOptions()))
     assert classifier.shapes == [FRAME.shape]
     assert decodings == [1]
+
+
+def test_a_bin_decodes_what_its_gate_needs_and_then_what_the_item_does(pristine, decodings, monkeypatch):
+    """A half of the empty tray; an item is to be seen whole, which is known from its second frame on."""
+    frames = np.random.default_rng(0).integers(100, 110, (30, 480, 640, 3), np.uint8)
+    frames[15:, 180:300, 240:400] = 20, 200, 40
+    classifier, results = Classifier.load(pristine, threads=1), []
+    monkeypatch.setattr(classifier, "reduction", lambda height, width: 4 if height > 400 else 1)
+    options = DeciderOptions(presence=PresenceOptions(learn=0.5))
+    camera = Camera(*map(jpeg, frames), live=False)
+    with SmartBin(classifier, camera, options=options, on_result=results.append) as smart_bin:
+        smart_bin.run()
+    assert results[14].prediction is None
+    assert results[-1].region is not None
+    assert decodings == [2] * 15 + [2, 1] + [1] * 14
 
 
 class Gate:
