@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.base.files import is_folder, is_there
-from ecovision_edge.base.probability import softmax
+from ecovision_edge.base.softmax import softmax
 from ecovision_edge.bundle.contract import Contract, Filter
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path, read_file
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, Format

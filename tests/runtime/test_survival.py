@@ -44,6 +44,8 @@ def on(monkeypatch):
         monkeypatch.setattr(survival.platform, "machine", lambda: cpu.arch)
         versions = {"onnx": {"onnxruntime": version} if version else {}, "tflite": {}}
         monkeypatch.setattr(survival, "installed_versions", versions.__getitem__)
+        written = version and version.partition("+")[0]
+        monkeypatch.setattr(survival, "written_version", {"onnx": written, "tflite": None}.__getitem__)
 
     return be
 
@@ -83,6 +85,24 @@ def test_a_cpu_of_which_nothing_is_known_is_not_looked_at(on, monkeypatch):
     """So the start of an x86 does not pay for it."""
     on(PC)
     monkeypatch.setattr("ecovision_edge.base.device.read_cpu", lambda: pytest.fail("the CPU was read"))
+    survival.refuse_deadly("onnx")
+
+
+@pytest.mark.parametrize(
+    ("cpu", "version", "kept"),
+    [
+        (PI5, "1.21.0", []),
+        (PI4, "1.22.0", []),
+        (PC, VERSION, [Finding("onnxruntime", VERSION, cpu_key(PC), None)]),
+        (PC, VERSION, [Finding("ai-edge-litert", VERSION, cpu_key(PC), "SIGILL")]),
+    ],
+)
+def test_a_start_that_nothing_known_may_concern_reads_no_metadata(on, monkeypatch, cpu, version, kept):
+    """Not where an engine was found to live, nor where another one dies: it costs more than all else."""
+    on(cpu, version)
+    if kept:
+        keep_findings(kept)
+    monkeypatch.setattr(survival, "installed_versions", lambda format: pytest.fail("the metadata was read"))
     survival.refuse_deadly("onnx")
 
 

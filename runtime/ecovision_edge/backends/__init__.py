@@ -7,13 +7,13 @@ frames, labels or probabilities.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ecovision_edge.base.names import quoted
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import OptionError
 

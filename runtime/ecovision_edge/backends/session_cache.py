@@ -71,12 +71,12 @@ class SessionCache:
         key = self._key(settings)
         if key is None:
             return
-        import tempfile  # here, since only who writes needs it
-
         try:
             self._folder.mkdir(mode=0o755, parents=True, exist_ok=True)
             if not is_ours(self._folder.stat()):
                 return
+            import tempfile  # here, since only who writes needs it
+
             with tempfile.TemporaryDirectory(prefix=".part-", dir=self._folder) as part:
                 data = write(Path(part))
             if data is not None:

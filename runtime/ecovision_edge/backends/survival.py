@@ -10,14 +10,14 @@ from __future__ import annotations
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.base.files import read_regular_file, replace_file
 from ecovision_edge.base.homes import profile_folder
-from ecovision_edge.bundle.engines import ENGINES, installed_versions
+from ecovision_edge.base.records import dataclass
+from ecovision_edge.bundle.engines import ENGINES, installed_versions, written_version
 from ecovision_edge.bundle.manifest import Format
 from ecovision_edge.errors import DeadlyEngineError, EcovisionError, ProfileWriteError
 
@@ -44,6 +44,8 @@ SCHEMA, SCHEMA_VERSION = "ecovision-edge/engines", 1
 
 _MAX_BYTES = 2**16
 _ARM = ("aarch64", "arm64")
+# It takes dot products for granted on Arm (onnxruntime #23957): it dies at its import.
+_DIES_ON_ARM = "onnxruntime", "1.21.0"
 _AGAIN = "run `ecovision-edge verify` again"
 
 
@@ -115,13 +117,17 @@ def refuse_deadly(format: Format) -> None:
     """
     if ENGINES[format].module in sys.modules:
         return
-    findings = read_findings()
-    if not findings and platform.machine().lower() not in _ARM:
-        return  # nothing is known that could concern this CPU: it is not looked at
-    from ecovision_edge.base.device import read_cpu  # here, since every start would pay for it
+    package = ENGINES[format].package
+    deaths = [finding for finding in read_findings() if finding.package == package and finding.ended]
+    # What follows costs more than the rest of a start here: only where what is known may concern it.
+    if not deaths and (package != _DIES_ON_ARM[0] or platform.machine().lower() not in _ARM):
+        return
+    from ecovision_edge.base.device import read_cpu
 
     cpu = read_cpu()
-    reason = deadly_reason(format, cpu, findings)
+    if not deaths and not (_lacks_dot_products(cpu) and written_version(format) in (None, _DIES_ON_ARM[1])):
+        return
+    reason = deadly_reason(format, cpu, deaths)
     if reason is not None:
         raise deadly_engine(format, cpu, reason)
 
@@ -129,8 +135,8 @@ def refuse_deadly(format: Format) -> None:
 def deadly_reason(format: Format, cpu: Cpu, findings: Sequence[Finding]) -> str | None:
     """Return how the installed engine of `format` would end a process here; None if nothing is known."""
     versions = installed_versions(format)
-    # onnxruntime 1.21.0 takes dot products for granted on Arm (onnxruntime #23957): it dies at its import.
-    if versions.get("onnxruntime", "").partition("+")[0] == "1.21.0" and _lacks_dot_products(cpu):
+    name, deadly = _DIES_ON_ARM
+    if versions.get(name, "").partition("+")[0] == deadly and _lacks_dot_products(cpu):
         return "SIGILL"
     package, version, key = ENGINES[format].package, version_text(format), cpu_key(cpu)
     return next((f.ended for f in findings if (f.package, f.version, f.cpu) == (package, version, key)), None)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import platform
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.records import dataclass
 
 __all__ = [
     "KERNEL_FEATURES",

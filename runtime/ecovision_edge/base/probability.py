@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.softmax import softmax
+
 __all__ = [
     "CALIBRATION_BINS",
     "ReliabilityBin",
@@ -20,14 +22,6 @@ __all__ = [
 CALIBRATION_BINS = 15
 
 Floats = npt.NDArray[np.float64]
-
-
-def softmax(logits: npt.ArrayLike, temperature: float = 1.0) -> Floats:
-    """Compute softmax of `logits / temperature` over the last axis, in float64."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    exp = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    result: Floats = exp / exp.sum(axis=-1, keepdims=True)
-    return result
 
 
 def log_sum_exp(logits: Floats) -> Floats:

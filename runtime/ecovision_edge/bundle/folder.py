@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.base.files import is_folder, is_there, read_regular_file
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import preferred_formats
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest

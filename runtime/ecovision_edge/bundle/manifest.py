@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, cast, get_args
 
 from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_json
 from ecovision_edge.base.names import quoted
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ContractError, UnsafePathError
 

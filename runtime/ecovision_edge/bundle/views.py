@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from ecovision_edge.base.fields import Fields, JsonValue
 from ecovision_edge.base.names import quoted
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.errors import ContractError
 
 __all__ = [

@@ -18,7 +18,6 @@ import numpy.typing as npt
 from ecovision_edge.bundle.contract import Contract, Filter, Normalization, ResizeSpec
 from ecovision_edge.errors import FrameTypeError, FrameValueError, OptionError
 from ecovision_edge.preprocess.antialias import antialiased_resize
-from ecovision_edge.preprocess.fast import fast_resize, make_plan
 from ecovision_edge.preprocess.frames import MAX_FRAME_SIDE, Bgr, Frame, as_bgr
 from ecovision_edge.preprocess.geometry import Geometry
 from ecovision_edge.preprocess.native import find_native
@@ -178,10 +177,13 @@ def _resize_into(image: Bgr, spec: ResizeSpec, filter: Filter, out: npt.NDArray[
         columns = slice(geometry.left, geometry.left + geometry.width)
         out[...] = image[rows, columns]
         return
-    plan = make_plan(geometry) if filter == "fast" else None
-    if plan is not None:
-        fast_resize(image, plan, geometry, out)
-    elif (native := find_native()) is not None:
+    if filter == "fast":
+        from ecovision_edge.preprocess.fast import fast_resize, make_plan  # here: few contracts name it
+
+        if (plan := make_plan(geometry)) is not None:
+            fast_resize(image, plan, geometry, out)
+            return
+    if (native := find_native()) is not None:
         native.resize(image, geometry, out)
     else:
         antialiased_resize(image, geometry, out)

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.preprocess.buffers import Buffers
 from ecovision_edge.preprocess.geometry import Geometry
 

@@ -7,10 +7,10 @@ the same pixels, on every processor. The order of the operations below is Pillow
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
+
+from ecovision_edge.base.records import dataclass
 
 __all__ = ["PRECISION_BITS", "Coefficients", "coefficients", "weighted_levels"]
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.preprocess.geometry import Geometry
 
 __all__ = ["Plan", "fast_resize", "make_plan"]

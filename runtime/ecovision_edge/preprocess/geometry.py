@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import ResizeSpec
 
 __all__ = ["Geometry"]

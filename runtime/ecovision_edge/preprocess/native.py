@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.records import dataclass
 from ecovision_edge.preprocess.buffers import Buffers
 from ecovision_edge.preprocess.coefficients import coefficients, weighted_levels
 from ecovision_edge.preprocess.geometry import Geometry
@@ -37,8 +36,6 @@ DISTRIBUTION = "ecovision-edge-native"
 
 TRIED = ((37, 53, 16, 24), (5, 4, 9, 11), (40, 3, 7, 3))
 """Height and width of the frames that are tried, and of their results: smaller, larger, both."""
-
-_log = logging.getLogger("ecovision_edge")
 
 
 class _Axis(ctypes.Structure):
@@ -145,10 +142,10 @@ def open_native(path: Path, kernel: int | None = None) -> NativeFilter | None:
         library = ctypes.CDLL(str(path))
         abi = library.ecovision_abi()
     except (OSError, AttributeError) as error:  # of another processor; no such function
-        _log.warning("%s cannot be used, so numpy resizes: %s", DISTRIBUTION, error)
+        _warn("%s cannot be used, so numpy resizes: %s", DISTRIBUTION, error)
         return None
     if abi != ABI:
-        _log.warning(
+        _warn(
             "%s is of another version, so numpy resizes: expected interface %d, found %d; "
             "install the one that comes with this ecovision-edge",
             DISTRIBUTION,
@@ -162,9 +159,15 @@ def open_native(path: Path, kernel: int | None = None) -> NativeFilter | None:
         return None
     native = NativeFilter(library, chosen)
     if not all(_is_exact(native, *sizes) for sizes in TRIED):
-        _log.warning("%s gives wrong pixels on this processor, so numpy resizes", DISTRIBUTION)
+        _warn("%s gives wrong pixels on this processor, so numpy resizes", DISTRIBUTION)
         return None
     return native
+
+
+def _warn(text: str, *values: object) -> None:
+    import logging  # here, since every start would pay for it
+
+    logging.getLogger("ecovision_edge").warning(text, *values)
 
 
 def _rows_of(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], int]:
