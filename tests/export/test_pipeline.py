@@ -325,11 +325,12 @@ def test_a_stage_that_breaks_is_named(
 
 
 def test_the_transcript_has_every_stage(exported: ExportResult) -> None:
-    """In order, each with its figure."""
+    """In order, each with its figure; the page of the architecture shows the same."""
     stages = exported.transcript["stages"]
-    assert [s["stage"] for s in stages] == [  # type: ignore[union-attr,index,call-overload]
-        *("load", "trace", "simplify", "fold", "calibrate", "quantize", "parity", "time", "write")
-    ]
+    ran = [s["stage"] for s in stages]  # type: ignore[union-attr,index,call-overload]
+    assert ran == ["load", "trace", "simplify", "fold", "calibrate", "quantize", "parity", "time", "write"]
+    page = Path(__file__).parents[2] / "docs" / "architecture.md"
+    assert f"```text\n{' -> '.join(ran)}\n```" in page.read_text("utf-8")
     assert all(s["found"] for s in stages)  # type: ignore[union-attr,index,call-overload]
 
 
