@@ -20,6 +20,12 @@ EMBEDDED = str(embedded_bundle_path())
 NAMES = ["PIL", "pil", "fast", "INTER_LINEAR", "INTER_AREA"]
 
 
+@pytest.fixture(autouse=True)
+def numpy_resizes(monkeypatch):
+    """Also where the native library is installed."""
+    monkeypatch.setattr(filters, "find_native", lambda: None)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Six synthetic photographs of 120x90."""
@@ -55,9 +61,8 @@ def model_file(path, *, layout, side=32):
     return path
 
 
-def test_each_size_has_a_row_for_each_filter_and_the_first_is_the_reference(folder, monkeypatch):
+def test_each_size_has_a_row_for_each_filter_and_the_first_is_the_reference(folder):
     """Which differs from itself by nothing and takes its own time."""
-    monkeypatch.setattr(filters, "find_native", lambda: None)
     rows = list(filters.measure(enlarged.photographs(folder, 4), [(120, 90), (640, 480)]))
     assert [(r.width, r.filter) for r in rows] == [(w, n) for w in (120, 640) for n in NAMES]
     for row in (rows[0], rows[5]):
