@@ -60,10 +60,10 @@ def test_the_artifact_to_begin_with_can_be_chosen(both):
 
 
 def test_an_engine_that_is_not_installed_is_listed_with_the_pip_line(both, monkeypatch):
-    def without_litert(model, format, options=None):
+    def without_litert(model, format, options=None, **others):
         if format == "tflite":
             raise engines_error()
-        return open_model(model, format, options)
+        return open_model(model, format, options, **others)
 
     def engines_error():
         from ecovision_edge.errors import MissingDependencyError
