@@ -185,7 +185,8 @@ def overruled(options: ExportOptions, checkpoint: Checkpoint) -> Iterator[str]:
         ("--std", "std", options.std, prepared.std),
     ):
         if given is not None and given != trained and field not in checkpoint.unsaid:
-            yield f"{option} is not what the checkpoint was trained with ({_said(trained)}): the option wins"
+            said = ", ".join(map(str, trained)) if isinstance(trained, tuple) else trained
+            yield f"{option} is not what the checkpoint was trained with ({said}): the option wins"
 
 
 def check_size(size: tuple[int, int]) -> None:
@@ -290,10 +291,6 @@ def _labels(options: ExportOptions, checkpoint: Checkpoint) -> tuple[str, ...]:
             "(torchvision's ImageFolder sorts the folders' names: LC_ALL=C ls photos/train > labels.txt)",
         )
     return labels
-
-
-def _said(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _in_range(option: str, value: float, low: float, high: float) -> None:

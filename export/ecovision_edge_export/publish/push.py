@@ -37,6 +37,8 @@ __all__ = [
 
 README = "README.md"  # what the hub shows, and reads front matter from
 MINIMUM = "0.30"
+_MODELS = {f"model.{p}.{f}" for p in get_args(Precision) for f in get_args(Format)}
+"""The names that an exporter gives to models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ def push_bundle(
             options.repo,
             [
                 *(CommitOperationAdd(name, data) for name, data in sorted(files.items())),
-                *(CommitOperationDelete(name) for name in sorted(_models() & there - set(files))),
+                *(CommitOperationDelete(name) for name in sorted(_MODELS & there - set(files))),
             ],
             commit_message=f"Bundle {manifest.name} by ecovision-edge",
         )
@@ -219,11 +221,6 @@ def _api() -> HfApi:
     # The token is given: with HF_HUB_DISABLE_IMPLICIT_TOKEN the client would send none of its own accord.
     endpoint = os.environ.get("HF_ENDPOINT") or None
     return HfApi(endpoint=endpoint, token=get_token(), library_name="ecovision-edge")
-
-
-def _models() -> set[str]:
-    """Return the names that an exporter gives to models."""
-    return {f"model.{p}.{f}" for p in get_args(Precision) for f in get_args(Format)}
 
 
 def _fetch_lines(repo: str) -> list[str]:

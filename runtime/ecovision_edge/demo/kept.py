@@ -48,8 +48,9 @@ class Kept:
             if shot is None:
                 return
             self._shots[session] = shot
-            while len(self._shots) > self._most_visitors or self._bytes() > self._most_bytes:
-                self._shots.popitem(last=False)
+            held = sum(len(shot.data) for shot in self._shots.values())
+            while len(self._shots) > self._most_visitors or held > self._most_bytes:
+                held -= len(self._shots.popitem(last=False)[1].data)
 
     def get(self, session: str) -> Shot | None:
         """Return the visitor's picture, if it is still kept."""
@@ -64,6 +65,3 @@ class Kept:
 
     def __len__(self) -> int:
         return len(self._shots)
-
-    def _bytes(self) -> int:
-        return sum(len(shot.data) for shot in self._shots.values())

@@ -14,7 +14,6 @@ from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.photographs.images import find_images
-from ecovision_edge.preprocess.region import Region
 from ecovision_edge.recording.disk import read_sidecar, sidecar_of
 from ecovision_edge.recording.sidecar import RecordedResult, parse_sidecar
 
@@ -199,7 +198,8 @@ def _difference(recorded: RecordedFrame, replayed: Said) -> Difference:
             found=", ".join(after),
             fix="replay it with the bundle that it was recorded with",
         )
-    if (box := recorded.result.region) != (another := _region(replayed)):
+    another = replayed.result.region if isinstance(replayed, RecordedFrame) else replayed.region
+    if (box := recorded.result.region) != another:
         raise RecordError(
             f"{recorded.path} cannot be compared",
             expected="the whole frame classified" if box is None else f"only {box} classified",
@@ -214,10 +214,6 @@ def _distance(a: float, b: float) -> float:
     """Return how far apart they are; a NaN is far from everything."""
     distance = abs(a - b)
     return math.inf if math.isnan(distance) else distance
-
-
-def _region(of: Said) -> Region | None:
-    return of.result.region if isinstance(of, RecordedFrame) else of.region
 
 
 def _said(of: Said) -> tuple[str, Mapping[str, float]]:
