@@ -1,7 +1,8 @@
 """Compile the shared library: `python compile.py FILE`.
 
-`CC` names the compiler (default: cc), a cross compiler too: `CC=aarch64-linux-gnu-gcc`. GCC 10 or newer, or
-clang; `CFLAGS` come last. Prints what the library is for, as the compiler calls it: `x86_64-linux-gnu`.
+`CC` names the compiler (default: cc), a cross compiler too: `CC=aarch64-linux-gnu-gcc`. GCC 11 or newer (10
+does for AArch64); `CFLAGS` come last. Prints what the library is for, as the compiler calls it:
+`x86_64-linux-gnu`.
 """
 
 from __future__ import annotations

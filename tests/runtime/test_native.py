@@ -283,6 +283,12 @@ def test_a_library_of_no_use_is_told_once(installed, monkeypatch, tmp_path, capl
     assert re.search(words, record.getMessage())
 
 
+def test_the_trial_loads_no_random_numbers(library, filters, monkeypatch):
+    """Numpy imports them when they are first used, which takes longer than the whole trial."""
+    monkeypatch.setattr(np, "random", None)
+    assert open_native(library).kernel == filters[-1].kernel
+
+
 def test_a_processor_without_a_kernel_is_left_to_numpy(library, monkeypatch):
     """An x86-64 without AVX2: no fault, so nothing is told."""
     monkeypatch.setattr(native, "KERNELS", {})
