@@ -44,7 +44,7 @@ def built_native(factory: pytest.TempPathFactory, compiler: str, name: str) -> P
     def make(out: Path) -> None:
         command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out)]
         environment = {**os.environ, "CC": compiler, "CFLAGS": "-Werror"}
-        native = Path(__file__).resolve().parents[2] / "native"
+        native = Path(__file__).resolve().parents[2] / "runtime" / "native"
         done = subprocess.run(
             [*command, str(native)], capture_output=True, text=True, check=False, env=environment
         )

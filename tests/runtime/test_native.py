@@ -26,7 +26,7 @@ from ecovision_edge.preprocess.coefficients import PRECISION_BITS, coefficients
 from ecovision_edge.preprocess.geometry import Geometry
 from ecovision_edge.preprocess.native import open_native
 
-NATIVE = Path(__file__).parents[2] / "native"
+NATIVE = Path(__file__).parents[2] / "runtime" / "native"
 SQUASH = ResizeSpec()
 CONTRACT = Contract(("a", "b"), WeightsSource("mobilenet_v3_large", "test", "0" * 64), InputSpec())
 
