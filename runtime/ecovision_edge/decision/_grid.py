@@ -35,6 +35,7 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 _Any = TypeVar("_Any", np.float32, np.bool_)
 
 COLUMNS, ROWS = 80, 60  # of 640x480 a cell is a block of 8 x 8 pixels, whose mean has an eighth of the noise
+MOST_ROWS = 257  # of pixels in a cell: so many levels of 255 add up to 16 bits
 FEW_PIXELS = 16  # a cell of fewer is averaged with its neighbours: else a small frame is nothing but noise
 ENOUGH_PIXELS = FEW_PIXELS * COLUMNS * ROWS  # of a picture of which each cell is looked at alone
 WHITE = 225.0  # levels of a cell's mean; some of its pixels may then be at 255
@@ -52,11 +53,29 @@ CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 
 def grid_of(image: Bgr) -> Grid:
     """The mean colour of each cell, `(ROWS, COLUMNS, 3) float32`, 0 to 255."""
+    if _is_large(image):
+        return _means(image)
     small = cv2.resize(image, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA)
     cells = cast("Grid", small.astype(np.float32))
     if image.shape[0] * image.shape[1] < ENOUGH_PIXELS:
         cells = cast("Grid", cv2.blur(cells, (3, 3)))
     return cells
+
+
+def _is_large(image: Bgr) -> bool:
+    """Whether all cells are equal blocks of 8 x 8 pixels or more, as of what cameras give."""
+    (high, odd_rows), (wide, odd_columns) = divmod(image.shape[0], ROWS), divmod(image.shape[1], COLUMNS)
+    whole = not odd_rows and not odd_columns and image.flags.c_contiguous
+    return whole and min(high, wide) >= 8 and high <= MOST_ROWS
+
+
+def _means(image: Bgr) -> Grid:
+    """The same as OpenCV's INTER_AREA, to the bit, in half of its instructions: numpy adds up the rows."""
+    high, wide = image.shape[0] // ROWS, image.shape[1] // COLUMNS
+    sums = np.add.reduce(image.reshape(ROWS, high, -1), axis=1, dtype=np.uint16)
+    across = sums.astype(np.float32).reshape(ROWS, -1, 3)
+    total = np.rint(cv2.resize(across, (COLUMNS, ROWS), interpolation=cv2.INTER_AREA) * np.float32(wide))
+    return cast("Grid", np.rint(total * np.float32(1 / (high * wide))))
 
 
 def in_range(grid: Grid) -> Mask:
@@ -80,17 +99,28 @@ def gain(grid: Grid, before: Grid) -> Grid:
     nearly all is cut off, the light has changed by as much as any cell shows.
     """
     ratio = ((grid + 1) / (before + 1)).reshape(-1, 3)
-    shown = (np.maximum(grid, before) < WHITE).all(axis=-1).ravel()
+    shown = (strongest(np.maximum(grid, before)) < WHITE).ravel()
     if shown.mean() >= ENOUGH:
-        by = np.median(ratio if shown.all() else ratio[shown], axis=0)
+        by = _medians(np.ascontiguousarray((ratio if shown.all() else ratio[shown]).T))
     else:
         by = np.percentile(ratio, 95 if grid.mean() > before.mean() else 5, axis=0)
     return cast("Grid", np.clip(by, *GAINS).astype(np.float32))
 
 
+def _medians(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """`np.median` of each row, none of it NaN, to the bit; that looks for NaN, and for two of each."""
+    middle, odd = divmod(values.shape[1], 2)
+    parts = np.partition(values, middle, axis=1)
+    if odd:
+        return cast("npt.NDArray[np.float32]", parts[:, middle])
+    return cast("npt.NDArray[np.float32]", (parts[:, :middle].max(axis=1) + parts[:, middle]) / np.float32(2))
+
+
 def lit(grid: Grid, by: Grid) -> Grid:
     """`grid` under `by` times the light, as a sensor shows it: nothing is brighter than 255."""
-    return cast("Grid", np.minimum(grid * by, np.float32(255)))
+    # By whole rows: numpy goes through an array of three columns three numbers at a time.
+    rows = grid.reshape(len(grid), -1) * np.tile(by, grid.size // len(grid) // 3)
+    return cast("Grid", np.minimum(rows, np.float32(255)).reshape(grid.shape))
 
 
 def unlike(grid: Grid, before: Grid, by: Grid) -> Grid:
@@ -114,7 +144,7 @@ def noise(difference: Grid) -> float:
     By the median, a normal distribution supposed (F. R. Hampel, "The influence curve and its
     role in robust estimation", J. Am. Stat. Assoc. 69 (1974) 383-393).
     """
-    return 1.4826 * float(np.median(difference[::2, ::2]))
+    return 1.4826 * float(_medians(difference[::2, ::2].reshape(1, -1))[0])
 
 
 def sides(cells: npt.NDArray[_Any]) -> npt.NDArray[_Any]:

@@ -93,7 +93,8 @@ class KnownTray:
             np.ones(3, np.float32),
         ):
             mask = strongest(unlike(grid, self.mean, light) - limit) > 0
-            mask = cv2.medianBlur(mask.astype(np.uint8), 3).astype(bool)  # single cells are noise
+            if mask.any():
+                mask = cv2.medianBlur(mask.astype(np.uint8), 3).astype(bool)  # single cells are noise
             around = float(sides(mask).mean()) >= self._options.cover
             found.append((around, int(mask.sum()), light, mask))
             if not mask.any():  # an empty tray, mostly: no other gain explains more than all
@@ -134,7 +135,7 @@ class KnownTray:
         """Come nearer to a picture, within `mask` if there is one, as far as in `passed` seconds."""
         rate = np.float32(1.0 - math.exp(-passed / self._options.adapt))
         step = (grid - self.mean) * rate
-        if mask is not None:
+        if mask is not None and not mask.all():
             step *= mask[..., None]
         self.mean = (self.mean + step).astype(np.float32)
 
