@@ -112,7 +112,7 @@ def _medians(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     middle, odd = divmod(values.shape[1], 2)
     parts = np.partition(values, middle, axis=1)
     if odd:
-        return cast("npt.NDArray[np.float32]", parts[:, middle])
+        return parts[:, middle]
     return cast("npt.NDArray[np.float32]", (parts[:, :middle].max(axis=1) + parts[:, middle]) / np.float32(2))
 
 
