@@ -65,8 +65,9 @@ class Histogram:
             low, high = self._percentiles()
             return self.low if fixed_low else low, high
         error = self._square_error if method == "mse" else self._divergence
+        centers = self._centers
         ends = [(float(self.low * a), float(self.high * b)) for a, b in self._shares(method, fixed_low)]
-        return min(ends, key=lambda span: error(*span))
+        return min(ends, key=lambda span: error(centers, *span))
 
     @property
     def _centers(self) -> npt.NDArray[np.float64]:
@@ -86,21 +87,13 @@ class Histogram:
         high = centers[min(int(np.searchsorted(share, 1 - tail)), BINS - 1)]
         return min(float(low), 0.0), max(float(high), 0.0)
 
-    def _rounded(self, low: float, high: float) -> tuple[npt.NDArray[np.float64], float]:
-        """Return the level of each bin, counted from zero's, and the step between levels."""
-        step = (high - low) / _LEVELS
-        zero = np.round(-low / step)
-        levels: npt.NDArray[np.float64] = np.clip(np.round(self._centers / step) + zero, 0, _LEVELS) - zero
-        return levels, step
+    def _square_error(self, centers: npt.NDArray[np.float64], low: float, high: float) -> float:
+        levels, step = _rounded(centers, low, high)
+        return float((self.counts * (levels * step - centers) ** 2).sum())
 
-    def _square_error(self, low: float, high: float) -> float:
-        levels, step = self._rounded(low, high)
-        return float((self.counts * (levels * step - self._centers) ** 2).sum())
-
-    def _divergence(self, low: float, high: float) -> float:
+    def _divergence(self, centers: npt.NDArray[np.float64], low: float, high: float) -> float:
         """Return how far counts diverge from their mean over each level; the ends take those beyond."""
-        levels, _ = self._rounded(low, high)
-        centers = self._centers
+        levels, _ = _rounded(centers, low, high)
         inside = (centers >= low) & (centers <= high)
         if not inside.any():
             return float("inf")
@@ -119,3 +112,13 @@ class Histogram:
         q = np.maximum(q / q.sum(), 1e-12)
         p /= p.sum()
         return float((p[p > 0] * np.log(p[p > 0] / q[p > 0])).sum())
+
+
+def _rounded(
+    centers: npt.NDArray[np.float64], low: float, high: float
+) -> tuple[npt.NDArray[np.float64], float]:
+    """Return the level of each bin, counted from zero's, and the step between levels."""
+    step = (high - low) / _LEVELS
+    zero = np.round(-low / step)
+    levels: npt.NDArray[np.float64] = np.clip(np.round(centers / step) + zero, 0, _LEVELS) - zero
+    return levels, step

@@ -175,7 +175,9 @@ def _default_recipes(
         f"fewer than {MIN_OTHERS} photographs left to search by: the default recipe, "
         f"with blocks {recipes[0].fp32_text} in fp32"
     )
-    return Recipes(tuple(map(calibration.table, recipes)), _drawn(preprocessor, LAYER_INPUTS))
+    table = calibration.table(recipes[0])  # ranges do not hang on which blocks are fp32: found once
+    tables = tuple(dataclasses.replace(table, recipe=recipe) for recipe in recipes)
+    return Recipes(tables, _drawn(preprocessor, LAYER_INPUTS))
 
 
 def _searched_recipes(
