@@ -35,7 +35,7 @@ Tensors = dict[str, np.ndarray]
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 FRAMES = 4
-PHOTOGRAPHS = 32
+PHOTOGRAPHS = 12
 
 pytestmark = [pytest.mark.packaging, pytest.mark.slow]
 

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -22,12 +23,12 @@ def oldest(tmp_path_factory):
     text = (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
     [version] = re.findall(r'"opencv-python-headless>=([\d.]+)"', text)
     folder = tmp_path_factory.mktemp("oldest") / "venv"
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     python = folder / "bin" / "python"
     # numpy 1, which that OpenCV was built for.
     packages = f"opencv-python-headless=={version}.*", "numpy<2", "pytest", "hypothesis"
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
-    subprocess.run(pip, check=True, timeout=600)
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile"]
+    subprocess.run([*pip, "--disable-pip-version-check", *packages], check=True, timeout=600)
     return python
 
 
