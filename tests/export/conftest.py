@@ -16,7 +16,7 @@ from urllib.parse import unquote
 import onnx
 import pytest
 import yaml
-from tests.export.graphs import rewritten
+from tests.export.graphs import rewritten, shorten
 from tests.sharing import made_once
 
 from ecovision_edge.bundle.contract import Contract
@@ -323,11 +323,13 @@ def graph(simplified: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+def exported(simplified: onnx.ModelProto, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
     """A bundle of the reference, fp32 and int8, made without photographs."""
 
     def make(folder: Path) -> None:
-        result = export_bundle(ExportOptions(weights="reference"), folder / "bundle")
+        with pytest.MonkeyPatch.context() as patch:
+            shorten(patch, simplified, frames=24)
+            result = export_bundle(ExportOptions(weights="reference"), folder / "bundle")
         (folder / "result").write_bytes(pickle.dumps(result))
 
     return pickle.loads((made_once(tmp_path_factory, "exported", make) / "result").read_bytes())

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.export.graphs import folded, rewritten
+from tests.export.graphs import reweighted, rewritten
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
@@ -29,7 +27,7 @@ from ecovision_edge_export.rewrites.equalization import (
 )
 from ecovision_edge_export.rewrites.excitation import fold_excitations, silent_excitations
 from ecovision_edge_export.rewrites.zero_points import read_additions, shifted_range
-from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
+from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 Statistics = dict[str, ChannelStatistics]
 
@@ -117,13 +115,12 @@ def test_hard_swish_and_the_output_are_left(graph: onnx.ModelProto, statistics: 
 
 
 @pytest.fixture(scope="module")
-def silenced(reference: Checkpoint, contract: Contract) -> onnx.ModelProto:
+def silenced(reference: Checkpoint, simplified: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
     """The reference with one excitation that never fires."""
     state = {k: v.clone() for k, v in reference.state.items()}
     state["features.6.block.2.fc1.weight"].zero_()
     state["features.6.block.2.fc1.bias"].fill_(-1.0)
-    model = build_model(dataclasses.replace(reference, state=state))
-    return folded(model, 224, 224, contract)
+    return reweighted(simplified, state, contract)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import helper, numpy_helper
-from tests.export.graphs import assert_indexed, rewritten
+from tests.export.graphs import assert_indexed, reweighted, rewritten
 
 from ecovision_edge.bundle.contract import Contract, InputSpec, Normalization
 from ecovision_edge.errors import ExportError
@@ -167,3 +167,13 @@ def test_a_graph_is_changed_in_place_and_keeps_its_index() -> None:
     assert_indexed(g)
     assert g.array("n2.1").tolist() == [3.0, 3.0]
     assert kept.model.SerializeToString(deterministic=True) == before
+
+
+def test_the_helper_that_changes_weights_gives_what_tracing_gives(
+    reference: Checkpoint, simplified: onnx.ModelProto, contract: Contract, graph: onnx.ModelProto
+) -> None:
+    """Of the reference's own weights the traced graph, so that other weights need not be traced."""
+    found = reweighted(simplified, reference.state, contract).graph
+    assert list(found.node) == list(graph.graph.node)
+    for a, b in zip(found.initializer, graph.graph.initializer, strict=True):
+        np.testing.assert_allclose(numpy_helper.to_array(a), numpy_helper.to_array(b), rtol=1e-5, atol=1e-6)

@@ -104,8 +104,11 @@ def test_a_shift_of_logits_that_flips_nothing_is_found(
     assert [f.split(":")[0] for f in parity.failures()] == ["max |dlogit| on identical inputs"]
 
 
-def test_generated_images_are_weak_evidence_and_say_so(baseline: TorchBaseline, fp32: Classifier) -> None:
+def test_generated_images_are_weak_evidence_and_say_so(
+    baseline: TorchBaseline, fp32: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without photographs only drawings that PyTorch is firm on are judged."""
+    monkeypatch.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 32)
     (parity,) = measure_parity(baseline, {"fp32": (fp32, budget_for("fp32"))}, None)
     assert parity.evidence == "generated"
     assert parity.accuracy is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import json
 import os
@@ -19,6 +18,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tests.export.graphs import shorten
 
 from ecovision_edge import Bundle, Classifier, verify_bundle
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract
@@ -52,15 +52,35 @@ QuantizeBy = Callable[..., tuple[Quantized, CalibrationTable, "list[JsonValue]"]
 @pytest.fixture
 def export(simplified: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> Export:
     """`export_bundle` of the reference, without tracing it again, on eight synthetic frames."""
-    monkeypatch.setattr(pipeline, "trace", lambda *_: simplified)
-    monkeypatch.setattr(pipeline, "simplify", copy.deepcopy)  # what it gives is folded in place
-    monkeypatch.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 8)
-    monkeypatch.setattr("ecovision_edge_export.finished.speed.ROUNDS", 6)
+    shorten(monkeypatch, simplified, frames=8)
 
     def run(out: Path, **changes: object) -> ExportResult:
         return export_bundle(ExportOptions(weights="reference", **changes), out)  # type: ignore[arg-type]
 
     return run
+
+
+@pytest.fixture(scope="module")
+def quantized() -> dict[object, tuple[Quantized, CalibrationTable, list[JsonValue]]]:
+    """What `quantized_once` has made."""
+    return {}
+
+
+@pytest.fixture
+def quantized_once(
+    quantized: dict[object, tuple[Quantized, CalibrationTable, list[JsonValue]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Let exports with the recorded ranges quantize once for all tests of what is done with an int8 model."""
+    quantize_by = pipeline.quantize_by
+
+    def run(*args: Any) -> tuple[Quantized, CalibrationTable, list[JsonValue]]:
+        recipe = args[1].recipe
+        if recipe not in quantized:
+            quantized[recipe] = quantize_by(*args)
+        return quantized[recipe]
+
+    monkeypatch.setattr(pipeline, "quantize_by", run)
 
 
 def names(folder: Path) -> set[str]:
@@ -124,6 +144,7 @@ def test_weak_evidence_is_recorded(exported: ExportResult) -> None:
     assert "synthetic frames, not on photographs: weak evidence" in card
 
 
+@pytest.mark.usefixtures("quantized_once")
 def test_the_gate_keeps_the_old_bundle(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +159,7 @@ def test_the_gate_keeps_the_old_bundle(
     assert names(tmp_path) == {"bundle"}
 
 
+@pytest.mark.usefixtures("quantized_once")
 def test_a_waiver_is_written_down(export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --allow-parity-failure the bundle is written, and manifest and card say what failed."""
     monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by))
@@ -171,6 +193,7 @@ def negated(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
+@pytest.mark.usefixtures("quantized_once")
 def test_what_the_gate_refuses_gives_way_to_the_next_recipe(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +222,7 @@ def test_each_target_gives_a_bundle_that_verifies(export: Export, tmp_path: Path
     assert verify_bundle(result.path).ok
 
 
+@pytest.mark.usefixtures("quantized_once")
 def test_int8_that_is_not_faster_is_not_recommended(
     export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,7 +300,7 @@ def test_a_fine_tune_of_three_classes_is_exported(reference: Checkpoint, tmp_pat
     options = ExportOptions(
         weights=str(tmp_path / "three.pth"),
         labels=("box", "can", "shoe"),
-        size=(160, 192),
+        size=(96, 128),
         calib=photographs,
         calib_size=8,
         val=photographs,
@@ -442,6 +466,7 @@ def test_the_command_prints_a_transcript_and_writes_json(
     assert [s["stage"] for s in data["stages"]][-1] == "write"
 
 
+@pytest.mark.usefixtures("quantized_once")
 def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
     export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -480,20 +505,25 @@ def test_parity_is_a_command(exported: ExportResult, tmp_path: Path, monkeypatch
     assert main(["parity", str(exported.path), "--images", str(tmp_path / "none")]) == 2
 
 
-def test_real_photographs_pass_the_gate(photographs: Path, tmp_path: Path, export: Export) -> None:
-    """fp32 and int8 within their budgets on 240 validation photographs, int8 calibrated on 64."""
+def test_real_photographs_pass_the_gate(
+    photographs: Path, tmp_path: Path, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """fp32 and int8 within their budgets on 60 validation photographs, int8 calibrated on 40."""
+    # Each recipe that the search tries takes seconds.
+    monkeypatch.setattr("ecovision_edge_export.int8.search.RANGE_METHODS", ("mse",))
+    monkeypatch.setattr("ecovision_edge_export.int8.search.LEAST_LEADING", 2)
     val = tmp_path / "val"
     for folder in sorted((photographs / "val").iterdir()):
         (val / folder.name).mkdir(parents=True)
-        for path in sorted(folder.iterdir())[:24]:
+        for path in sorted(folder.iterdir())[:6]:
             (val / folder.name / path.name).symlink_to(path)
-    result = export(tmp_path / "bundle", calib=photographs / "train", calib_size=64, val=val)
+    result = export(tmp_path / "bundle", calib=photographs / "train", calib_size=40, val=val)
     fp32, int8 = result.parity
     assert fp32.ok
     assert int8.ok
     assert fp32.evidence == "photographs"
     assert fp32.accuracy is not None
-    assert result.manifest.provenance["calibration"]["images"] == 64  # type: ignore[index,call-overload]
+    assert result.manifest.provenance["calibration"]["images"] == 40  # type: ignore[index,call-overload]
 
 
 def test_a_library_error_before_any_stage_says_nothing_ran() -> None:
@@ -503,6 +533,7 @@ def test_a_library_error_before_any_stage_says_nothing_ran() -> None:
         raise RuntimeError("no")
 
 
+@pytest.mark.usefixtures("quantized_once")
 def test_blocks_asked_for_are_kept(export: Export, tmp_path: Path) -> None:
     """--fp32-blocks 0 means none but the stem, -1 not even it, with recorded ranges too."""
     for blocks, text in ((0, "0"), (-1, "none")):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.export.graphs import shorten
 
 from ecovision_edge import Bundle, Classifier, verify_bundle
 from ecovision_edge.bundle.folder import embedded_bundle_path
@@ -391,9 +392,9 @@ def test_a_push_that_fails_leaves_bundle_and_figures(ours, exported, tmp_path, c
 
 
 @pytest.mark.slow
-def test_a_real_export_is_pushed(ours, tmp_path, monkeypatch):
+def test_a_real_export_is_pushed(ours, simplified, tmp_path, monkeypatch):
     """All of it, fp32 from the reference's own weights."""
-    monkeypatch.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 8)
+    shorten(monkeypatch, simplified, frames=8)
     out = tmp_path / "b"
     arguments = [
         "--weights",

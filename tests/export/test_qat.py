@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -16,6 +15,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import quantize_nparray
+from tests.export.graphs import traced_once
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import CheckpointError, ContractError, ExportError, OptionError
@@ -23,7 +23,6 @@ from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
 from ecovision_edge_export.ecovision import LABELS
-from ecovision_edge_export.graph.trace import trace
 from ecovision_edge_export.int8.quantize import quantize
 from ecovision_edge_export.int8.search import ranked, search
 from ecovision_edge_export.int8.stage import find_recipes
@@ -50,24 +49,6 @@ pytestmark = pytest.mark.slow
 SIDE = 64
 
 
-TRACED: dict[str, onnx.ModelProto] = {}
-
-
-def traced_once() -> Callable[[torch.nn.Module, int, int], onnx.ModelProto]:
-    """`trace`, which takes seconds, for each set of weights once."""
-
-    def traced(model: torch.nn.Module, height: int, width: int) -> onnx.ModelProto:
-        sha = hashlib.sha256(f"{height} {width}".encode())
-        for tensor in model.state_dict().values():
-            sha.update(tensor.numpy().tobytes())
-        key = sha.hexdigest()
-        if key not in TRACED:
-            TRACED[key] = trace(model, height, width)
-        return TRACED[key]
-
-    return traced
-
-
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
@@ -78,7 +59,7 @@ def one_thread() -> Iterator[None]:
         quick = dataclasses.replace(prepare.TRAINED_RECIPE, ranges="minmax", headroom=False)
         m.setattr(prepare, "TRAINED_RECIPE", quick)
         for module in (prepare, pipeline):
-            m.setattr(module, "trace", traced_once())
+            m.setattr(module, "trace", traced_once)
         yield
     torch.set_num_threads(before)
 
@@ -425,6 +406,7 @@ def bundle(tuned: tuple[TrainResult, list[str]], tmp_path_factory: pytest.TempPa
     )
     with pytest.MonkeyPatch.context() as m:
         m.setattr("ecovision_edge_export.int8.search.LEAST_LEADING", 1)
+        m.setattr("ecovision_edge_export.parity.measure.GENERATED_IMAGES", 24)
         return export_bundle(asked, tmp_path_factory.mktemp("bundle") / "b")
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tests.export.graphs import folded, rewritten
+from tests.export.graphs import reweighted, rewritten
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ContractError, DatasetError, ExportError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.graph.graphs import Graph
+from ecovision_edge_export.int8 import stage
 from ecovision_edge_export.int8.calibrate import Calibration, measure
 from ecovision_edge_export.int8.fidelity import Fidelity
 from ecovision_edge_export.int8.headroom import clipping_loss, room_of_rows
@@ -25,7 +26,9 @@ from ecovision_edge_export.int8.search import Trial, make_int8, ranked, search
 from ecovision_edge_export.int8.sessions import onnx_session
 from ecovision_edge_export.int8.signed import read_signed
 from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable, prepare
-from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model
+from ecovision_edge_export.options import ExportOptions
+from ecovision_edge_export.transcript import Reporter, Transcript
+from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.slow
 
@@ -172,7 +175,11 @@ def test_no_addition_of_hard_swish_is_left(graph: onnx.ModelProto, table: Calibr
 
 @pytest.mark.parametrize("kind", ["dead squeeze-and-excitation", "dead channels", "huge channel"])
 def test_awkward_checkpoints_quantize(
-    kind: str, reference: Checkpoint, contract: Contract, inputs: list[np.ndarray]
+    kind: str,
+    reference: Checkpoint,
+    simplified: onnx.ModelProto,
+    contract: Contract,
+    inputs: list[np.ndarray],
 ) -> None:
     """The int8 model opens, its answer is finite, and near fp32 where channels are dead."""
     state = {k: v.clone() for k, v in reference.state.items()}
@@ -185,8 +192,7 @@ def test_awkward_checkpoints_quantize(
     else:
         state["features.8.block.0.1.weight"][3] *= 200
         state["features.8.block.1.0.weight"][3] /= 200
-    model = build_model(dataclasses.replace(reference, state=state))
-    fp32 = folded(model, 224, 224, contract)
+    fp32 = reweighted(simplified, state, contract)
     seen = measure(fp32, lambda: iter(inputs), digest="0" * 64, evidence="generated")
     int8 = quantize(fp32, with_blocks(seen.table(), 4)).model
     scales = [
@@ -300,13 +306,13 @@ def test_every_layer_is_in_the_report(
 
 
 def test_a_bias_too_large_for_int32_is_held_by_a_larger_scale(
-    reference: Checkpoint, contract: Contract, inputs: list[np.ndarray]
+    reference: Checkpoint, simplified: onnx.ModelProto, contract: Contract, inputs: list[np.ndarray]
 ) -> None:
     """Weights of a millionth beside a bias of one: int32 would overflow in steps of such weights."""
     state = {k: v.clone() for k, v in reference.state.items()}
     state["features.7.block.2.1.weight"][0] = 1e-9
     state["features.7.block.2.1.bias"][0] = 5.0
-    fp32 = folded(build_model(dataclasses.replace(reference, state=state)), 224, 224, contract)
+    fp32 = reweighted(simplified, state, contract)
     seen = measure(fp32, lambda: iter(inputs), digest="0" * 64, evidence="generated")
     made = quantize(fp32, seen.table(Recipe(equalized=False)))
     constants = {i.name: onnx.numpy_helper.to_array(i) for i in made.model.graph.initializer}
@@ -315,6 +321,27 @@ def test_a_bias_too_large_for_int32_is_held_by_a_larger_scale(
     assert abs(float((bias * scale)[0]) - 5.0) < 1e-3
     found = np.concatenate([onnx_session(made.judged).run(None, {"frame": x})[0] for x in inputs])
     assert np.isfinite(found).all()
+
+
+def test_default_recipes_differ_in_blocks_and_share_their_ranges(
+    contract: Contract, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ranges take seconds to find, and do not hang on which blocks are fp32."""
+    recorded = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), "recorded")
+    asked: list[Recipe] = []
+
+    class Measured:
+        def table(self, recipe: Recipe) -> CalibrationTable:
+            asked.append(recipe)
+            return dataclasses.replace(recorded, recipe=recipe)
+
+    monkeypatch.setattr(stage, "LAYER_INPUTS", 1)
+    script = Transcript(Reporter())
+    options, preprocessor = ExportOptions("reference"), Preprocessor(contract)
+    recipes = stage._default_recipes(options, Measured(), preprocessor, "arm64", script)  # type: ignore[arg-type]
+    assert [t.recipe.fp32_blocks for t in recipes] == list(stage.DEFAULT_FP32_BLOCKS)
+    assert all(t.ranges is recipes[0].ranges for t in recipes)
+    assert len(asked) == 1
 
 
 def test_the_search_tries_and_ranks(

@@ -17,9 +17,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tests.export.graphs import traced_once
 
 from ecovision_edge.cli import main
 from ecovision_edge.errors import CheckpointError, DatasetError, DownloadError, ExportError, OptionError
+from ecovision_edge_export import pipeline
 from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity.baseline import TorchBaseline
@@ -54,6 +56,14 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     """Nobody pulls the plug here, and what a training saves is large."""
     with pytest.MonkeyPatch.context() as m:
         m.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tracing_once() -> Iterator[None]:
+    """Several tests export the same weights."""
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(pipeline, "trace", traced_once)
         yield
 
 
@@ -780,6 +790,7 @@ def test_a_folder_that_is_not_there_is_misuse(tmp_path: Path, capsys: pytest.Cap
     assert "no such folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_corrupt_photographs_are_listed_and_left_out(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
