@@ -565,7 +565,9 @@ def test_as_a_bin_it_says_events(capsys, pristine, rules):
     assert [e["item"] for e in events] == [0, 1]
     assert {e["device"] for e in events} == {"bin7"}
     assert {e["bin"] for e in events} <= {"colours", "residual"}
-    assert "210 classified" in err
+    found = re.search(r"(\d+) classified, (\d+) empty, (\d+) unknown \(", err)
+    assert sum(map(int, found.groups())) == 210
+    assert int(found[2]) > 15  # nothing lies there for a second and more
     status, lines, _ = run(capsys, *given)
     assert status == 0
     assert len(lines) == 2
