@@ -60,7 +60,7 @@ TRACED: dict[str, onnx.ModelProto] = {}
 
 
 def traced_once(model: torch.nn.Module, height: int, width: int) -> onnx.ModelProto:
-    """`trace`, which takes seconds, once for each set of weights and size. Copy it before changing it."""
+    """`trace`, which takes ten seconds, once for each set of weights and size. Copy it before changing it."""
     sha = hashlib.sha256(f"{height} {width}".encode())
     for tensor in model.state_dict().values():
         sha.update(tensor.numpy().tobytes())
@@ -70,20 +70,25 @@ def traced_once(model: torch.nn.Module, height: int, width: int) -> onnx.ModelPr
     return TRACED[key]
 
 
+def traced_by_shape(model: torch.nn.Module, height: int, width: int) -> onnx.ModelProto:
+    """`trace` once for each network and size; other weights of the same one are put into that graph."""
+    key = f"{height} {width} {model}"
+    if key not in TRACED:
+        TRACED[key] = trace(model, height, width)
+    return with_weights(TRACED[key], model.state_dict())
+
+
 EPSILON = 0.001  # of the BatchNorm of torchvision's mobilenet_v3_large
 
 
-def reweighted(
-    simplified: onnx.ModelProto, state: Mapping[str, torch.Tensor], contract: Contract
-) -> onnx.ModelProto:
-    """The reference's fp32 graph with other weights, preprocessing folded: what takes seconds to trace again.
+def with_weights(traced: onnx.ModelProto, state: Mapping[str, torch.Tensor]) -> onnx.ModelProto:
+    """A traced graph, simplified or not, with other weights of the same network.
 
     Args:
-        simplified: The reference's graph, which stays as it is.
+        traced: Of a mobilenet_v3_large in eval mode; it stays as it is.
         state: Weights of as many classes.
-        contract: Of the preprocessing.
     """
-    model = copy.deepcopy(simplified)
+    model = copy.deepcopy(traced)
     for constant in model.graph.initializer:
         block, _, what = constant.name.rpartition(".")
         norm = f"{block.rpartition('.')[0]}.1"
@@ -101,4 +106,11 @@ def reweighted(
             continue
         assert list(value.shape) == list(constant.dims), constant.name
         constant.CopyFrom(onnx.numpy_helper.from_array(value.float().numpy(), constant.name))
-    return rewritten(model, fold_preprocessing, contract)[0]
+    return model
+
+
+def reweighted(
+    simplified: onnx.ModelProto, state: Mapping[str, torch.Tensor], contract: Contract
+) -> onnx.ModelProto:
+    """The reference's fp32 graph with other weights, preprocessing folded: what takes long to trace again."""
+    return rewritten(with_weights(simplified, state), fold_preprocessing, contract)[0]
