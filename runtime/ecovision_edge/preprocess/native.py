@@ -1,8 +1,9 @@
 """The filter `pil` by a C library, where the distribution `ecovision-edge-native` is installed.
 
 It is Pillow's arithmetic in SIMD (`runtime/native/src/resize.c`): the same bytes as Pillow's on every
-processor, in a fraction of what numpy takes. (Across, then down, always. Pillow 13 goes down first where a frame grows across
-and shrinks down, older versions where one is over 100 times as high as wide: so pixels may be a level off.)
+processor, in a fraction of what numpy takes. (Across, then down, always. Pillow 13 goes down first where a
+frame grows across and shrinks down, older versions where one is over 100 times as high as wide: so pixels may
+be a level off.)
 It is optional: where it is not installed, or is not for this processor, numpy does the same to one level in
 255 (`antialias.py`). A library that gives any other byte than the definition is not used; that is tried once
 in each process, when the filter is first wanted.
