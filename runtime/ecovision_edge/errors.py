@@ -36,6 +36,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     ├── LoopStuckError (TimeoutError)          the loop did not end in the time it was given
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
     │   └── DeadlyEngineError                  an engine that would end the process on this CPU
+    ├── WheelsError (OSError)                  the wheels for a board cannot be collected
     └── ExportError                            raised by ecovision_edge_export
         ├── CheckpointError (ValueError)       the weights are not what they should be
         ├── DownloadError (OSError)            the weights could not be fetched
@@ -95,6 +96,7 @@ __all__ = [
     "StageError",
     "TriggerError",
     "UnsafePathError",
+    "WheelsError",
 ]
 
 
@@ -281,6 +283,10 @@ class MissingDependencyError(EcovisionError, ImportError):
 
 class DeadlyEngineError(MissingDependencyError):
     """An engine that is installed and would end the process on this CPU; it was not imported."""
+
+
+class WheelsError(EcovisionError, OSError):
+    """The wheels for a board cannot be collected: one is not to be had, or cannot be built or written."""
 
 
 class ExportError(EcovisionError):

@@ -12,6 +12,7 @@ from pathlib import Path
 from ecovision_edge.base.files import is_there, try_lock
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError
+from ecovision_edge.wheels.boards import Target
 from ecovision_edge_bench.arm64.boards import BOARDS
 from ecovision_edge_bench.arm64.root import STAMP, PiRoot, Stamp, recipe
 from ecovision_edge_bench.arm64.sources import build_wheel, pip_command, sha256
@@ -19,7 +20,7 @@ from ecovision_edge_bench.arm64.tools import EmulationError, last_line, require_
 
 __all__ = ["make_root"]
 
-DEBIAN, PYTHON, GLIBC = "bookworm", "3.11", 36  # what Debian 12 is; glibc 2.36
+DEBIAN, PYTHON = "bookworm", "3.11"  # what Debian 12 is
 PACKAGES = ("python3", "libstdc++6")
 WHEELS = (
     *("numpy", "opencv-python-headless", "onnxruntime", "platformdirs", "typer", "ai-edge-litert"),
@@ -107,7 +108,7 @@ def _make(root: Path, wheel: Path, stamp: Stamp, say: Callable[[str], object], l
         say(f"wheels: {', '.join(WHEELS)}, {wheel.name}")
         run_step(
             "pip install",
-            [*pip_command("install"), *_for_arm64(unfinished / LIBRARIES), *WHEELS, str(wheel)],
+            [*pip_command("install"), *_into(unfinished / LIBRARIES), *WHEELS, str(wheel)],
             lock,
         )
         say("the counting plugin")
@@ -143,16 +144,9 @@ def _first_start(root: Path, stamp: Stamp) -> dict[str, str]:
     return versions
 
 
-def _for_arm64(target: Path) -> list[str]:
+def _into(libraries: Path) -> list[str]:
     """Options by which pip installs for the root's Python, whatever runs pip."""
-    platforms = [f"manylinux_2_{minor}_aarch64" for minor in range(GLIBC, 16, -1)] + ["manylinux2014_aarch64"]
-    abi = "cp" + PYTHON.replace(".", "")
-    return [
-        *("--target", str(target), "--no-compile", "--only-binary=:all:"),
-        *("--python-version", PYTHON, "--implementation", "cp"),
-        *(option for name in platforms for option in ("--platform", name)),
-        *(option for name in (abi, "abi3", "none") for option in ("--abi", name)),
-    ]
+    return ["--target", str(libraries), "--no-compile", *Target("aarch64", PYTHON).pip_options()]
 
 
 @contextlib.contextmanager

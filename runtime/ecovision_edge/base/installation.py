@@ -80,6 +80,10 @@ class Installation:
         distribution = _DISTRIBUTIONS.get(module, module)
         return next((line for line in self._base_requirements() if _name_of(line) == distribution), None)
 
+    def origin(self) -> tuple[str, ...]:
+        """Return the arguments by which pip builds or finds this very thing once more; empty if not known."""
+        return self._origin("") or ()
+
     def upgrade_words(self) -> str:
         """Return how to get a newer one in its place."""
         origin = self._origin("", newest=True)

@@ -49,6 +49,9 @@ COMMANDS: dict[str, Command] = {
     "quant-report": Command(
         "ecovision_edge.cli.quant_report", "quant_report", "Show how an int8 model was made, layer by layer."
     ),
+    "wheels": Command(
+        "ecovision_edge.cli.wheels", "wheels", "Collect what a board installs without a network."
+    ),
     "verify": Command("ecovision_edge.cli.verify", "verify", "Verify a bundle on this device."),
     "train": Command(
         "ecovision_edge_export.train.cli", "train", "Train or fine-tune on your own photographs. [export]"
