@@ -18,6 +18,7 @@ def test_each_start_is_a_process_of_its_own_in_turn(capsys):
     assert lines[0].endswith(" 1.00")
 
 
+@pytest.mark.slow
 def test_a_start_that_fails_is_an_error(tmp_path, capsys):
     """With the last line of what it said."""
     assert start_cost.main(["--rounds", "1", "--bundle", str(tmp_path)]) == 1

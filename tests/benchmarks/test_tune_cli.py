@@ -84,6 +84,7 @@ def test_a_run_measures_chooses_and_saves(
         assert "choice: " in printed
 
 
+@pytest.mark.slow
 def test_a_dry_run_saves_nothing(
     folder: Path, instant: Callable[[bool], None], capsys: pytest.CaptureFixture[str]
 ) -> None:

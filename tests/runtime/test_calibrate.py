@@ -290,6 +290,7 @@ def test_a_bundle_with_folders_in_it_is_not_replaced(cli, bundle, photos):
     assert "expected a bundle of plain files, found sub; give --out another folder" in err
 
 
+@pytest.mark.slow
 def test_the_command_calibrates_a_bundle_in_its_place(cli, bundle, photos):
     """Figures on standard output; the bundle verifies; a second time finds what it has."""
     status, out, err = cli("calibrate", bundle, "--data", photos, *EASY)
@@ -337,6 +338,7 @@ def test_the_artifact_and_the_risks_are_chosen(cli, bundle, photos, tmp_path):
     assert Bundle.open(tmp_path / "new").manifest.provenance["fitted"]["artifact"] == "fp32-onnx"
 
 
+@pytest.mark.slow
 def test_views_are_calibrated_and_written_into_every_model(cli, bundle, photos):
     """As the option names them; `none` is a contract as it always was."""
     status, out, err = cli("calibrate", bundle, "--data", photos, "--views", "plain,mirrored,180", *EASY)

@@ -154,6 +154,7 @@ def test_rtsp_goes_over_either_transport(rtsp, transport):
     stream.close()
 
 
+@pytest.mark.slow
 def test_a_killed_rtsp_server_ends_the_stream_and_a_new_one_is_connected_to():
     """CaptureError, then SourceOpenError while it is gone, then frames."""
     port = free_port()

@@ -81,6 +81,7 @@ def squashed(native_filter, image, height, width):
 sides = st.one_of(st.integers(1, 40), st.integers(1, 900))
 
 
+@pytest.mark.slow
 @given(st.tuples(sides, sides), st.integers(1, 300), st.integers(1, 300), st.booleans(), st.integers(0, 9))
 def test_it_is_pillow_to_the_bit_for_any_sizes(filters, source, height, width, hard, seed):
     """Down, up, mixed, any aspect."""
