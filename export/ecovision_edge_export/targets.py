@@ -6,9 +6,12 @@
 | `x86` | AVX2 alone: sums of two products are clipped to 16 bits; SSE4.1 and AVX: exact |
 | `arm64` | sums exact, without dot products (Cortex-A72) |
 | `arm64-dotprod` | sums exact, dot products (Cortex-A76); fastest with signed activations (`signed`) |
+| `arm64-fp16` | the same CPUs; int8 for LiteRT is made to be run with its fp32 layers in fp16 |
 
 Every model is guarded against clipping (`headroom`), so one for any of the first three serves all four. One
-for `arm64-dotprod` is right everywhere, and slow on x86, whose kernels want uint8 activations.
+for `arm64-dotprod` or `arm64-fp16` is right everywhere, and slow on x86, whose kernels want uint8
+activations. No CPU is taken for `arm64-fp16` by itself: its models win where `tune`, or the user, chooses
+fp16.
 """
 
 from __future__ import annotations
@@ -17,9 +20,9 @@ from typing import Literal, get_args
 
 from ecovision_edge.base.device import VNNI, Cpu
 
-__all__ = ["TARGETS", "Target", "signed_activations", "target_of"]
+__all__ = ["TARGETS", "Target", "computes_in_fp16", "signed_activations", "target_of"]
 
-Target = Literal["x86-vnni", "x86", "arm64", "arm64-dotprod"]
+Target = Literal["x86-vnni", "x86", "arm64", "arm64-dotprod", "arm64-fp16"]
 TARGETS: tuple[Target, ...] = get_args(Target)
 
 
@@ -32,4 +35,9 @@ def target_of(cpu: Cpu) -> Target:
 
 def signed_activations(target: Target) -> bool:
     """Return whether int8 activations are faster there than uint8."""
-    return target == "arm64-dotprod"
+    return target in ("arm64-dotprod", "arm64-fp16")
+
+
+def computes_in_fp16(target: Target) -> bool:
+    """Return whether LiteRT is to compute there in fp16 what a model has in fp32."""
+    return target == "arm64-fp16"

@@ -557,6 +557,6 @@ def test_the_blocks_that_stay_fp32() -> None:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_only_arm_with_dot_products_has_signed_activations(recipe: Recipe, target: Target) -> None:
     """Nothing else of the recipe depends on the target."""
-    signed = target == "arm64-dotprod"
+    signed = target in ("arm64-dotprod", "arm64-fp16")
     assert signed_activations(target) is signed
     assert recipe.for_target(target) == dataclasses.replace(recipe, signed=signed)

@@ -24,6 +24,7 @@ from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export import pipeline
+from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.int8.calibrate import measure
 from ecovision_edge_export.int8.fidelity import sqnr_db
 from ecovision_edge_export.int8.quantize import blocks_of
@@ -35,7 +36,7 @@ from ecovision_edge_export.pipeline import ExportResult, export_bundle
 from ecovision_edge_export.rewrites.hard_swish import integer_hard_swish
 from ecovision_edge_export.targets import TARGETS
 from ecovision_edge_export.tflite import choose, convert, quantize
-from ecovision_edge_export.tflite.choose import ORDER, open_once, tflite_trials
+from ecovision_edge_export.tflite.choose import ORDER, open_once, tflite_recipe, tflite_trials
 from ecovision_edge_export.tflite.flatbuffer import (
     constant,
     finish,
@@ -45,7 +46,7 @@ from ecovision_edge_export.tflite.flatbuffer import (
     write_model,
 )
 from ecovision_edge_export.tflite.network import Network
-from ecovision_edge_export.tflite.quantize import quantize_tflite
+from ecovision_edge_export.tflite.quantize import half_precision_nodes, quantize_tflite
 from ecovision_edge_export.tflite.scales import check_scales, fit_ranges
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
@@ -458,6 +459,37 @@ def test_a_model_that_cannot_be_opened_is_an_error(int8: bytes, monkeypatch: pyt
         open_once(int8)
 
 
+@pytest.mark.slow
+def test_for_fp16_depthwise_layers_of_stride_1_stay_fp32(
+    graph: onnx.ModelProto, contract: Contract, recorded: CalibrationTable, inputs: list[np.ndarray]
+) -> None:
+    """Those of stride 2 are int8; the model opens, and answers as it should."""
+    data = quantize_tflite(graph, recorded, INT8, contract, inputs, half=True)
+    model = read_model(data)
+    made = [
+        (op.builtinOptions.strideH, model.subgraphs[0].tensors[op.outputs[0]].type)
+        for op in model.subgraphs[0].operators
+        if operator_name(model, op) == "DEPTHWISE_CONV_2D"
+    ]
+    types = schema().TensorType
+    assert Counter(made) == {(1, types.FLOAT32): 11, (2, types.INT8): 4}
+    assert sqnr_db(logits(data, inputs), expected(graph, inputs)) > 20
+
+
+def test_what_stays_fp32_for_fp16_is_known(graph: onnx.ModelProto) -> None:
+    """Depthwise layers of stride 1, each with its ReLU, or on to the product of its excitation."""
+    g = Graph.copy_of(graph)
+    names = half_precision_nodes(g)
+    kinds = Counter(node.op_type for node in g.model.graph.node if node.name in names)
+    excited = {
+        "ReduceMean": 6,
+        "HardSigmoid": 6,
+        "Mul": 6,
+        "HardSwish": 4,
+    }  # 4 after a hard-swish, 2 after a ReLU
+    assert kinds == {"Conv": 11 + 2 * 6, "Relu": 4 + 6, **excited}
+
+
 def test_trials_come_in_the_order_of_costs(
     graph: onnx.ModelProto,
     contract: Contract,
@@ -471,8 +503,11 @@ def test_trials_come_in_the_order_of_costs(
     assert ORDER.keys() == set(TARGETS)
     asked: list[int] = []
 
-    def make(model: object, table: object, recipe: Recipe, *_: object) -> bytes:
+    halves: list[bool] = []
+
+    def make(model: object, table: object, recipe: Recipe, *_: object, half: bool) -> bytes:
         asked.append(recipe.fp32_blocks)
+        halves.append(half)
         return all_int8 if recipe.fp32_blocks == -1 else int8
 
     monkeypatch.setattr(choose, "quantize_tflite", make)
@@ -486,6 +521,12 @@ def test_trials_come_in_the_order_of_costs(
     (only,) = tflite_trials(graph, recorded, contract, inputs, target="arm64-dotprod", agree=1.1)
     assert (only.data, asked) == (int8, [-1, 0, 1, 2, 3])
     assert len(only.tried) == 5
+    assert not any(halves)
+    trial = next(tflite_trials(graph, recorded, contract, inputs, target="arm64-fp16", agree=0.5))
+    assert halves[-1]
+    assert tflite_recipe(trial, recorded, "arm64-fp16")["fp32_blocks"] == (
+        "0-1, last layer, depthwise layers of stride 1 and their excitations"
+    )
 
 
 def test_a_library_that_fails_is_one_line(

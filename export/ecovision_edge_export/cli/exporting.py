@@ -81,7 +81,10 @@ def export(
         typer.Option(help="Minimum accuracy on --val, per cent, of PyTorch and of each artifact."),
     ] = None,
     target: Annotated[
-        str, typer.Option(help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod or auto.")
+        str,
+        typer.Option(
+            help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod, arm64-fp16 or auto."
+        ),
     ] = "auto",
     fp32_blocks: Annotated[
         int | None,

@@ -49,6 +49,7 @@ RATES: Mapping[Target, Work] = {
     "x86": Work(27.6, 81.2, 129.0, 0.0, 0.0, 0.0, 870.0, 0.0),
     "arm64": Work(0.418, 6.38, 3.47, 0.0, 0.0, 2.27, 8.51, 0.0),
     "arm64-dotprod": Work(0.537, 4.99, 2.38, 0.0, 0.0, 0.454, 7.75, 0.0),
+    "arm64-fp16": Work(0.537, 4.99, 2.38, 0.0, 0.0, 0.454, 7.75, 0.0),
 }
 """Costs of a million of each, in the order of `Work`: microseconds on x86, millions of instructions on Arm.
 
@@ -58,7 +59,8 @@ cortex-a72 and cortex-a76 (within 4 and 6 % of each), minima of interleaved runs
 no VNNI (within 4 %). A kind that comes with another in these graphs, as multiply-adds do with values, may
 have its cost in the other's. For VNNI, of which no machine was at hand, they are from a profile of a
 prototype with the stem and block 1 in fp32 (Zen 4; 3.45 ms: ordinary convolutions 1.39, depthwise 0.79, fp32
-0.28, all else by its values; fp32 5.8 ms).
+0.28, all else by its values; fp32 5.8 ms). onnxruntime has no fp16 on the CPU, so `arm64-fp16` is as
+`arm64-dotprod`.
 """
 
 MODEL_ERROR = 0.03

@@ -9,6 +9,9 @@ Rule:
 3. Ranges and weights' scales are fitted to XNNPACK's limits (`scales`). Pixels have the scale 1.
 4. Blocks left in fp32 stay so, with the paddings before their convolutions, and so does the last layer, whose
    rounding would be that of the answer.
+5. With `half`, so do depthwise convolutions of stride 1, wherever they are, each with its ReLU, or on to the
+   product of its squeeze-and-excitation: in fp16 they take fewer instructions than in int8, the way there and
+   back included. Those of a greater stride do not: their larger inputs would go that way.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import onnx
 from ecovision_edge.base.extras import require
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import ExportError
-from ecovision_edge_export.graph.graphs import Graph
+from ecovision_edge_export.graph.graphs import Graph, attribute
 from ecovision_edge_export.int8.bias import correct_biases
 from ecovision_edge_export.int8.quantize import blocks_of
 from ecovision_edge_export.int8.recipe import Recipe
@@ -35,7 +38,7 @@ from ecovision_edge_export.tflite.convert import EXTRA, convert, quiet
 from ecovision_edge_export.tflite.flatbuffer import Model, constant, finish, operator_name, read_model
 from ecovision_edge_export.tflite.scales import LINEAR, Range, check_scales, fit_ranges, scales_of_rows
 
-__all__ = ["quantize_tflite"]
+__all__ = ["half_precision_nodes", "quantize_tflite"]
 
 PROBES = 4
 SAME = 1e-3  # of a tensor's greatest magnitude
@@ -50,6 +53,8 @@ def quantize_tflite(
     recipe: Recipe,
     contract: Contract,
     inputs: Sequence[NetworkInput],
+    *,
+    half: bool = False,
 ) -> bytes:
     """Return the int8 .tflite file of the fp32 graph `model`; `recipe` says which blocks stay fp32.
 
@@ -59,6 +64,7 @@ def quantize_tflite(
         recipe: In place of the table's; of it, only what has a meaning here.
         contract: Of the bundle.
         inputs: Network inputs, at least one, by which tensors are known; photographs are best.
+        half: Whether what rule 5 names stays fp32 too: for a CPU that has fp16.
 
     Raises:
         ContractError: the table is of another graph.
@@ -68,7 +74,12 @@ def quantize_tflite(
     g = Graph.copy_of(model)
     prepare(g, table)
     keep = {name for name, block in blocks_of(g.model).items() if recipe.keeps(block)}
-    factors = integer_hard_swish(g, keep, residuals=True)
+    if half:
+        keep |= half_precision_nodes(g)
+    # A hard-sigmoid is spelled out in fp32 too: its clip is part of the convolution before it.
+    clips = {n.name for n in g.model.graph.node if n.op_type == "HardSigmoid" and n.name in keep}
+    factors = integer_hard_swish(g, keep - clips, residuals=True)
+    keep |= {f"{name}/{part}" for name in clips for part in ("Add", "Clip")}
     ranges = _ranges(g.model, table.ranges, factors)
     if recipe.bias_corrected:
         correct_biases(g, table.means, factors, keep, {})
@@ -84,6 +95,42 @@ def quantize_tflite(
     finished = finish(quantized, contract)
     check_scales(read_model(finished))
     return finished
+
+
+def half_precision_nodes(g: Graph) -> set[str]:
+    """Return the names of the nodes of rule 5."""
+    names: set[str] = set()
+    for node in g.model.graph.node:
+        if node.op_type != "Conv" or attribute(node, "group", 1) == 1:
+            continue
+        if attribute(node, "strides", [1, 1]) == [1, 1]:
+            names |= {node.name, *_activated(g, node)}
+    return names
+
+
+def _activated(g: Graph, node: onnx.NodeProto) -> set[str]:
+    """Return the ReLU that follows a layer, or the excitation that it goes into by way of a hard-swish."""
+    users = g.users[node.output[0]]
+    if len(users) != 1 or users[0].op_type not in ("Relu", "HardSwish"):
+        return _excitation(g, node.output[0])
+    (activation,) = users
+    excited = _excitation(g, activation.output[0])
+    return excited | ({activation.name} if excited or activation.op_type == "Relu" else set())
+
+
+def _excitation(g: Graph, name: str) -> set[str]:
+    """Return the nodes from the mean of a tensor to the product with it; none if it is not excited."""
+    products = [user for user in g.users[name] if user.op_type == "Mul"]
+    others = [user for user in g.users[name] if user.op_type != "Mul"]
+    if len(products) != 1 or len(others) != 1:
+        return set()
+    chain = [others[0]]
+    while chain[-1].name != products[0].name:
+        users = g.users[chain[-1].output[0]]
+        if len(users) != 1:
+            return set()
+        chain.append(users[0])
+    return {node.name for node in chain}
 
 
 def _ranges(
