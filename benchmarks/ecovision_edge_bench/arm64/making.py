@@ -24,7 +24,7 @@ DEBIAN, PYTHON = "bookworm", "3.11"  # what Debian 12 is
 PACKAGES = ("python3", "libstdc++6")
 WHEELS = (
     *("numpy", "opencv-python-headless", "onnxruntime", "platformdirs", "typer", "ai-edge-litert"),
-    *("pytest", "pytest-timeout", "hypothesis", "onnx", "pillow"),  # for tests/runtime
+    *("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "onnx", "pillow"),  # for tests/runtime
 )
 LIBRARIES = f"usr/local/lib/python{PYTHON}/dist-packages"
 
