@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
@@ -66,6 +67,66 @@ def test_default_threads_are_the_usable_cores_at_most_four(monkeypatch, forge):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert default_threads() == 1
+
+
+GPU, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """As onnxruntime does whose CUDA cannot be loaded: it is on the list, and sessions come without it."""
+    session = ort.InferenceSession
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [GPU, CPU])
+    monkeypatch.setattr(
+        ort, "InferenceSession", lambda *given, providers, **more: session(*given, providers=[CPU], **more)
+    )
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_provider_that_is_left_out_is_told(forge, caplog):
+    """The CPU was asked for too, so it runs; nobody measures it for the GPU."""
+    backend = OnnxBackend(forge.model(), BackendOptions(providers=(GPU, CPU)))
+    assert backend.providers == (CPU,)
+    assert [r.getMessage().partition(";")[0] for r in caplog.records] == [
+        f"onnxruntime cannot use {GPU}, and runs on {CPU}"
+    ]
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_a_provider_that_is_left_out_is_an_error_where_the_cpu_was_not_asked_for(forge):
+    """Nothing runs where nobody wanted it."""
+    with pytest.raises(OptionError, match=f"providers: expected {GPU}, found {CPU}; its libraries"):
+        OnnxBackend(forge.model(), BackendOptions(providers=(GPU,)))
+
+
+@pytest.fixture
+def no_tensorrt(monkeypatch):
+    """As onnxruntime does whose TensorRT cannot be loaded: no session with it can be made."""
+    session = ort.InferenceSession
+
+    def open_session(*given, providers, **more):
+        if "TensorrtExecutionProvider" in providers:
+            raise RuntimeError("Please install TensorRT libraries")
+        return session(*given, providers=providers, **more)
+
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["TensorrtExecutionProvider", CPU])
+    monkeypatch.setattr(ort, "InferenceSession", open_session)
+
+
+@pytest.mark.usefixtures("no_tensorrt")
+def test_a_provider_that_no_session_opens_with_is_left_out_and_told(forge, caplog):
+    """The next one has its turn; the model is not to blame."""
+    backend = OnnxBackend(forge.model(), BackendOptions(providers=("TensorrtExecutionProvider", CPU)))
+    assert backend.providers == (CPU,)
+    assert "cannot use TensorrtExecutionProvider, and runs on CPU" in caplog.text
+    with pytest.raises(ModelError, match="install TensorRT libraries; try CPUExecutionProvider: if that"):
+        OnnxBackend(forge.model(), BackendOptions(providers=("TensorrtExecutionProvider",)))
+
+
+def test_providers_that_are_used_are_not_told(forge, caplog):
+    """As ever."""
+    OnnxBackend(forge.model(), BackendOptions(providers=(CPU,)))
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("providers", [(), ("NoSuchProvider",), ("CPUExecutionProvider", "NoSuchProvider")])

@@ -29,7 +29,8 @@ class BackendOptions:
     Args:
         threads: Threads for one inference, 1 to 256; None is `default_threads()`.
         providers: onnxruntime execution providers in order of preference, each one that is installed; None
-            is the CPU.
+            is the CPU. One whose libraries cannot be loaded is left out with a warning in the log
+            `ecovision_edge` if the CPU is named too, else it is an error.
         spinning: Whether the engine's threads wait for work by spinning, as onnxruntime does by default.
             Sleeping threads leave the cores to the rest of the program, but waking them for each layer costs
             more than a second thread gains: with the reference int8 and two threads on two x86 cores the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxBackend"]
 
+_LOGGER = logging.getLogger("ecovision_edge")
 _TENSOR = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
@@ -58,7 +60,8 @@ class OnnxBackend:
         MissingContractError: the model carries no contract.
         ContractError, SchemaVersionError: it carries one that cannot be read.
         ModelError: onnxruntime cannot open it, or its input or output is not what its contract says.
-        OptionError: a provider that is not installed, or a delegate, which is LiteRT's.
+        OptionError: a provider that is not installed, or that cannot be used where the CPU is not asked for
+            too; or a delegate, which is LiteRT's.
     """
 
     def __init__(
@@ -78,16 +81,11 @@ class OnnxBackend:
             )
         self._threads = options.threads or default_threads()
         providers = _providers(options.providers)
-        opener = Opener(self._threads, options.spinning, providers)
-        try:
-            self._session = opener.open(model, cache if providers == [CPU] else None)
-            metadata = self._session.get_modelmeta().custom_metadata_map
-        except ModelError:
-            raise
-        except Exception as e:  # onnxruntime's errors share no base class
-            raise ModelError(
-                "onnxruntime cannot open the model", found=_first_line(e), fix="export it again"
-            ) from e
+        self._session = _open(
+            model, self._threads, options.spinning, providers, cache if providers == [CPU] else None
+        )
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        _tell_missing(providers, self._session.get_providers())
         self._contract = Contract.loads(contract_entry(metadata))
         try:
             self._fixed_batch = _check_fit(self._session, self._contract)
@@ -149,6 +147,41 @@ def _providers(wanted: tuple[str, ...] | None) -> list[str]:
             fix="install the onnxruntime build that has it",
         )
     return providers
+
+
+def _open(
+    model: bytes, threads: int, spinning: bool, providers: list[str], cache: SessionCache | None
+) -> ort.InferenceSession:
+    """Open a model by the first provider that can be used, as onnxruntime itself does with some of them.
+
+    TensorRT without its libraries is an error of the session, CUDA without its own is not.
+    """
+    for start in range(len(providers)):
+        try:
+            return Opener(threads, spinning, providers[start:]).open(model, cache)
+        except ModelError:
+            raise
+        except Exception as e:  # onnxruntime's errors share no base class
+            if start < len(providers) - 1:
+                continue
+            alone = providers[start] == CPU  # else it may be the model, or the provider's libraries
+            fix = "export it again" if alone else f"try {CPU}: if that opens it, look at {providers[start]}"
+            raise ModelError("onnxruntime cannot open the model", found=_first_line(e), fix=fix) from e
+    raise AssertionError("_providers gives one at least")
+
+
+def _tell_missing(wanted: list[str], used: list[str]) -> None:
+    """Say which providers onnxruntime left out: one whose libraries it cannot load it drops without a word.
+
+    Where the CPU was asked for too, that is a warning; where it was not, OptionError.
+    """
+    missing = ", ".join(name for name in wanted if name not in used)
+    if not missing:
+        return
+    fix = "its libraries (CUDA, cuDNN, TensorRT) must be of the versions that this onnxruntime was built for"
+    if CPU not in wanted:
+        raise OptionError("providers", expected=missing, found=", ".join(used), fix=f"{fix}; or add {CPU}")
+    _LOGGER.warning("onnxruntime cannot use %s, and runs on %s; %s", missing, ", ".join(used), fix)
 
 
 def _check_fit(session: ort.InferenceSession, contract: Contract) -> bool:
