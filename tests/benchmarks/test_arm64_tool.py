@@ -201,7 +201,9 @@ class FakeRoot:
     answer: str
     logs: list
     path: Path = Path("/a,b")
-    stamp: Stamp = dataclasses.field(default_factory=lambda: Stamp("r", "w", False, {"numpy": "2.0"}))
+    stamp: Stamp = dataclasses.field(
+        default_factory=lambda: Stamp("r", "w", False, versions={"numpy": "2.0"})
+    )
     asked: list = dataclasses.field(default_factory=list)
 
     def python(self, cpu, *arguments, environment):
@@ -431,6 +433,7 @@ def test_only_the_newer_board_has_dot_products(tmp_path):
         board.write_files(tmp_path / cpu)
         found[cpu] = read_cpu(tmp_path / cpu / "proc/cpuinfo")
     assert {cpu: "asimddp" in seen.features for cpu, seen in found.items()} == {
+        "cortex-a53": False,
         "cortex-a72": False,
         "cortex-a76": True,
     }
@@ -440,7 +443,7 @@ def test_only_the_newer_board_has_dot_products(tmp_path):
 @pytest.mark.parametrize("cpu", ["max", "", "cortex-a72 ", "../x"])
 def test_another_cpu_is_refused(cpu):
     """QEMU's default has what no board has."""
-    with pytest.raises(OptionError, match="expected cortex-a72 or cortex-a76"):
+    with pytest.raises(OptionError, match="expected cortex-a53 or cortex-a72 or cortex-a76"):
         boards.board_of(cpu)
 
 
@@ -541,6 +544,15 @@ def test_what_a_killed_run_left_is_not_taken_for_finished(made, wheel, tmp_path)
     assert sorted(p.name for p in root.parent.iterdir()) == ["root", "root.lock"]
 
 
+def test_a_root_of_another_system_is_made_in_its_place(made, wheel, tmp_path):
+    """Its Python has another folder for what pip installs; no other system is known."""
+    assert make_root(tmp_path / "pi", wheel).stamp.system == "bookworm"
+    assert make_root(tmp_path / "pi", wheel, system="trixie").stamp.system == "trixie"
+    assert made.count("mmdebstrap") == 2
+    with pytest.raises(OptionError, match="--system: expected bookworm or trixie, found 'buster'"):
+        make_root(tmp_path / "pi", wheel, system="buster")
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(made, wheel, tmp_path):
     """DIR/root may be somebody's."""
     (tmp_path / "root").mkdir()
@@ -567,11 +579,11 @@ def test_a_stamp_that_is_not_one_is_none(tmp_path, text):
     assert Stamp.read(tmp_path) is None
 
 
-@given(st.text(), st.text(), st.booleans(), st.dictionaries(st.text(), st.text()))
-def test_a_stamp_comes_back_as_it_was_written(tmp_path_factory, recipe, wheel, given_, versions):
+@given(st.text(), st.text(), st.booleans(), st.text(), st.dictionaries(st.text(), st.text()))
+def test_a_stamp_comes_back_as_it_was_written(tmp_path_factory, recipe, wheel, given_, system, versions):
     """Whatever is in it."""
     folder = tmp_path_factory.mktemp("stamp")
-    stamp = Stamp(recipe, wheel, given_, versions)
+    stamp = Stamp(recipe, wheel, given_, system, versions)
     stamp.write(folder)
     assert Stamp.read(folder) == stamp
 
@@ -646,7 +658,7 @@ def fake_count(monkeypatch):
             raise result
         return result
 
-    stamp = Stamp("r", "w", False, {"numpy": "2.0"})
+    stamp = Stamp("r", "w", False, versions={"numpy": "2.0"})
     monkeypatch.setattr(cli, "count", count)
     monkeypatch.setattr(cli.PiRoot, "open", lambda folder: PiRoot(folder, stamp))
     return results
@@ -726,7 +738,7 @@ def test_a_model_that_fails_does_not_cost_the_others(fake_count, capsys):
         (
             ["count", "DIR", "--cpu", "cortex-a72,max"],
             2,
-            "--cpu: expected cortex-a72 or cortex-a76, found 'max'",
+            "--cpu: expected cortex-a53 or cortex-a72 or cortex-a76, found 'max'",
         ),
         (["count", "DIR", "nowhere.onnx"], 2, "no model"),
         (["count", "DIR", "--prepare", "640"], 2, "--prepare: expected WIDTHxHEIGHT"),

@@ -1,6 +1,7 @@
 """Arm without a board: an emulated Raspberry Pi to test in and to count instructions in; a developers' tool.
 
-    python -m ecovision_edge_bench.arm64 root DIR [--wheel WHEEL] [--install]
+    python -m ecovision_edge_bench.arm64 root DIR [--system SYSTEM] [--wheel WHEEL] [--install]
+    python -m ecovision_edge_bench.arm64 table DIR [DIR ...] [--cpu CPU,CPU] [--bundle BUNDLE ...]
     python -m ecovision_edge_bench.arm64 test DIR [--cpu CPU] [-- PYTEST_ARGUMENTS]
     python -m ecovision_edge_bench.arm64 process DIR [--cpu CPU] [--times N] -- PYTHON_ARGUMENTS
     python -m ecovision_edge_bench.arm64 count DIR [MODEL_OR_BUNDLE ...] [--cpu CPU,CPU] [--mix]
@@ -15,16 +16,22 @@ mounted, and no privilege is needed. Debian's tools are: where some are missing 
 line, and `--install`, as root, runs it. A finished root is used again as long as this recipe and the wheel
 are the same. One that was interrupted is never taken for finished; the next run makes it again.
 
+`--system trixie` makes it of Debian 13 with Python 3.13, which today's Raspberry Pi OS is made of.
+
 DIR/root/usr/local/bin/python3 starts the emulated Python as any program is started, so a test can start
-`sys.executable`. QEMU_CPU chooses the CPU: `cortex-a72` (Raspberry Pi 4, the default) or `cortex-a76` (Pi 5),
-never QEMU's own default, which has SVE and i8mm that no Pi has. /usr, /lib and what tells of the CPU
-(/proc/cpuinfo, a little of /sys; the engines choose their kernels by it) are the board's. All other files are
-this machine's, and so is what the emulated Python starts other than itself (`/bin/sh`, `head`).
+`sys.executable`. QEMU_CPU chooses the CPU: `cortex-a72` (Raspberry Pi 4, the default), `cortex-a76` (Pi 5) or
+`cortex-a53` (Pi 3), never QEMU's own default, which has SVE and i8mm that no Pi has. /usr, /lib and what
+tells of the CPU (/proc/cpuinfo, a little of /sys; the engines choose their kernels by it) are the board's.
+All other files are this machine's, and so is what the emulated Python starts other than itself (`/bin/sh`,
+`head`).
 
 **`test`** runs tests/runtime of this checkout there, all of it, against the installed wheel, which has to be
 of these sources unless it was given with `--wheel`. It takes six to eight minutes. What follows `--` goes to
 pytest, for instance `-k contract`; the exit status is pytest's. What needs torch, torchvision or mypy is
 skipped: they are not in the root.
+
+**`table`** says for each board and each of these roots which engine installs (as a wheel, by pip), imports,
+and runs each artifact of a bundle, and how its logits compare with the golden ones: what `verify` says there.
 
 **`count`** tells how many instructions one inference takes in one thread, from the call in Python to the
 result in Python, on each CPU: of each .onnx in onnxruntime, of each .tflite in LiteRT, of a bundle all

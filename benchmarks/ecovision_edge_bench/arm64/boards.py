@@ -74,6 +74,16 @@ BOARDS = {
     board.cpu: board
     for board in (
         Board(
+            cpu="cortex-a53",
+            model="Raspberry Pi 3 Model B Plus Rev 1.3",
+            short="Pi 3",
+            part=0xD03,
+            variant=0,
+            revision=4,
+            features="fp asimd evtstrm crc32 cpuid",
+            code="a020d3",
+        ),
+        Board(
             cpu="cortex-a72",
             model="Raspberry Pi 4 Model B Rev 1.4",
             short="Pi 4",

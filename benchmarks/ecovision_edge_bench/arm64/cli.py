@@ -1,4 +1,4 @@
-"""The four commands; see the package's docstring."""
+"""The five commands; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ecovision_edge.backends.half import fp16_fault
 from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Filter
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge_bench.arm64.boards import BOARDS, board_of
 from ecovision_edge_bench.arm64.counting import (
@@ -29,11 +30,13 @@ from ecovision_edge_bench.arm64.counting import (
     to_markdown,
 )
 from ecovision_edge_bench.arm64.making import make_root
+from ecovision_edge_bench.arm64.matrix import examine, matrix_table
 from ecovision_edge_bench.arm64.mix import named_mix
 from ecovision_edge_bench.arm64.process import count_process
 from ecovision_edge_bench.arm64.root import PiRoot
 from ecovision_edge_bench.arm64.sources import checkout
 from ecovision_edge_bench.arm64.steps import NETWORK, Kind, Step, parse_sizes
+from ecovision_edge_bench.arm64.systems import SYSTEMS
 from ecovision_edge_bench.arm64.tools import EmulationError, install_tools
 
 __all__ = ["main"]
@@ -53,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _root(options)
         if options.command == "test":
             return _test(options, words[at + 1 :])
+        if options.command == "table":
+            return _table(options)
         if options.command == "process":
             return _process(options, words[at + 1 :])
         return _count(options)
@@ -69,9 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _root(options: argparse.Namespace) -> int:
     if options.install:
         install_tools()
-    root = make_root(options.folder, options.wheel, lambda step: sys.stderr.write(f"{step}\n"))
+    root = make_root(
+        options.folder, options.wheel, lambda step: sys.stderr.write(f"{step}\n"), options.system
+    )
     versions = ", ".join(f"{name} {version}" for name, version in root.stamp.versions.items())
     sys.stdout.write(f"{root.path}: {versions}\n")
+    return 0
+
+
+def _table(options: argparse.Namespace) -> int:
+    cpus = [board_of(cpu).cpu for cpu in options.cpu.split(",")]
+    roots = [PiRoot.open(folder) for folder in options.folders]
+    lines = [line for cpu in cpus for root in roots for line in examine(root, cpu, *options.bundle)]
+    sys.stdout.write(f"{matrix_table(lines)}\n")
     return 0
 
 
@@ -199,6 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     root = commands.add_parser("root", help="make the emulated root, or use the one that is there")
     root.add_argument("folder", type=Path, metavar="DIR", help="the root becomes DIR/root")
     root.add_argument("--wheel", type=Path, help="the project's wheel (default: built from this checkout)")
+    root.add_argument(
+        "--system", default="bookworm", help=f"{' or '.join(SYSTEMS)}, by Debian's name; default bookworm"
+    )
     root.add_argument("--install", action="store_true", help="as root: install missing Debian packages")
 
     test = commands.add_parser(
@@ -218,7 +236,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="MODEL",
         help=".onnx, .tflite, or a bundle's folder (default: the bundle inside the package)",
     )
-    counting.add_argument("--cpu", default=",".join(BOARDS), help="with commas (default: %(default)s)")
+    counting.add_argument("--cpu", default="cortex-a72,cortex-a76", help="with commas (default: %(default)s)")
     counting.add_argument(
         "--prepare", metavar="SIZES", help="count preparing a frame instead, of each size: 640x480,1920x1080"
     )
@@ -239,6 +257,17 @@ def _parser() -> argparse.ArgumentParser:
     counting.add_argument("--mix", action="store_true", help="also print which instructions they are")
     counting.add_argument("--markdown", action="store_true", help="print the table and its note alone")
     counting.add_argument("--json", type=Path, metavar="FILE", help="write every figure there")
+
+    table = commands.add_parser("table", help="which engine installs, imports and runs on which board")
+    table.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="as for root; one per system")
+    table.add_argument("--cpu", default=",".join(BOARDS), help="with commas (default: %(default)s)")
+    table.add_argument(
+        "--bundle",
+        type=Path,
+        nargs="+",
+        default=[embedded_bundle_path()],
+        help="run their artifacts (default: the bundle inside the package)",
+    )
 
     process = commands.add_parser(
         "process",

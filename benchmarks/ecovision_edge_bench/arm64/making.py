@@ -7,26 +7,26 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ecovision_edge.base.files import is_there, try_lock
+from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import OptionError
-from ecovision_edge.wheels.boards import Target
 from ecovision_edge_bench.arm64.boards import BOARDS
 from ecovision_edge_bench.arm64.root import STAMP, PiRoot, Stamp, recipe
 from ecovision_edge_bench.arm64.sources import build_wheel, pip_command, sha256
+from ecovision_edge_bench.arm64.systems import SYSTEMS, System
 from ecovision_edge_bench.arm64.tools import EmulationError, last_line, require_tools, run_step
 
 __all__ = ["make_root"]
 
-DEBIAN, PYTHON = "bookworm", "3.11"  # what Debian 12 is
 PACKAGES = ("python3", "libstdc++6")
 WHEELS = (
     *("numpy", "opencv-python-headless", "onnxruntime", "platformdirs", "typer", "ai-edge-litert"),
     *("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "onnx", "pillow"),  # for tests/runtime
 )
-LIBRARIES = f"usr/local/lib/python{PYTHON}/dist-packages"
 
 LAUNCHER = """\
 #!/bin/sh
@@ -52,26 +52,34 @@ print(json.dumps({name: importlib.metadata.version(name) for name in sys.argv[1:
 """
 
 
-def make_root(folder: Path, wheel: Path | None = None, say: Callable[[str], object] | None = None) -> PiRoot:
+def make_root(
+    folder: Path,
+    wheel: Path | None = None,
+    say: Callable[[str], object] | None = None,
+    system: str = "bookworm",
+) -> PiRoot:
     """Make `folder`/root, or use the one that is there if it is what would be made.
 
     Args:
         folder: Made where it is not there.
         wheel: The project's; None: it is built from this checkout.
         say: Is told of each step.
+        system: Debian's name of it, one of `SYSTEMS`.
 
     Raises:
         MissingDependencyError: Debian's tools or pip are missing.
-        OptionError: no such wheel, or `folder`/root is something else.
+        OptionError: no such system or wheel, or `folder`/root is something else.
         EmulationError: a step failed, or another process is making the same root.
     """
+    if system not in SYSTEMS:
+        raise OptionError("--system", expected=" or ".join(SYSTEMS), found=quoted(system))
     require_tools()
     say = say or (lambda step: None)
     with tempfile.TemporaryDirectory() as temporary:
         file = build_wheel(Path(temporary)) if wheel is None else wheel
         if file.suffix != ".whl" or not file.is_file():
             raise OptionError("--wheel", expected="a wheel of this project", found=file)
-        wanted = Stamp(recipe(), sha256(file), wheel is not None)
+        wanted = Stamp(recipe(), sha256(file), wheel is not None, system)
         try:
             with _locked(folder) as lock:
                 root = folder.resolve() / "root"
@@ -91,14 +99,19 @@ def make_root(folder: Path, wheel: Path | None = None, say: Callable[[str], obje
 
 def _make(root: Path, wheel: Path, stamp: Stamp, say: Callable[[str], object], lock: int) -> PiRoot:
     """Make it beside its place, and move it there when it is finished."""
+    system = SYSTEMS[stamp.system]
     unfinished, old = root.with_name("root.unfinished"), root.with_name("root.old")
     _remove(unfinished)
     _remove(old)
     try:
-        say(f"Debian {DEBIAN} for arm64")
+        say(f"{system.title} for arm64")
         # Extracted only, so nothing of it runs, and all of it is the user's own.
         debian = ["mmdebstrap", "--quiet", "--mode=chrootless", "--variant=extract", "--architectures=arm64"]
-        run_step("mmdebstrap", [*debian, f"--include={','.join(PACKAGES)}", DEBIAN, str(unfinished)], lock)
+        run_step(
+            "mmdebstrap", [*debian, f"--include={','.join(PACKAGES)}", system.suite, str(unfinished)], lock
+        )
+        if not is_there(unfinished / "lib", link=True):
+            (unfinished / "lib").symlink_to("usr/lib")  # since Debian 13 no package brings it
         for board in BOARDS.values():
             # Each board's folder is a root of its own: it links what they share.
             view = unfinished / "boards" / board.cpu
@@ -108,7 +121,7 @@ def _make(root: Path, wheel: Path, stamp: Stamp, say: Callable[[str], object], l
         say(f"wheels: {', '.join(WHEELS)}, {wheel.name}")
         run_step(
             "pip install",
-            [*pip_command("install"), *_into(unfinished / LIBRARIES), *WHEELS, str(wheel)],
+            [*pip_command("install"), *_into(unfinished, system), *WHEELS, str(wheel)],
             lock,
         )
         say("the counting plugin")
@@ -121,7 +134,7 @@ def _make(root: Path, wheel: Path, stamp: Stamp, say: Callable[[str], object], l
             (programs / name).write_text(text, encoding="utf-8")
             (programs / name).chmod(0o755)
         say("first start")
-        stamp = Stamp(stamp.recipe, stamp.wheel, stamp.given, _first_start(unfinished, stamp))
+        stamp = replace(stamp, versions=_first_start(unfinished, stamp))
         stamp.write(unfinished)
         if root.exists():
             root.rename(old)
@@ -144,9 +157,9 @@ def _first_start(root: Path, stamp: Stamp) -> dict[str, str]:
     return versions
 
 
-def _into(libraries: Path) -> list[str]:
+def _into(root: Path, system: System) -> list[str]:
     """Options by which pip installs for the root's Python, whatever runs pip."""
-    return ["--target", str(libraries), "--no-compile", *Target("aarch64", PYTHON).pip_options()]
+    return ["--target", str(root / system.libraries), "--no-compile", *system.target.pip_options()]
 
 
 @contextlib.contextmanager

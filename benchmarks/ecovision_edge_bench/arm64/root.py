@@ -28,12 +28,14 @@ class Stamp:
         recipe: As `recipe()`.
         wheel: sha256 of the project's wheel.
         given: The wheel was given by the user, so it need not be of this checkout.
+        system: Debian's name of the system.
         versions: Of the packages in it.
     """
 
     recipe: str
     wheel: str
     given: bool
+    system: str = "bookworm"
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -45,6 +47,7 @@ class Stamp:
                 recipe=str(values["recipe"]),
                 wheel=str(values["wheel"]),
                 given=bool(values["given"]),
+                system=str(values["system"]),
                 versions={str(name): str(version) for name, version in values["versions"].items()},
             )
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -56,7 +59,8 @@ class Stamp:
 
     def fits(self, wanted: Stamp) -> bool:
         """Return whether the root is what would be made now, but for newer versions of other packages."""
-        return (self.recipe, self.wheel) == (wanted.recipe, wanted.wheel)
+        mine, other = ((stamp.recipe, stamp.wheel, stamp.system) for stamp in (self, wanted))
+        return mine == other
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class PiRoot:
         """Run the emulated Python in `/`, its output caught.
 
         Args:
-            cpu: `cortex-a72` or `cortex-a76`.
+            cpu: QEMU's name of it, one of `BOARDS`.
             arguments: Of Python.
             environment: More of it than `environment(cpu)`.
             timeout: Seconds.
@@ -151,7 +155,7 @@ class PiRoot:
 def recipe() -> str:
     """Identifies what `make_root` does: a digest of the files that say it."""
     folder = Path(__file__).parent
-    return sha256(*(folder / name for name in ("making.py", "boards.py", "plugin.c")))
+    return sha256(*(folder / name for name in ("making.py", "boards.py", "systems.py", "plugin.c")))
 
 
 def how_to_make(folder: Path) -> str:
