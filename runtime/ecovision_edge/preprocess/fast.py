@@ -1,11 +1,15 @@
 """The filter `fast`: close to PIL's antialiased resize, with OpenCV calls alone.
 
-`INTER_LINEAR` reads four pixels for each one that it writes and skips the rest, which aliases. PIL's filter
-at a shrink of `r` is a triangle `2 r` wide, which is two boxes of `r` one after the other. So a frame is
-blurred along each axis by a Gaussian of 3 taps and by one or two boxes of 3 or 5, whose variances add up to
-what the shrink asks for, and sampled by `INTER_LINEAR`. At a shrink of 2, 3 or 5 that is PIL's filter but for
-rounding; between, it is nearly so. Frames that shrink by more are halved first (`INTER_AREA`, which is quick
-at that). Frames that shrink by little are left to the antialiased filter, which costs little there.
+Bilinear sampling reads four pixels for each one that it writes and skips the rest, which aliases. PIL's
+filter at a shrink of `r` is a triangle `2 r` wide, which is two boxes of `r` one after the other. So a frame
+is blurred along each axis by a Gaussian of 3 taps and by one or two boxes of 3 or 5, whose variances add up
+to what the shrink asks for, and sampled by `INTER_LINEAR_EXACT`. At a shrink of 2, 3 or 5 that is PIL's
+filter but for rounding; between, it is nearly so. Frames that shrink by more are halved first (`INTER_AREA`,
+which is quick at that). Frames that shrink by little are left to the antialiased filter, which costs little
+there.
+
+Each of these calls gives the same bytes on every processor. `INTER_LINEAR` does not: OpenCV's wheels for Arm
+(4.14 and 5.0, with KleidiCV) round it up at a shrink of 1 to 3, a third of the bytes one level brighter.
 
 `python -m ecovision_edge_bench.filters` measures how close this comes. Variances are in squared pixels of the
 image that is blurred; times are of one core.
@@ -30,7 +34,7 @@ __all__ = ["Plan", "fast_resize", "make_plan"]
 # 320x240 pixels and 0.45 ms at 320x320 (at least, of 150), and the blurs here fit worst around 1.3.
 EXACT = 1.45
 
-# Shrink that is left to the blurs and INTER_LINEAR at most; beyond it a frame is halved first. OpenCV's boxes
+# Shrink that is left to the blurs and the sampling at most; beyond it a frame is halved first. OpenCV's boxes
 # of 7 taps cost three times those of 5, which are the right ones for a shrink of 5.
 MOST = 5.4
 
@@ -106,7 +110,7 @@ def fast_resize(
     target = out if g.is_whole else np.empty((g.full_height, g.full_width, 3), np.uint8)
     across, down = plan.scale
     # The scale and not the size is given, for halving may have dropped a row; `_may_halve` saw to the size.
-    cv2.resize(work, None, dst=target, fx=across, fy=down, interpolation=cv2.INTER_LINEAR)
+    cv2.resize(work, None, dst=target, fx=across, fy=down, interpolation=cv2.INTER_LINEAR_EXACT)
     if target is not out:
         out[...] = target[g.top : g.top + g.height, g.left : g.left + g.width]
 
@@ -149,9 +153,9 @@ def _may_halve(source: tuple[int, int], full: tuple[int, int], done: int) -> boo
 
 
 def _blurs(shrink: float, slack: float) -> tuple[tuple[int, ...], float]:
-    """Return the taps of the boxes and the sigma of the Gaussian for one axis that INTER_LINEAR is to shrink.
+    """Return the taps of the boxes and the sigma of the Gaussian for one axis that is then sampled.
 
-    PIL's triangle has the variance `r^2 / 6`, and `INTER_LINEAR` gives 1/6 of it, on average over the places
+    PIL's triangle has the variance `r^2 / 6`, and bilinear sampling gives 1/6 of it, on average over the places
     between two pixels where it may sample. Up to 2 a little more is better: `(r - 1) (0.9 - 0.2 r)` follows,
     to 0.02, the taps that minimise the squared error over all such places on pictures whose power falls with
     the square of the frequency.
