@@ -42,7 +42,7 @@ from ecovision_edge_export.photographs.seen import read_validation
 from ecovision_edge_export.publish.assemble import Unproved, assemble
 from ecovision_edge_export.publish.assumptions import assumptions
 from ecovision_edge_export.publish.gate import pass_gate
-from ecovision_edge_export.targets import Target
+from ecovision_edge_export.targets import Target, assumed_target
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
@@ -294,6 +294,8 @@ def _doubts(
         yield "--val has no folders of classes: agreement is judged, accuracy is not"
     if val is None:
         yield "no --val: parity is measured on synthetic frames, which is weak evidence; the manifest says so"
+    if options.int8 and (assumed := assumed_target(options.target, read_cpu())) is not None:
+        yield assumed
     if options.calib is not None and not options.int8:
         yield "--calib is for int8 alone, and not used"
 

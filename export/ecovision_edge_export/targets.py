@@ -20,7 +20,14 @@ from typing import Literal, get_args
 
 from ecovision_edge.base.device import VNNI, Cpu
 
-__all__ = ["TARGETS", "Target", "computes_in_fp16", "signed_activations", "target_of"]
+__all__ = [
+    "TARGETS",
+    "Target",
+    "assumed_target",
+    "computes_in_fp16",
+    "signed_activations",
+    "target_of",
+]
 
 Target = Literal["x86-vnni", "x86", "arm64", "arm64-dotprod", "arm64-fp16"]
 TARGETS: tuple[Target, ...] = get_args(Target)
@@ -28,9 +35,19 @@ TARGETS: tuple[Target, ...] = get_args(Target)
 
 def target_of(cpu: Cpu) -> Target:
     """Return the target that a CPU is; where it cannot be told `x86`, whose models serve every CPU."""
-    if cpu.arch.lower() in ("aarch64", "arm64"):
+    if _is_arm(cpu):
         return "arm64-dotprod" if "asimddp" in cpu.features else "arm64"
     return "x86-vnni" if cpu.features & VNNI else "x86"
+
+
+def assumed_target(name: str, cpu: Cpu) -> str | None:
+    """Say what `auto` took where that is hardly the device, and how to name it; None where it may be."""
+    if name != "auto" or _is_arm(cpu):
+        return None
+    return (
+        f"int8 is made for {target_of(cpu)}, which this machine is; for a device name it: --target arm64 "
+        "(Raspberry Pi 3, 4, Zero 2 W) or --target arm64-dotprod (Pi 5, Jetson Orin)"
+    )
 
 
 def signed_activations(target: Target) -> bool:
@@ -41,3 +58,7 @@ def signed_activations(target: Target) -> bool:
 def computes_in_fp16(target: Target) -> bool:
     """Return whether LiteRT is to compute there in fp16 what a model has in fp32."""
     return target == "arm64-fp16"
+
+
+def _is_arm(cpu: Cpu) -> bool:
+    return cpu.arch.lower() in ("aarch64", "arm64")

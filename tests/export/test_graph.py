@@ -36,6 +36,13 @@ def test_the_batch_is_dynamic_and_the_opset_ours(graph: onnx.ModelProto) -> None
     assert [(o.domain, o.version) for o in graph.opset_import] == [("", OPSET)]
 
 
+def test_activations_spell_out_no_default(simplified: onnx.ModelProto) -> None:
+    """HardSigmoid's beta is ONNX's own: where it is named, OpenCV 5 takes each gate for a hard-swish."""
+    gates = [node for node in simplified.graph.node if node.op_type == "HardSigmoid"]
+    assert len(gates) == 8
+    assert all([a.name for a in node.attribute] == ["alpha"] for node in gates)
+
+
 def test_folding_is_exact(simplified: onnx.ModelProto, graph: onnx.ModelProto) -> None:
     """Raw BGR bytes into the folded graph equal normalized RGB floats into the unfolded one."""
     frames = np.random.default_rng(1).integers(0, 256, (2, 224, 224, 3), np.uint8)

@@ -22,7 +22,7 @@ from ecovision_edge_export.int8.fidelity import fidelity, sqnr_db
 from ecovision_edge_export.int8.histograms import Histogram
 from ecovision_edge_export.int8.recipe import RANGE_METHODS, RangeMethod, Recipe
 from ecovision_edge_export.int8.sessions import onnx_session
-from ecovision_edge_export.targets import TARGETS, Target, signed_activations, target_of
+from ecovision_edge_export.targets import TARGETS, Target, assumed_target, signed_activations, target_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -467,6 +467,18 @@ def test_no_rate_is_below_zero() -> None:
 def test_the_target_that_a_cpu_is(arch: str, features: set[str], target: Target) -> None:
     """By its integer kernels; where it cannot be told the one whose models serve all."""
     assert target_of(Cpu(arch, "?", frozenset(features))) == target
+
+
+def test_what_auto_took_is_told_where_it_is_hardly_the_device() -> None:
+    """On x86, with the names of the boards; not on a board, nor where a target was named."""
+    workstation = Cpu("x86_64", "?", frozenset({"avx2", "avx512_vnni"}))
+    said = assumed_target("auto", workstation)
+    assert said is not None
+    assert said.startswith("int8 is made for x86-vnni, which this machine is; ")
+    assert "--target arm64 (" in said
+    assert "--target arm64-dotprod (Pi 5" in said
+    assert assumed_target("x86-vnni", workstation) is None
+    assert assumed_target("auto", Cpu("aarch64", "?", frozenset({"asimd"}))) is None
 
 
 RECIPES = [

@@ -22,6 +22,9 @@ OPSET = 20
 
 _IR_VERSION = 10  # that of onnx 1.16, the least that onnxruntime 1.20 is sure to read
 
+_ACTIVATIONS = frozenset({"Celu", "Elu", "HardSigmoid", "LeakyRelu", "Selu", "ThresholdedRelu"})
+# ... whose attributes are all floats
+
 INPUT, OUTPUT = "input", "logits"
 
 
@@ -79,6 +82,7 @@ def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
     if not same:
         raise ExportError("simplify", expected="a graph equal to the traced one", found="a different one")
     _strip_notes(simplified)
+    _strip_defaults(simplified)
     rename_tensors(Graph(simplified))
     return simplified
 
@@ -98,3 +102,23 @@ def _strip_notes(model: onnx.ModelProto) -> None:
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.doc_string = ""
         del part.metadata_props[:]
+
+
+def _strip_defaults(model: onnx.ModelProto) -> None:
+    """Take out what activations spell out that is ONNX's default: the same graph, read right by more engines.
+
+    OpenCV 5 takes `Mul(x, HardSigmoid(x))` for a hard-swish where the node names its `beta`, even where the
+    two are of different tensors, and then answers wrongly without an error.
+    """
+    for node in model.graph.node:
+        if node.op_type not in _ACTIVATIONS:
+            continue
+        known = onnx.defs.get_schema(node.op_type, OPSET, node.domain).attributes
+        kept = [a for a in node.attribute if a.name not in known or not _is_default(a, known[a.name])]
+        del node.attribute[:]
+        node.attribute.extend(kept)
+
+
+def _is_default(attribute: onnx.AttributeProto, known: onnx.defs.OpSchema.Attribute) -> bool:
+    default = known.default_value
+    return attribute.type == default.type and attribute.f == default.f

@@ -1,7 +1,8 @@
 """Reading, changing and writing .tflite files, by the schema that comes with ai-edge-litert.
 
-Constants stand after the flatbuffer, each at a multiple of 16 bytes, as ai-edge-quantizer writes them; the
-bytes are the same for the same model.
+Constants stand inside the flatbuffer, each at a multiple of 16 bytes. ai-edge-quantizer and litert-torch
+write them after it, where LiteRT looks and OpenVINO and OpenCV do not. The bytes are the same for the same
+model.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ __all__ = [
 
 Model: TypeAlias = Any  # ModelT of the schema, which has no types
 Operator: TypeAlias = Any  # OperatorT
+Buffer: TypeAlias = Any  # BufferT
+Builder: TypeAlias = Any  # of flatbuffers, which has no types either
 ALIGNMENT = 16
 EXTRA = "litert-export"
 
@@ -45,23 +48,39 @@ def read_model(data: bytes) -> Model:
 
 
 def write_model(model: Model) -> bytes:
-    """Return the file; `model` is left without its constants."""
+    """Return the file, whose constants stand inside the flatbuffer."""
     tools = require("ai_edge_litert.tools.flatbuffer_utils", EXTRA)
-    constants = []
-    for buffer in model.buffers:
-        if buffer.data is not None and len(buffer.data):
-            constants.append((buffer, bytes(buffer.data)))
-            buffer.data = None
-            buffer.offset = buffer.size = 1  # 0 would be left out, and the flatbuffer shorter
-    start = end = _aligned(len(tools.convert_object_to_bytearray(model)))
-    for buffer, data in constants:
-        buffer.offset, buffer.size = end, len(data)
-        end = _aligned(end + len(data))
-    result = bytearray(tools.convert_object_to_bytearray(model))
-    result += bytes(start - len(result))
-    for buffer, data in constants:
-        result += bytes(buffer.offset - len(result)) + data
-    return bytes(result)
+    aligned = _aligned_buffer()
+    model.buffers = [aligned.of(buffer.data) for buffer in model.buffers]
+    return bytes(tools.convert_object_to_bytearray(model))
+
+
+@functools.cache
+def _aligned_buffer() -> Buffer:
+    """Return a kind of BufferT that aligns its bytes, as the schema demands; its generated code does not."""
+    s = schema()
+
+    class AlignedBuffer(s.BufferT):  # type: ignore[misc, name-defined]
+        @classmethod
+        def of(cls, data: npt.NDArray[np.uint8] | None) -> AlignedBuffer:
+            buffer = cls()
+            buffer.data = data
+            return buffer
+
+        def Pack(self, builder: Builder) -> int:  # noqa: N802 - the name that the generated code calls
+            data = b"" if self.data is None else bytes(self.data)
+            vector = None
+            if data:
+                builder.StartVector(1, len(data), ALIGNMENT)
+                builder.head = builder.Head() - len(data)
+                builder.Bytes[builder.Head() : builder.Head() + len(data)] = data
+                vector = builder.EndVector()
+            s.BufferStart(builder)
+            if vector is not None:
+                s.BufferAddData(builder, vector)
+            return int(s.BufferEnd(builder))
+
+    return AlignedBuffer
 
 
 def operator_name(model: Model, operator: Operator) -> str:
@@ -191,7 +210,3 @@ def _operator(model: Model, kind: str, options_type: int, options: object) -> Op
     operator.opcodeIndex = len(model.operatorCodes) - 1
     operator.builtinOptionsType, operator.builtinOptions = options_type, options
     return operator
-
-
-def _aligned(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT

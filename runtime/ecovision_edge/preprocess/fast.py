@@ -155,7 +155,7 @@ def _may_halve(source: tuple[int, int], full: tuple[int, int], done: int) -> boo
 def _blurs(shrink: float, slack: float) -> tuple[tuple[int, ...], float]:
     """Return the taps of the boxes and the sigma of the Gaussian for one axis that is then sampled.
 
-    PIL's triangle has the variance `r^2 / 6`, and bilinear sampling gives 1/6 of it, on average over the places
+    PIL's triangle has the variance `r^2 / 6`, and bilinear sampling gives 1/6, on average over the places
     between two pixels where it may sample. Up to 2 a little more is better: `(r - 1) (0.9 - 0.2 r)` follows,
     to 0.02, the taps that minimise the squared error over all such places on pictures whose power falls with
     the square of the frequency.
