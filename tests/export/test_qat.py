@@ -15,7 +15,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 from onnxruntime.quantization.quant_utils import quantize_nparray
-from tests.export.graphs import traced_once
+from tests.export.graphs import traced_by_shape, traced_once
 
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import CheckpointError, ContractError, ExportError, OptionError
@@ -59,7 +59,7 @@ def one_thread() -> Iterator[None]:
         quick = dataclasses.replace(prepare.TRAINED_RECIPE, ranges="minmax", headroom=False)
         m.setattr(prepare, "TRAINED_RECIPE", quick)
         for module in (prepare, pipeline):
-            m.setattr(module, "trace", traced_once)
+            m.setattr(module, "trace", traced_by_shape)
         yield
     torch.set_num_threads(before)
 
@@ -209,9 +209,10 @@ def test_planes_are_the_same_pixels(ready: Qat, small: Contract, inputs: list[np
 
 
 def test_trained_weights_come_back_from_a_checkpoint_as_they_were(
-    moved: Qat, inputs: list[np.ndarray], small: Contract
+    moved: Qat, inputs: list[np.ndarray], small: Contract, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through BatchNorm, tracing, folding and all rewrites; the int8 model then is the module."""
+    monkeypatch.setattr(prepare, "trace", traced_once)  # these very weights
     state = moved.state(moved.model.state_dict())
     exported = moved.exported(state)
     again = {i.name: numpy_helper.to_array(i) for i in exported.quantized.twin.graph.initializer}
