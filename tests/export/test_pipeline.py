@@ -21,6 +21,7 @@ import torch
 from tests.export.graphs import shorten
 
 from ecovision_edge import Bundle, Classifier, verify_bundle
+from ecovision_edge.base.device import Cpu
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract
 from ecovision_edge.bundle.writing import write_folder
 from ecovision_edge.cli import main
@@ -35,7 +36,7 @@ from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity import recheck
 from ecovision_edge_export.parity.figures import Budget
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
-from ecovision_edge_export.transcript import Transcript
+from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 
 if TYPE_CHECKING:
@@ -284,6 +285,36 @@ def test_weights_from_a_hub_are_exported(
     assert result.manifest.name == "best"
     here.commits["someone/sorter", "main"] = "e" * 40  # the branch moves on; the bundle's commit stays
     assert recheck.recheck_parity(tmp_path / "bundle", None)[0].ok
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({}, 1), ({"target": "arm64"}, 0), ({"precisions": ("fp32",)}, 0)],
+    ids=["no target", "target", "no int8"],
+)
+def test_an_export_tells_the_target_that_it_assumed(
+    options: dict[str, Any],
+    told: int,
+    reference: Checkpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On x86, before anything long is done; not where it was named, nor where no int8 is made."""
+    heard: list[str] = []
+
+    class Hears(Reporter):
+        def warned(self, message: str) -> None:
+            heard.append(message)
+
+    def stop(*_: object) -> None:
+        raise ExportError("enough")
+
+    monkeypatch.setattr(pipeline, "load_checkpoint", lambda *_, **__: reference)
+    monkeypatch.setattr(pipeline, "read_cpu", lambda: Cpu("x86_64", "?", frozenset({"avx512_vnni"})))
+    monkeypatch.setattr(pipeline, "prepare_graph", stop)
+    with pytest.raises(ExportError, match="enough"):
+        export_bundle(ExportOptions(weights="reference", **options), tmp_path / "bundle", Hears())
+    assert sum("--target arm64" in message and "x86-vnni" in message for message in heard) == told
 
 
 def test_a_fine_tune_of_three_classes_is_exported(reference: Checkpoint, tmp_path: Path) -> None:
