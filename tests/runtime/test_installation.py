@@ -194,3 +194,26 @@ def test_without_metadata_numpy_and_opencv_are_still_named():
     assert nothing.requirement_of("numpy") == "numpy"
     assert nothing.requirement_of("cv2") == "opencv-python-headless"
     assert nothing.requirement_of("yaml") is None
+
+
+@pytest.mark.parametrize(
+    ("written", "extras"),
+    [
+        ('{ name = "ecovision-edge", extras = ["mqtt", "web"], path = "/x.whl" }', "mqtt,serial,web"),
+        ('{ name = "ecovision-edge", path = "/x.whl" }, { name = "rich", extras = ["x"] }', "serial"),
+        ("", "serial"),
+    ],
+)
+def test_a_tool_of_uv_is_installed_again_with_all_its_extras(installed, source, tmp_path, written, extras):
+    """`uv tool upgrade` takes away what was added to its environment."""
+    wheel = source / "x-0.1.0-py3-none-any.whl"
+    made = installed({"url": wheel.as_uri(), "archive_info": {}}, [], installer="uv")
+    tool = tmp_path / "tools/ecovision-edge"
+    tool.mkdir(parents=True)
+    made = Installation(made._distribution, str(tool / "bin/python"), tmp_path)
+    assert "uv tool" not in made.extra_line("serial")
+    (tool / "uv-receipt.toml").write_text(f"[tool]\nrequirements = [{written}]\n")
+    (tool / "bin").mkdir()
+    (tool / "bin/python").symlink_to("/usr/bin/true")  # stands for the Python that it was made of
+    begin = ["uv", "tool", "install", "--force", "--python", os.path.realpath("/usr/bin/true")]
+    assert shlex.split(made.extra_line("serial")) == [*begin, f"{wheel}[{extras}]"]

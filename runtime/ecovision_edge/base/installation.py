@@ -71,6 +71,10 @@ class Installation:
         libraries = list(self._libraries(extra))
         if libraries and (origin is None or not self._has_all_dependencies()):
             return self.pip_line(*libraries)
+        if origin is not None and (had := self._extras_of_uv_tool()) is not None:
+            again = self._origin(f"[{','.join(sorted({*had, extra}))}]") or ()
+            base = str(Path(self._python).resolve())  # the tool's own is removed before it is made again
+            return shlex.join(["uv", "tool", "install", "--force", "--python", base, *again])
         return self.pip_line(*(origin or (f".[{extra}]",)))
 
     def requirement_of(self, module: str) -> str | None:
@@ -90,6 +94,19 @@ class Installation:
         if origin is None:
             return f"in a newer copy of its source: {self.pip_line('--upgrade', '.')}"
         return f"renew {origin[-1]}, then: {self.pip_line('--upgrade', *origin)}"
+
+    def _extras_of_uv_tool(self) -> set[str] | None:
+        """Return the extras that `uv tool install` was given; None if this is not one of uv's tools.
+
+        What pip adds to a tool's environment is gone after the next `uv tool upgrade`, so all extras have to
+        be named together.
+        """
+        try:
+            receipt = (Path(self._python).parents[1] / "uv-receipt.toml").read_text("utf-8")
+        except (OSError, ValueError, IndexError):  # IndexError: no interpreter is known
+            return None
+        written = re.search(r"""\{ name = "ecovision-edge",[^}]*?\bextras = \[([^\]]*)\]""", receipt)
+        return set(re.findall(r'"([\w.-]+)"', written[1])) if written else set()
 
     def _made_by_uv(self) -> bool:
         return self._distribution is not None and _text(self._distribution, "INSTALLER").strip() == "uv"
