@@ -4,7 +4,7 @@
 #
 # Ground: three processes on one machine, as a training on CPUs has them. Each has a loss: 1, 2, 3, and one is NaN.
 # Guess before running: NaN if any is, as torch.max() has it; or NaN is ignored, as by fmax(), and the rest counts.
-# Seen (torch 2.13.0+cpu and 2.14.1, Linux), on all ranks alike:
+# Seen (torch 2.14.1, Linux), on all ranks alike:
 #   MAX of (NaN, 2, 3) is NaN; of (1, NaN, 3) it is 1, so that 3 is lost too; of (1, 2, NaN) it is 2
 #   MIN of (NaN, 2, 3) is NaN; of (1, NaN, 3) and (1, 2, NaN) it is 1; SUM is NaN in each case
 # So "stop if the loss of any rank is NaN" by MAX works in the trial on one process and sees rank 0's alone in earnest.
@@ -14,7 +14,7 @@
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 numpy==2.4.6
+venv/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 numpy==2.4.6
 cat >rank.py <<'PYTHON'
 import json
 import sys

@@ -6,7 +6,7 @@
 # a batch of pictures in channels_last; the others hold the same shape contiguous.
 # Guess before running: the values arrive, whatever the strides; or it is refused, as send() refuses such a tensor
 # ("input tensor has to be contiguous").
-# Seen (torch 2.13.0+cpu and 2.14.1, Linux):
+# Seen (torch 2.14.1, Linux):
 #   broadcast of a 2x3 matrix transposed, into contiguous 3x2: (0, 3), (1, 4), (2, 5) arrives as (0, 1), (2, 3), (4, 5)
 #   broadcast of a channels_last batch: the pixels arrive in another order
 #   all_reduce of the same matrix: no process has the right sums, and they differ between processes
@@ -20,7 +20,7 @@
 set -euo pipefail
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT; cd "$work"
 python3 -m venv venv
-venv/bin/pip install --quiet --disable-pip-version-check torch==2.13.0 numpy==2.4.6
+venv/bin/pip install --quiet --disable-pip-version-check torch==2.14.1 numpy==2.4.6
 cat >rank.py <<'PYTHON'
 import json
 import sys
