@@ -36,6 +36,7 @@ __all__ = [
     "overruled",
     "parse_resize",
     "parse_size",
+    "parse_sizes",
     "parse_triple",
     "read_labels",
 ]
@@ -44,6 +45,8 @@ InputForm = Literal["uint8-nhwc", "float32-nchw"]
 PRECISIONS = ("fp32", "int8")
 FORMATS = ("onnx", "tflite")
 MIN_SIDE, MAX_SIDE = 32, 1024  # pixels; the network halves five times
+MOST_SIZES = 16
+MAX_LOSS = 0.5  # percentage points of accuracy, of a size that is chosen
 MAX_LABELS_BYTES = 2**20
 
 
@@ -60,6 +63,9 @@ class ExportOptions:
             checkpoint's own, or `squash`.
         size: Height and width of the network input in pixels, 32 to 1024; None takes the checkpoint's own,
             or 224.
+        sizes: Sides in pixels, 32 to 1024, to measure accuracy and cost at; empty measures none.
+        auto_size: Whether the cheapest of the sizes is taken, in place of `size`.
+        max_loss: Percentage points of accuracy that it may lose against the largest; None is 0.5.
         filter: The runtime's resize filter that the contract names.
         input_form: `uint8-nhwc` (BGR, normalization in the graph), or the classic `float32-nchw` (RGB).
         num_classes: Classes that the checkpoint must have, 2 to 1000; None takes what is there.
@@ -88,6 +94,9 @@ class ExportOptions:
     std: tuple[float, float, float] | None = None
     resize: str | None = None
     size: tuple[int, int] | None = None
+    sizes: tuple[int, ...] = ()
+    auto_size: bool = False
+    max_loss: float | None = None
     filter: Filter = "pil"
     input_form: InputForm = "uint8-nhwc"
     num_classes: int | None = None
@@ -113,6 +122,7 @@ class ExportOptions:
             raise OptionError("--formats", expected="onnx, tflite or both", found=", ".join(self.formats))
         if self.size is not None:
             check_size(self.size)
+        self._check_sizes()
         _in_range("--calib-size", self.calib_size, 1, 100_000)
         if self.target not in (*TARGETS, "auto"):
             raise OptionError("--target", expected=f"{', '.join(TARGETS)} or auto", found=quoted(self.target))
@@ -136,6 +146,31 @@ class ExportOptions:
             Normalization(self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD)
         except ContractError as e:
             raise OptionError(f"--mean, --std: {e.message}") from e
+
+    def _check_sizes(self) -> None:
+        """Refuse sizes that cannot be measured, and a choice among them that cannot be made."""
+        for side in self.sizes:
+            check_size((side, side), "--sizes")
+        if self.sizes and not 2 <= len(set(self.sizes)) == len(self.sizes) <= MOST_SIZES:
+            raise OptionError(
+                "--sizes", expected=f"2 to {MOST_SIZES} different ones", found=short(map(str, self.sizes))
+            )
+        asked = "--size auto" if self.auto_size else "--sizes"
+        if (self.sizes or self.auto_size) and self.val is None:
+            raise OptionError(asked, expected="--val, one folder per class, which judges", found="no --val")
+        if self.auto_size and self.size is not None:
+            raise OptionError(asked, expected="no other size", found="x".join(map(str, self.size)))
+        if self.max_loss is not None:
+            _in_range("--max-loss", self.max_loss, 0, 100)
+            if not self.auto_size:
+                raise OptionError("--max-loss", expected="--size auto, which it is for", found="no such size")
+
+    @property
+    def max_loss_of_size(self) -> float | None:
+        """Percentage points that a chosen size may lose; None if none is to be chosen."""
+        if not self.auto_size:
+            return None
+        return MAX_LOSS if self.max_loss is None else self.max_loss
 
     @property
     def int8(self) -> bool:
@@ -189,16 +224,15 @@ def overruled(options: ExportOptions, checkpoint: Checkpoint) -> Iterator[str]:
             yield f"{option} is not what the checkpoint was trained with ({said}): the option wins"
 
 
-def check_size(size: tuple[int, int]) -> None:
+def check_size(size: tuple[int, int], option: str = "--imgsz") -> None:
     """Refuse a size that the network cannot have.
 
     Raises:
         OptionError: a side outside 32 to 1024 pixels.
     """
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
-        raise OptionError(
-            "--imgsz", expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found="x".join(map(str, size))
-        )
+        found = "x".join(map(str, size))
+        raise OptionError(option, expected=f"{MIN_SIDE} to {MAX_SIDE} pixels", found=found)
 
 
 def check_resize(resize: str, size: tuple[int, int]) -> None:
@@ -238,6 +272,18 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(p.isascii() and p.isdigit() and len(p) <= 5 for p in parts):
         raise OptionError("--imgsz", expected="PIXELS or HEIGHTxWIDTH, as 224", found=quoted(text))
     return int(parts[0]), int(parts[-1])
+
+
+def parse_sizes(text: str) -> tuple[int, ...]:
+    """Sides in pixels with commas between, as `128,160,192,224`.
+
+    Raises:
+        OptionError: something else.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(p.isascii() and p.isdigit() and len(p) <= 5 for p in parts):
+        raise OptionError("--sizes", expected="PIXELS with commas, as 128,160,192,224", found=quoted(text))
+    return tuple(map(int, parts))
 
 
 def parse_triple(option: str, text: str) -> tuple[float, float, float]:

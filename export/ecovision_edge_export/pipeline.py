@@ -13,16 +13,18 @@ import onnx
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.names import short
-from ecovision_edge.bundle.contract import METADATA_KEY, Contract
+from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.manifest import Manifest
 from ecovision_edge.bundle.writing import check_target, write_folder
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.photographs.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.finished.made import Made
+from ecovision_edge_export.finished.onnx_file import finish
 from ecovision_edge_export.finished.speed import Speed, compare_speed
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
+from ecovision_edge_export.graph.sides import at_size
 from ecovision_edge_export.graph.trace import OPSET, simplify, trace
 from ecovision_edge_export.int8.report import describe, recipe_json
 from ecovision_edge_export.int8.stage import (
@@ -42,6 +44,7 @@ from ecovision_edge_export.photographs.seen import read_validation
 from ecovision_edge_export.publish.assemble import Unproved, assemble
 from ecovision_edge_export.publish.assumptions import assumptions
 from ecovision_edge_export.publish.gate import pass_gate
+from ecovision_edge_export.sizes import measure_sizes, settle_size, sides_of
 from ecovision_edge_export.targets import Target, assumed_target
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
@@ -96,19 +99,26 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         contract = make_contract(options, checkpoint)
         script.figure(f"{checkpoint.source.source}, {checkpoint.num_classes} classes")
     listed, calib = _list(options, contract)
-    for photographs in (listed, calib):
-        for note in photographs.notes if photographs is not None else ():
-            script.warn(note)
-    for warning in _doubts(options, checkpoint, contract, listed):
+    notes = [note for found in (listed, calib) if found is not None for note in found.notes]
+    for warning in (*notes, *_doubts(options, checkpoint, contract, listed)):
         script.warn(warning)
+    sides = sides_of(options, contract, listed)
+    val = read_validation(listed, checkpoint.seen, "--val", script) if listed is not None else None
+    judges, target = val.photographs if val is not None else None, resolve_target(options.target)
+    frontier, graph = None, None
+    if sides and judges is not None:
+        graph = prepare_graph(checkpoint, contract, script)
+        frontier = measure_sizes(sides, options, contract, graph, judges, target, script)
+        options = settle_size(options, checkpoint, contract, frontier)
+        contract = make_contract(options, checkpoint)
+        graph = at_size(graph, contract.input)
     assumed = assumptions(options, checkpoint)
     if assumed:
         script.warn(f"assumed: {', '.join(assumed)}: the checkpoint does not say")
-    val = read_validation(listed, checkpoint.seen, "--val", script) if listed is not None else None
-    baseline, judges = TorchBaseline(checkpoint, contract), val.photographs if val is not None else None
+    baseline = TorchBaseline(checkpoint, contract)
     verdict = None if judges is None else _judge(options, baseline, contract, judges, script)
-    graph = prepare_graph(checkpoint, contract, script)
-    target = resolve_target(options.target)
+    if graph is None:
+        graph = prepare_graph(checkpoint, contract, script)
     recipes = None
     if options.int8:
         text, name = checkpoint.quantization, checkpoint.source.source
@@ -127,7 +137,7 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
     facts = known_facts(checkpoint.source, checkpoint.training)
     unproved = Unproved(assumed, verdict.doubts if verdict is not None else ())
     manifest, files = assemble(
-        options, contract, made, tuple(parity), table, val, facts, run.speeds, unproved
+        options, contract, made, tuple(parity), table, val, facts, run.speeds, unproved, frontier
     )
     with script.stage("write"):
         write_folder(out, files, _verify)
@@ -313,16 +323,6 @@ def prepare_graph(checkpoint: Checkpoint, contract: Contract, script: Transcript
         fold_preprocessing(g, contract)
         script.figure(f"input {spec.layout} {spec.dtype} {spec.color} {spec.height}x{spec.width}")
     return g.model
-
-
-def finish(model: onnx.ModelProto, contract: Contract) -> bytes:
-    """Write the model file: contract in the metadata, checked by `onnx.checker`, the same bytes each time."""
-    result = onnx.ModelProto()
-    result.CopyFrom(model)
-    onnx.helper.set_model_props(result, {METADATA_KEY: contract.dumps()})
-    onnx.checker.check_model(result, full_check=True)
-    data: bytes = result.SerializeToString(deterministic=True)
-    return data
 
 
 def _verify(folder: Path) -> None:

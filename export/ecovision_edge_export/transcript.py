@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.errors import EcovisionError, StageError
@@ -25,6 +25,9 @@ class Reporter:
 
     def failed(self, stage: str) -> None:
         """It failed; an error follows."""
+
+    def shown(self, rows: Sequence[Sequence[str]], plot: Sequence[str]) -> None:
+        """A table, a head and rows, and the lines of its plot."""
 
     def warned(self, message: str) -> None:
         """Something the user has to know."""
@@ -72,6 +75,10 @@ class Transcript:
     def progress(self, stage: str, done: int, total: int) -> None:
         """Pass progress on."""
         self._reporter.progressed(stage, done, total)
+
+    def show(self, rows: Sequence[Sequence[str]], plot: Sequence[str]) -> None:
+        """Show a table, a head and rows, and the lines of its plot."""
+        self._reporter.shown(rows, plot)
 
     def warn(self, message: str) -> None:
         """Tell the user, and remember."""

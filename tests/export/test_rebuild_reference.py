@@ -18,12 +18,13 @@ from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.bundle.views import ANY_ORIENTATION
 from ecovision_edge.calibration import Outcome, Showing
 from ecovision_edge.modelfile.rewrite import with_contract
+from ecovision_edge_export.finished.onnx_file import finish
 from ecovision_edge_export.int8.exact import exact_sums
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.figures import budget_for
 from ecovision_edge_export.parity.measure import measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
-from ecovision_edge_export.pipeline import ExportResult, finish
+from ecovision_edge_export.pipeline import ExportResult
 from ecovision_edge_export.rebuild_reference import calibrate_reference, export_reference
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 

@@ -15,9 +15,11 @@ from ecovision_edge_export.card.measured import (
     latency_lines,
     parity_lines,
 )
+from ecovision_edge_export.card.sizes import size_lines
 from ecovision_edge_export.card.turned import turn_lines
 from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.parity.figures import Parity
+from ecovision_edge_export.parity.frontier import Frontier
 
 __all__ = ["CARD_NAME", "FETCH", "Facts", "known_facts", "write_card"]
 
@@ -34,7 +36,11 @@ _GENERAL_LIMITS = (
 
 
 def write_card(
-    manifest: Manifest, parity: Sequence[Parity], facts: Facts | None = None, speeds: Sequence[Speed] = ()
+    manifest: Manifest,
+    parity: Sequence[Parity],
+    facts: Facts | None = None,
+    speeds: Sequence[Speed] = (),
+    frontier: Frontier | None = None,
 ) -> str:
     """Return the text of MODEL_CARD.md: the same for the same arguments, the latency's machine apart.
 
@@ -43,6 +49,7 @@ def write_card(
         parity: Of each artifact.
         facts: What is known of the weights; None is nothing.
         speeds: What was timed on this machine.
+        frontier: Accuracy and cost at several sizes, if they were measured.
     """
     facts = facts or Facts()
     contract = manifest.contract
@@ -63,6 +70,7 @@ def write_card(
         "Training data and recipe": [*(facts.training or ("Not known.",))],
         "Accuracy by class": accuracy_lines(parity, manifest.provenance.get("validation")),
         "Accuracy by turn": turn_lines(parity, facts.turns),
+        **({"Sizes": size_lines(frontier)} if frontier is not None else {}),
         "Calibration": calibration_section(parity),
         "Parity with PyTorch": parity_lines(parity),
         "Latency": latency_lines(speeds),

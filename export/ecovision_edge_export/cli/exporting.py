@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export"]
 
+AUTO = "auto"  # a size that is measured
+
 _FILTERS: Mapping[str, Filter] = {"fast": "fast", "pil": "pil"}
 _INPUTS: Mapping[str, InputForm] = {"uint8-nhwc": "uint8-nhwc", "float32-nchw": "float32-nchw"}
 
@@ -65,7 +67,25 @@ def export(
     ] = None,
     imgsz: Annotated[
         str | None,
-        typer.Option(help="Network input: PIXELS or HEIGHTxWIDTH; default: the checkpoint's, or 224."),
+        typer.Option(
+            "--imgsz",
+            "--size",
+            help="Network input: PIXELS or HEIGHTxWIDTH; default: the checkpoint's, or 224. auto: the "
+            "cheapest of --sizes within --max-loss.",
+        ),
+    ] = None,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            help="Measure accuracy on --val and cost for --target at these PIXELS, with commas, as "
+            "128,160,192,224."
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="Percentage points of accuracy that --size auto may lose against the largest; default: 0.5."
+        ),
     ] = None,
     filter: Annotated[str, typer.Option(help="The runtime's resize filter: pil (exact) or fast.")] = "pil",
     input: Annotated[
@@ -128,12 +148,20 @@ def export(
 
       ecovision-edge export --weights hf://AmadFR/ecovision_mobilenetv3 -o eco
 
+      ecovision-edge export --weights best.pth --val val -o mine --size auto
+
       ecovision-edge export --weights best.pth --val val -o mine --push-to-hub me/bin
     """
     require_all()
     if "tflite" in formats:
         require_litert()
-    from ecovision_edge_export.options import ExportOptions, parse_size, parse_triple, read_labels
+    from ecovision_edge_export.options import (
+        ExportOptions,
+        parse_size,
+        parse_sizes,
+        parse_triple,
+        read_labels,
+    )
     from ecovision_edge_export.publish.push import push_options
 
     options = ExportOptions(
@@ -142,7 +170,10 @@ def export(
         mean=None if mean is None else parse_triple("--mean", mean),
         std=None if std is None else parse_triple("--std", std),
         resize=resize,
-        size=None if imgsz is None else parse_size(imgsz),
+        size=None if imgsz in (None, AUTO) else parse_size(imgsz),
+        sizes=() if sizes is None else parse_sizes(sizes),
+        auto_size=imgsz == AUTO,
+        max_loss=max_loss,
         filter=_choice("--filter", filter, _FILTERS),
         input_form=_choice("--input", input, _INPUTS),
         num_classes=num_classes,

@@ -23,7 +23,7 @@ from ecovision_edge_export.transcript import Reporter
 if TYPE_CHECKING:
     from ecovision_edge_export.parity.figures import Parity
 
-__all__ = ["ConsoleReporter", "parity_table", "show_parity"]
+__all__ = ["ConsoleReporter", "parity_table", "show_parity", "text_table"]
 
 MAX_FLIPS = 20  # that are printed; --json has all
 
@@ -68,6 +68,13 @@ class ConsoleReporter(Reporter):
         self._stop()
         self.console.print(Text.assemble(("✗", "red"), f" {stage}"))
 
+    def shown(self, rows: Sequence[Sequence[str]], plot: Sequence[str]) -> None:
+        """The table and the plot, as plain text."""
+        self._stop()
+        self.console.print(text_table(rows))
+        for line in plot:
+            self.console.print(Text(line), soft_wrap=True)
+
     def warned(self, message: str) -> None:
         """A line that stands out."""
         self._stop()
@@ -106,10 +113,15 @@ def parity_table(result: Sequence[Parity]) -> Table:
 
     first = result[0]
     noun = "photographs" if first.evidence == "photographs" else "synthetic frames (weak evidence)"
-    head, *rows = parity_rows(result)
-    table = Table(title=f"Parity with PyTorch on {first.images} {noun}", title_justify="left")
+    return text_table(parity_rows(result), f"Parity with PyTorch on {first.images} {noun}")
+
+
+def text_table(rows: Sequence[Sequence[str]], title: str | None = None) -> Table:
+    """Return a head and rows as a rich table, the first column to the left."""
+    head, *body = rows
+    table = Table(title=title, title_justify="left")
     for i, name in enumerate(head):
         table.add_column(name, justify="left" if i == 0 else "right")
-    for row in rows:
+    for row in body:
         table.add_row(*row)
     return table

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.photographs.labelled import spread
-from ecovision_edge.photographs.turns import MOST_TURNED, Picture, TurnCounter
+from ecovision_edge.photographs.letterbox import strip_bars
+from ecovision_edge.photographs.turns import MOST_TURNED, Picture, TurnCounter, TurnReport
 from ecovision_edge_export.finished.made import Made
 from ecovision_edge_export.parity.figures import Parity
-from ecovision_edge_export.photographs.dataset import PhotographSet
+from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet
 from ecovision_edge_export.transcript import Transcript
 
-__all__ = ["QUARTERS", "measure_turned"]
+__all__ = ["QUARTERS", "count_turns", "measure_turned"]
 
 QUARTERS = 4
 """Turns that an export measures: right, upside down, left, and upright beside them."""
@@ -39,18 +42,42 @@ def measure_turned(
         return parity
     chosen = spread(val.photographs, MOST_TURNED)
     with script.stage("turn"):
-        counters = [TurnCounter(QUARTERS, _predictor(Classifier(m.backend(), artifact=m.name))) for m in made]
-        for done, photograph in enumerate(chosen, 1):
-            picture = read_image(photograph.path)
-            assert photograph.label is not None  # the set is labelled
-            for counter in counters:
-                counter.add(picture, photograph.label)
-            script.progress("turn", done, len(chosen))
-        turned = tuple(
-            replace(p, turns=counter.report()) for p, counter in zip(parity, counters, strict=True)
-        )
+        reports = count_turns(made, chosen, lambda done: script.progress("turn", done, len(chosen)))
+        turned = tuple(replace(p, turns=report) for p, report in zip(parity, reports, strict=True))
         script.figure("; ".join(filter(None, map(_words, turned))))
     return turned
+
+
+def count_turns(
+    made: Sequence[Made],
+    photographs: Sequence[Photograph],
+    progressed: Callable[[int], None],
+    *,
+    bars: bool = True,
+) -> tuple[TurnReport, ...]:
+    """Ask each model about the photographs at four turns; each file is read once.
+
+    Args:
+        made: The models.
+        photographs: With labels, at least one.
+        progressed: Called with how many are done, after each.
+        bars: Whether the photographs count with their letterbox bars too; without, `published` of a report
+            is its `stripped`, for half of the work.
+
+    Raises:
+        ImageReadError: a file is no image any more.
+        InferenceError: an engine failed.
+    """
+    counters = [TurnCounter(QUARTERS, _predictor(Classifier(m.backend(), artifact=m.name))) for m in made]
+    for done, photograph in enumerate(photographs, 1):
+        picture = read_image(photograph.path)
+        if not bars:
+            picture = np.ascontiguousarray(strip_bars(picture))
+        assert photograph.label is not None  # the set is labelled
+        for counter in counters:
+            counter.add(picture, photograph.label)
+        progressed(done)
+    return tuple(report for counter in counters if (report := counter.report()) is not None)
 
 
 def _predictor(classifier: Classifier) -> Callable[[Sequence[Picture]], list[int]]:

@@ -26,6 +26,7 @@ from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.figures import Parity
+from ecovision_edge_export.parity.frontier import Frontier
 from ecovision_edge_export.photographs.seen import Validation
 from ecovision_edge_export.weights.checkpoint import REFERENCE
 
@@ -59,6 +60,7 @@ def assemble(
     facts: Facts,
     speeds: Sequence[Speed] = (),
     unproved: Unproved | None = None,
+    frontier: Frontier | None = None,
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Return the manifest, and every file of the bundle by name."""
     inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
@@ -97,6 +99,7 @@ def assemble(
             **(val.to_json() if val is not None else {"digest": None}),
         },
         "parity_waived": any(not p.ok for p in parity),
+        **({"sizes": frontier.to_json()} if frontier is not None else {}),
         **({"training": dict(facts.record)} if facts.record else {}),
         **({"assumed": [*unproved.assumed]} if unproved and unproved.assumed else {}),
         **({"doubts": [*unproved.doubts]} if unproved and unproved.doubts else {}),
@@ -106,7 +109,7 @@ def assemble(
     files[MANIFEST_NAME] = manifest.dumps()
     shipped = {m.name for m in made}  # fp32 is timed beside int8 where it is not asked for, too
     timed = [s for s in speeds if s.artifact in shipped]
-    files[CARD_NAME] = write_card(manifest, parity, facts, timed).encode()
+    files[CARD_NAME] = write_card(manifest, parity, facts, timed, frontier).encode()
     return manifest, files
 
 
