@@ -97,7 +97,7 @@ def test_the_frontier_is_a_table_a_plot_and_json() -> None:
     """The card shows the first two; the JSON says what was taken and what each size loses."""
     found = frontier(0.5)
     text = "\n".join(size_lines(found))
-    assert "| 160 (taken) | 110 | 0.51 | 94.6 % | 94.4 % | 94.2 % | 0.1 |" in text
+    assert "| 160 (taken) | 110 M | 0.51 | 94.6 % | 94.4 % | 94.2 % | 0.1 |" in text
     points = [line.partition("|")[2].split() for line in found.plot() if " o " in line]
     assert points == [["o", "160", "o", "224"], ["o", "128"]]
     document = json.loads(json.dumps(found.to_json()))
@@ -160,6 +160,17 @@ def test_sizes_that_cannot_be_chosen_among_are_refused(change: dict[str, object]
     """Each names the option, what was expected and what was found."""
     with pytest.raises(OptionError, match=words):
         dataclasses.replace(AUTO, **change)  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [["--size", "auto"], ["--sizes", "64,x"], ["--max-loss", "1"]])
+def test_the_command_refuses_them_too(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In one line that names the option; nothing is written."""
+    assert main(["export", "--out", str(tmp_path / "b"), *words]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"ecovision-edge: {words[0]}")
+    assert not (tmp_path / "b").exists()
 
 
 def test_sizes_are_parsed() -> None:

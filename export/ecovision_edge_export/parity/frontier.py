@@ -80,11 +80,11 @@ class Frontier:
 
     def rows(self) -> list[list[str]]:
         """Return a head and one row per size, the largest first."""
-        head = ["size", "million multiply-adds", "cost", "upright", "mean of turns", "worst turn", "loss"]
+        head = ["size", "multiply-adds", "cost", "upright", "turns, mean", "worst", "loss"]
         rows = [
             [
                 f"{f.side}{' (taken)' if f is self.chosen else ''}",
-                f"{f.multiply_adds:.0f}",
+                f"{f.multiply_adds:.0f} M",
                 f"{f.cost:.2f}",
                 f"{100 * f.turns.upright.accuracy:.1f} %",
                 f"{100 * f.turns.mean:.1f} %",
