@@ -77,6 +77,13 @@ def test_the_table_names_board_and_system():
     assert row == "| Pi 3 | cortex-a53 | Debian 13, Python 3.13 | numpy 2.4 | yes | yes | - | - | - |"
 
 
+def test_a_bar_in_what_verify_says_is_no_column():
+    """`max |dlogit|` is foreign text in a table."""
+    told = check("golden int8-onnx", True, "4 vectors, max |dlogit| 0.097 (allowed 0.38), 0 flips")
+    row = matrix_table(lines([told])).splitlines()[-1]
+    assert row.endswith(r"| yes | max \|dlogit\| 0.097 (allowed 0.38), 0 flips |")
+
+
 def test_the_command_goes_through_boards_roots_and_bundles(monkeypatch, capsys):
     """Each board with all systems, then the next."""
     fakes = {"a": FakeRoot([SAME]), "b": FakeRoot([SAME])}

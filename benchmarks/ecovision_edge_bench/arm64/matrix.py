@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ecovision_edge.base.markdown import table
+from ecovision_edge.base.markdown import plain, table
 from ecovision_edge.bundle.engines import ENGINES
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge_bench.arm64.boards import BOARDS
@@ -85,7 +85,7 @@ def examine(root: PiRoot, cpu: str, *bundles: Path) -> Iterator[Line]:
 
 def matrix_table(lines: Sequence[Line]) -> str:
     """Return the table in Markdown."""
-    return "\n".join(table([HEADS, *(line.cells() for line in lines)]))
+    return "\n".join(table([HEADS, *([plain(cell) for cell in line.cells()] for line in lines)]))
 
 
 def _imports(root: PiRoot, cpu: str, module: str) -> str:
