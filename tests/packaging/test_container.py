@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-FOLDER = REPOSITORY / "container"
+FOLDER = REPOSITORY / "runtime" / "container"
 TOKEN = "a-token-of-24-characters"
 
 
