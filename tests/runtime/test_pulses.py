@@ -75,6 +75,22 @@ def test_a_servo_gets_pulses_of_the_width_of_its_angle(tmp_path):
     assert said(chip, 0) == (0, 0, 0)
 
 
+def test_a_new_channel_of_an_older_kernel_is_given_its_period_first(tmp_path, monkeypatch):
+    """Before Linux 6.11 all else is refused while there is none."""
+    chip = make_chip(tmp_path, 0, "fe20c000.pwm")
+    write = Path.write_text
+
+    def refuse(path, text, *rest):
+        if path.name in ("enable", "duty_cycle") and (path.parent / "period").read_text() == "0":
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return write(path, text, *rest)
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    servo = HardwareServo(chip, 0, initial_angle=0, **RANGE)
+    assert said(chip, 0) == (1_500_000, 20_000_000, 1)
+    servo.close()
+
+
 def test_a_channel_is_exported_and_its_files_are_waited_for(tmp_path, monkeypatch):
     """udev gives them to the group a moment later."""
     chip = make_chip(tmp_path, 0, "fe20c000.pwm")
@@ -113,7 +129,11 @@ def test_a_channel_that_another_process_has_is_one_clear_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("number", "says"),
-    [(errno.EACCES, "Permission denied; run: sudo usermod -aG gpio"), (errno.EINVAL, "Invalid argument$")],
+    [
+        (errno.EACCES, "Permission denied; run: sudo usermod -aG gpio"),
+        (errno.EROFS, "Read-only file system; let it write below /sys: .* install-service"),
+        (errno.EINVAL, "Invalid argument$"),
+    ],
 )
 def test_what_the_kernel_refuses_is_a_typed_error(tmp_path, monkeypatch, number, says):
     """At the start, and later; the channel is let go."""

@@ -178,6 +178,12 @@ def test_where_devices_cannot_be_known_none_is_closed(source):
     assert not {"DevicePolicy", "DeviceAllow", "ProtectClock", "MemoryDenyWriteExecute"} & set(found)
 
 
+def test_a_servo_may_write_below_sys_where_the_kernel_makes_its_pulses():
+    """What else is at pins does not need it."""
+    assert "ProtectKernelTunables" not in settings_of(unit("0", ("gpio:?servo=18&angles=paper:0",)))
+    assert settings_of(unit("0", ("gpio:?leds=paper:5",)))["ProtectKernelTunables"] == ["yes"]
+
+
 def test_a_live_page_needs_the_network_and_an_accelerator_its_device():
     """As the arguments say."""
     assert service_needs("demo:", (), serves=True).network

@@ -84,11 +84,13 @@ class HardwareServo:
             if not self._folder.is_dir():
                 (chip / "export").write_text(str(channel))
             self._lock = self._take(wait)
-            self._write("enable", 0)
-            # Of a channel that had a shorter one, the kernel refuses a period below the pulse.
-            with contextlib.suppress(OSError):
-                (self._folder / "duty_cycle").write_text("0")
+            # The kernel refuses a period below the pulse that was; and before 6.11, as long as a new channel
+            # has no period, everything but one.
+            for name in ("enable", "duty_cycle"):
+                with contextlib.suppress(OSError):
+                    (self._folder / name).write_text("0")
             self._write("period", PERIOD_NS)
+            self._write("enable", 0)
             self.angle = initial_angle
         except OSError as e:
             self._release()
@@ -151,9 +153,10 @@ class HardwareServo:
             raise self._error(e) from e
 
     def _error(self, error: OSError) -> PinError:
-        refused = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        return PinError(
-            f"{self._folder} cannot be used",
-            found=reason_of(error),
-            fix="run: sudo usermod -aG gpio $USER, and log in again" if refused else None,
-        )
+        fixes = {
+            errno.EACCES: "run: sudo usermod -aG gpio $USER, and log in again",
+            errno.EPERM: "run: sudo usermod -aG gpio $USER, and log in again",
+            errno.EROFS: "let it write below /sys: a service by `ecovision-edge install-service` again",
+        }
+        found, fix = reason_of(error), fixes.get(error.errno or 0)
+        return PinError(f"{self._folder} cannot be used", found=found, fix=fix)

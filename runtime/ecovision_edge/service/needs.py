@@ -9,6 +9,7 @@ from dataclasses import dataclass
 __all__ = ["ServiceNeeds", "service_needs"]
 
 _V4L2 = re.compile(r"(?:[0-9]{1,3}|/dev/(?:video|v4l/).*)(?:\?.*)?", re.DOTALL)
+_SERVO = re.compile(r"[?&]servo=")
 _NETWORK = ("http", "https", "rtsp", "rtsps", "mqtt", "mqtts")
 
 
@@ -23,6 +24,7 @@ class ServiceNeeds:
         udev: Whether the camera's library listens to udev, through a netlink socket.
         any_device: It cannot be said which devices: none is closed.
         own_code: A library makes machine code as it runs (GStreamer's orc, for instance).
+        pulses: A servo, whose pulses the kernel may make: below /sys, which has to be writable then.
     """
 
     devices: tuple[str, ...] = ()
@@ -31,6 +33,7 @@ class ServiceNeeds:
     udev: bool = False
     any_device: bool = False
     own_code: bool = False
+    pulses: bool = False
 
 
 def service_needs(
@@ -77,6 +80,7 @@ def service_needs(
         udev=pi or foreign,
         any_device=foreign,
         own_code=foreign or kind in ("libcamera", "picamera2") or delegate,
+        pulses=any(sink[:5].lower() == "gpio:" and _SERVO.search(sink) for sink in sinks),
     )
 
 

@@ -190,7 +190,7 @@ def _files(o: ServiceOptions) -> list[str]:
         "ProtectHostname=yes",
         "ProtectKernelLogs=yes",
         "ProtectKernelModules=yes",
-        "ProtectKernelTunables=yes",
+        *([] if o.needs.pulses else ["ProtectKernelTunables=yes"]),  # it makes /sys read-only
         "ProtectProc=invisible",
         "RemoveIPC=yes",
     ]

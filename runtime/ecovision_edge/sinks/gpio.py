@@ -1,8 +1,8 @@
 """Events to a servo and to LEDs at the pins of a Raspberry Pi, through gpiozero (B. Nuttall et al.).
 
 The servo stands at its fail-safe angle unless it serves an event: from the start, after each event, in a
-fault, and at the end. Pins are driven by this process: if it is killed, a servo keeps its last position
-without force.
+fault, and at the end. Pins are driven by this process: if it is killed, a servo keeps its last position,
+without force where lgpio made its pulses, with force where the kernel does, which goes on.
 """
 
 from __future__ import annotations
