@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.probing import probe_bundle
-from ecovision_edge.backends.survival import deadly_engine
+from ecovision_edge.backends.survival import FP16, deadly_engine, deadly_fp16
 from ecovision_edge.base.device import Cpu, read_cpu
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.names import quoted
@@ -148,11 +148,13 @@ def verify_bundle(
     ends = {f.package: f.ended for f in probe_bundle(bundle, fp16=options.fp16)} if probe else {}
     runs: list[Check] = []
     for entry in entries:
-        ended = ends.get(ENGINES[entry.format].package)
-        if ended is not None:
+        fitting = _fitting(options, entry)
+        if (ended := ends.get(ENGINES[entry.format].package)) is not None:
             runs += _not_opened(entry, deadly_engine(entry.format, cpu, ended))
+        elif fitting.fp16 and (ended := ends.get(FP16.name)) is not None:
+            runs += _not_opened(entry, deadly_fp16(cpu, ended))
         else:
-            runs += _check_artifact(bundle, entry, golden, _fitting(options, entry), cpu)
+            runs += _check_artifact(bundle, entry, golden, fitting, cpu)
     if sum(not check.checked for check in runs) == len(entries):  # nothing could be run: that is a failure
         runs = [replace(check, checked=True) for check in runs]
     return VerifyReport((*checks, *runs), cpu)

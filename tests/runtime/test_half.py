@@ -233,6 +233,26 @@ def test_it_is_tried_in_a_process_of_its_own(on, cpu, statuses, found):
         assert again == findings
 
 
+def test_an_older_version_that_died_says_nothing_of_this_one(on):
+    """It is tried, as long as the installed one lives."""
+    on(PI5)
+    keep_findings([Finding("ai-edge-litert", "1.0.0", cpu_key(PI5), "SIGILL")])
+    attempt, _ = ended(0, -signal.SIGILL)
+    findings = probe_bundle(with_tflite(), fp16=True, attempt=attempt)
+    assert {f.package: f.ended for f in findings} == {"ai-edge-litert": None, FP16.name: "SIGILL"}
+
+
+def test_verify_runs_nothing_that_died_though_it_could_not_be_kept(on, forge, tmp_path, monkeypatch):
+    """On a read-only disk, say: what was found holds for this very check."""
+    on(PI5)
+    dead = Finding(FP16.name, VERSION, cpu_key(PI5), "SIGILL")
+    monkeypatch.setattr("ecovision_edge.verify.probe_bundle", lambda *_, **__: (dead,))
+    bundle = forge.bundle(tmp_path / "bundle", precisions=("fp32-tflite",))
+    report = verify_bundle(bundle, BackendOptions(fp16=True), cpu=PI5, probe=True)
+    assert not report.ok
+    assert "in fp16 would end this process" in report.checks[-1].detail
+
+
 def test_a_profile_keeps_it_and_loading_follows(on, monkeypatch):
     """A profile of before there was a choice is native."""
     bundle = Bundle.open(embedded_bundle_path())

@@ -113,21 +113,30 @@ def test_a_start_that_nothing_known_may_concern_reads_no_metadata(on, monkeypatc
         (-signal.SIGILL, "", "SIGILL"),
         (-signal.SIGSEGV, "", "SIGSEGV"),
         (-signal.SIGILL, f"{IMPORTED}\n", "SIGILL"),
-        (-63, "", "signal 63"),
+        (-signal.SIGABRT, "", "SIGABRT"),
     ],
 )
 def test_how_the_process_ends_is_what_is_found(on, tmp_path, status, said, found):
-    """By a signal before the import is done, or by an illegal instruction at any time."""
+    """By a fault before the import is done, or by an illegal instruction at any time."""
     on(PI4)
     finding = probe_engine("onnx", tmp_path / "model.onnx", PI4, ended(status, said))
     assert finding == Finding("onnxruntime", VERSION, cpu_key(PI4), found)
 
 
 @pytest.mark.parametrize(
-    ("status", "said"), [(1, f"{IMPORTED}\n"), (1, ""), (0, ""), (-signal.SIGSEGV, f"{IMPORTED}\n")]
+    ("status", "said"),
+    [
+        (1, f"{IMPORTED}\n"),
+        (1, ""),
+        (0, ""),
+        (-signal.SIGSEGV, f"{IMPORTED}\n"),
+        (-signal.SIGKILL, ""),
+        (-signal.SIGTERM, ""),
+        (-63, ""),
+    ],
 )
 def test_what_the_cpu_is_not_to_blame_for_is_no_finding(on, tmp_path, status, said):
-    """An error, or a model that ends a sound engine."""
+    """An error, a model that ends a sound engine, or whoever sent a signal: the kernel, short of memory."""
     on(PI4)
     assert probe_engine("onnx", tmp_path / "model.onnx", PI4, ended(status, said)) is None
 

@@ -1,7 +1,8 @@
 """Tries an installed engine in a process of its own, and keeps what was found: `verify` and `tune` do.
 
 The process imports the engine and runs a model once. Only what the CPU is to blame for counts: an illegal
-instruction anywhere, or any signal at the import. What a model does to a sound engine is not the engine's.
+instruction anywhere, or another fault at the import. What a model does to a sound engine is not the engine's,
+and a signal that somebody sent, the kernel that ran out of memory for one, tells nothing.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ IMPORTED = "imported"
 
 _LOGGER = logging.getLogger("ecovision_edge")
 _LIMIT_S = 120.0  # for one process; then nothing was found
+_FAULTS = frozenset({"SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT", "SIGTRAP"})
 
 Try = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 """Runs a command to its end, its standard output caught."""
@@ -62,12 +64,15 @@ def probe_bundle(
     for entry in sorted(bundle.manifest.artifacts, key=lambda e: e.file.bytes, reverse=True):
         models[entry.format] = bundle.path / entry.file.file
     new = _probe(models, known, cpu, attempt)
+    known |= {finding.package: finding for finding in new}
     if fp16 and "tflite" in models and is_installed("tflite") and fp16_fault(cpu) is None:
-        dead = any(f.package == ENGINES["tflite"].package and f.ended for f in (*known.values(), *new))
+        engine = known.get(ENGINES["tflite"].package)
+        dead = engine is not None and engine.version == version_text("tflite") and engine.ended
         if not dead and FP16.finding(cpu, [*known.values()]) is None:
             found = probe_engine("tflite", models["tflite"], cpu, attempt, fp16=True)
-            new += [] if found is None else [found]
-    known |= {finding.package: finding for finding in new}
+            if found is not None:
+                new.append(found)
+                known[found.package] = found
     if new and keep:
         try:
             keep_findings([*known.values()])
@@ -109,7 +114,7 @@ def probe_engine(
     imported = done.stdout.startswith(IMPORTED)
     if ended is None and (done.returncode or not imported):
         return None
-    if ended is not None and ended != "SIGILL" and imported:
+    if ended is not None and (ended not in _FAULTS or (imported and ended != "SIGILL")):
         return None
     name = FP16.name if fp16 else ENGINES[format].package
     return Finding(name, version_text(format), cpu_key(cpu), ended)
