@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import os
 import stat
+import time
 
 import numpy as np
 import onnxruntime as ort
@@ -229,6 +230,20 @@ def test_only_the_newest_are_kept(folder, bundle, monkeypatch):
         load(bundle)
         os.utime(graph_in(folder) if n == 0 else max(folder.glob("*.onnx"), key=os.path.getctime), (n, n))
     assert len(list(folder.glob("*.onnx"))) == len(list(folder.glob("*.txt"))) == session_cache._KEPT
+
+
+def test_what_a_killed_process_left_is_removed(folder, bundle):
+    """Once it is an hour old; until then another process may be writing it."""
+    folder.mkdir(parents=True)
+    for name, age in (("old", 3700), ("new", 60)):
+        part, file = folder / f".part-{name}", folder / f".ecovision-{name}.tmp"
+        part.mkdir()
+        (part / "model.onnx").write_bytes(b"half")
+        file.write_bytes(b"half")
+        for path in (part, file):
+            os.utime(path, (time.time() - age,) * 2)
+    load(bundle)
+    assert sorted(path.name for path in folder.glob(".*")) == [".ecovision-new.tmp", ".part-new"]
 
 
 def test_external_data_is_refused_with_a_cache_too(folder, forge):

@@ -25,6 +25,7 @@ __all__ = ["SessionCache"]
 _MAGIC = "ecovision-edge session 1"
 _MAX_TEXT = 300  # bytes
 _KEPT = 8  # graphs: a device has few bundles, and few settings for each
+_LEFT_S = 3600.0  # age of what nobody writes any more
 _CPUINFO = Path("/proc/cpuinfo")
 _TELLING = re.compile(
     rb"^(vendor_id|cpu family|model|model name|stepping|flags|Features|CPU [a-z]+)\s*:.*$", re.MULTILINE
@@ -77,6 +78,7 @@ class SessionCache:
                 return
             import tempfile  # here, since only who writes needs it
 
+            self._sweep()
             with tempfile.TemporaryDirectory(prefix=".part-", dir=self._folder) as part:
                 data = write(Path(part))
             if data is not None:
@@ -100,6 +102,17 @@ class SessionCache:
     def _remove(self, key: str) -> None:
         for file in reversed(self._files(key)):
             file.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what a process left that was killed as it wrote."""
+        import shutil
+        import time
+
+        for pattern in (".part-*", ".ecovision-*.tmp"):
+            for left in self._folder.glob(pattern):
+                with contextlib.suppress(OSError):  # another process was faster
+                    if time.time() - left.stat().st_mtime > _LEFT_S:
+                        shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def _prune(self) -> None:
         """Remove the oldest graphs: each change of a version or of a bundle leaves one."""
