@@ -3,6 +3,7 @@
 import math
 import random
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.camera.watch import SamePicture, Watchdog, WatchOptions
 from ecovision_edge.errors import CaptureError, OptionError, SourceOpenError
+from ecovision_edge.photographs.jpeg_picture import JpegPicture
 
 OPTIONS = WatchOptions(
     open_timeout=20, stall_after=5, frozen_after=10, first_delay=1, most_delay=8, steady_after=30
@@ -89,6 +91,20 @@ def test_pictures_are_compared_in_size_too():
     same = SamePicture()
     for now, shape in enumerate([(48, 64, 3), (64, 48, 3), (48, 64, 3)]):
         assert same.look(np.zeros(shape, np.uint8), float(now)) == 0
+
+
+def test_part_of_a_picture_is_compared_as_any():
+    """A source of one's own may cut its frames, rows with gaps between them."""
+    same, part = SamePicture(), picture(7)[2:40, 3:50]
+    assert [same.look(part, float(now)) for now in range(4)] == [0, 0, 1, 2]
+
+
+def test_what_stands_behind_a_jpeg_makes_no_other_picture():
+    """A camera that appends the time is frozen all the same."""
+    jpeg, same = cv2.imencode(".jpg", picture(7))[1].tobytes(), SamePicture()
+    given = [JpegPicture(jpeg + b"%06d" % now, "a frame") for now in range(4)]
+    assert given[0].data == jpeg
+    assert [same.look(each, float(now)) for now, each in enumerate(given)] == [0, 0, 1, 2]
 
 
 def test_files_may_be_still(dog):

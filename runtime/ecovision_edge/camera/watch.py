@@ -6,6 +6,8 @@ import math
 import zlib
 from dataclasses import dataclass, fields
 
+import numpy as np
+
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.camera.source import Picture
 from ecovision_edge.errors import CaptureError, OptionError, SourceOpenError
@@ -86,7 +88,7 @@ class SamePicture:
         else:
             image = pixels_of(picture, as_small_as_can_be)
             sample = *image.shape, zlib.crc32(image[::_SAMPLED, ::_SAMPLED].tobytes())
-            scans = image.data
+            scans = np.ascontiguousarray(image).data  # a source of one's own may give part of a picture
         if sample != self._sample:
             self._sample, self._whole, self._since = sample, None, now
             return 0.0

@@ -42,18 +42,23 @@ def is_cut_off(data: bytes | bytearray) -> bool:
     return data[:2] == JPEG_START and jpeg_end(data) is None
 
 
-def check_whole(data: bytes, name: str) -> None:
+def check_whole(data: bytes, name: str) -> int:
     """Refuse half a JPEG: OpenCV before 4.12 would fill what is missing with grey.
+
+    Returns:
+        The index behind the end of the picture; of another format, of the bytes.
 
     Raises:
         ImageReadError: the bytes begin as a JPEG picture and hold no end of it.
     """
-    if is_cut_off(data):
+    end = jpeg_end(data) if data[:2] == JPEG_START else len(data)
+    if end is None:
         raise ImageReadError(
             f"cannot decode {name}",
             expected="a whole JPEG image",
             found=f"the first {len(data)} bytes of one: its end is missing",
         )
+    return end
 
 
 def jpeg_scans(data: bytes) -> int:

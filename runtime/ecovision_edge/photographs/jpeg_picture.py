@@ -63,7 +63,7 @@ class JpegPicture:
     __slots__ = ("_by", "_data", "_finish", "_lock", "_name", "_pixels", "_shape", "_stored")
 
     def __init__(self, data: bytes, name: str, finish: Finish | None = None) -> None:
-        check_whole(data, name)
+        data = data[: check_whole(data, name)]  # what stands behind it, such as a time, shows nothing
         size = image_size(data) if image_kind(data) == "JPEG" else None
         if size is None:
             raise ImageReadError(
@@ -92,7 +92,7 @@ class JpegPicture:
 
     @property
     def data(self) -> bytes:
-        """The bytes, as they came."""
+        """The bytes, as they came, up to the end of the picture."""
         return self._data
 
     @property
