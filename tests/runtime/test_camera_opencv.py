@@ -179,6 +179,28 @@ def test_a_driver_that_decodes_nonetheless_is_left_to_opencv(capture, first):
     assert np.array_equal(stream.read(), FRAME)
 
 
+def test_a_camera_whose_jpeg_has_no_end_is_left_to_opencv(capture):
+    """Where all of the first frames lack it: one half frame at the start says nothing."""
+    capture.fourcc = cv2.VideoWriter.fourcc(*"MJPG")
+    jpeg = cv2.imencode(".jpg", FRAME)[1].tobytes()
+    half, whole = undecoded(jpeg[:-2]), undecoded(jpeg)
+    capture.script = [half, half, half, FRAME]
+    stream = open_source("0").connect()
+    for _ in range(2):
+        with pytest.raises(BadFrameError, match="its end is missing"):
+            stream.read_picture()
+    assert np.array_equal(stream.read_picture(), FRAME)
+    assert capture.last.properties[-1] == (cv2.CAP_PROP_CONVERT_RGB, 1)
+    capture.script = [half, half, whole, half, half, whole]
+    stream = open_source("0").connect()
+    for data in (None, None, jpeg, None, None, jpeg):
+        if data is None:
+            with pytest.raises(BadFrameError):
+                stream.read_picture()
+        else:
+            assert stream.read_picture().data == data
+
+
 def test_a_camera_without_jpeg_is_asked_for_nothing_else(capture):
     """Nor one of an OpenCV that cannot hand it over."""
     capture.fourcc = cv2.VideoWriter.fourcc(*"YUYV")

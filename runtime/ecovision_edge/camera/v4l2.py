@@ -22,7 +22,7 @@ from ecovision_edge.camera.source import Image, Picture, PictureStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.errors import BadFrameError, ImageReadError, SourceOpenError
 from ecovision_edge.photographs.image_size import image_size
-from ecovision_edge.photographs.jpeg import JPEG_START, jpeg_end
+from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off, jpeg_end
 from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.preprocess.frames import Bgr
 
@@ -30,13 +30,18 @@ __all__ = ["UndecodedStream", "V4L2Source", "v4l2_source"]
 
 _log = logging.getLogger("ecovision_edge")
 
+_CUT_OFF = 3  # first frames without their end, and the camera gives none: OpenCV before 4.12 decodes them
 _FORMATS = frozenset(cv2.VideoWriter.fourcc(*name) for name in ("MJPG", "JPEG"))
 
 
 class UndecodedStream(CaptureStream, PictureStream):
-    """A capture that was told not to decode. Where its first frame is no JPEG, OpenCV decodes as ever."""
+    """A capture that was told not to decode. Where its first frame is no JPEG, OpenCV decodes as ever.
 
-    _undecoded: bool | None = None  # until the first frame
+    So it does where the first frames all lack their end.
+    """
+
+    _undecoded: bool | None = None  # until the first whole frame
+    _cut_off = 0
 
     def read(self) -> Bgr:
         """Return the next frame, decoded; raises as `CaptureStream.read`."""
@@ -50,18 +55,20 @@ class UndecodedStream(CaptureStream, PictureStream):
             return super().read()
         frame = self._frame()
         data = _bytes(frame)
-        if self._undecoded is None and not data.startswith(JPEG_START):
+        if self._undecoded is None and is_cut_off(data):
+            self._cut_off += 1
+        if self._undecoded is None and (not data.startswith(JPEG_START) or self._cut_off == _CUT_OFF):
             self._undecoded = False
             assert self._capture is not None
             self._capture.set(cv2.CAP_PROP_CONVERT_RGB, 1)
             return super().read()
-        self._undecoded = True
         if not data.startswith(JPEG_START):
             raise BadFrameError(f"{self._name} gave a frame that is no JPEG", found=f"{len(data)} bytes")
         try:
             picture = JpegPicture(data[: jpeg_end(data)], f"a frame of {self._name}", self._transform)
         except ImageReadError as e:
             raise BadFrameError(e.message) from e
+        self._undecoded = True
         if (size := image_size(data)) is not None:
             self._tell_first(*size)
         return picture
