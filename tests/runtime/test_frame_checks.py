@@ -1,5 +1,7 @@
 """Facts about how often a frame is checked: once, where it comes in, whatever is asked about it then."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -115,6 +117,20 @@ def test_a_classifier_that_changes_classify_is_asked_by_it(pristine):
     louder = Louder.load(pristine, threads=1)
     CameraLoop(louder, Source(OwnStream)).run()
     assert louder.asked == FRAMES
+
+
+def test_a_method_that_was_wrapped_is_asked_by_it(pristine):
+    """`functools.wraps` copies the mark of what it wraps."""
+    asked = []
+
+    class Timed(Classifier):
+        @functools.wraps(Classifier.classify)
+        def classify(self, frame):
+            asked.append(frame)
+            return super().classify(frame)
+
+    CameraLoop(Timed.load(pristine, threads=1), Source(OwnStream)).run()
+    assert len(asked) == FRAMES
 
 
 def test_a_picture_that_an_observer_put_in_place_of_the_frame_is_checked(classifier):

@@ -97,7 +97,7 @@ def checks_for(
     """Mark a method that checks the frame it is given, and hands it on to `inner` of the same object."""
 
     def mark(door: Callable[Concatenate[_Self, _Any, _P], _R]) -> Callable[Concatenate[_Self, _Any, _P], _R]:
-        door.inner = inner.__name__  # type: ignore[attr-defined]
+        door.inner = door, inner.__name__  # type: ignore[attr-defined]
         return door
 
     return mark
@@ -106,11 +106,13 @@ def checks_for(
 def for_checked(door: Callable[Concatenate[Bgr, _P], _R]) -> Callable[Concatenate[Bgr, _P], _R]:
     """Return what to call in place of an object's method with frames that are checked already.
 
-    That is the method itself, unless `checks_for` marked it: one that was overridden is called as it is.
+    That is the method itself, unless `checks_for` marked it: one that was overridden or wrapped is called as
+    it is.
     """
-    inner, owner = getattr(door, "inner", None), getattr(door, "__self__", None)
-    if not isinstance(inner, str) or owner is None:
+    marked, inner = getattr(door, "inner", (None, ""))
+    if marked is None or marked is not getattr(door, "__func__", None):  # `functools.wraps` copies the mark
         return door
+    owner = door.__self__  # type: ignore[attr-defined]
     return cast("Callable[Concatenate[Bgr, _P], _R]", getattr(owner, inner))
 
 
