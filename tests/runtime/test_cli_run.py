@@ -473,7 +473,7 @@ def test_without_a_frame_in_its_time_it_failed(capsys, pristine):
     )
     assert (status, lines) == (1, [])
     assert err.splitlines()[-1] == (
-        "ecovision-edge: nothing was classified within 0.05 s: /dev/video97 gave no frame"
+        "ecovision-edge: nothing was looked at within 0.05 s: /dev/video97 gave no frame"
     )
 
 

@@ -41,7 +41,7 @@ def _check_seen(summary: LoopSummary, seconds: float) -> None:
     if summary.looked_at:
         return
     given = f"{summary.frames} frames, too late or too old" if summary.frames else "no frame"
-    raise CaptureError(f"nothing was classified within {seconds:g} s", found=f"{summary.source} gave {given}")
+    raise CaptureError(f"nothing was looked at within {seconds:g} s", found=f"{summary.source} gave {given}")
 
 
 def _check_delivered(sinks: Sequence[Sink]) -> None:

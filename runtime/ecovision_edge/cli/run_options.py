@@ -81,9 +81,9 @@ class PaceOptions:
 
     every: Annotated[
         str | None,
-        typer.Option(help="Minimum time between two classified frames, as 200ms. Default: none."),
+        typer.Option(help="Minimum time between two frames looked at, as 200ms. Default: none."),
     ] = None
-    max_frames: Annotated[int | None, typer.Option(help="End after this many classified frames.")] = None
+    max_frames: Annotated[int | None, typer.Option(help="End after looking at this many frames.")] = None
     duration: Annotated[str | None, typer.Option(help="End after this time: 90s, 30m, 2h.")] = None
     max_age: Annotated[str, typer.Option(help="Pass over a camera's frames older than this.")] = _written(
         LoopOptions().max_age
