@@ -814,4 +814,4 @@ def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "ecovision_edge_bench.arm64", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "root|test|count|process" in done.stdout
+    assert "root|test|table|count|process" in done.stdout

@@ -208,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ecovision_edge_bench.arm64",
         description="An emulated Raspberry Pi, to test in and to count instructions in.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="root|test|count|process")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="root|test|table|count|process")
     cpus = ", ".join(f"{board.cpu} ({board.model})" for board in BOARDS.values())
 
     root = commands.add_parser("root", help="make the emulated root, or use the one that is there")
