@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -44,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["OnnxBackend"]
 
-_LOGGER = logging.getLogger("ecovision_edge")
 _TENSOR = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
@@ -84,10 +82,10 @@ class OnnxBackend:
         self._session = _open(
             model, self._threads, options.spinning, providers, cache if providers == [CPU] else None
         )
-        metadata = self._session.get_modelmeta().custom_metadata_map
         _tell_missing(providers, self._session.get_providers())
-        self._contract = Contract.loads(contract_entry(metadata))
         try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            self._contract = Contract.loads(contract_entry(metadata))
             self._fixed_batch = _check_fit(self._session, self._contract)
         except UnicodeDecodeError as e:
             raise ModelError("the model has a name that is not UTF-8", fix="export it again") from e
@@ -181,7 +179,11 @@ def _tell_missing(wanted: list[str], used: list[str]) -> None:
     fix = "its libraries (CUDA, cuDNN, TensorRT) must be of the versions that this onnxruntime was built for"
     if CPU not in wanted:
         raise OptionError("providers", expected=missing, found=", ".join(used), fix=f"{fix}; or add {CPU}")
-    _LOGGER.warning("onnxruntime cannot use %s, and runs on %s; %s", missing, ", ".join(used), fix)
+    import logging  # here, since every start would pay for it
+
+    logging.getLogger("ecovision_edge").warning(
+        "onnxruntime cannot use %s, and runs on %s; %s", missing, ", ".join(used), fix
+    )
 
 
 def _check_fit(session: ort.InferenceSession, contract: Contract) -> bool:
