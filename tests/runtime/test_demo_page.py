@@ -188,13 +188,21 @@ def png(image):
 
 
 def upload(page, data, name="photo.png"):
-    """Choose a file; what was there before is taken away first."""
+    """Choose a file; what was there before is taken away first.
+
+    Again where nothing is sent: a page that was just drawn may not listen yet.
+    """
     clear = page.locator("#eco-picture").get_by_role("button", name=re.compile("^(Clear|Remove)"))
     if clear.count():
         clear.click()
         page.locator(".eco-empty").wait_for()
     files = [{"name": name, "mimeType": "image/png", "buffer": data}]
-    page.locator("#eco-picture input[type=file]").set_input_files(files)
+    for patience in (3_000, 6_000, 30_000):
+        with contextlib.suppress(playwright.TimeoutError):
+            with page.expect_request(re.compile("/upload"), timeout=patience):
+                page.locator("#eco-picture input[type=file]").set_input_files(files)
+            return
+    pytest.fail("the page sends no file")
 
 
 def says(page, label):

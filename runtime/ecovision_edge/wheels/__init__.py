@@ -2,3 +2,5 @@
 
 `boards` says what a board takes, `collecting` has pip fetch it, and `as_board` lets pip answer for the board.
 """
+
+__all__: list[str] = []
