@@ -36,7 +36,9 @@ IMPORTED = "imported"
 
 _LOGGER = logging.getLogger("ecovision_edge")
 _LIMIT_S = 120.0  # for one process; then nothing was found
-_FAULTS = frozenset({"SIGILL", "SIGSEGV", "SIGBUS", "SIGFPE", "SIGABRT", "SIGTRAP"})
+_FAULTS = frozenset(
+    {signal.SIGILL, signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGABRT, signal.SIGTRAP}
+)
 
 Try = Callable[[list[str]], "subprocess.CompletedProcess[str]"]
 """Runs a command to its end, its standard output caught."""
@@ -110,12 +112,13 @@ def probe_engine(
         done = (attempt or _run)(command)
     except (OSError, subprocess.SubprocessError):
         return None
-    ended = None if done.returncode >= 0 else _name(-done.returncode)
     imported = done.stdout.startswith(IMPORTED)
-    if ended is None and (done.returncode or not imported):
+    if -done.returncode in ({signal.SIGILL} if imported else _FAULTS):
+        ended: str | None = signal.Signals(-done.returncode).name
+    elif done.returncode or not imported:
         return None
-    if ended is not None and (ended not in _FAULTS or (imported and ended != "SIGILL")):
-        return None
+    else:
+        ended = None
     name = FP16.name if fp16 else ENGINES[format].package
     return Finding(name, version_text(format), cpu_key(cpu), ended)
 
@@ -130,13 +133,6 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
         timeout=_LIMIT_S,
         check=False,
     )
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def main(format: str, model: str, precision: str = "") -> None:
