@@ -22,7 +22,7 @@ from ecovision_edge.camera.source import Image, Picture, PictureStream
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.errors import BadFrameError, ImageReadError, SourceOpenError
 from ecovision_edge.photographs.image_size import image_size
-from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off, jpeg_end
+from ecovision_edge.photographs.jpeg import JPEG_START, is_cut_off
 from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.preprocess.frames import Bgr
 
@@ -65,11 +65,11 @@ class UndecodedStream(CaptureStream, PictureStream):
         if not data.startswith(JPEG_START):
             raise BadFrameError(f"{self._name} gave a frame that is no JPEG", found=f"{len(data)} bytes")
         try:
-            picture = JpegPicture(data[: jpeg_end(data)], f"a frame of {self._name}", self._transform)
+            picture = JpegPicture(data, f"a frame of {self._name}", self._transform)
         except ImageReadError as e:
             raise BadFrameError(e.message) from e
         self._undecoded = True
-        if (size := image_size(data)) is not None:
+        if self._on_first is not None and (size := image_size(data)) is not None:
             self._tell_first(*size)
         return picture
 
