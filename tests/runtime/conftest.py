@@ -22,6 +22,8 @@ from ecovision_edge.backends.engines import open_model
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract, InputSpec, Normalization, WeightsSource
 from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
+from ecovision_edge.photographs import jpeg_picture
+from ecovision_edge.photographs.images import Reduce, decode_image
 
 SIDE = 8
 LABELS = ("blue", "green", "red")
@@ -290,3 +292,16 @@ def python() -> Callable[..., subprocess.CompletedProcess[bytes]]:
         return subprocess.run([sys.executable, *map(str, arguments)], check=False, **options)
 
     return run
+
+
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many times smaller each JPEG picture was decoded, one after the other."""
+    found: list[int] = []
+
+    def decode(data: bytes, name: str, reduce: Reduce) -> Any:
+        found.append(reduce(0, 0))
+        return decode_image(data, name, reduce)
+
+    monkeypatch.setattr(jpeg_picture, "decode_image", decode)
+    return found

@@ -19,7 +19,6 @@ from ecovision_edge.decision import BinDecider, DeciderOptions, PresenceOptions
 from ecovision_edge.errors import BadFrameError, CameraLostError, CaptureError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.observation import Box, Look, Observation, View
-from ecovision_edge.photographs import jpeg_picture
 from ecovision_edge.photographs.images import decode_image
 from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.prediction import Prediction, Timings
@@ -58,19 +57,6 @@ class Camera(PictureStream):
 
     def close(self):
         self._done.set()
-
-
-@pytest.fixture
-def decodings(monkeypatch):
-    """How many times smaller each picture was decoded, by which thread."""
-    found = []
-
-    def decode(data, name, reduce):
-        found.append(reduce(0, 0))
-        return decode_image(data, name, reduce)
-
-    monkeypatch.setattr(jpeg_picture, "decode_image", decode)
-    return found
 
 
 def unlike(n):

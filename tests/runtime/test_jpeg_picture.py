@@ -9,7 +9,6 @@ import pytest
 from ecovision_edge.bundle.contract import ResizeSpec
 from ecovision_edge.camera.transform import Transform
 from ecovision_edge.errors import ImageReadError
-from ecovision_edge.photographs import jpeg_picture
 from ecovision_edge.photographs.images import decode_image, read_image
 from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.preprocess.reduction import reduction
@@ -37,19 +36,6 @@ def refused(data):
     """The JPEG with a precision that no decoder takes: its head is sound."""
     at = data.index(b"\xff\xc0") + 4
     return data[:at] + b"\x0d" + data[at + 1 :]
-
-
-@pytest.fixture
-def decodings(monkeypatch):
-    """How many times smaller each picture was decoded."""
-    found = []
-
-    def decode(data, name, reduce):
-        found.append(reduce(0, 0))
-        return decode_image(data, name, reduce)
-
-    monkeypatch.setattr(jpeg_picture, "decode_image", decode)
-    return found
 
 
 def test_it_is_decoded_when_somebody_asks_and_again_only_for_more(decodings):
