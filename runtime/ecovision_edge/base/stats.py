@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["CONFIDENCE", "mcnemar_p", "min_samples", "wilson_interval"]
+__all__ = ["CONFIDENCE", "coin_tail", "mcnemar_p", "min_samples", "wilson_interval"]
 
 CONFIDENCE = 0.99
 """Of a percentile that is claimed; MLPerf's."""
@@ -35,12 +35,19 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions or
     percentages", Psychometrika 12 (1947) 153-157; exact form: binomial with p = 1/2.
     """
-    n, k = only_first + only_second, min(only_first, only_second)
-    if n == 0:
-        return 1.0
-    # Exact integers: a float would overflow beyond about 1,000 discordant pairs.
-    tail = sum(math.comb(n, i) for i in range(k + 1))
-    return min(1.0, float(2 * tail / 2**n))
+    return min(1.0, 2 * coin_tail(only_first + only_second, min(only_first, only_second)))
+
+
+def coin_tail(tosses: int, most: int) -> float:
+    """Compute the chance that a fair coin shows heads at most `most` times in `tosses`, 0 to 1.
+
+    In exact integers: a float would overflow beyond about 1,000 tosses. None below 0 heads.
+    """
+    ways, tail = 1, 0
+    for heads in range(min(most, tosses) + 1):
+        tail += ways
+        ways = ways * (tosses - heads) // (heads + 1)
+    return float(tail / 2**tosses)
 
 
 def min_samples(p: float, confidence: float = CONFIDENCE) -> int:
