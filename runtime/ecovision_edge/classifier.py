@@ -87,8 +87,8 @@ class Classifier:
                 where neither is given, nor providers, a delegate or fp16. One that does not fit this
                 device, these versions or this bundle is passed over, with a warning in the log
                 `ecovision_edge` that says why. Of a bundle's ONNX model the graph as onnxruntime rewrites it
-                is kept beside the profiles by the first load, and makes the next one faster; the answers are
-                the same bits.
+                is kept beside the profiles by the first load, and makes the next one faster, which then looks
+                only at the model's size (`verify` hashes it); the answers are the same bits.
 
         Raises:
             BundleNotFoundError, ArtifactNotFoundError: there is no such thing.
@@ -154,7 +154,11 @@ class Classifier:
             from ecovision_edge.backends.session_cache import SessionCache
 
             cache = SessionCache(sessions, entry.file.sha256)
-        backend = open_model(bundle.read(entry), entry.format, options, cache=cache)
+        if cache is None:
+            backend = open_model(bundle.read(entry), entry.format, options)
+        else:  # a graph that was kept is of the model that the manifest names, and is checked as it is read
+            bundle.check_there(entry)
+            backend = open_model(lambda: bundle.read(entry), entry.format, options, cache=cache)
         if backend.contract != bundle.contract:
             raise ContractError(
                 f"the contract in {entry.file.file} is not that of bundle.json",

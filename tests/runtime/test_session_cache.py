@@ -3,6 +3,7 @@
 import dataclasses
 import errno
 import os
+import shutil
 import stat
 import time
 
@@ -15,7 +16,7 @@ from ecovision_edge.backends import _session, session_cache
 from ecovision_edge.backends._session import Opener
 from ecovision_edge.base.files import is_ours, read_regular_file
 from ecovision_edge.cli import main
-from ecovision_edge.errors import ModelError
+from ecovision_edge.errors import BundleNotFoundError, IntegrityError, ModelError
 from ecovision_edge.profile import PROFILE_DIR_VARIABLE, session_folder
 
 FRAME = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
@@ -262,7 +263,7 @@ def test_the_cpu_alone_keeps_graphs(folder, bundle, monkeypatch):
     monkeypatch.setattr(ort, "get_available_providers", lambda: both)
     asked = []
     monkeypatch.setattr(Opener, "open", lambda self, model, cache: asked.append(cache) or self._open(model))
-    monkeypatch.setattr(Opener, "_open", lambda self, model: ort.InferenceSession(model))
+    monkeypatch.setattr(Opener, "_open", lambda self, model: ort.InferenceSession(model()))
     for providers in (both, both[1:], None):
         load(bundle, providers=providers)
     assert [cache is None for cache in asked] == [True, False, False]
@@ -309,3 +310,37 @@ class _NoHome:
 
     def is_absolute(self):
         return False
+
+
+def test_a_start_with_a_kept_graph_does_not_read_the_model(folder, bundle, monkeypatch):
+    """The graph is hashed as it is read, and is of the model that the manifest names."""
+    expected = load(bundle).logits(FRAME)
+    read = []
+    was = Bundle.read
+
+    def see(self, entry):
+        read.append(entry)
+        return was(self, entry)
+
+    monkeypatch.setattr(Bundle, "read", see)
+    assert load(bundle).logits(FRAME).tobytes() == expected.tobytes()
+    assert read == []
+    load(bundle, profile=False)
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize(("change", "error"), [("gone", BundleNotFoundError), ("longer", IntegrityError)])
+def test_a_model_that_is_gone_or_of_another_size_is_told_all_the_same(
+    folder, bundle, tmp_path, change, error
+):
+    """A kept graph is no reason to run a bundle that is not whole."""
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    load(copy)
+    model = copy / Bundle.open(copy).artifact().file.file
+    if change == "gone":
+        model.unlink()
+    else:
+        model.write_bytes(model.read_bytes() + b"\0")
+    with pytest.raises(error, match=model.name):
+        load(copy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,10 @@ class Opener:
     def __init__(self, threads: int, spinning: bool, providers: list[str]) -> None:
         self._threads, self._spinning, self._providers = threads, spinning, providers
 
-    def open(self, model: bytes, cache: SessionCache | None) -> ort.InferenceSession:
+    def open(self, model: bytes | Callable[[], bytes], cache: SessionCache | None) -> ort.InferenceSession:
         """Open a model; with a cache its rewritten graph, if that is there, else it is kept there.
+
+        A model that has to be asked for is not read where its graph is there.
 
         Raises ModelError for external data, and whatever onnxruntime does: its errors share no base class.
         """
@@ -44,10 +47,11 @@ class Opener:
                 return self._open_rewritten(graph)
             except Exception:  # noqa: BLE001 - the model itself is opened in its place, and says what is wrong
                 cache.drop(self._key)
-        refuse_external_data(model)  # one whose graph was kept was looked at then
-        session = self._open(model)
+        data = model() if callable(model) else model
+        refuse_external_data(data)  # one whose graph was kept was looked at then
+        session = self._open(data)
         if cache is not None:
-            cache.keep(self._key, lambda folder: self._rewritten(model, session, folder))
+            cache.keep(self._key, lambda folder: self._rewritten(data, session, folder))
         return session
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ecovision_edge.backends import Backend, BackendOptions
@@ -15,12 +16,16 @@ __all__ = ["open_model"]
 
 
 def open_model(
-    model: bytes, format: Format, options: BackendOptions | None = None, *, cache: SessionCache | None = None
+    model: bytes | Callable[[], bytes],
+    format: Format,
+    options: BackendOptions | None = None,
+    *,
+    cache: SessionCache | None = None,
 ) -> Backend:
     """Load the engine of `format`, and the model in it.
 
     Args:
-        model: Its bytes.
+        model: Its bytes, or what gives them: it is not asked where the cache has the graph.
         format: Of them.
         options: How the engine runs.
         cache: What was kept of earlier loads; of ONNX models alone.
@@ -35,7 +40,7 @@ def open_model(
     if format == "tflite":
         from ecovision_edge.backends.litert import LiteRtBackend
 
-        return LiteRtBackend(model, options)
+        return LiteRtBackend(model() if callable(model) else model, options)
     from ecovision_edge.backends.onnx import OnnxBackend
 
     return OnnxBackend(model, options, cache=cache)

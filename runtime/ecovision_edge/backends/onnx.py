@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,7 +51,8 @@ class OnnxBackend:
     """An ONNX model in onnxruntime. `run` may be called from several threads at once.
 
     Args:
-        model: The model file's bytes. External data is refused: a model is one file.
+        model: The model file's bytes, or what gives them: it is not asked where the cache has the graph.
+            External data is refused: a model is one file.
         options: Threads, providers, spinning.
         cache: The graph as onnxruntime has rewritten it is taken from there, or kept there; on the CPU alone.
 
@@ -63,7 +65,11 @@ class OnnxBackend:
     """
 
     def __init__(
-        self, model: bytes, options: BackendOptions | None = None, *, cache: SessionCache | None = None
+        self,
+        model: bytes | Callable[[], bytes],
+        options: BackendOptions | None = None,
+        *,
+        cache: SessionCache | None = None,
     ) -> None:
         options = options or BackendOptions()
         if options.delegate is not None:
@@ -148,7 +154,11 @@ def _providers(wanted: tuple[str, ...] | None) -> list[str]:
 
 
 def _open(
-    model: bytes, threads: int, spinning: bool, providers: list[str], cache: SessionCache | None
+    model: bytes | Callable[[], bytes],
+    threads: int,
+    spinning: bool,
+    providers: list[str],
+    cache: SessionCache | None,
 ) -> ort.InferenceSession:
     """Open a model by the first provider that can be used, as onnxruntime itself does with some of them.
 
@@ -157,7 +167,7 @@ def _open(
     for start in range(len(providers)):
         try:
             return Opener(threads, spinning, providers[start:]).open(model, cache)
-        except ModelError:
+        except EcovisionError:
             raise
         except Exception as e:  # onnxruntime's errors share no base class
             if start < len(providers) - 1:

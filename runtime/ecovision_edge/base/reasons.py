@@ -7,8 +7,8 @@ import re
 __all__ = ["reason_of"]
 
 _MOST = 200  # characters
-_NUMBER = re.compile(r".*\[(?:Errno -?[0-9]+|SSL: [A-Z0-9_]+)\] ")
-_TAIL = re.compile(r"(?:: '[^']*'(?: -> '[^']*')?| \(_ssl\.c:[0-9]+\))$")
+_NUMBER = r".*\[(?:Errno -?[0-9]+|SSL: [A-Z0-9_]+)\] "  # compiled, by re, only when something failed
+_TAIL = r"(?:: '[^']*'(?: -> '[^']*')?| \(_ssl\.c:[0-9]+\))$"
 
 
 def reason_of(error: BaseException) -> str:
@@ -23,6 +23,6 @@ def reason_of(error: BaseException) -> str:
     """
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
     line = next((stripped for line in text.splitlines() if (stripped := line.strip())), "")
-    if number := _NUMBER.match(line):
-        line = _TAIL.sub("", line[number.end() :])
+    if number := re.match(_NUMBER, line):
+        line = re.sub(_TAIL, "", line[number.end() :])
     return line[:_MOST] or type(error).__name__

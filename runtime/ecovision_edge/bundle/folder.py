@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -110,6 +111,17 @@ class Bundle:
                 fix="copy the bundle again, or export it again",
             )
         return data
+
+    def check_there(self, entry: ArtifactEntry) -> None:
+        """Check that a model is there and of its size, without reading it; raises as `read`."""
+        file = entry.file
+        try:
+            found = (self.path / file.file).stat()
+        except OSError:
+            self.read(entry)  # says what is wrong
+            return
+        if not stat.S_ISREG(found.st_mode) or found.st_size != file.bytes:
+            self.read(entry)
 
     def golden(self) -> Golden:
         """Return the golden vectors, checked; raises as `read` and `Golden.loads`."""

@@ -197,15 +197,22 @@ def bands(source: int, full: int, start: int, stop: int, block: int = BLOCK) -> 
     low = np.maximum((centres - support + 0.5).astype(np.int64), 0)
     high = np.minimum((centres + support + 0.5).astype(np.int64), source)
     lean = LEAN if scale <= LEAN_SHRINK else 1
-    result = []
-    for first in range(0, stop - start, block):
-        last = min(first + block, stop - start)
-        a, b = int(low[first]), int(high[last - 1])
-        distance = np.abs(np.arange(a, b) + 0.5 - centres[first:last, None])
+    count = stop - start
+    firsts = np.arange(0, count, block)
+    lasts = np.minimum(firsts + block, count)
+    lows, highs = low[firsts], high[lasts - 1]
+    # Bands of one shape at once: there are few shapes, and a call of numpy costs more than its numbers.
+    shapes = list(zip((lasts - firsts).tolist(), (highs - lows).tolist(), strict=True))
+    made: dict[int, npt.NDArray[np.float32]] = {}
+    for rows, width in set(shapes):
+        members = [i for i, shape in enumerate(shapes) if shape == (rows, width)]
+        pixels = lows[members, None, None] + np.arange(width) + 0.5
+        distance = np.abs(pixels - centres[firsts[members, None] + np.arange(rows)][..., None])
         weights = np.maximum(0.0, 1.0 - distance / support)
-        weights /= weights.sum(axis=1, keepdims=True)
+        weights /= weights.sum(axis=2, keepdims=True)
         error = np.floor(weights / WEIGHT_STEP + 0.5) * WEIGHT_STEP - weights
-        weights = (weights + lean * error).astype(np.float32)
-        weights.setflags(write=False)
-        result.append(Band(first, last, a, b, weights))
-    return result
+        final = (weights + lean * error).astype(np.float32)
+        final.setflags(write=False)
+        made.update(zip(members, final, strict=True))
+    edges = zip(firsts.tolist(), lasts.tolist(), lows.tolist(), highs.tolist(), strict=True)
+    return [Band(*edge, made[i]) for i, edge in enumerate(edges)]
