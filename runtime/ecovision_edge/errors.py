@@ -37,6 +37,11 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     ├── MissingDependencyError (ImportError)   an optional library is not installed, or is too old
     │   └── DeadlyEngineError                  an engine that would end the process on this CPU
     ├── WheelsError (OSError)                  the wheels for a board cannot be collected
+    ├── UpdateError                            a bundle was not updated; the old one runs
+    │   ├── StoreError (OSError)               the folder of bundles cannot be changed now; try later
+    │   ├── FetchError (OSError)               the repository cannot be reached, or breaks off; try later
+    │   ├── UntrustedError (ValueError)        what it says is not signed as it should be, or is too old
+    │   └── GateError (ValueError)             the new bundle did not prove itself on this device
     └── ExportError                            raised by ecovision_edge_export
         ├── CheckpointError (ValueError)       the weights are not what they should be
         ├── DownloadError (OSError)            the weights could not be fetched
@@ -49,7 +54,8 @@ The exporter refines two of them where it raises them: `TargetError`, a `BundleW
 `GateClosedError`, a `ParityError` that carries the figures. The trainer adds `InterruptedTrainingError`, an
 `ExportError` with exit status 130.
 
-`exit_status` is what the command line returns for it: 1 for a check that failed, 2 for misuse.
+`exit_status` is what the command line returns for it: 1 for a check that failed, 2 for misuse, and 75, the
+`EX_TEMPFAIL` of `sysexits.h`, for what may go well later.
 """
 
 from __future__ import annotations
@@ -71,9 +77,11 @@ __all__ = [
     "DownloadError",
     "EcovisionError",
     "ExportError",
+    "FetchError",
     "FrameError",
     "FrameTypeError",
     "FrameValueError",
+    "GateError",
     "ImageReadError",
     "InferenceError",
     "IntegrityError",
@@ -94,8 +102,11 @@ __all__ = [
     "SourceError",
     "SourceOpenError",
     "StageError",
+    "StoreError",
     "TriggerError",
     "UnsafePathError",
+    "UntrustedError",
+    "UpdateError",
     "WheelsError",
 ]
 
@@ -287,6 +298,30 @@ class DeadlyEngineError(MissingDependencyError):
 
 class WheelsError(EcovisionError, OSError):
     """The wheels for a board cannot be collected: one is not to be had, or cannot be built or written."""
+
+
+class UpdateError(EcovisionError):
+    """A bundle was not updated; the one that ran before runs."""
+
+
+class StoreError(UpdateError, OSError):
+    """The folder of bundles cannot be changed now: full, read-only, or in use; trying later may help."""
+
+    exit_status = 75
+
+
+class FetchError(UpdateError, OSError):
+    """The repository cannot be reached, is too slow, or breaks off; what came is kept, so try later."""
+
+    exit_status = 75
+
+
+class UntrustedError(UpdateError, ValueError):
+    """What the repository says is not signed as it should be, is too old, or contradicts itself."""
+
+
+class GateError(UpdateError, ValueError):
+    """The new bundle did not prove itself on this device; it is not tried again."""
 
 
 class ExportError(EcovisionError):

@@ -76,9 +76,9 @@ def test_an_error_can_be_pickled_and_copied(kind):
 
 
 @pytest.mark.parametrize("kind", CLASSES.values(), ids=lambda c: c.__name__)
-def test_the_exit_status_is_a_failed_check_or_misuse(kind):
-    """1 or 2: 0 is for success, the rest for the shell."""
-    assert kind.exit_status in (1, 2)
+def test_the_exit_status_is_a_failed_check_misuse_or_try_later(kind):
+    """1, 2, or 75 (EX_TEMPFAIL of sysexits.h): 0 is for success, the rest for the shell."""
+    assert kind.exit_status in (1, 2, 75)
 
 
 MISUSE = {
@@ -89,8 +89,9 @@ MISUSE = {
 
 
 def test_misuse_is_what_the_caller_can_mend_by_asking_otherwise():
-    """Status 2 belongs to these errors, status 1 to the rest."""
+    """Status 2 belongs to these errors, status 1 to the rest, but for what may go well later."""
     assert {n for n, c in CLASSES.items() if c.exit_status == 2} == MISUSE
+    assert {n for n, c in CLASSES.items() if c.exit_status == 75} == {"StoreError", "FetchError"}
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\u202e", "\x00", "\ud800"])

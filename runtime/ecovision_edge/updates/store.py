@@ -1,0 +1,269 @@
+"""The bundles of a device: whole ones in a folder each, and which of them is the current one.
+
+A store is a folder::
+
+    bundles/ID/    a whole bundle; its id is the sha256 of its bundle.json
+    current        a relative link to the bundle that is to run
+    state.json     what is active, what came before, what was refused and why (`updates.state`)
+    lock           held while something changes
+
+`state.json` alone decides. Each change is one replacement of that file: written beside it, brought to the
+disk, renamed, and the folder brought to the disk; `current` follows, and `repair` lets it follow where a
+power cut came between. So whenever the power goes, the old bundle is current or the new one, and both are
+whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.names import quoted
+from ecovision_edge.bundle.folder import Bundle
+from ecovision_edge.errors import OptionError, StoreError
+from ecovision_edge.updates.entries import Entry, list_entries
+from ecovision_edge.updates.folder import StoreFolder
+from ecovision_edge.updates.state import LastCheck, Probation, Refusal, State
+from ecovision_edge.updates.transitions import back, before, forward, refuse, staying, usable
+
+__all__ = ["BundleStore", "Entry"]
+
+
+class BundleStore:
+    """Which bundles a device has, and which one it runs. Several processes may use one folder at once.
+
+    Reading changes nothing and works on a disk that is read-only. Every method that changes something raises
+    StoreError where it cannot, and what was there before is then what runs.
+
+    Args:
+        root: Its folder; made by the first change.
+        clock: Gives Unix seconds.
+    """
+
+    def __init__(self, root: str | os.PathLike[str], *, clock: Callable[[], float] = time.time) -> None:
+        self._files = StoreFolder(Path(root))
+        self._clock = clock
+
+    @property
+    def root(self) -> Path:
+        """Its folder."""
+        return self._files.root
+
+    @property
+    def link(self) -> Path:
+        """The link to the current bundle: a path for programs that know nothing of stores."""
+        return self._files.link
+
+    def __repr__(self) -> str:
+        return f"<BundleStore {self.root}>"
+
+    def state(self) -> State:
+        """Return what it remembers; of a damaged file, which the log tells once, what the link still says."""
+        return self._files.read()
+
+    def folder(self, bundle: str) -> Path:
+        """Return the folder of a bundle, there or not.
+
+        Raises:
+            OptionError: that is not the id of a bundle.
+        """
+        return self._files.folder(bundle)
+
+    def has(self, bundle: str) -> bool:
+        """Return whether a bundle is here, by its manifest; other files are checked when they are read."""
+        return self._files.has(bundle)
+
+    def current(self) -> str | None:
+        """Return the id of the bundle to run; None for the one that the program was installed with."""
+        return usable(self._files, self.state())
+
+    def previous(self) -> str | None:
+        """Return the id of the bundle to go back to; None for the one that the program was installed with."""
+        return before(self._files, self.state())
+
+    def installed(self) -> tuple[str, ...]:
+        """Return the ids of the bundles that are here, sorted."""
+        return tuple(self._files.installed())
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Return what is here, what was active last first, and then what was refused and is gone."""
+        return list_entries(self._files, self.state())
+
+    def find(self, text: str) -> str:
+        """Return the id that begins with `text`, at least four digits, of what is here or was refused.
+
+        Raises:
+            OptionError: no such bundle, or several.
+        """
+        known = [entry.bundle for entry in self.entries()]
+        found = [bundle for bundle in known if bundle.startswith(text.lower())] if len(text) >= 4 else []
+        if len(found) != 1:
+            raise OptionError(
+                "a bundle",
+                expected="the first digits of one id: " + (", ".join(b[:12] for b in known[:20]) or "none"),
+                found=f"{quoted(text)}, of {len(found)}" if found else quoted(text),
+            )
+        return found[0]
+
+    def install(self, folder: Path) -> str:
+        """Move the folder of a whole bundle, which lies below `root`, to its place; returns its id.
+
+        Its files have been checked and brought to the disk. One that is here already stays, and `folder` is
+        removed.
+
+        Raises:
+            StoreError: it cannot be moved.
+            ContractError, BundleError: it is not a bundle.
+        """
+        Bundle.open(folder)
+        return self._files.add(folder)
+
+    def activate(self, bundle: str, *, probation: float = 0.0, anyway: bool = False) -> None:
+        """Make a bundle that is here the one to run; another one that is pinned is so no more.
+
+        Args:
+            bundle: Its id.
+            probation: Seconds in which it has to prove itself; 0 takes it as proved.
+            anyway: Forget that it was refused.
+
+        Raises:
+            OptionError: no such bundle, or one that was refused.
+            StoreError: nothing can be changed now.
+        """
+        self._files.change(
+            lambda state: forward(self._files, state, bundle, self._clock(), probation, anyway=anyway)
+        )
+
+    def rollback(self, reason: str) -> str | None:
+        """Go back to the bundle before, and do not take the current one again.
+
+        Whoever found a fault of a certain bundle calls `refuse` with its id, which goes back once, however
+        many find it.
+
+        Args:
+            reason: Why, in one line.
+
+        Returns:
+            The id of what runs now; None for the bundle that the program was installed with.
+
+        Raises:
+            OptionError: there is nothing to go back from.
+            StoreError: nothing can be changed now.
+        """
+
+        def edit(state: State) -> State:
+            if state.active is None:
+                raise OptionError("nothing to go back from", found="no bundle of the store is active")
+            return back(self._files, state, state.active, reason, self._clock())
+
+        return self._files.change(edit).active
+
+    def refuse(self, bundle: str, reason: str, *, name: str = "", version: str = "") -> None:
+        """Do not take a bundle any more; if it is the current one, go back as `rollback` does.
+
+        Raises:
+            OptionError: that is not the id of a bundle.
+            StoreError: nothing can be changed now.
+        """
+        self.folder(bundle)
+
+        def edit(state: State) -> State:
+            if state.active == bundle:
+                return back(self._files, state, bundle, reason, self._clock())
+            return refuse(self._files, state, Refusal(bundle, reason, self._clock(), name, version))
+
+        self._files.change(edit)
+
+    def pin(self, bundle: str) -> None:
+        """Make a bundle the one to run, and keep it so whatever is released; raises as `activate`."""
+
+        def edit(state: State) -> State:
+            return dataclasses.replace(
+                forward(self._files, state, bundle, self._clock()), pinned=bundle, probation=None
+            )
+
+        self._files.change(edit)
+
+    def unpin(self) -> None:
+        """Let releases decide again; raises StoreError."""
+        self._files.change(lambda state: dataclasses.replace(state, pinned=None))
+
+    def started(self) -> Probation | None:
+        """Count a start of the current bundle; returns its probation, None if it is on none.
+
+        Raises:
+            StoreError: it cannot be counted.
+        """
+        return self._on_probation(lambda p: dataclasses.replace(p, starts=p.starts + 1))
+
+    def watch(self, figures: Mapping[str, JsonValue]) -> None:
+        """Keep figures of the probation, JSON values; nothing if there is none. Raises StoreError."""
+        self._on_probation(lambda probation: dataclasses.replace(probation, figures=figures))
+
+    def proved(self, bundle: str) -> None:
+        """End the probation of a bundle well; nothing if it is on none. Raises StoreError."""
+        self._on_probation(lambda probation: None if probation.bundle == bundle else probation)
+
+    def _on_probation(self, edit: Callable[[Probation], Probation | None]) -> Probation | None:
+        if self.state().probation is None:  # nothing is written where nothing changes
+            return None
+
+        def whole(state: State) -> State:
+            now = state.probation
+            return state if now is None else dataclasses.replace(state, probation=edit(now))
+
+        return self._files.change(whole).probation
+
+    def checked(self, outcome: str, *, seen: float = 0.0) -> None:
+        """Note that the repository was asked now, and what came of it; `seen` is a time that is certain.
+
+        Raises:
+            StoreError: it cannot be noted.
+        """
+        last = LastCheck(self._clock(), outcome)
+        self._files.change(lambda s: dataclasses.replace(s, checked=last, seen=max(s.seen, seen)))
+
+    def prune(self, keep: int = 2) -> tuple[str, ...]:
+        """Remove bundles beyond the `keep` that were active last; returns the ids of what was removed.
+
+        The current one, the one to go back to, and the pinned one stay in any case.
+
+        Raises:
+            StoreError: one cannot be removed.
+        """
+        with self._files.locked():
+            state, here = self.state(), self._files.installed()
+            recent = list(dict.fromkeys(a.bundle for a in reversed(state.history) if a.bundle in here))
+            going = sorted(set(here) - staying(self._files, state) - set(recent[: max(keep, 0)]))
+            for bundle in going:
+                self._files.remove(bundle)
+        return tuple(going)
+
+    def discard(self, bundle: str) -> None:
+        """Remove a bundle, unless it is the current one, pinned, or the one to go back to.
+
+        Raises:
+            StoreError: it cannot be removed.
+        """
+        with self._files.locked():
+            if bundle not in staying(self._files, self.state()):
+                self._files.remove(bundle)
+
+    def repair(self) -> str | None:
+        """Finish what a power cut interrupted, and remove its litter; returns the id of what is to run.
+
+        To be called once at a start. Where nothing was interrupted it writes nothing, and on a disk that is
+        read-only it changes nothing: what it returns is right all the same.
+        """
+        state = self.state()
+        active = usable(self._files, state)
+        if active != state.active or not self._files.is_settled(active):
+            with contextlib.suppress(StoreError):
+                self._files.change(lambda s: dataclasses.replace(s, active=usable(self._files, s)))
+                self._files.clean()
+        return self.current()

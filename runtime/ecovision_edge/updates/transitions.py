@@ -1,0 +1,94 @@
+"""From one state of a store to the next: to a new bundle, back to the one before, and what is not taken."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ecovision_edge.bundle.folder import Bundle
+from ecovision_edge.errors import EcovisionError, OptionError
+from ecovision_edge.updates.folder import StoreFolder
+from ecovision_edge.updates.state import Activation, Probation, Refusal, State
+
+__all__ = ["back", "before", "forward", "identity", "refuse", "staying", "usable"]
+
+
+def usable(files: StoreFolder, state: State) -> str | None:
+    """Return what is to run: the active one, or what came before it if its folder is gone."""
+    active = state.active
+    return active if active is None or files.has(active) else before(files, state)
+
+
+def before(files: StoreFolder, state: State) -> str | None:
+    """Return what to go back to from the active one: what was active last, is here, and was not refused."""
+    for activation in reversed(state.history):
+        bundle = activation.bundle
+        if bundle != state.active and state.refusal(bundle) is None and files.has(bundle):
+            return bundle
+    return None
+
+
+def staying(files: StoreFolder, state: State) -> set[str | None]:
+    """Return what must not be removed: what is to run, what to go back to, and what is pinned."""
+    return {usable(files, state), before(files, state), state.pinned}
+
+
+def forward(
+    files: StoreFolder, state: State, bundle: str, now: float, probation: float = 0.0, *, anyway: bool = False
+) -> State:
+    """Return the state in which `bundle` is active, for so many seconds on probation.
+
+    Raises:
+        OptionError: it is not here, or was refused, unless it is to be taken `anyway`.
+    """
+    refusal = state.refusal(bundle)
+    if refusal is not None and not anyway:
+        raise OptionError(f"bundle {bundle[:12]}", expected="one not refused", found=refusal.reason)
+    if not files.has(bundle):
+        raise OptionError(f"bundle {bundle[:12]}", expected="a bundle that is here", found="none")
+    if state.active == bundle:
+        return state
+    return dataclasses.replace(
+        state,
+        active=bundle,
+        history=(*state.history, Activation(bundle, now)),
+        probation=Probation(bundle, now, now + probation) if probation > 0 else None,
+        refused=_without(state, bundle),
+        pinned=None,
+    )
+
+
+def back(files: StoreFolder, state: State, bundle: str, reason: str, now: float) -> State:
+    """Return the state in which the active `bundle` was refused, and the one before it is active."""
+    refused = refuse(files, state, Refusal(bundle, reason, now))
+    last = before(files, refused)
+    return dataclasses.replace(
+        refused,
+        active=last,
+        history=state.history if last is None else (*state.history, Activation(last, now)),
+        probation=None,
+        pinned=None if state.pinned == bundle else state.pinned,
+    )
+
+
+def refuse(files: StoreFolder, state: State, refusal: Refusal) -> State:
+    """Return the state with a refusal more; of a bundle without a name, with the one that is known."""
+    bundle, known = refusal.bundle, state.refusal(refusal.bundle)
+    if not refusal.name:
+        read = identity(files.folder(bundle)) if files.has(bundle) else None
+        name, version = read or ((known.name, known.version) if known is not None else ("", ""))
+        refusal = dataclasses.replace(refusal, name=name, version=version)
+    return dataclasses.replace(state, refused=(*_without(state, bundle), refusal))
+
+
+def identity(path: Path) -> tuple[str, str] | None:
+    """Return name and version of a bundle; None if they cannot be read."""
+    try:
+        manifest = Bundle.open(path).manifest
+    except EcovisionError:
+        return None
+    return manifest.name, ""
+
+
+def _without(state: State, bundle: str) -> tuple[Refusal, ...]:
+    return tuple(refusal for refusal in state.refused if refusal.bundle != bundle)
