@@ -32,7 +32,7 @@ from ecovision_edge.errors import (
     ModelError,
     OptionError,
 )
-from ecovision_edge_bench.arm64 import boards, cli, counting, guest, making, mix, process, tools
+from ecovision_edge_bench.arm64 import boards, cli, counting, guest, making, mix, process, suite, tools
 from ecovision_edge_bench.arm64 import root as roots
 from ecovision_edge_bench.arm64.making import make_root
 from ecovision_edge_bench.arm64.root import PiRoot, Stamp
@@ -770,7 +770,7 @@ def started(monkeypatch, tmp_path):
         calls.append((command, options))
         return subprocess.CompletedProcess(command, 5)
 
-    monkeypatch.setattr(cli, "subprocess", types.SimpleNamespace(run=run))
+    monkeypatch.setattr(suite, "subprocess", types.SimpleNamespace(run=run))
     monkeypatch.setattr(cli.PiRoot, "open", lambda folder: PiRoot(folder, Stamp("r", "w", True)))
     return calls
 
@@ -794,6 +794,81 @@ def test_named_tests_are_run_instead_of_all(started):
     assert "tests/runtime" not in started[0][0]
 
 
+REPORT = """<testsuites><testsuite><testcase name="test_a"/><testcase
+name="test_b[x]"><failure message="assert
+1 == 2">long</failure></testcase><testcase name="test_c"><error message="no fixture"/></testcase><testcase
+name="test_d"><skipped message="needs torch"/></testcase></testsuite></testsuites>"""
+
+
+@pytest.fixture
+def files(monkeypatch, tmp_path):
+    """`test --log` without an emulator: of three files of tests one fails, one dies, one does not end."""
+    sources = tmp_path / "sources"
+    (sources / "tests/runtime").mkdir(parents=True)
+    for name in ("test_a.py", "test_b.py", "test_c.py", "conftest.py"):
+        (sources / "tests/runtime" / name).touch()
+    started = []
+
+    def start(root, cpu, sources, arguments, timeout):
+        file = arguments[0].rpartition("/")[2]
+        started.append(file)
+        if file == "test_c.py":
+            raise subprocess.TimeoutExpired("pytest", timeout)
+        if file == "test_a.py":
+            Path(arguments[1].partition("=")[2]).write_text(REPORT)
+        return 139 if file == "test_b.py" else 1
+
+    monkeypatch.setattr(suite, "start_pytest", start)
+    monkeypatch.setattr(suite, "_commit", lambda sources: "ab12")
+    monkeypatch.setattr(cli, "checkout", lambda: sources)
+    monkeypatch.setattr(cli.PiRoot, "open", lambda folder: PiRoot(folder, Stamp("r", "w", True, "trixie")))
+    return started
+
+
+def test_with_a_log_each_file_of_tests_has_a_process_and_a_result(files, tmp_path, capsys):
+    """The table counts tests, names what failed and why, and says why others were skipped; status 1."""
+    log = tmp_path / "a53.json"
+    assert cli.main(["test", "/pi", "--cpu", "cortex-a53", "--log", str(log)]) == 1
+    assert files == ["test_a.py", "test_b.py", "test_c.py"]
+    told = capsys.readouterr().out
+    assert "| Pi 3, cortex-a53 | Debian 13, Python 3.13 | ab12 | 3 | 1 | 2 | 1 | 2 |" in told
+    assert "`test_a.py`: test_b\\[x\\]: assert 1 == 2\n" in told
+    assert "`test_b.py`: exit status 139, and no report\n" in told
+    assert "`test_c.py`: no end within 3600 s\n" in told
+    assert "| needs torch | 1 |" in told
+    assert cli.main(["results", str(log)]) == 1
+    assert capsys.readouterr().out == told
+
+
+def test_a_run_that_was_interrupted_goes_on(files, tmp_path, monkeypatch):
+    """After the files that it has done; a log of another board is refused."""
+    log = tmp_path / "log.json"
+    start = suite.start_pytest
+
+    def interrupted(root, cpu, sources, arguments, timeout):
+        if arguments[0].endswith("test_b.py"):
+            raise KeyboardInterrupt
+        return start(root, cpu, sources, arguments, timeout)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(suite, "start_pytest", interrupted)
+        assert cli.main(["test", "/pi", "--log", str(log)]) == cli.INTERRUPTED
+    cli.main(["test", "/pi", "--log", str(log)])
+    assert files == ["test_a.py", "test_b.py", "test_c.py"]
+    assert [result.file for result in suite.Log.read(log).results] == files
+    assert cli.main(["test", "/pi", "--cpu", "cortex-a76", "--log", str(log)]) == OptionError.exit_status
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"header": {}, "results": []}', "\xff"])
+def test_what_is_no_log_of_tests_is_an_error(text, tmp_path, capsys):
+    """In one line; nor is nothing."""
+    log = tmp_path / "log"
+    log.write_text(text, encoding="latin-1")
+    assert cli.main(["results", str(log)]) == 1
+    assert "is no log of tests" in capsys.readouterr().err
+    assert cli.main(["results", str(tmp_path / "none")]) == OptionError.exit_status
+
+
 def test_the_tests_of_other_sources_are_refused(monkeypatch, tmp_path):
     """Unless the wheel was given on purpose."""
 
@@ -814,4 +889,4 @@ def test_it_runs_as_a_module():
     command = [sys.executable, "-m", "ecovision_edge_bench.arm64", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0
-    assert "root|test|table|count|process" in done.stdout
+    assert "root|test|results|table|count|process" in done.stdout

@@ -2,7 +2,8 @@
 
     python -m ecovision_edge_bench.arm64 root DIR [--system SYSTEM] [--wheel WHEEL] [--install]
     python -m ecovision_edge_bench.arm64 table DIR [DIR ...] [--cpu CPU,CPU] [--bundle BUNDLE ...]
-    python -m ecovision_edge_bench.arm64 test DIR [--cpu CPU] [-- PYTEST_ARGUMENTS]
+    python -m ecovision_edge_bench.arm64 test DIR [--cpu CPU] [--log FILE] [-- PYTEST_ARGUMENTS]
+    python -m ecovision_edge_bench.arm64 results FILE [FILE ...]
     python -m ecovision_edge_bench.arm64 process DIR [--cpu CPU] [--times N] -- PYTHON_ARGUMENTS
     python -m ecovision_edge_bench.arm64 count DIR [MODEL_OR_BUNDLE ...] [--cpu CPU,CPU] [--mix]
                                                [--fp16] [--prepare SIZES] [--whole SIZES] [--jpeg]
@@ -26,9 +27,11 @@ All other files are this machine's, and so is what the emulated Python starts ot
 `head`).
 
 **`test`** runs tests/runtime of this checkout there, all of it, against the installed wheel, which has to be
-of these sources unless it was given with `--wheel`. It takes six to eight minutes. What follows `--` goes to
-pytest, for instance `-k contract`; the exit status is pytest's. What needs torch, torchvision or mypy is
-skipped: they are not in the root.
+of these sources unless it was given with `--wheel`. What follows `--` goes to pytest, for instance
+`-k contract`; the exit status is pytest's. What needs torch, torchvision, mypy or a browser is skipped: they
+are not in the root. With `--log FILE` each file of tests has a process of its own and its result a place in
+FILE, so that a run that was killed has lost one file and goes on when it is started again; at the end, and by
+**`results`**, the logs become a table: what passed, what failed, what was skipped and why.
 
 **`table`** says for each board and each of these roots which engine installs (as a wheel, by pip), imports,
 and runs each artifact of a bundle, and how its logits compare with the golden ones: what `verify` says there.

@@ -1,12 +1,10 @@
-"""The five commands; see the package's docstring."""
+"""The six commands; see the package's docstring."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,6 +34,7 @@ from ecovision_edge_bench.arm64.process import count_process
 from ecovision_edge_bench.arm64.root import PiRoot
 from ecovision_edge_bench.arm64.sources import checkout
 from ecovision_edge_bench.arm64.steps import NETWORK, Kind, Step, parse_sizes
+from ecovision_edge_bench.arm64.suite import Log, results_table, run_suite, start_pytest
 from ecovision_edge_bench.arm64.systems import SYSTEMS
 from ecovision_edge_bench.arm64.tools import EmulationError, install_tools
 
@@ -56,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _root(options)
         if options.command == "test":
             return _test(options, words[at + 1 :])
+        if options.command == "results":
+            return _results(options.logs)
         if options.command == "table":
             return _table(options)
         if options.command == "process":
@@ -94,18 +95,22 @@ def _test(options: argparse.Namespace, pytest: Sequence[str]) -> int:
     sources = checkout()
     root = PiRoot.open(options.folder)
     root.refuse_other_sources()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment.pop("ECOVISION_NO_SKIP", None)  # torch and mypy are not in the root
-    environment.update(
-        root.environment(options.cpu),
-        PYTHONDONTWRITEBYTECODE="1",  # into the checkout
-        HYPOTHESIS_STORAGE_DIRECTORY=str(root.path.with_name("hypothesis")),
-    )
-    command = [str(root.executable), "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(sources)]
-    command += ["-c", str(sources / "pyproject.toml")]
-    if not any(argument.startswith("tests/") for argument in pytest):
-        command.append("tests/runtime")
-    return subprocess.run([*command, *pytest], env=environment, cwd=sources, check=False).returncode
+    if options.log is not None:
+        for result in run_suite(root, options.cpu, sources, options.log, pytest):
+            left = result.ended or f"{result.passed} passed, {len(result.failed)} failed"
+            sys.stderr.write(f"{result.file}: {left}\n")
+        return _results([options.log])
+    named = any(argument.startswith("tests/") for argument in pytest)
+    return start_pytest(root, options.cpu, sources, [*([] if named else ["tests/runtime"]), *pytest])
+
+
+def _results(files: Sequence[Path]) -> int:
+    """Print the table of logs; the exit status: 1 if a test failed or a file did not end."""
+    logs = [log for file in files if (log := Log.read(file)) is not None]
+    if len(logs) < len(files):
+        raise OptionError("log", expected="one that `test --log` wrote", found="an empty one, or none")
+    sys.stdout.write(f"{results_table(logs)}\n")
+    return int(any(result.failed or result.ended for log in logs for result in log.results))
 
 
 def _process(options: argparse.Namespace, arguments: Sequence[str]) -> int:
@@ -208,7 +213,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m ecovision_edge_bench.arm64",
         description="An emulated Raspberry Pi, to test in and to count instructions in.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="root|test|table|count|process")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="root|test|results|table|count|process"
+    )
     cpus = ", ".join(f"{board.cpu} ({board.model})" for board in BOARDS.values())
 
     root = commands.add_parser("root", help="make the emulated root, or use the one that is there")
@@ -222,10 +229,19 @@ def _parser() -> argparse.ArgumentParser:
     test = commands.add_parser(
         "test",
         help="run the runtime's tests in it",
-        usage="%(prog)s [-h] [--cpu CPU] DIR [-- PYTEST_ARGUMENTS]",
+        usage="%(prog)s [-h] [--cpu CPU] [--log FILE] DIR [-- PYTEST_ARGUMENTS]",
     )
     test.add_argument("folder", type=Path, metavar="DIR", help="as for root")
     test.add_argument("--cpu", default="cortex-a72", help=f"one of {cpus}; default cortex-a72")
+    test.add_argument(
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="each file of tests in a process of its own, with its result kept here; run again, it goes on",
+    )
+
+    results = commands.add_parser("results", help="print what `test --log` kept, as a table")
+    results.add_argument("logs", type=Path, nargs="+", metavar="FILE", help="one per board and system")
 
     counting = commands.add_parser("count", help="count the instructions of an inference")
     counting.add_argument("folder", type=Path, metavar="DIR", help="as for root")

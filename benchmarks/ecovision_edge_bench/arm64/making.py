@@ -27,6 +27,10 @@ WHEELS = (
     *("numpy", "opencv-python-headless", "onnxruntime", "platformdirs", "typer", "ai-edge-litert"),
     *("pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "onnx", "pillow"),  # for tests/runtime
 )
+"""Named in the stamp with their versions."""
+
+EXTRA = "dev-runtime"
+"""Of the project's wheel: all that tests/runtime needs."""
 
 LAUNCHER = """\
 #!/bin/sh
@@ -121,7 +125,7 @@ def _make(root: Path, wheel: Path, stamp: Stamp, say: Callable[[str], object], l
         say(f"wheels: {', '.join(WHEELS)}, {wheel.name}")
         run_step(
             "pip install",
-            [*pip_command("install"), *_into(unfinished, system), *WHEELS, str(wheel)],
+            [*pip_command("install"), *_into(unfinished, system), *WHEELS, f"{wheel}[{EXTRA}]"],
             lock,
         )
         say("the counting plugin")
