@@ -10,7 +10,7 @@ import typer
 
 from ecovision_edge.base.extras import require
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary
+from ecovision_edge.cli.options import BundleOrModel, DelegateLibrary, ProviderOptions, Providers
 from ecovision_edge.cli.output import check_target, printable, text_console, write_file, write_json
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.measure.listener import Listener
@@ -56,6 +56,8 @@ def _run(
         str, typer.Option(help="Whether engine threads spin while they wait: on, off, or on,off.")
     ] = "on",
     delegate: DelegateLibrary = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     frame: Annotated[str, typer.Option(help="Size of the camera's frames, WIDTHxHEIGHT.")] = "640x480",
     images: Annotated[
         Path | None,
@@ -145,6 +147,8 @@ def _run(
             threads=counts,
             spinning=spins,
             delegate=delegate,
+            providers=providers or "",
+            provider_options=provider_option or (),
             weights=weights,
             calib=calib,
         )

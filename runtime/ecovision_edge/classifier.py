@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.base.files import is_folder, is_there
+from ecovision_edge.base.providers import option_pairs
 from ecovision_edge.base.softmax import softmax
 from ecovision_edge.bundle.contract import Contract, Filter
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path, read_file
@@ -56,6 +57,7 @@ class Classifier:
         artifact: str = "auto",
         threads: int | None = None,
         providers: Sequence[str] | None = None,
+        provider_options: Mapping[str, str | int] | None = None,
         spinning: bool | None = None,
         delegate: str | None = None,
         fp16: bool = False,
@@ -73,7 +75,10 @@ class Classifier:
                 LiteRT.
             threads: Threads for one inference, 1 to 256; None is the cores this process may use, at most 4.
             providers: onnxruntime execution providers in order of preference; None is the CPU. Of a TFLite
-                model they are refused.
+                model they are refused. `cuda` is short for `CUDAExecutionProvider`.
+            provider_options: Options of the providers, by onnxruntime's names: `{"trt_fp16_enable": 1}`. What
+                begins with `trt_` is TensorRT's, `device_id` both of NVIDIA's, and any other the only
+                provider's beside the CPU; `cuda:use_tf32` names its own.
             spinning: Whether the engine's threads spin while they wait; False leaves the cores to the rest
                 of the program, and several threads then gain little (see `BackendOptions`). None is as the
                 device profile says, else True. LiteRT does not look at it.
@@ -97,9 +102,15 @@ class Classifier:
             ModelError: the engine cannot open it, or it does not fit its contract.
             MissingDependencyError: its engine is not installed; the message has the pip line.
             OptionError: an option outside its range, or of the other engine.
+            InferenceError: a provider opens the model and cannot run it.
         """
         options = BackendOptions(
-            threads, None if providers is None else tuple(providers), spinning is not False, delegate, fp16
+            threads,
+            None if providers is None else tuple(providers),
+            spinning is not False,
+            delegate,
+            fp16,
+            option_pairs(provider_options),
         )
         engine = threads is not None or providers is not None or delegate is not None or fp16
         asked = engine or artifact != "auto"

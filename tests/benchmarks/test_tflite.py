@@ -102,6 +102,22 @@ def test_a_delegate_is_for_tflite_rows_alone(both: Path) -> None:
         choose_subjects(embedded_bundle_path(), against=("none",), delegate="libx.so")
 
 
+def test_providers_are_for_onnx_rows_alone(both: Path) -> None:
+    """Named in the row; what is wrong with them is said before anything is measured."""
+    options = ["cpu:x=1"]
+    chosen = choose_subjects(both, against=("none",), providers="cpu", provider_options=options)
+    assert {spec.key: spec.provider_options for spec in chosen.specs} == {
+        "int8-onnx cpu 1t": "cpu:x=1",
+        "fp32-tflite 1t": "",
+        "int8-tflite 1t": "",
+    }
+    for wrong in ({"artifacts": "int8-tflite", "providers": "cpu"}, {"provider_options": ["a=1"]}):
+        with pytest.raises(OptionError, match="--providers: expected providers, and an ONNX artifact"):
+            choose_subjects(both, against=("none",), **wrong)
+    with pytest.raises(OptionError, match="expected NAME=VALUE"):
+        choose_subjects(both, against=("none",), providers="cpu", provider_options=["a"])
+
+
 def test_a_delegate_that_does_not_exist_fails_its_rows(both: Path, tmp_path: Path) -> None:
     """The others are measured all the same; the status is 1, and the row has the loader's reason."""
     out = tmp_path / "r.json"

@@ -520,6 +520,19 @@ def test_the_paths_of_the_arguments_can_be_reached(command):
     assert found["ReadWritePaths"] == ["/var/rec", "/srv/out", "/var/log/bin", '"/srv/spool 1"']
 
 
+def test_another_provider_than_the_cpu_gets_its_devices_and_its_folders(command):
+    """Nobody can name the devices of every vendor, nor does a GPU's library do without making code."""
+    words = ["--", "--source", "demo:", "--provider-option", "trt_engine_cache_path=/srv/engines"]
+    gpu = settings_of(command(*words, "--providers", "tensorrt,cuda,cpu")[1])
+    cpu = settings_of(command("--", "--source", "demo:", "--providers", "CPUExecutionProvider")[1])
+    assert gpu["ReadWritePaths"] == ["/srv/engines"]
+    assert "video" in gpu["SupplementaryGroups"][0]
+    assert "DevicePolicy" not in gpu
+    assert "MemoryDenyWriteExecute" not in gpu
+    assert cpu["DevicePolicy"] == ["closed"]
+    assert "MemoryDenyWriteExecute" in cpu
+
+
 def test_a_folder_that_is_not_there_is_told_of(command, tmp_path):
     """systemd would not start the service; the service's own is made by systemd itself."""
     own = "/var/lib/ecovision-edge"

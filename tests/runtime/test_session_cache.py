@@ -253,7 +253,7 @@ def test_external_data_is_refused_with_a_cache_too(folder, forge):
     model.graph.initializer[0].external_data.add(key="location", value="/etc/hostname")
     cache = session_cache.SessionCache(folder, "0" * 64)
     with pytest.raises(ModelError, match="tensors in other files"):
-        Opener(1, True, [_session.CPU]).open(model.SerializeToString(), cache)
+        Opener(1, True, {"CPUExecutionProvider": {}}).open(model.SerializeToString(), cache)
     assert not folder.exists()
 
 

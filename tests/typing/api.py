@@ -45,7 +45,8 @@ classifier = Classifier.load(
     Path("bundle"),
     artifact="int8",
     threads=2,
-    providers=["CPUExecutionProvider"],
+    providers=["tensorrt", "CPUExecutionProvider"],
+    provider_options={"trt_fp16_enable": 1, "trt_engine_cache_path": "/var/cache"},
     spinning=False,
     filter="pil",
 )

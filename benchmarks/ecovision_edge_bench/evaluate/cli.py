@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecovision_edge.base.extras import require
+from ecovision_edge.base.providers import provider_arguments
 from ecovision_edge.cli.options import (
     ArtifactName,
     BundleOrModel,
     DelegateLibrary,
     LabelMap,
     NoProfile,
+    ProviderOptions,
+    Providers,
     Threads,
 )
 from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_file
@@ -34,6 +37,8 @@ def evaluate(
     bundle: BundleOrModel = None,
     artifact: ArtifactName = "auto",
     threads: Threads = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     delegate: DelegateLibrary = None,
     no_profile: NoProfile = False,
     map: LabelMap = None,
@@ -77,7 +82,12 @@ def evaluate(
         raise OptionError("--limit", expected="at least 1", found=limit)
     _check_targets(json, html)
     classifier = Classifier.load(
-        bundle, artifact=artifact, threads=threads, delegate=delegate, profile=not no_profile
+        bundle,
+        artifact=artifact,
+        threads=threads,
+        delegate=delegate,
+        profile=not no_profile,
+        **provider_arguments(providers, provider_option),
     )
     labels = classifier.labels
     mapping = {} if map is None else parse_map(map, labels)

@@ -13,6 +13,7 @@ import platformdirs
 from ecovision_edge.backends.half import fp16_fault
 from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.files import is_folder
+from ecovision_edge.base.providers import provider_arguments
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
@@ -76,6 +77,8 @@ def choose_subjects(
     threads: Sequence[int] = (1,),
     spinning: Sequence[bool] = (True,),
     delegate: str | None = None,
+    providers: str = "",
+    provider_options: Sequence[str] = (),
     weights: str | None = None,
     calib: Path | None = None,
     folder: Path | None = None,
@@ -90,6 +93,8 @@ def choose_subjects(
         threads: Each subject runs with each of them.
         spinning: Likewise, of those that have such a choice.
         delegate: The library that LiteRT runs the bundle's TFLite artifacts with; the others heed none.
+        providers: The execution providers of the bundle's ONNX artifacts, with commas; the others heed none.
+        provider_options: Of them, `NAME=VALUE`.
         weights: The checkpoint, as `load_checkpoint` takes it; None is what the contract names.
         calib: Photographs for int8 ranges of peers; None is synthetic frames.
         folder: Where peers' models go.
@@ -100,6 +105,8 @@ def choose_subjects(
     path = source or embedded_bundle_path()
     notes: list[str] = []
     bundle, contract, own = _own(path, artifacts, delegate, notes)
+    if providers or provider_options:
+        own = _on_providers(own, providers, provider_options)
     named = [PEERS[name] for name in against if name in PEERS]
     wanted = _installed(notes) if tuple(against) == (ALL,) else named
     checkpoint, why = _checkpoint(contract, weights, required=bool(named) or weights is not None)
@@ -205,6 +212,26 @@ def _own(
     if delegate is not None and not any(spec.delegate for spec in specs):
         raise OptionError("--delegate", expected="a TFLite artifact to run with it", found=artifacts)
     return bundle, bundle.contract, specs
+
+
+def _on_providers(own: Sequence[Spec], providers: str, options: Sequence[str]) -> list[Spec]:
+    """Have those run on providers that can.
+
+    Raises:
+        OptionError: none can, or an option that is not NAME=VALUE, or is of no provider.
+    """
+    provider_arguments(providers, options)  # what is wrong with them is said at once
+    if not providers or not any(spec.format == "onnx" for spec in own):
+        raise OptionError(
+            "--providers", expected="providers, and an ONNX artifact to run on them", found=providers
+        )
+    lines = "\n".join(options)
+    return [
+        dataclasses.replace(spec, providers=providers, provider_options=lines)
+        if spec.format == "onnx"
+        else spec
+        for spec in own
+    ]
 
 
 def _settings(specs: Sequence[Spec], threads: Sequence[int], spinning: Sequence[bool]) -> tuple[Spec, ...]:

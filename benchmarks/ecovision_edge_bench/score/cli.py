@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 import typer
 
 from ecovision_edge.base.durations import parse_duration
-from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
+from ecovision_edge.base.providers import provider_arguments
+from ecovision_edge.cli.options import (
+    ArtifactName,
+    BundleOrModel,
+    DelegateLibrary,
+    NoProfile,
+    ProviderOptions,
+    Providers,
+    Threads,
+)
 from ecovision_edge.cli.output import check_target, printable, progress_bar, write_json
 from ecovision_edge.decision.settings import SETTINGS
 from ecovision_edge.errors import OptionError
@@ -48,6 +57,8 @@ def score(
     bundle: BundleOrModel = None,
     artifact: ArtifactName = "auto",
     threads: Threads = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     delegate: DelegateLibrary = None,
     no_profile: NoProfile = False,
     fps: Annotated[
@@ -122,7 +133,12 @@ def score(
             settings = settings.over(rules.decision)
         decider = settings.options()
         classifier = Classifier.load(
-            bundle, artifact=artifact, threads=threads, delegate=delegate, profile=not no_profile
+            bundle,
+            artifact=artifact,
+            threads=threads,
+            delegate=delegate,
+            profile=not no_profile,
+            **provider_arguments(providers, provider_option),
         )
         if rules is None:
             rules = default_rules(classifier.labels)

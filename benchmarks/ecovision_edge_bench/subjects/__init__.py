@@ -57,6 +57,8 @@ class Spec:
             takes it; of `classifier` the bundle or model.
         artifact: Of `classifier`: the artifact's name.
         delegate: Of `classifier`, with a TFLite artifact: the library that LiteRT runs it with.
+        providers: Of `classifier`, with an ONNX artifact: onnxruntime's execution providers, with commas.
+        provider_options: Of them, `NAME=VALUE`, one per line.
         fp16: Of `classifier`, with a TFLite artifact: whether LiteRT computes in fp16 what it has in fp32.
         contract: Of all but `classifier`: the contract's JSON, for size, mean, std, labels.
         threads: For one inference.
@@ -75,6 +77,8 @@ class Spec:
     made: str = ""
     delegate: str = ""
     fp16: bool = False
+    providers: str = ""
+    provider_options: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -92,9 +96,12 @@ class Spec:
 
     @property
     def key(self) -> str:
-        """Name of the row with its setting: `int8-onnx 2t`, `int8-onnx 2t no-spin`, `int8-tflite fp16 1t`."""
-        half = " fp16" if self.fp16 else ""
-        return f"{self.name}{half} {self.threads}t" + ("" if self.spinning else " no-spin")
+        """Name of the row with its setting: `int8-onnx 2t no-spin`, `int8-tflite fp16 1t`.
+
+        With providers they are in it too: `fp32-onnx cuda,cpu 1t`.
+        """
+        how = " fp16" if self.fp16 else f" {self.providers}" if self.providers else ""
+        return f"{self.name}{how} {self.threads}t" + ("" if self.spinning else " no-spin")
 
     def to_json(self) -> dict[str, str | int | bool]:
         """Return JSON values; `Spec(**values)` reads them back."""

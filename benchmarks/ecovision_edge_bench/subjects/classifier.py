@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.providers import provider_arguments
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge_bench.subjects import Facts, Frame, Probabilities, Spec
@@ -26,6 +27,7 @@ class _ClassifierSubject:
             spinning=spec.spinning,
             delegate=spec.delegate or None,
             fp16=spec.fp16,
+            **provider_arguments(spec.providers or None, spec.provider_options.splitlines()),
             profile=False,  # what is measured is what the spec says
         )
         bundle = self._classifier.bundle
@@ -38,8 +40,14 @@ class _ClassifierSubject:
         backend = self._classifier.backend
         preprocessor = Preprocessor(self._classifier.contract)
         by = f" by {preprocessor.kernel}" if preprocessor.filter == "pil" else ""
+        on = ""
+        if spec.providers:
+            from ecovision_edge.backends.onnx import OnnxBackend  # another artifact's engine may be absent
+
+            assert isinstance(backend, OnnxBackend)
+            on = f" on {', '.join(backend.providers)}"
         self._facts = Facts(
-            f"ecovision-edge, {backend.engine}",
+            f"ecovision-edge, {backend.engine}{on}",
             spec.precision,
             backend.threads,
             digest,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ecovision_edge.cli.options import LabelMap
+from ecovision_edge.base.providers import option_pairs, provider_arguments
+from ecovision_edge.cli.options import LabelMap, ProviderOptions, Providers
 from ecovision_edge.cli.output import write_json
 from ecovision_edge_export.cli.options import MaximumDrop, MinimumAgreement, require_all
 from ecovision_edge_export.cli.screen import ConsoleReporter, show_parity
@@ -27,6 +28,8 @@ def parity(
         typer.Option(help="The checkpoint that the bundle was exported from; default: as the contract says."),
     ] = None,
     artifact: Annotated[str | None, typer.Option(help="One artifact; default: all.")] = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     agree: MinimumAgreement = 98.0,
     max_drop: MaximumDrop = 0.5,
     expect_accuracy: Annotated[
@@ -42,9 +45,14 @@ def parity(
       ecovision-edge parity build/reference --images photos/val
 
       ecovision-edge parity mine --weights best.pth --images val --json p.json
+
+      ecovision-edge parity mine --images val --providers cuda,cpu
     """
     require_all()
+    from ecovision_edge.backends import BackendOptions
     from ecovision_edge_export.parity.recheck import recheck_parity
+
+    wanted = provider_arguments(providers, provider_option)
 
     reporter = ConsoleReporter()
     result = recheck_parity(
@@ -56,6 +64,9 @@ def parity(
         agree=agree,
         max_drop=max_drop,
         expect_accuracy=expect_accuracy,
+        options=BackendOptions(
+            providers=wanted["providers"], provider_options=option_pairs(wanted["provider_options"])
+        ),
         reporter=reporter,
     )
     if json is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ecovision_edge.backends import BackendOptions
 from ecovision_edge.bundle.contract import WeightsSource
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.classifier import Classifier
@@ -31,6 +32,7 @@ def recheck_parity(
     agree: float = 98.0,
     max_drop: float = 0.5,
     expect_accuracy: float | None = None,
+    options: BackendOptions | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[Parity, ...]:
     """Measure the parity of a bundle's artifacts with the checkpoint that they came from.
@@ -44,6 +46,7 @@ def recheck_parity(
         agree: Least int8 agreement, per cent.
         max_drop: Maximum drop of int8 accuracy, in percentage points.
         expect_accuracy: Least accuracy on `images`, per cent, of PyTorch and of each artifact.
+        options: How the engines run; each artifact takes those of its own engine.
         reporter: Shows the stages.
 
     Raises:
@@ -71,7 +74,7 @@ def recheck_parity(
         entries = bundle.manifest.artifacts if artifact is None else (bundle.artifact(artifact),)
         artifacts = {
             e.name: (
-                Classifier.from_bundle(bundle, e.name),
+                Classifier.from_bundle(bundle, e.name, (options or BackendOptions()).fitting(e.format)),
                 budget_for(e.precision, agree=agree, max_drop=max_drop, expect=expect_accuracy),
             )
             for e in entries

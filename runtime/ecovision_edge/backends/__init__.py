@@ -7,6 +7,7 @@ frames, labels or probabilities.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.manifest import Format
 from ecovision_edge.errors import OptionError
 
 __all__ = ["Backend", "BackendOptions", "default_threads"]
@@ -30,7 +32,10 @@ class BackendOptions:
         threads: Threads for one inference, 1 to 256; None is `default_threads()`.
         providers: onnxruntime execution providers in order of preference, each one that is installed; None
             is the CPU. One whose libraries cannot be loaded is left out with a warning in the log
-            `ecovision_edge` if the CPU is named too, else it is an error.
+            `ecovision_edge` if the CPU is named too, else it is an error. `cuda` is short for
+            `CUDAExecutionProvider`.
+        provider_options: Options of the providers, name and value, as onnxruntime documents them
+            (`trt_fp16_enable`, `1`); whose each is, `base.providers.choose_providers` says.
         spinning: Whether the engine's threads wait for work by spinning, as onnxruntime does by default.
             Sleeping threads leave the cores to the rest of the program, but waking them for each layer costs
             more than a second thread gains: with the reference int8 and two threads on two x86 cores the
@@ -49,6 +54,7 @@ class BackendOptions:
     spinning: bool = True
     delegate: str | None = None
     fp16: bool = False
+    provider_options: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         threads = self.threads
@@ -61,8 +67,18 @@ class BackendOptions:
             raise OptionError(
                 "delegate", expected="the name of a shared library, or none", found=quoted(delegate)
             )
+        if self.provider_options and self.providers is None:
+            raise OptionError(
+                "provider_options", expected="providers beside them", found=self.provider_options[0][0]
+            )
         if self.fp16 and delegate is not None:
             raise OptionError("fp16", expected="no delegate with it", found=delegate)
+
+    def fitting(self, format: Format) -> BackendOptions:
+        """Return them without what is the other engine's."""
+        if format == "onnx":
+            return replace(self, delegate=None, fp16=False)
+        return replace(self, providers=None, provider_options=())
 
 
 class Backend(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +16,8 @@ from ecovision_edge.modelfile.onnx import refuse_external_data
 if TYPE_CHECKING:
     from ecovision_edge.backends.session_cache import SessionCache
 
-__all__ = ["CPU", "Opener"]
+__all__ = ["Opener"]
 
-CPU = "CPUExecutionProvider"
 _FATAL_ONLY = 4  # onnxruntime's log severity: what it would log comes as an exception too
 _LEVELS = np.arange(256, dtype=np.uint8)
 
@@ -29,11 +28,12 @@ class Opener:
     Args:
         threads: Of one inference.
         spinning: Whether they wait for work by spinning.
-        providers: Execution providers, in order.
+        providers: Execution providers, in order, each with its options.
     """
 
-    def __init__(self, threads: int, spinning: bool, providers: list[str]) -> None:
-        self._threads, self._spinning, self._providers = threads, spinning, providers
+    def __init__(self, threads: int, spinning: bool, providers: Mapping[str, Mapping[str, str]]) -> None:
+        self._threads, self._spinning, self._providers = threads, spinning, list(providers)
+        self._options = [dict(options) for options in providers.values()]
 
     def open(self, model: bytes | Callable[[], bytes], cache: SessionCache | None) -> ort.InferenceSession:
         """Open a model; with a cache its rewritten graph, if that is there, else it is kept there.
@@ -81,7 +81,11 @@ class Opener:
     def _open(self, model: bytes, settings: ort.SessionOptions | None = None) -> ort.InferenceSession:
         # Without enable_fallback=0 it prints to standard output, and quietly takes another provider.
         return ort.InferenceSession(
-            model, settings or self._settings(), providers=self._providers, enable_fallback=0
+            model,
+            settings or self._settings(),
+            providers=self._providers,
+            provider_options=self._options,
+            enable_fallback=0,
         )
 
     def _settings(self) -> ort.SessionOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions, default_threads
 from ecovision_edge.backends._checks import check_batch, check_logits
+from ecovision_edge.base.providers import CPU, TENSORRT, choose_providers
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES
@@ -37,7 +38,7 @@ except ImportError as e:  # pragma: no cover - a base dependency, but some board
         fix=ENGINES["onnx"].fix,
     ) from e
 
-from ecovision_edge.backends._session import CPU, Opener
+from ecovision_edge.backends._session import Opener
 
 if TYPE_CHECKING:
     from ecovision_edge.backends.session_cache import SessionCache
@@ -53,7 +54,9 @@ class OnnxBackend:
     Args:
         model: The model file's bytes, or what gives them: it is not asked where the cache has the graph.
             External data is refused: a model is one file.
-        options: Threads, providers, spinning.
+        options: Threads, providers with their options, spinning. What runs on another provider than the CPU
+            answers one blank input at once: such a provider may build its program at the first one (TensorRT
+            for minutes), and a camera would be taken for stuck meanwhile.
         cache: The graph as onnxruntime has rewritten it is taken from there, or kept there; on the CPU alone.
 
     Raises:
@@ -61,7 +64,8 @@ class OnnxBackend:
         ContractError, SchemaVersionError: it carries one that cannot be read.
         ModelError: onnxruntime cannot open it, or its input or output is not what its contract says.
         OptionError: a provider that is not installed, or that cannot be used where the CPU is not asked for
-            too; or a delegate, which is LiteRT's.
+            too; an option of no provider; or a delegate, which is LiteRT's.
+        InferenceError: another provider than the CPU opens it, and cannot run it.
     """
 
     def __init__(
@@ -84,17 +88,22 @@ class OnnxBackend:
                 "fp16", expected="a TFLite model", found="an ONNX model", fix="it is LiteRT's: leave it out"
             )
         self._threads = options.threads or default_threads()
-        providers = _providers(options.providers)
-        self._session = _open(
-            model, self._threads, options.spinning, providers, cache if providers == [CPU] else None
+        providers = choose_providers(
+            options.providers, options.provider_options, ort.get_available_providers()
         )
-        _tell_missing(providers, self._session.get_providers())
+        alone = list(providers) == [CPU]
+        self._session = _open(model, self._threads, options.spinning, providers, cache if alone else None)
+        used = self._session.get_providers()
+        _tell_missing(list(providers), used)
         try:
             metadata = self._session.get_modelmeta().custom_metadata_map
             self._contract = Contract.loads(contract_entry(metadata))
-            self._fixed_batch = _check_fit(self._session, self._contract)
+            # TensorRT would build an engine for each size of a batch.
+            self._one_by_one = _check_fit(self._session, self._contract) or TENSORRT in used
         except UnicodeDecodeError as e:
             raise ModelError("the model has a name that is not UTF-8", fix="export it again") from e
+        if any(name != CPU for name in used):
+            self.run(np.zeros(self._contract.input.shape(1), self._contract.input.dtype))
 
     @property
     def engine(self) -> str:
@@ -126,7 +135,7 @@ class OnnxBackend:
         if len(batch) == 0:
             return np.empty((0, len(self._contract.labels)), np.float32)
         name, output = self._contract.input.name, self._contract.output.name
-        step = 1 if self._fixed_batch else len(batch)
+        step = 1 if self._one_by_one else len(batch)
         try:
             parts = [
                 self._session.run([output], {name: batch[i : i + step]})[0]
@@ -139,43 +148,31 @@ class OnnxBackend:
         return logits
 
 
-def _providers(wanted: tuple[str, ...] | None) -> list[str]:
-    available = ort.get_available_providers()
-    providers = [CPU] if wanted is None else list(wanted)
-    missing = [p for p in providers if p not in available]
-    if missing or not providers:
-        raise OptionError(
-            "providers",
-            expected=f"some of {', '.join(available)}",
-            found=", ".join(missing) or "none",
-            fix="install the onnxruntime build that has it",
-        )
-    return providers
-
-
 def _open(
     model: bytes | Callable[[], bytes],
     threads: int,
     spinning: bool,
-    providers: list[str],
+    providers: Mapping[str, Mapping[str, str]],
     cache: SessionCache | None,
 ) -> ort.InferenceSession:
     """Open a model by the first provider that can be used, as onnxruntime itself does with some of them.
 
     TensorRT without its libraries is an error of the session, CUDA without its own is not.
     """
-    for start in range(len(providers)):
+    names = list(providers)
+    for start, name in enumerate(names):
+        left = {name: providers[name] for name in names[start:]}
         try:
-            return Opener(threads, spinning, providers[start:]).open(model, cache)
+            return Opener(threads, spinning, left).open(model, cache)
         except EcovisionError:
             raise
         except Exception as e:  # onnxruntime's errors share no base class
-            if start < len(providers) - 1:
+            if start < len(names) - 1:
                 continue
-            alone = providers[start] == CPU  # else it may be the model, or the provider's libraries
-            fix = "export it again" if alone else f"try {CPU}: if that opens it, look at {providers[start]}"
+            alone = name == CPU  # else it may be the model, or the provider's libraries
+            fix = "export it again" if alone else f"try {CPU}: if that opens it, look at {name}"
             raise ModelError("onnxruntime cannot open the model", found=_first_line(e), fix=fix) from e
-    raise AssertionError("_providers gives one at least")
+    raise AssertionError("choose_providers gives one at least")
 
 
 def _tell_missing(wanted: list[str], used: list[str]) -> None:

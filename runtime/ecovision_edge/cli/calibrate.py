@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ecovision_edge.cli.options import ArtifactName, LabelMap, NoProfile, Threads
+from ecovision_edge.base.providers import provider_arguments
+from ecovision_edge.cli.options import (
+    ArtifactName,
+    LabelMap,
+    NoProfile,
+    ProviderOptions,
+    Providers,
+    Threads,
+)
 from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_json
 from ecovision_edge.errors import DatasetError
 
@@ -34,6 +42,8 @@ def calibrate(
     ] = None,
     artifact: ArtifactName = "auto",
     threads: Threads = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     no_profile: NoProfile = False,
     map: LabelMap = None,
     max_error: Annotated[
@@ -112,7 +122,13 @@ def calibrate(
     target = out or opened.path
     if not dry_run:
         check_place(opened, target)
-    classifier = Classifier.load(opened.path, artifact=artifact, threads=threads, profile=not no_profile)
+    classifier = Classifier.load(
+        opened.path,
+        artifact=artifact,
+        threads=threads,
+        profile=not no_profile,
+        **provider_arguments(providers, provider_option),
+    )
     labels = classifier.labels
     chosen = parse_views(views, any_orientation=classifier.contract.any_orientation)
     showing = Showing(chosen, turns, strip_bars)

@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecovision_edge.base.files import is_folder
-from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, Half, NoProfile, Threads
+from ecovision_edge.base.providers import provider_arguments
+from ecovision_edge.cli.options import (
+    ArtifactName,
+    BundleOrModel,
+    DelegateLibrary,
+    Half,
+    NoProfile,
+    ProviderOptions,
+    Providers,
+    Threads,
+)
 from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.errors import FrameError, ImageReadError, OptionError
 
@@ -37,6 +47,8 @@ def classify(
     bundle: BundleOrModel = None,
     artifact: ArtifactName = "auto",
     threads: Threads = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     delegate: DelegateLibrary = None,
     fp16: Half = False,
     no_profile: NoProfile = False,
@@ -66,7 +78,13 @@ def classify(
     if not 1 <= top <= 1000:
         raise OptionError("--top", expected="1 to 1000", found=top)
     classifier = Classifier.load(
-        bundle, artifact=artifact, threads=threads, delegate=delegate, fp16=fp16, profile=not no_profile
+        bundle,
+        artifact=artifact,
+        threads=threads,
+        delegate=delegate,
+        fp16=fp16,
+        profile=not no_profile,
+        **provider_arguments(providers, provider_option),
     )
     rows: list[JsonValue] = []
     failed = 0

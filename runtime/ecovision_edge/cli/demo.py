@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from ecovision_edge.cli.options import ArtifactName, BundleOrModel, NoProfile, Threads
+from ecovision_edge.base.providers import provider_arguments
+from ecovision_edge.cli.options import (
+    ArtifactName,
+    BundleOrModel,
+    NoProfile,
+    ProviderOptions,
+    Providers,
+    Threads,
+)
 from ecovision_edge.cli.running import log_to_stderr, stopped_by_signals
 from ecovision_edge.errors import OptionError
 
@@ -20,6 +28,8 @@ def demo(
     bundle: BundleOrModel = None,
     artifact: ArtifactName = "auto",
     threads: Threads = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     no_profile: NoProfile = False,
     top: Annotated[int, typer.Option(help="How many classes to show.")] = 5,
     host: Annotated[str, typer.Option(help="A loopback address: 127.0.0.1, ::1 or localhost.")] = "127.0.0.1",
@@ -50,7 +60,13 @@ def demo(
     if not 1 <= top <= 1000:
         raise OptionError("--top", expected="1 to 1000", found=top)
     with log_to_stderr():
-        session = DemoSession.load(bundle, artifact=artifact, threads=threads, profile=not no_profile)
+        session = DemoSession.load(
+            bundle,
+            artifact=artifact,
+            threads=threads,
+            profile=not no_profile,
+            **provider_arguments(providers, provider_option),
+        )
         server = DemoServer(session, host, number, top=top)
         with stopped_by_signals(server, server.abandon), server:
             sys.stderr.write(f"ecovision-edge: the demo page is at {server.url} (Ctrl-C ends it)\n")

@@ -101,6 +101,7 @@ def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None)
             addresses,
             serves=parameters["http"] is not None,
             delegate=parameters["delegate"] is not None,
+            providers=any(word != "cpu" for word in _short_providers(parameters)),
         ),
         user=run_as,
         user_unit=user,
@@ -225,6 +226,12 @@ def _triggers(parameters: dict[str, Any]) -> list[str]:
     return [] if address is None else [address]
 
 
+def _short_providers(parameters: dict[str, Any]) -> list[str]:
+    """Return the execution providers that are named, each as `cuda`."""
+    words = str(parameters["providers"] or "cpu").lower().split(",")
+    return [word.strip().removesuffix("executionprovider") for word in words]
+
+
 def _fixed_part(path: str) -> str:
     """Return the folder above the first star of a pattern."""
     while glob.has_magic(path) and not is_there(path):
@@ -244,6 +251,10 @@ def _writes(parameters: dict[str, Any], sinks: Sequence[str]) -> Iterator[str]:
     tray = parameters.get("tray")
     if tray is not None and tray != "none":
         yield str(Path(tray).parent)
+    for word in parameters.get("provider_option") or ():
+        name, _, value = word.partition("=")
+        if name.endswith("_path"):  # TensorRT's engines and timings
+            yield value
     for sink in sinks:
         yield from sink_paths(sink).writes
 

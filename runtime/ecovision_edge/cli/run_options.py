@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecovision_edge.base.durations import parse_duration
+from ecovision_edge.base.providers import provider_arguments
 from ecovision_edge.camera.watch import WatchOptions
-from ecovision_edge.cli.options import ArtifactName, BundleOrModel, DelegateLibrary, NoProfile, Threads
+from ecovision_edge.cli.options import (
+    ArtifactName,
+    BundleOrModel,
+    DelegateLibrary,
+    NoProfile,
+    ProviderOptions,
+    Providers,
+    Threads,
+)
 from ecovision_edge.cli.output import check_target, is_stdout
 from ecovision_edge.cli.screens import SCREENS
 from ecovision_edge.decision.settings import SETTINGS, DecisionSettings
@@ -52,6 +61,8 @@ class ModelOptions:
     bundle: BundleOrModel = None
     artifact: ArtifactName = "auto"
     threads: Threads = None
+    providers: Providers = None
+    provider_option: ProviderOptions = None
     delegate: DelegateLibrary = None
     no_profile: NoProfile = False
     spinning: Annotated[
@@ -72,6 +83,7 @@ class ModelOptions:
             spinning=self.spinning,
             delegate=self.delegate,
             profile=not self.no_profile,
+            **provider_arguments(self.providers, self.provider_option),
         )
 
 

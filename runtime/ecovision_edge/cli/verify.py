@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from ecovision_edge.cli.options import DelegateLibrary, Half, Threads
+from ecovision_edge.base.providers import provider_arguments
+from ecovision_edge.cli.options import (
+    DelegateLibrary,
+    Half,
+    ProviderOptions,
+    Providers,
+    Threads,
+)
 from ecovision_edge.cli.output import write_json
 
 __all__ = ["verify"]
@@ -18,6 +25,8 @@ def verify(
         Path | None, typer.Argument(help="A bundle's folder; default: the embedded reference.")
     ] = None,
     threads: Threads = None,
+    providers: Providers = None,
+    provider_option: ProviderOptions = None,
     delegate: DelegateLibrary = None,
     fp16: Half = False,
     json: Annotated[Path | None, typer.Option(help="Write the report here; - is stdout.")] = None,
@@ -26,25 +35,36 @@ def verify(
 
     An artifact whose engine is not installed is not checked beyond its hash, which is no failure as long as
     another one is. An engine is tried in a process of its own first, once on this CPU: one that dies there is
-    a failed check, and no command loads it any more.
+    a failed check, and no command loads it any more. With --providers each ONNX artifact says what it runs
+    on, and what could not be used.
 
     Examples:
 
       ecovision-edge verify
 
+      ecovision-edge verify --providers tensorrt,cuda,cpu --provider-option trt_fp16_enable=1
+
       ecovision-edge verify build/reference --json -
     """
     from ecovision_edge.backends import BackendOptions
+    from ecovision_edge.base.providers import option_pairs
     from ecovision_edge.bundle.folder import embedded_bundle_path
     from ecovision_edge.preprocess.native import find_native
     from ecovision_edge.verify import verify_bundle
 
+    wanted = provider_arguments(providers, provider_option)
     report = verify_bundle(
         bundle or embedded_bundle_path(),
-        BackendOptions(threads=threads, delegate=delegate, fp16=fp16),
+        BackendOptions(
+            threads=threads,
+            providers=wanted["providers"],
+            delegate=delegate,
+            fp16=fp16,
+            provider_options=option_pairs(wanted["provider_options"]),
+        ),
         probe=True,
     )
-    if report.ok:
+    if report.ok and providers is None:  # what is kept is of the CPU
         _make_next_start_fast(bundle, threads, delegate)
     if json is not None:
         write_json(report.to_json(), json)

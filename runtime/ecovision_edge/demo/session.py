@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.base.names import quoted
+from ecovision_edge.base.providers import option_pairs
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.demo.occlusion import Occlusion, occlude
@@ -111,6 +112,8 @@ class DemoSession:
         *,
         artifact: str = "auto",
         threads: int | None = None,
+        providers: Sequence[str] | None = None,
+        provider_options: Mapping[str, str | int] | None = None,
         profile: bool = True,
     ) -> DemoSession:
         """Load a bundle's artifacts, or a lone model file; each is run once.
@@ -120,12 +123,26 @@ class DemoSession:
             artifact: The one to begin with; it has to run. Of the others those that cannot are listed with
                 the reason.
             threads: Threads for one inference; None is as `Classifier.load` says.
+            providers: Execution providers of ONNX models, as `Classifier.load` takes them.
+            provider_options: Their options.
             profile: Whether the device profile chooses artifact and threads to begin with.
 
         Raises:
             EcovisionError: as `Classifier.load`.
         """
-        first = Classifier.load(source, artifact=artifact, threads=threads, profile=profile)
+        options = BackendOptions(
+            threads,
+            None if providers is None else tuple(providers),
+            provider_options=option_pairs(provider_options),
+        )
+        first = Classifier.load(
+            source,
+            artifact=artifact,
+            threads=threads,
+            providers=providers,
+            provider_options=provider_options,
+            profile=profile,
+        )
         _run_once(first)
         bundle = first.bundle
         if bundle is None:
@@ -136,7 +153,7 @@ class DemoSession:
                 choices.append(Choice(entry.name, first))
                 continue
             try:
-                other = Classifier.from_bundle(bundle, entry.name, BackendOptions(threads))
+                other = Classifier.from_bundle(bundle, entry.name, options.fitting(entry.format))
                 _run_once(other)
             except EcovisionError as e:
                 choices.append(Choice(entry.name, None, e.message))

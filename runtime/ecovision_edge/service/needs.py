@@ -37,7 +37,12 @@ class ServiceNeeds:
 
 
 def service_needs(
-    source: str, sinks: Sequence[str], *, serves: bool = False, delegate: bool = False
+    source: str,
+    sinks: Sequence[str],
+    *,
+    serves: bool = False,
+    delegate: bool = False,
+    providers: bool = False,
 ) -> ServiceNeeds:
     """Return what a service needs for these; nothing is opened.
 
@@ -46,6 +51,7 @@ def service_needs(
         sinks: Addresses that `open_sink` takes, and the trigger's, which `open_trigger` takes.
         serves: Whether it serves the live page.
         delegate: Whether an accelerator is used, at USB or PCIe.
+        providers: Whether another provider of onnxruntime than the CPU is, whose devices are its vendor's.
     """
     devices: list[str] = []
     groups: list[str] = []
@@ -75,11 +81,11 @@ def service_needs(
     foreign = kind in ("gst", "csi")
     return ServiceNeeds(
         devices=tuple(dict.fromkeys(devices)),
-        groups=tuple(dict.fromkeys((*groups, *(("video",) if foreign else ())))),
+        groups=tuple(dict.fromkeys((*groups, *(("video",) if foreign or providers else ())))),
         network=serves or foreign or bool(schemes & set(_NETWORK)),
         udev=pi or foreign,
-        any_device=foreign,
-        own_code=foreign or kind in ("libcamera", "picamera2") or delegate,
+        any_device=foreign or providers,
+        own_code=foreign or kind in ("libcamera", "picamera2") or delegate or providers,
         pulses=any(sink[:5].lower() == "gpio:" and _SERVO.search(sink) for sink in sinks),
     )
 
