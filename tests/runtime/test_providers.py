@@ -144,7 +144,8 @@ def test_verify_tells_a_provider_that_falls_back(gpu, bundle, capsys, caplog):
 )
 def test_commands_hand_their_options_on(gpu, bundle, capsys, command):
     """The same words for each."""
-    assert main([*command, "-b", str(bundle), *CHAIN, "--provider-option", "device_id=1"]) == 0, capsys.readouterr().err
+    words = ["-b", str(bundle), *CHAIN, "--provider-option", "device_id=1"]
+    assert main([*command, *words]) == 0, capsys.readouterr().err
     assert gpu.opened[-1] == {TENSORRT: {"device_id": "1"}, CUDA: {"device_id": "1"}, CPU: {}}
 
 
