@@ -21,6 +21,7 @@ from ecovision_edge.bundle.contract import (
     ResizeSpec,
     check_labels,
 )
+from ecovision_edge.bundle.identity import VERSION_WORDS, is_version
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge_export.card.facts import known_facts
 from ecovision_edge_export.targets import TARGETS
@@ -83,6 +84,7 @@ class ExportOptions:
         seed: Seed of the choice of calibration photographs.
         allow_parity_failure: Write the bundle even if parity fails; the manifest says so.
         name: Of the bundle.
+        version: Of the bundle; None is the day and a digest of what is in it (`dated_version`).
 
     Raises:
         OptionError: a value outside its range.
@@ -114,6 +116,7 @@ class ExportOptions:
     seed: int = 0
     allow_parity_failure: bool = False
     name: str | None = None
+    version: str | None = None
 
     def __post_init__(self) -> None:
         if not self.precisions or any(p not in PRECISIONS for p in self.precisions):
@@ -142,6 +145,8 @@ class ExportOptions:
             check_resize(self.resize, self.size)
         if self.name is not None and not (self.name.isprintable() and 0 < len(self.name) <= 200):
             raise OptionError("--name", expected="1 to 200 printable characters", found=quoted(self.name))
+        if self.version is not None and not is_version(self.version):
+            raise OptionError("--bundle-version", expected=VERSION_WORDS, found=quoted(self.version))
         try:
             Normalization(self.mean or IMAGENET_MEAN, self.std or IMAGENET_STD)
         except ContractError as e:

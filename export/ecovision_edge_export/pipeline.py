@@ -69,6 +69,7 @@ class ExportResult:
         return {
             "bundle": self.path.name,
             "name": self.manifest.name,
+            "version": self.manifest.version,
             "contract": self.manifest.contract.to_json(),
             "artifacts": [a.to_json() for a in self.manifest.artifacts],
             "parity": {p.artifact: p.to_json() for p in self.parity},
@@ -143,7 +144,9 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         write_folder(out, files, _verify)
         total = sum(map(len, files.values()))
         but = "; its answers are not shown to be better than chance" if verdict and verdict.by_chance else ""
-        script.figure(f"{out.name}, {len(files)} files, {total / 1e6:.1f} MB, verified{but}")
+        script.figure(
+            f"{out.name}, version {manifest.version}, {len(files)} files, {total / 1e6:.1f} MB, verified{but}"
+        )
     return ExportResult(out, manifest, tuple(parity), script.to_json())
 
 

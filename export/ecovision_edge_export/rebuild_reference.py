@@ -44,10 +44,26 @@ from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import REFERENCE, load_checkpoint
 
-__all__ = ["REFERENCE_OPTIONS", "calibrate_reference", "export_reference", "main", "record_ranges"]
+__all__ = [
+    "REFERENCE_OPTIONS",
+    "REFERENCE_VERSION",
+    "calibrate_reference",
+    "export_reference",
+    "main",
+    "record_ranges",
+]
+
+REFERENCE_VERSION = "2026.11"
+"""Version of the shipped bundle: given, not dated, so that rebuilding it gives the same bytes on any day.
+
+It rises by hand, with new weights, ranges or thresholds."""
 
 REFERENCE_OPTIONS = ExportOptions(
-    weights=REFERENCE, precisions=("int8",), name=REFERENCE, target=RECORDED_TARGET
+    weights=REFERENCE,
+    precisions=("int8",),
+    name=REFERENCE,
+    target=RECORDED_TARGET,
+    version=REFERENCE_VERSION,
 )
 """The options that the shipped bundle is exported with, `val` apart: fastest on a Pi, right everywhere."""
 
@@ -108,7 +124,8 @@ def calibrate_reference(bundle: Bundle, val: Path, out: Path) -> Calibration:
         "bars_stripped": showing.strip_bars,
         **found.to_json(),
     }
-    write_folder(out, calibrated_bundle(bundle, found, evidence), verify_calibrated)
+    files = calibrated_bundle(bundle, found, evidence, REFERENCE_VERSION)
+    write_folder(out, files, verify_calibrated)
     return found
 
 

@@ -25,6 +25,7 @@ from ecovision_edge.preprocess import Bgr, Frame, Preprocessor, as_bgr
 from ecovision_edge.preprocess.frames import checks_for
 
 if TYPE_CHECKING:
+    from ecovision_edge.bundle.identity import BundleIdentity
     from ecovision_edge.camera.source import FrameSource
     from ecovision_edge.loop import LoopOptions, LoopResult
 
@@ -196,6 +197,11 @@ class Classifier:
     def bundle(self) -> Bundle | None:
         """The bundle it came from; None for a lone model file."""
         return self._bundle
+
+    @property
+    def identity(self) -> BundleIdentity | None:
+        """Which bundle it came from: name, version, id; None for a lone model file."""
+        return None if self._bundle is None else self._bundle.identity
 
     @property
     def backend(self) -> Backend:

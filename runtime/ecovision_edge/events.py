@@ -13,9 +13,18 @@ from enum import Enum
 from importlib import resources
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.preprocess.region import Region
 
-__all__ = ["EVENT_SCHEMA_VERSION", "BinEvent", "BinState", "StateMessage", "event_schema", "utc"]
+__all__ = [
+    "EVENT_SCHEMA_VERSION",
+    "BinEvent",
+    "BinState",
+    "StateMessage",
+    "bundle_fields",
+    "event_schema",
+    "utc",
+]
 
 EVENT_SCHEMA_VERSION = 1
 
@@ -70,6 +79,8 @@ class BinEvent:
         box: What of the last frame was classified, in its pixels; None is the whole frame.
         best_label: The likeliest class, also of an item that is unknown; None where no frame counted.
         best_probability: Its probability after all frames, 0 to 1; None where no frame counted.
+        bundle_name: Name of that bundle; None for a lone model file.
+        bundle_version: Version of that bundle (`bundle.identity`); None for a lone model file.
     """
 
     id: str
@@ -92,6 +103,8 @@ class BinEvent:
     box: Region | None = None
     best_label: str | None = None
     best_probability: float | None = None
+    bundle_name: str | None = None
+    bundle_version: str | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return a JSON object that `event_schema()` describes."""
@@ -114,6 +127,8 @@ class BinEvent:
             "frame_age_ms": self.frame_age_ms,
             "timings_ms": dict(self.timings_ms),
             "bundle": self.bundle,
+            "bundle_name": self.bundle_name,
+            "bundle_version": self.bundle_version,
             "device": self.device,
             "health": self.health,
             "box": None if self.box is None else self.box.to_json(),
@@ -137,6 +152,7 @@ class StateMessage:
         time: When that was so, seconds since 1970.
         since: When the state began, with another reason perhaps, seconds since 1970.
         device: What the device calls itself.
+        bundle: Which one decides; None for a lone model file, or where nobody said.
     """
 
     id: str
@@ -145,6 +161,7 @@ class StateMessage:
     time: float
     since: float
     device: str = ""
+    bundle: BundleIdentity | None = None
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return a JSON object that `event_schema()` describes."""
@@ -157,11 +174,19 @@ class StateMessage:
             "time": utc(self.time),
             "since": utc(self.since),
             "device": self.device,
+            **bundle_fields(self.bundle),
         }
 
     def dumps(self) -> str:
         """Return one line of JSON."""
         return _line(self.to_json())
+
+
+def bundle_fields(bundle: BundleIdentity | None) -> dict[str, JsonValue]:
+    """Return the three fields of an event and of a state that say which bundle; null where there is none."""
+    if bundle is None:
+        return {"bundle": None, "bundle_name": None, "bundle_version": None}
+    return {"bundle": bundle.id, "bundle_name": bundle.name, "bundle_version": bundle.version}
 
 
 def utc(time: float) -> str:

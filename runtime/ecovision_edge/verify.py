@@ -19,6 +19,7 @@ from ecovision_edge.base.providers import CPU
 from ecovision_edge.bundle.engines import ENGINES
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.bundle.golden import Golden
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.bundle.manifest import ArtifactEntry
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import DeadlyEngineError, EcovisionError, MissingDependencyError, OptionError
@@ -59,10 +60,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """All checks of a bundle on this device, and the CPU they ran on."""
+    """All checks of a bundle on this device, the CPU they ran on, and which bundle; None: it does not say."""
 
     checks: tuple[Check, ...]
     cpu: Cpu
+    bundle: BundleIdentity | None = None
 
     @property
     def ok(self) -> bool:
@@ -73,6 +75,7 @@ class VerifyReport:
         """Return JSON values."""
         return {
             "ok": self.ok,
+            "bundle": None if self.bundle is None else self.bundle.to_json(),
             "cpu": {
                 "arch": self.cpu.arch,
                 "model": self.cpu.model,
@@ -138,7 +141,9 @@ def verify_bundle(
     except EcovisionError as e:
         return VerifyReport((Check("manifest", False, e.message),), cpu)
     entries = bundle.manifest.artifacts
-    checks = [Check("manifest", True, f"{len(entries)} artifacts, {len(bundle.contract.labels)} labels")]
+    which = bundle.identity
+    holds = f"{len(entries)} artifacts, {len(bundle.contract.labels)} labels"
+    checks = [Check("manifest", True, f"{which.name} {which.version}, id {which.id}; {holds}")]
     golden: Golden | None = None
     try:
         golden = bundle.golden()
@@ -160,7 +165,7 @@ def verify_bundle(
             runs += _check_artifact(bundle, entry, golden, fitting, cpu)
     if sum(not check.checked for check in runs) == len(entries):  # nothing could be run: that is a failure
         runs = [replace(check, checked=True) for check in runs]
-    return VerifyReport((*checks, *runs), cpu)
+    return VerifyReport((*checks, *runs), cpu, which)
 
 
 def _refuse_options_for_none(options: BackendOptions, entries: Sequence[ArtifactEntry]) -> None:

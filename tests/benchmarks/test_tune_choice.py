@@ -182,7 +182,9 @@ def entry(name: str, **changes: object) -> ArtifactEntry:
 def bundle_of(*names: str) -> Bundle:
     """The embedded bundle, with other artifacts in its manifest; there are no files of them."""
     real = Bundle.open(embedded_bundle_path())
-    return Bundle(real.path, dataclasses.replace(real.manifest, artifacts=tuple(map(entry, names))))
+    return dataclasses.replace(
+        real, manifest=dataclasses.replace(real.manifest, artifacts=tuple(map(entry, names)))
+    )
 
 
 ALL = ("fp32-onnx", "int8-onnx", "fp32-tflite", "int8-tflite")

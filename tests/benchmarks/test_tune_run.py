@@ -147,7 +147,7 @@ def request_of(
         precision, _, format = name.partition("-")
         file = FileEntry(f"model.{precision}.{format}", "0" * 64, 1)
         entries.append(ArtifactEntry(file, format, precision, 1e-3))  # type: ignore[arg-type]
-    bundle = Bundle(real.path, dataclasses.replace(real.manifest, artifacts=tuple(entries)))
+    bundle = dataclasses.replace(real, manifest=dataclasses.replace(real.manifest, artifacts=tuple(entries)))
     images = Images(seeds=tuple(range(64)))
     return Request(bundle, make_plan(bundle, threads, findings), images, FrameSource(640, 480), budget)
 

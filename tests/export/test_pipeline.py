@@ -109,11 +109,17 @@ def test_a_bundle_is_whole_and_verifies(exported: ExportResult) -> None:
     assert Classifier.load(exported.path / "model.int8.onnx").labels == bundle.contract.labels
 
 
-def test_the_same_inputs_give_the_same_bytes(export: Export, exported: ExportResult, tmp_path: Path) -> None:
-    """Twice all files are the same, but for the times that a card tells of the machine that it was made on;
+def test_the_same_inputs_give_the_same_bytes(
+    export: Export, exported: ExportResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice on one day all files are the same, but for the times that a card tells of its machine;
     models and golden vectors also on another set of synthetic frames.
     """
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     first, second = export(tmp_path / "a"), export(tmp_path / "b")
+    assert first.manifest.version is not None
+    assert first.manifest.version.startswith("2023.11.14+")
+    assert first.to_json()["version"] == Bundle.open(first.path).identity.version == first.manifest.version
 
     def told(folder: Path, name: str) -> bytes:
         data = (folder / name).read_bytes()
@@ -519,6 +525,7 @@ def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
         ["--std", "0,1,1"],
         ["--resize", "shortest:100"],
         ["--name", "a\tb"],
+        ["--bundle-version", "a b"],
         ["--json", "none/x.json"],
     ):
         assert main(["export", "--out", str(tmp_path / "b"), *arguments]) == 2

@@ -25,7 +25,12 @@ from ecovision_edge_export.parity.figures import budget_for
 from ecovision_edge_export.parity.measure import measure_parity
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult
-from ecovision_edge_export.rebuild_reference import calibrate_reference, export_reference
+from ecovision_edge_export.rebuild_reference import (
+    REFERENCE_OPTIONS,
+    REFERENCE_VERSION,
+    calibrate_reference,
+    export_reference,
+)
 from ecovision_edge_export.weights.checkpoint import load_checkpoint
 
 pytestmark = pytest.mark.slow
@@ -49,6 +54,7 @@ def test_it_is_what_the_exporter_makes_today(shipped: Bundle, today: ExportResul
     """Same contract, but for what was fitted to photographs since; same graph; weights within a rounding."""
     exported = replace(shipped.contract, temperature=1.0, thresholds=None, views=None)
     assert exported == today.manifest.contract
+    assert today.manifest.version == REFERENCE_VERSION
     old, new = (onnx.load(b / "model.int8.onnx") for b in (shipped.path, today.path))
     for a, b in zip(old.graph.node, new.graph.node, strict=True):
         assert (a.op_type, a.name, a.input, a.output) == (b.op_type, b.name, b.input, b.output)
@@ -133,6 +139,7 @@ def test_it_is_calibrated_as_things_lie_in_a_bin(
     assert found.views is not None
     assert new.contract.views == found.views.plan
     assert new.contract.thresholds is not None
+    assert new.manifest.version == REFERENCE_OPTIONS.version == REFERENCE_VERSION  # on any day
     assert verify_bundle(new.path).ok
     models = [b.read(b.artifact("int8-onnx")) for b in (new, shipped)]
     assert with_contract(models[0], "onnx", shipped.contract) == models[1]

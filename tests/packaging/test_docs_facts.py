@@ -126,9 +126,10 @@ def test_every_c_block_compiles_and_reads_events(text, tmp_path):
 def test_every_metric_is_documented():
     """Those of a bin with a sink, and no others."""
     pytest.importorskip("prometheus_client", reason="needs prometheus-client: pip install '.[web]'")
+    from ecovision_edge.bundle.identity import BundleIdentity
     from ecovision_edge.web._metrics import Metrics
 
-    board = Board(("glass",))
+    board = Board(("glass",), bundle=BundleIdentity("kitchen", "2.1", "0" * 64))
     board.set_bin(bin_report)
     text = Metrics(board, stale_s=5.0).text().decode()
     names = set(re.findall(r"^# TYPE (\w+?)(?:_total|_info)? ", text, re.MULTILINE))

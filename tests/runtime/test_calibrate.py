@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import shutil
 
 import cv2
@@ -16,6 +17,7 @@ from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.bundle.contract import METADATA_KEY
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.manifest import Manifest
 from ecovision_edge.bundle.views import PLAIN, UPRIGHT, RegionView, ViewPlan
 from ecovision_edge.calibration import Showing, calibrate, calibrated_bundle, rewrite, write_calibrated
 from ecovision_edge.calibration.photographs import classify_photographs, in_view
@@ -226,10 +228,26 @@ def test_a_calibrated_bundle_verifies_and_says_what_was_fitted(forge, both, tmp_
     assert (out / "golden.npz").read_bytes() == (both / "golden.npz").read_bytes()
     assert new.manifest.provenance == {**manifest.provenance, "fitted": {"data": "d"}}
     assert new.manifest.provenance["calibration"] == ranges  # of int8's ranges: not overwritten
+    assert new.manifest.version is None  # the old one had none
     for entry in new.manifest.artifacts:
         old = opened.artifact(entry.name)
         assert Classifier.from_bundle(new, entry.name).contract == new.contract
         assert dataclasses.replace(entry, file=old.file) == old
+
+
+def test_a_calibrated_bundle_has_a_version_of_its_own(both):
+    """The old one's with another ending, the same each time; or the one that was given."""
+    opened = Bundle.open(both)
+    opened = dataclasses.replace(
+        opened, manifest=dataclasses.replace(opened.manifest, version="2.1+00000000")
+    )
+    made = [
+        calibrated_bundle(opened, calibration(), {"data": "d"}, v)["bundle.json"] for v in (None, None, "3")
+    ]
+    versions = [Manifest.loads(data).version for data in made]
+    assert re.fullmatch(r"2\.1\+[0-9a-f]{8}", versions[0])
+    assert versions[0] != "2.1+00000000"
+    assert versions[1:] == [versions[0], "3"]
 
 
 def test_the_model_card_names_the_new_files(tmp_path):

@@ -1,5 +1,6 @@
 """Facts about the command line: what it prints where, and its exit status."""
 
+import hashlib
 import io
 import json
 import os
@@ -250,6 +251,22 @@ def test_inspect_shows_a_bundle(cli, pristine):
     assert value["contract"]["labels"] == ["blue", "green", "red"]
     assert set(value["artifacts"]) == {"fp32-onnx", "int8-onnx"}
     assert value["provenance"] == {"by": "test"}
+    digest = hashlib.sha256((pristine / "bundle.json").read_bytes()).hexdigest()
+    assert (value["name"], value["version"], value["id"]) == ("tiny", digest[:12], digest)  # given none
+
+
+def test_verify_says_which_bundle_it_is(cli, forge, tmp_path):
+    """Its name, version and id; where the manifest cannot be read, nothing."""
+    folder = forge.bundle(tmp_path / "bundle", provenance={"bundle_version": "2.1"})
+    digest = hashlib.sha256((folder / "bundle.json").read_bytes()).hexdigest()
+    status, out, _ = cli("verify", folder)
+    first = f"ok     manifest: tiny 2.1, id {digest}; 2 artifacts, 3 labels"
+    assert (status, out.splitlines()[0]) == (0, first)
+    _, out, _ = cli("verify", folder, "--json", "-")
+    assert json.loads(out)["bundle"] == {"name": "tiny", "version": "2.1", "id": digest}
+    (folder / "bundle.json").write_text("{}")
+    status, out, _ = cli("verify", folder, "--json", "-")
+    assert (status, json.loads(out)["bundle"]) == (1, None)
 
 
 def test_inspect_shows_a_lone_model(cli, pristine):

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.events import BinEvent, BinState, StateMessage, event_schema
 from ecovision_edge.preprocess.region import Region
 
 jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: pip install jsonschema")
 
 
-ADDED = {"best_label", "best_probability", "box", "type"}
+ADDED = {"best_label", "best_probability", "box", "bundle_name", "bundle_version", "type"}
 """Fields that came within the version."""
 
 
@@ -26,6 +27,7 @@ def event(**changes):
         **{"reason": "paper at 0.97", "frame_age_ms": 7.5, "timings_ms": {"prepare": 0.5, "infer": 4.0}},
         **{"bundle": "0" * 64, "device": "bin7", "health": "RUNNING", "box": Region(10, 20, 110, 80)},
         **{"best_label": "paper", "best_probability": 0.97},
+        **{"bundle_name": "kitchen", "bundle_version": "2.1+3f2a90bc"},
     }
     return BinEvent(**{**given, **changes})
 
@@ -54,9 +56,10 @@ def test_an_event_is_one_line_that_the_schema_describes(check):
 def test_what_is_not_known_is_null(check):
     """An unknown item, of a lone model file, of a frame without a time."""
     unknown = ("label", "time", "bundle", "frame_age_ms", "box", "best_label", "best_probability")
+    unknown += ("bundle_name", "bundle_version")
     data = event(timings_ms={}, **dict.fromkeys(unknown)).to_json()
     check(data)
-    assert [data[k] for k in unknown] == [None] * 7
+    assert [data[k] for k in unknown] == [None] * 9
 
 
 def test_the_schema_has_every_field_and_no_other():
@@ -77,6 +80,7 @@ def test_an_event_of_before_a_field_was_added_is_still_one(check):
     [
         *[{"probability": 1.5}, {"sequence": -1}, {"bin": ""}, {"bundle": "abc"}, {"reason": ""}],
         *[{"seconds": -1}, {"box": [1, 2, 3]}, {"box": [-1, 2, 3, 4]}, {"best_probability": 1.5}],
+        *[{"bundle_version": "a b"}, {"bundle_name": ""}],
     ],
     ids=str,
 )
@@ -119,10 +123,13 @@ def test_states_are_words():
     assert [s for s in BinState if not s.ready] == [BinState.STARTING, BinState.FAULT]
 
 
+BUNDLE = BundleIdentity("kitchen", "2.1", "0" * 64)
+
+
 def state(**changes):
     """A whole message of a fault."""
     given = {"id": "ab12", "state": BinState.FAULT, "reason": "camera STALLED", "time": 1.7e9, "since": 1.6e9}
-    return StateMessage(**{**given, "device": "bin7", **changes})
+    return StateMessage(**{**given, "device": "bin7", "bundle": BUNDLE, **changes})
 
 
 def test_a_state_is_one_line_that_the_schema_describes(check):
@@ -130,7 +137,10 @@ def test_a_state_is_one_line_that_the_schema_describes(check):
     data = json.loads(state().dumps())
     check(data)
     schema = event_schema()["$defs"]["state"]
-    assert set(schema["properties"]) == set(schema["required"]) == set(data)
+    assert set(schema["properties"]) == set(data)
+    assert set(schema["required"]) == set(data) - {"bundle", "bundle_name", "bundle_version"}
+    assert (data["bundle"], data["bundle_name"], data["bundle_version"]) == ("0" * 64, "kitchen", "2.1")
+    check(state(bundle=None).to_json())
     assert (data["type"], data["state"], data["reason"]) == ("state", "fault", "camera STALLED")
     assert (data["time"], data["since"]) == ("2023-11-14T22:13:20.000+00:00", "2020-09-13T12:26:40.000+00:00")
     assert event().to_json()["type"] == "event"

@@ -28,6 +28,7 @@ from tests.runtime.sink_servers import (
 )
 from tests.runtime.test_sink_base import event
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.errors import MissingDependencyError, OptionError
 from ecovision_edge.events import BinState, event_schema
 from ecovision_edge.sinks._mqtt_client import PacketGuard, UnaskedError
@@ -96,7 +97,8 @@ def test_a_late_subscriber_sees_how_things_are(tmp_path, folder):
     ):
         sink.put(event(0))
         sink.show(BinState.DECIDED, "paper")
-        shown = {"state": "decided", "reason": "paper"}
+        which = {"bundle": None, "bundle_name": None, "bundle_version": None}
+        shown = {"state": "decided", "reason": "paper", **which}
         early.wait(lambda: json.loads(early.newest().get("b/7/state", b"0")) == shown and early.ids)
         assert sink.flush(PROMPT)
         with Subscriber(broker.port, "b/7/#", persistent=False, name="late") as late:
@@ -865,14 +867,14 @@ def test_nothing_that_is_safe_is_lost_whatever_the_disk_does(steps):
 
 
 def test_home_assistant_is_told_of_the_bin(tmp_path, folder):
-    """Retained, with keys that its documentation has, one device of five entities."""
+    """Retained, with keys that its documentation has, one device of six entities."""
     with mosquitto(folder) as broker:
         given = {"labels": ("paper", "glass"), "bins": ("a", "b"), "device": "Küche 1", "expire_after": 60}
         with sink_at(broker.port, tmp_path / "spool", discovery=True, **given) as sink:
             until(lambda: sink._sender._connected)
             assert sink.flush(PROMPT)
             with Subscriber(broker.port, "homeassistant/#", persistent=False) as listener:
-                listener.wait(lambda: len(listener.messages) == 5)
+                listener.wait(lambda: len(listener.messages) == 6)
     found, ids = {}, set()
     for topic, payload, retained in listener.messages:
         component, node, name = re.fullmatch(TOPIC, topic).groups()
@@ -884,7 +886,7 @@ def test_home_assistant_is_told_of_the_bin(tmp_path, folder):
         assert message["device"]["name"] == "Küche 1"
         ids.add(tuple(message["device"]["identifiers"]))
         found[name] = message
-    assert set(found) == {"label", "bin", "probability", "state", "problem"}
+    assert set(found) == {"label", "bin", "probability", "state", "problem", "model"}
     assert len(ids) == 1
     assert found["state"]["options"] == [str(s) for s in BinState]
     assert found["label"]["options"] == ["paper", "glass"]
@@ -962,6 +964,10 @@ def test_home_assistants_templates_give_states_that_it_takes(label):
         assert rendered("state", payload) == (str(state) if state else UNKNOWN)
         problem = {None: UNKNOWN, BinState.FAULT: "ON"}.get(state, "OFF")
         assert rendered("problem", payload) == problem  # a start is none
+        assert rendered("model", payload) == UNKNOWN
+    identity = BundleIdentity("kitchen", "2.1", "0" * 64)
+    assert rendered("model", state_payload(BinState.EMPTY, "why", identity)) == "2.1"
+    assert rendered("model", b'{"state": "empty"}') == UNKNOWN  # retained by an older runtime
     assert {"ON", "OFF"} == {found["problem"].get(f"payload_{p}", p.upper()) for p in ("on", "off")}
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.errors import OptionError, ServeError
@@ -249,6 +250,30 @@ def test_a_page_is_first_told_what_there_is():
     told = payload(first, "result")
     assert (told["index"], told["live"], told["frame_age_ms"]) == (2, True, 500.0)
     assert [p[0] for p in told["past"]] == [0, 1, 2]
+
+
+def test_a_page_is_told_which_bundle_answers_and_of_another_one():
+    """With the settings at first; then only when it is another."""
+    one, other = BundleIdentity("kitchen", "1", "0" * 64), BundleIdentity("kitchen", "2", "1" * 64)
+    board = Board(LABELS, bundle=one)
+    events = Events(board, Limits(), "t")
+    assert payload(events.next(100.0), "hello")["bundle"] == one.to_json()
+    board.set_bundle(one)
+    assert events.next(100.1) == b""
+    board.set_bundle(other)
+    assert payload(events.next(100.2), "bundle") == other.to_json()
+    board.set_bundle(None)  # a lone model file
+    assert payload(events.next(100.3), "bundle") is None
+    assert events.next(100.4) == b""
+
+
+def test_a_monitor_is_told_which_bundle_answers():
+    """As an info metric; of a lone model file there is none."""
+    board = Board(LABELS, bundle=BundleIdentity("kitchen", "2.1", "0" * 64))
+    line = f'ecovision_bundle_info{{id="{"0" * 64}",name="kitchen",version="2.1"}} 1.0'
+    assert line in Metrics(board, 5.0).text().decode().splitlines()
+    board.set_bundle(None)
+    assert b"ecovision_bundle" not in Metrics(board, 5.0).text()
 
 
 def test_of_many_results_the_latest_is_told_with_the_history_between():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ecovision_edge.cli.options import LabelMap
+from ecovision_edge.cli.options import BundleVersion, LabelMap
 from ecovision_edge.cli.output import printable, write_json
 from ecovision_edge.cli.quant_report import tried_lines
 from ecovision_edge.errors import OptionError
@@ -114,6 +114,7 @@ def export(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the choice of calibration photographs.")] = 0,
     name: Annotated[str | None, typer.Option(help="Name of the bundle.")] = None,
+    bundle_version: BundleVersion = None,
     allow_parity_failure: Annotated[
         bool,
         typer.Option(
@@ -191,6 +192,7 @@ def export(
         seed=seed,
         allow_parity_failure=allow_parity_failure,
         name=name,
+        version=bundle_version,
     )
     if json is not None and str(json) != "-" and not json.absolute().parent.is_dir():
         raise OptionError(

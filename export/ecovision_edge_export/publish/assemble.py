@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import platform
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from ecovision_edge.base.version import __version__
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.folder import MANIFEST_NAME
 from ecovision_edge.bundle.golden import Golden
+from ecovision_edge.bundle.identity import dated_version
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Format, Manifest
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
@@ -30,7 +33,7 @@ from ecovision_edge_export.parity.frontier import Frontier
 from ecovision_edge_export.photographs.seen import Validation
 from ecovision_edge_export.weights.checkpoint import REFERENCE
 
-__all__ = ["Unproved", "assemble"]
+__all__ = ["Unproved", "assemble", "export_day"]
 
 GOLDEN_VECTORS = 4
 FP32_TOLERANCE = 1e-3  # of golden fp32 logits; the parity budget on identical inputs
@@ -106,11 +109,24 @@ def assemble(
     }
     name = options.name or (REFERENCE if options.weights == REFERENCE else Path(contract.weights.source).stem)
     manifest = Manifest(name, contract, tuple(entries), _entry("golden.npz", golden), provenance)
+    version = options.version or dated_version(export_day(os.environ), manifest.dumps())
+    manifest = replace(manifest, version=version)
     files[MANIFEST_NAME] = manifest.dumps()
     shipped = {m.name for m in made}  # fp32 is timed beside int8 where it is not asked for, too
     timed = [s for s in speeds if s.artifact in shipped]
     files[CARD_NAME] = write_card(manifest, parity, facts, timed, frontier).encode()
     return manifest, files
+
+
+def export_day(environment: Mapping[str, str]) -> date:
+    """Return the day in UTC; that of SOURCE_DATE_EPOCH where a build is to give the same bytes on any day.
+
+    Source: reproducible-builds.org/specs/source-date-epoch: seconds since 1970.
+    """
+    epoch = environment.get("SOURCE_DATE_EPOCH", "")
+    if epoch.isascii() and epoch.isdigit() and len(epoch) <= 11:
+        return datetime.fromtimestamp(int(epoch), timezone.utc).date()
+    return datetime.now(timezone.utc).date()
 
 
 def _entry(file: str, data: bytes) -> FileEntry:

@@ -17,6 +17,7 @@ from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import preferred_formats
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
@@ -30,7 +31,7 @@ from ecovision_edge.errors import (
 if TYPE_CHECKING:
     from ecovision_edge.bundle.golden import Golden
 
-__all__ = ["MANIFEST_NAME", "Bundle", "bundle_sha256", "embedded_bundle_path", "read_file"]
+__all__ = ["MANIFEST_NAME", "Bundle", "embedded_bundle_path", "read_file"]
 
 MANIFEST_NAME = "bundle.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
@@ -38,10 +39,14 @@ MAX_MANIFEST_BYTES = 4 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened bundle: its folder, and its manifest, read and validated."""
+    """An opened bundle: its folder, its manifest, read and validated, and which one it is.
+
+    `identity` is that of the bytes that were read: it stays what it is if the folder becomes another bundle.
+    """
 
     path: Path
     manifest: Manifest
+    identity: BundleIdentity
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> Bundle:
@@ -64,7 +69,9 @@ class Bundle:
                 found="none",
                 fix="make one with `ecovision-edge export`",
             )
-        return cls(folder, Manifest.loads(read_file(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES)))
+        data = read_file(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        manifest = Manifest.loads(data)
+        return cls(folder, manifest, BundleIdentity.of(manifest.name, manifest.version, data))
 
     @property
     def contract(self) -> Contract:
@@ -134,15 +141,6 @@ class Bundle:
                 found=self.manifest.golden.bytes,
             )
         return Golden.loads(self.read(self.manifest.golden), self.contract)
-
-
-def bundle_sha256(bundle: Bundle) -> str:
-    """Return the sha256 of the bytes of `bundle.json`, which has the sha256 of every other file.
-
-    Raises:
-        BundleError: it cannot be read any more.
-    """
-    return hashlib.sha256(read_file(bundle.path, MANIFEST_NAME, MAX_MANIFEST_BYTES)).hexdigest()
 
 
 def embedded_bundle_path() -> Path:

@@ -10,6 +10,7 @@ from ecovision_edge.base.fields import Fields, JsonValue, canonical_json, parse_
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.identity import VERSION_WORDS, is_version
 from ecovision_edge.errors import ContractError, UnsafePathError
 
 __all__ = ["MAX_FILE_BYTES", "ArtifactEntry", "FileEntry", "Format", "Manifest", "Precision"]
@@ -19,6 +20,7 @@ SCHEMA_VERSION = 1
 """Of the manifest; a runtime refuses a higher one. The contract in it has its own."""
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit for one model
 _MAX_ARTIFACTS = 32
+_VERSION = "bundle_version"  # in the provenance: see `bundle.identity`
 
 Format = Literal["onnx", "tflite"]
 Precision = Literal["fp32", "int8"]
@@ -102,15 +104,23 @@ class ArtifactEntry:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`bundle.json`. `provenance` says how the bundle was made: versions, digests, evidence, waivers."""
+    """`bundle.json`. `provenance` says how the bundle was made: versions, digests, evidence, waivers.
+
+    `version` is the bundle's own, for people (`bundle.identity`); None in bundles that are older than it.
+    """
 
     name: str
     contract: Contract
     artifacts: tuple[ArtifactEntry, ...]
     golden: FileEntry
     provenance: Mapping[str, JsonValue] = field(default_factory=dict)
+    version: str | None = None
 
     def __post_init__(self) -> None:
+        if self.version is not None and not is_version(self.version):
+            raise ContractError(
+                f"bundle.json.provenance.{_VERSION}", expected=VERSION_WORDS, found=quoted(self.version)
+            )
         names = [a.name for a in self.artifacts]
         files = [a.file.file for a in self.artifacts] + [self.golden.file]
         if not names or len(set(names)) != len(names) or len(set(files)) != len(files):
@@ -128,7 +138,10 @@ class Manifest:
                 "contract": self.contract.to_json(),
                 "artifacts": [a.to_json() for a in self.artifacts],
                 "golden": self.golden.to_json(),
-                "provenance": dict(self.provenance),
+                "provenance": {
+                    **({} if self.version is None else {_VERSION: self.version}),
+                    **self.provenance,
+                },
             }
         )
 
@@ -145,6 +158,9 @@ class Manifest:
         f.schema_version(SCHEMA_VERSION)
         f.choice("kind", (KIND,))
         golden = f.sub("golden")
+        provenance = dict(f.free("provenance"))
+        version = f.sub("provenance").text_or_none(_VERSION)
+        provenance.pop(_VERSION, None)
         manifest = cls(
             name=f.text("name", most=200),
             contract=Contract.from_fields(f.sub("contract")),
@@ -153,7 +169,8 @@ class Manifest:
                 for i, v in enumerate(f.items("artifacts", most=_MAX_ARTIFACTS))
             ),
             golden=FileEntry.from_fields(golden),
-            provenance=f.free("provenance"),
+            provenance=provenance,
+            version=version,
         )
         golden.done()
         f.done()

@@ -10,6 +10,7 @@ from pathlib import Path
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, read_file
+from ecovision_edge.bundle.identity import revised_version
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, ArtifactEntry, FileEntry
 from ecovision_edge.bundle.writing import TargetError, check_target, write_folder
 from ecovision_edge.calibration.card import renewed_card
@@ -52,7 +53,10 @@ def check_place(bundle: Bundle, target: Path) -> None:
 
 
 def calibrated_bundle(
-    bundle: Bundle, calibration: Calibration, evidence: Mapping[str, JsonValue] | None = None
+    bundle: Bundle,
+    calibration: Calibration,
+    evidence: Mapping[str, JsonValue] | None = None,
+    version: str | None = None,
 ) -> dict[str, bytes]:
     """Return the files of the bundle with the fitted temperature, thresholds and views in every contract.
 
@@ -64,6 +68,8 @@ def calibrated_bundle(
         calibration: What was fitted.
         evidence: Goes into the provenance, under `fitted`; what set the ranges of int8 stands under
             `calibration` and stays there.
+        version: Of the new bundle; None is the old one's with another ending (`revised_version`), and none
+            where that has none.
 
     Raises:
         BundleError, ModelError, ContractError: a file of the bundle is not what it should be.
@@ -89,7 +95,16 @@ def calibrated_bundle(
         files[name] = renewed_card(card, calibration, bundle.contract.temperature, whose)
     files[bundle.manifest.golden.file] = bundle.read(bundle.manifest.golden)
     provenance = {**bundle.manifest.provenance, "fitted": dict(evidence or {})}
-    manifest = replace(bundle.manifest, contract=contract, artifacts=tuple(entries), provenance=provenance)
+    manifest = replace(
+        bundle.manifest,
+        contract=contract,
+        artifacts=tuple(entries),
+        provenance=provenance,
+        version=None,
+    )
+    if version is None and bundle.manifest.version is not None:
+        version = revised_version(bundle.manifest.version, manifest.dumps())
+    manifest = replace(manifest, version=version)
     files[MANIFEST_NAME] = manifest.dumps()
     return files
 

@@ -12,11 +12,13 @@ import typer
 from ecovision_edge.base.providers import provider_arguments
 from ecovision_edge.cli.options import (
     ArtifactName,
+    BundleVersion,
     LabelMap,
     NoProfile,
     ProviderOptions,
     Providers,
     Threads,
+    check_version,
 )
 from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_json
 from ecovision_edge.errors import DatasetError
@@ -79,6 +81,7 @@ def calibrate(
     whole: Annotated[
         bool, typer.Option("--whole", help="Decode JPEG files whole, as PIL does; not as small as will do.")
     ] = False,
+    bundle_version: BundleVersion = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the figures; write no bundle.")] = False,
     json: Annotated[Path | None, typer.Option(help="Write all figures here; - is stdout.")] = None,
 ) -> int:
@@ -115,6 +118,7 @@ def calibrate(
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.photographs.labelled import find_labelled, parse_map
 
+    check_version(bundle_version)
     options = CalibrationOptions(max_error, confidence, folds, tuple(coverage_risk or (0.05,)))
     if json is not None:
         check_target(json, "--json")
@@ -167,7 +171,7 @@ def calibrate(
     figures = _figures(classifier, data, unknown, showing, result)
     if not dry_run:
         assert classifier.bundle is not None
-        write_calibrated(target, opened, calibrated_bundle(opened, result, figures))
+        write_calibrated(target, opened, calibrated_bundle(opened, result, figures, bundle_version))
     if json is not None:
         write_json({"bundle": opened.manifest.name, "written": not dry_run, **figures}, json)
     if str(json) != "-":

@@ -35,11 +35,12 @@ def inspect(
 
     target = path or embedded_bundle_path()
     if is_folder(target):
-        manifest = Bundle.open(target).manifest
+        bundle = Bundle.open(target)
+        manifest = bundle.manifest
         value = cast(
             "dict[str, JsonValue]",
             {
-                "name": manifest.name,
+                **bundle.identity.to_json(),
                 "contract": manifest.contract.to_json(),
                 "artifacts": {a.name: a.to_json() for a in manifest.artifacts},
                 "provenance": dict(manifest.provenance),

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from ecovision_edge.base.names import quoted
+from ecovision_edge.bundle.identity import VERSION_WORDS, is_version
+from ecovision_edge.errors import OptionError
+
 __all__ = [
     "ArtifactName",
     "BundleOrModel",
+    "BundleVersion",
     "DelegateLibrary",
     "Half",
     "LabelMap",
@@ -17,11 +22,18 @@ __all__ = [
     "ProviderOptions",
     "Providers",
     "Threads",
+    "check_version",
 ]
 
 BundleOrModel = Annotated[
     Path | None,
     typer.Option("--bundle", "-b", help="A bundle, an .onnx or a .tflite file; default: the reference."),
+]
+BundleVersion = Annotated[
+    str | None,
+    typer.Option(
+        help="Version of the bundle, as 2.1; default: the day, or the version before, with a digest."
+    ),
 ]
 ArtifactName = Annotated[str, typer.Option(help="auto, int8, fp32, or an artifact's whole name.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of one inference; default: the cores, at most 4.")]
@@ -49,3 +61,13 @@ LabelMap = Annotated[
     str | None,
     typer.Option(help="Folders of other names: FOLDER=LABEL,FOLDER=LABEL; FOLDER= skips one."),
 ]
+
+
+def check_version(text: str | None) -> None:
+    """Refuse what cannot be the version of a bundle, before the work whose result has it.
+
+    Raises:
+        OptionError: it is neither None nor a version.
+    """
+    if text is not None and not is_version(text):
+        raise OptionError("--bundle-version", expected=VERSION_WORDS, found=quoted(text))

@@ -154,7 +154,7 @@ def _serve(consumers: Consumers, classifier: Classifier, title: str, stale: floa
         return
     from ecovision_edge.web import Board, Limits, PageServer
 
-    board = Board(classifier.labels)
+    board = Board(classifier.labels, bundle=classifier.identity)
     server = PageServer(
         board,
         page.http,

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.bundle.views import ViewPlan
 from ecovision_edge.decision.event_factory import EventFactory
 from ecovision_edge.decision.gate import Gate
@@ -69,7 +70,8 @@ class BinDecider:
         classify: Called with the part of a frame whose prediction is needed, where `step` is given frames
             alone; so nothing is classified while the tray is empty (`Classifier.classify`).
         gate: In place of `PresenceGate`.
-        device, bundle: Put into events.
+        device: Put into events: what the device calls itself.
+        bundle: Likewise: which one decides; None for a lone model file.
         run: Unlike that of any other run; it begins the ids of events. None makes one up.
     """
 
@@ -84,7 +86,7 @@ class BinDecider:
         classify: Callable[[Image], Prediction] | None = None,
         gate: Gate | None = None,
         device: str = "",
-        bundle: str | None = None,
+        bundle: BundleIdentity | None = None,
         run: str | None = None,
     ) -> None:
         self._options = options = options or DeciderOptions()

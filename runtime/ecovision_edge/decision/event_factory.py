@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import uuid
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.decision.item import Item
 from ecovision_edge.decision.verdict import Verdict
 from ecovision_edge.events import BinEvent
@@ -22,7 +23,7 @@ class EventFactory:
         run: Unlike that of any other run; it begins the ids. None makes one up.
     """
 
-    def __init__(self, device: str, bundle: str | None, run: str | None) -> None:
+    def __init__(self, device: str, bundle: BundleIdentity | None, run: str | None) -> None:
         """Before the first event."""
         self._device, self._bundle = device, bundle
         self._run = run or uuid.uuid4().hex[:12]
@@ -56,11 +57,13 @@ class EventFactory:
             reason=_reason(item, verdict),
             frame_age_ms=seen.age_ms,
             timings_ms=_milliseconds(seen.timings),
-            bundle=self._bundle,
+            bundle=None if self._bundle is None else self._bundle.id,
             device=self._device,
             box=item.place if counted else None,
             best_label=verdict.label if counted else None,
             best_probability=verdict.probability if counted else None,
+            bundle_name=None if self._bundle is None else self._bundle.name,
+            bundle_version=None if self._bundle is None else self._bundle.version,
         )
 
 

@@ -13,7 +13,7 @@ from ecovision_edge.base.device import KERNEL_FEATURES, Machine, read_machine
 from ecovision_edge.base.fields import Fields, JsonValue
 from ecovision_edge.base.version import __version__
 from ecovision_edge.bundle.engines import ENGINES, installed_versions
-from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, bundle_sha256
+from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle
 
 __all__ = ["ProfileKey", "current_key"]
 
@@ -99,11 +99,7 @@ class ProfileKey:
 
 
 def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:
-    """Return what a profile of this bundle has to hold for on this device, now. Loads no engine.
-
-    Raises:
-        BundleError: `bundle.json` cannot be read any more.
-    """
+    """Return what a profile of this bundle has to hold for on this device, now. Loads no engine."""
     m = machine or read_machine()
     return ProfileKey(
         arch=m.cpu.arch,
@@ -113,7 +109,7 @@ def current_key(bundle: Bundle, machine: Machine | None = None) -> ProfileKey:
         cores=m.cores,
         usable_cores=m.usable_cores,
         versions=_versions(),
-        bundle_sha256=bundle_sha256(bundle),
+        bundle_sha256=bundle.identity.id,
     )
 
 

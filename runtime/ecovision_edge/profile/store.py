@@ -10,7 +10,7 @@ from ecovision_edge.base.files import is_there, read_regular_file, replace_file
 from ecovision_edge.base.homes import PROFILE_DIR_VARIABLE, profile_folder, state_folder
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
-from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, bundle_sha256, embedded_bundle_path
+from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, embedded_bundle_path
 from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError
 
 if TYPE_CHECKING:
@@ -54,13 +54,11 @@ def session_folder() -> Path | None:
 def look_up_profile(bundle: Bundle) -> ProfileLookup:
     """Find the profile of this bundle on this device. Raises nothing: what is wrong is why it is ignored.
 
-    Without a profile it costs the reading of `bundle.json`; the machine and the versions are looked at only
-    where there is one.
+    The machine and the versions are looked at only where there is one.
     """
     try:
-        digest = bundle_sha256(bundle)
         folder = profile_folder()
-        path = folder / f"{digest}.json"
+        path = folder / f"{bundle.identity.id}.json"
         data = _read(path)
     except (EcovisionError, OSError, ValueError, ImportError):  # no folder that could have a profile
         return ProfileLookup()

@@ -66,6 +66,8 @@ def _probes(labels: Sequence[str], bins: Sequence[str], device: str) -> Iterator
             bin=bin,
             reason=f"{label} {bin} {' ' * 200}",
             bundle="0" * 64,
+            bundle_name="n" * 200,
+            bundle_version="9" * 64,
             device=device,
             health="RUNNING",
             probability=1 / 3,

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ecovision_edge.base.backoff import Backoff
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.errors import EcovisionError, SinkError
-from ecovision_edge.events import BinState
+from ecovision_edge.events import BinState, bundle_fields
 from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, Will
 from ecovision_edge.sinks._mqtt_session import Session
 from ecovision_edge.sinks._spool import Spool, Spooled
@@ -44,9 +45,9 @@ class _InFlight:
     since: float
 
 
-def state_payload(state: BinState | None, reason: str) -> bytes:
+def state_payload(state: BinState | None, reason: str, bundle: BundleIdentity | None = None) -> bytes:
     """Return the JSON of PREFIX/state; None where nothing is known yet."""
-    value = {"state": None if state is None else state.value, "reason": reason}
+    value = {"state": None if state is None else state.value, "reason": reason, **bundle_fields(bundle)}
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -120,9 +121,9 @@ class Sender:
         """There is something new in the spool."""
         self._session.notify()
 
-    def show(self, state: BinState, reason: str) -> None:
-        """Publish a new state."""
-        self._post(self._state, state_payload(state, reason))
+    def show(self, state: BinState, reason: str, bundle: BundleIdentity | None) -> None:
+        """Publish a new state, and which bundle decides."""
+        self._post(self._state, state_payload(state, reason, bundle))
 
     def wait_empty(self, timeout: float) -> bool:
         """Wait until the broker has acknowledged each event of the spool, and what is retained."""

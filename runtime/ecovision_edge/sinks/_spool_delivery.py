@@ -104,7 +104,7 @@ class SpoolDelivery(Delivery):
 
     def tell(self, message: StateMessage) -> None:
         """Have the state published."""
-        self._sender.show(message.state, message.reason)
+        self._sender.show(message.state, message.reason, message.bundle)
 
     def wait_time(self) -> float | None:
         """At once, until the spool is open: what a former run left is sent without waiting for an event.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks._retries import typed
 from ecovision_edge.sinks.delivery import Delivery, Pace
@@ -161,6 +162,13 @@ class Sink:
     def show(self, state: BinState, reason: str = "") -> None:
         """Take what the bin is doing, to be shown; never waits. A newer state takes an older one's place."""
         self.__runner.show(state, reason)
+
+    def announce(self, bundle: BundleIdentity | None) -> None:
+        """Take which bundle decides from now on, for the messages of states; never waits.
+
+        None is a lone model file. A state that was shown is told again, with it.
+        """
+        self.__runner.announce(bundle)
 
     def flush(self, timeout: float) -> bool:
         """Wait until each event taken is delivered or dropped, `timeout` seconds at most; whether it is."""

@@ -36,7 +36,7 @@ def discovery_messages(
     expire_after: int,
     discovery_prefix: str = "homeassistant",
 ) -> dict[str, bytes]:
-    """Topics and their JSON, to be published retained, for: label, bin, probability, state, problem.
+    """Topics and their JSON, to be published retained, for: label, bin, probability, state, problem, model.
 
     Args:
         device: What the device calls itself.
@@ -104,6 +104,13 @@ def discovery_messages(
             "name": "Problem",
             "value_template": _PROBLEM,
             "device_class": "problem",
+            "entity_category": "diagnostic",
+        },
+        ("sensor", "model"): {
+            "state_topic": f"{prefix}/state",
+            "name": "Model version",
+            "value_template": "{{ value_json.bundle_version | default(none) }}",
+            "icon": "mdi:tag-outline",
             "entity_category": "diagnostic",
         },
     }

@@ -20,8 +20,8 @@ What is guaranteed:
   `autosave_interval 1` after each change (`python -m ecovision_edge_bench.power_cut forget`).
 
 Topics below the prefix: `event` (each one, not retained), `last` (the newest one, retained), `state`
-(retained JSON, `{"state": "empty", "reason": "..."}`; its state is null before anything is known) and
-`availability` (retained, `online` or `offline`, the will).
+(retained JSON: `state`, `reason`, and `bundle`, `bundle_name`, `bundle_version`, as of events; what is not
+known yet is null) and `availability` (retained, `online` or `offline`, the will).
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.base.threads import Worker
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.errors import EcovisionError, SinkError
 from ecovision_edge.events import BinEvent, BinState, StateMessage
 from ecovision_edge.sinks._queue import EventQueue
@@ -60,6 +61,8 @@ class SinkRunner:
         self._tries = Retries(name, self._changed, Backoff(first_delay, most_delay))
         self._state: StateMessage | None = None  # to be told
         self._since: tuple[BinState, float] | None = None  # the state last taken, and when it began
+        self._reason = ""  # of that state
+        self._bundle: BundleIdentity | None = None
         self._called: float | None = None  # when the delivery was, if it did not return yet
         self._parting = ""  # what its `close` raised last
         self._closing = False
@@ -148,6 +151,7 @@ class SinkRunner:
         with self._changed:
             if self._since is None or self._since[0] is not state:
                 self._since = state, now
+            self._reason = reason
             self._state = StateMessage(
                 id=uuid.uuid4().hex,
                 state=state,
@@ -155,8 +159,16 @@ class SinkRunner:
                 time=now,
                 since=self._since[1],
                 device=self._device,
+                bundle=self._bundle,
             )
             self._changed.notify_all()
+
+    def announce(self, bundle: BundleIdentity | None) -> None:
+        """Take which bundle decides from now on; a state that was shown is told again, with it."""
+        with self._changed:
+            self._bundle = bundle
+            if self._since is not None:
+                self.show(self._since[0], self._reason)
 
     def flush(self, timeout: float) -> bool:
         """Wait until each event taken is delivered or dropped, `timeout` seconds at most; whether it is."""

@@ -29,7 +29,7 @@ from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.bin_report import BinReport
 from ecovision_edge.sinks.telling import STOPPED
 from ecovision_edge.smart_bin.clock import BinClock
-from ecovision_edge.smart_bin.defaults import bins_of, bundle_hash, choose_decision, fit_options
+from ecovision_edge.smart_bin.defaults import bins_of, choose_decision, fit_options, identity_of
 from ecovision_edge.smart_bin.status_board import StatusBoard
 from ecovision_edge.triggers.base import Trigger, check_trigger
 
@@ -106,6 +106,7 @@ class SmartBin(ClosedAtEnd):
         if self._trigger is not None:
             check_trigger(self._trigger, self._sinks)
         options = fit_options(options, classifier)
+        identity = identity_of(classifier)
         self._tray = None if tray is None else TrayFile(tray)
         self._gate = PresenceGate(options.presence, None if self._tray is None else self._tray.load())
         self._learn_asked = False
@@ -117,9 +118,11 @@ class SmartBin(ClosedAtEnd):
             thresholds=classifier.contract.thresholds,
             views=classifier.contract.views,
             device=device,
-            bundle=bundle_hash(classifier),
+            bundle=identity,
         )
         self._classifier = classifier
+        for sink in self._sinks:
+            sink.announce(identity)
         self._clock = BinClock(source)
         self._lock = threading.RLock()  # a sink that is shown a state may ask for the status
         self._board = StatusBoard(self._decider, self._trigger, self._sinks, self._lock)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ecovision_edge.bundle.folder import bundle_sha256
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.decision.settings import DecisionSettings
 from ecovision_edge.decision.verdict import Sorting
-from ecovision_edge.errors import EcovisionError
 from ecovision_edge.rules import Rules
 from ecovision_edge.triggers.addresses import open_trigger
 from ecovision_edge.triggers.base import Trigger
@@ -18,7 +17,7 @@ from ecovision_edge.triggers.base import Trigger
 if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
 
-__all__ = ["bins_of", "bundle_hash", "choose_decision", "fit_options"]
+__all__ = ["bins_of", "choose_decision", "fit_options", "identity_of"]
 
 
 def choose_decision(
@@ -48,11 +47,6 @@ def bins_of(rules: Sorting, labels: Sequence[str]) -> list[str]:
     return list(dict.fromkeys((*costs, rules.default)))
 
 
-def bundle_hash(classifier: Classifier) -> str | None:
-    """Return the SHA-256 of the manifest of the classifier's bundle; None if it has none that can be read."""
-    if classifier.bundle is None:
-        return None
-    try:
-        return bundle_sha256(classifier.bundle)
-    except EcovisionError:
-        return None
+def identity_of(classifier: Classifier) -> BundleIdentity | None:
+    """Return which bundle the classifier is of; None of a lone model file."""
+    return None if classifier.bundle is None else classifier.bundle.identity

@@ -227,8 +227,10 @@ class App:
 
     async def _healthz(self, request: web.Request) -> web.StreamResponse:
         now = time.monotonic()
-        status = self._board.view().status(now, self._limits.stale_s)
-        found = {**status.to_json(now), "version": __version__}
+        view = self._board.view()
+        status = view.status(now, self._limits.stale_s)
+        bundle = None if view.bundle is None else view.bundle.to_json()
+        found = {**status.to_json(now), "version": __version__, "bundle": bundle}
         report = self._board.bin()
         if report is not None:
             found["bin"] = report.to_json(now)

@@ -13,6 +13,7 @@ from ecovision_edge.web.board import Board, Status, View
 from ecovision_edge.web.limits import Limits
 
 if TYPE_CHECKING:
+    from ecovision_edge.bundle.identity import BundleIdentity
     from ecovision_edge.events import BinEvent
     from ecovision_edge.sinks.bin_report import BinReport
 
@@ -40,6 +41,7 @@ class Events:
         """Nothing was told yet."""
         self._board, self._limits, self._title = board, limits, title
         self._told: tuple[object, ...] | None = None
+        self._bundle: BundleIdentity | None = None
         self._index = -1
         self._held_back = False
         self._bin: BinReport | None = None
@@ -70,12 +72,16 @@ class Events:
         self.version = view.version
         if self._told is None:
             yield b"retry: 1000\n\n"
+            self._bundle = view.bundle
             yield event("hello", self._hello(view))
         key = status.state, status.since, status.reason, status.reconnects, status.live
         # A stalled source's `since` is computed, but from what stands still; so it is the same each time.
         if key != self._told:
             self._told = key
             yield event("health", status.to_json(now))
+        if view.bundle != self._bundle:
+            self._bundle = view.bundle
+            yield event("bundle", _which(view.bundle))
         report = self._board.bin()
         if report is not None and self._is_news(report, now):
             self._bin, self._next_bin = report, now + 1 / self._limits.events_per_s
@@ -100,6 +106,7 @@ class Events:
         return {
             "title": self._title,
             "version": __version__,
+            "bundle": _which(view.bundle),
             "labels": list(view.labels),
             "history": _HISTORY,
             "stale_s": self._limits.stale_s,
@@ -122,6 +129,10 @@ class Events:
             "fps": self._board.rate(),
             "past": past,
         }
+
+
+def _which(bundle: BundleIdentity | None) -> JsonValue:
+    return None if bundle is None else bundle.to_json()
 
 
 def _short(event: BinEvent) -> JsonValue:

@@ -58,7 +58,8 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield all metrics, as they are now."""
         counters, now = self._board.counters(), time.monotonic()
-        status = self._board.view().status(now, self._stale_s)
+        view = self._board.view()
+        status = view.status(now, self._stale_s)
         frames = CounterMetricFamily(
             "ecovision_frames_classified",
             "Frames that the network answered, by its answer.",
@@ -110,6 +111,9 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily("ecovision_viewers", "Open picture streams.", value=self.viewers)
         yield InfoMetricFamily("ecovision_build", "What runs here.", {"version": __version__})
+        if (bundle := view.bundle) is not None:
+            which = {"name": bundle.name, "version": bundle.version, "id": bundle.id}
+            yield InfoMetricFamily("ecovision_bundle", "Which bundle answers.", which)
         report = self._board.bin()
         if report is not None:
             yield from _of_bin(report)

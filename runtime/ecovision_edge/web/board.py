@@ -16,6 +16,7 @@ from ecovision_edge.errors import OptionError
 from ecovision_edge.loop.result import LoopResult
 
 if TYPE_CHECKING:
+    from ecovision_edge.bundle.identity import BundleIdentity
     from ecovision_edge.sinks.bin_report import BinReport
 
 __all__ = ["AGE_BOUNDS", "STAGE_BOUNDS", "Board", "Counters", "Distribution", "Past", "Status", "View"]
@@ -136,12 +137,14 @@ class View:
         result: The newest; None before the first.
         health: What the source said last.
         labels: The classes, as far as they are known.
+        bundle: Which one answers; None for a lone model file, or where nobody said.
     """
 
     version: int
     result: LoopResult | None
     health: Health
     labels: tuple[str, ...]
+    bundle: BundleIdentity | None = None
 
     def status(self, now: float, stale_s: float) -> Status:
         """Return what may be said at `now`, where a frame is news for `stale_s` seconds."""
@@ -193,18 +196,22 @@ class Board:
         labels: The classes in the network's order, to be shown before the first result; else they are known
             with it.
         history: Results that are remembered, 1 to 10,000.
+        bundle: Which one answers; None for a lone model file.
 
     Raises:
         OptionError: `history` is outside its range.
     """
 
-    def __init__(self, labels: Sequence[str] = (), *, history: int = 120) -> None:
+    def __init__(
+        self, labels: Sequence[str] = (), *, history: int = 120, bundle: BundleIdentity | None = None
+    ) -> None:
         if not 1 <= history <= 10_000:
             raise OptionError("history of a board", expected="1 to 10000 results", found=history)
         self._lock = threading.Lock()
         self._version = 0
         self._result: LoopResult | None = None
         self._labels = tuple(labels)
+        self._bundle = bundle
         self._health = Health(HealthState.STARTING, time.monotonic())
         self._bin: Callable[[], BinReport] | None = None
         self._history: deque[_Past] = deque(maxlen=history)
@@ -248,6 +255,12 @@ class Board:
             self._health = health
             self._version += 1
 
+    def set_bundle(self, bundle: BundleIdentity | None) -> None:
+        """Put up which bundle answers from now on; None for a lone model file."""
+        with self._lock:
+            self._bundle = bundle
+            self._version += 1
+
     def set_bin(self, report: Callable[[], BinReport]) -> None:
         """Have the bin shown whose loop puts up the results; `report` is called by whoever shows it."""
         with self._lock:
@@ -262,7 +275,7 @@ class Board:
     def view(self) -> View:
         """Return what is on the board now."""
         with self._lock:
-            return View(self._version, self._result, self._health, self._labels)
+            return View(self._version, self._result, self._health, self._labels, self._bundle)
 
     def history(self, after: int = -1, most: int = 60) -> list[Past]:
         """Return the last results with an index above `after`, oldest first, at most `most`."""

@@ -64,6 +64,7 @@ function connect() {
     bin.forget();
     health = result = null;
     if (hello.labels.length) bars.setLabels(hello.labels);
+    drawModel(hello.bundle);
     stream.restart();
   });
   on("alive", () => {});
@@ -71,6 +72,7 @@ function connect() {
     health = h;
     if (h.last_age_s !== null) capturedAt = Math.max(capturedAt ?? -Infinity, now() - h.last_age_s * 1000);
   });
+  on("bundle", drawModel);
   on("bin", (told) => bin.take(told));
   on("result", (r) => {
     result = r;
@@ -145,6 +147,13 @@ function draw() {
     history.summary(live);
   }
   speak(whole, live);
+}
+
+// Which bundle answers; null is a lone model file.
+function drawModel(bundle) {
+  at("model").hidden = !bundle;
+  text("model", bundle ? `${bundle.name} ${bundle.version}` : "");
+  attribute(at("model"), "title", bundle ? `Model: ${bundle.name}, version ${bundle.version}, id ${bundle.id}` : "");
 }
 
 function drawAnswer(live, age) {
