@@ -66,7 +66,7 @@ def order_of(view: np.ndarray) -> tuple[int, ...]:
 
 
 BARE = Views(
-    strip_p=0, crop_p=0, far=0.8, stretch=0, shear=0, ground_p=0, erase_p=0,
+    strip_p=0, crop_p=0, far=0.8, stretch=0, shear=0, ground_p=0, erase_p=0, few_p=0,
     camera=replace(Views().camera, light_p=0, blur_p=0, noise_p=0, jpeg_p=0),
 )  # fmt: skip
 
@@ -104,6 +104,27 @@ def test_a_view_depends_on_its_generator_alone() -> None:
         views.append(a.tobytes())
     assert np.array_equal(picture, before)
     assert len(set(views)) == 60
+
+
+def test_a_view_of_few_pixels_holds_no_more_than_they_do() -> None:
+    """Shrunk to the fewest that it may have and enlarged it is much the same; not so a whole one."""
+    noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    how = replace(BARE, upright_p=1, few_p=1, few=(16.0, 16.0), few_noise_p=0)
+    for seed in range(4):
+        lost = []
+        for share in (1, 0):
+            view = draw_view(noise, (64, 64), replace(how, few_p=share), np.random.default_rng(seed))
+            small = cv2.resize(view, (16, 16), interpolation=cv2.INTER_AREA)
+            again = cv2.resize(small, (64, 64), interpolation=cv2.INTER_LINEAR).astype(int)
+            lost.append(np.abs(again - view).mean() / view.std())
+        assert lost[0] < 0.3
+        assert lost[1] > 0.6
+    grey = np.full((64, 64, 3), 128, np.uint8)
+    noisy = replace(how, few_noise_p=1, few=(8.0, 900.0))
+    views = [draw_view(grey, (48, 64), noisy, np.random.default_rng(seed)) for seed in range(6)]
+    assert all(
+        view.shape == (48, 64, 3) and view.std() > 0.3 for view in views
+    )  # never enlarged beyond its size
 
 
 def test_an_item_before_a_plain_background_is_cut_loose_and_laid_on_another() -> None:
