@@ -13,7 +13,7 @@ from ecovision_edge.photographs.images import Reduce
 from ecovision_edge.photographs.jpeg_picture import JpegPicture
 from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.preprocess.frames import Bgr, as_bgr
-from ecovision_edge.preprocess.region import Region
+from ecovision_edge.preprocess.region import Region, TurnedBox
 
 __all__ = ["Box", "Content", "Look", "Observation", "Picture", "Reduces", "View", "pixels_of", "size_of"]
 
@@ -85,6 +85,8 @@ class Look:
         box: Where the item is; None if there is none, or if that is not known.
         edge: Whether the item reaches out of the view, over one side or two: like a hand.
         content: What lies there, if it lies still; None if that is not known.
+        turned: The smallest rectangle around it, whichever way its sides point, where that is not the box;
+            all of its lengths are shares of the view's width. None if it is the box, or not known.
     """
 
     view: View
@@ -94,6 +96,7 @@ class Look:
     box: Box | None = None
     edge: bool = False
     content: Content | None = field(default=None, repr=False, compare=False)
+    turned: TurnedBox | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

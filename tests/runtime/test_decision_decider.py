@@ -18,7 +18,7 @@ from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinState
 from ecovision_edge.loop import LoopResult
 from ecovision_edge.prediction import Prediction, Timings
-from ecovision_edge.preprocess.region import Region
+from ecovision_edge.preprocess.region import Region, TurnedBox
 
 LABELS = ("paper", "glass", "battery")
 IMAGE = np.zeros((4, 4, 3), np.uint8)
@@ -49,6 +49,7 @@ class Seen:
     box: tuple[float, float, float, float] | None = None
     edge: bool = False
     content: Lying | None = None
+    turned: TurnedBox | None = None
 
 
 class ScriptedGate:
@@ -60,7 +61,8 @@ class ScriptedGate:
     def look(self, image, now):
         self.looks += 1
         seen = self.now
-        return Look(seen.view, 0.0, seen.moving, f"seen: {seen.view}", seen.box, seen.edge, seen.content)
+        said = f"seen: {seen.view}"
+        return Look(seen.view, 0.0, seen.moving, said, seen.box, seen.edge, seen.content, seen.turned)
 
     def relearn(self):
         self.learnt += 1
@@ -491,6 +493,27 @@ def test_only_the_part_of_a_frame_that_the_item_covers_is_classified():
     events = [e for n in range(20) if (e := decider.step(picture, n / 10))]
     assert [e.box for e in events] == [Region(160, 120, 320, 240)]
     assert set(shapes) == {(120, 160, 3)}
+
+
+def test_what_lies_aslant_is_classified_straight_and_the_event_has_its_upright_box():
+    """Of the same size, whichever way the item lies; as the box has it without `straighten`."""
+    for straighten, shape in ((True, (96, 160, 3)), (False, (120, 160, 3))):
+        shapes = []
+
+        def classify(image, shapes=shapes):
+            shapes.append(image.shape)
+            return result(SURE["glass"], 0.0).prediction
+
+        gate = ScriptedGate()
+        gate.now = Seen(
+            View.ITEM, box=(0.25, 0.25, 0.5, 0.5), turned=TurnedBox(0.375, 0.28, 0.25, 0.15, 30.0)
+        )
+        options = replace(OPTIONS, straighten=straighten)
+        decider = BinDecider(LABELS, options=options, gate=gate, classify=classify)
+        picture = np.zeros((480, 640, 3), np.uint8)
+        events = [e for n in range(20) if (e := decider.step(picture, n / 10))]
+        assert [e.box for e in events] == [Region(160, 120, 320, 240)]
+        assert set(shapes) == {shape}
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,33 @@ def test_a_look_says_where_the_item_is(world):
     assert world.look(6).box is None
 
 
+def laid(world, wide, high, degrees, middle=(160, 120)):
+    """The look at one more thing, turned by so many degrees about its middle, clockwise as it is seen."""
+    corners = cv2.boxPoints((middle, (wide, high), degrees))
+    cv2.fillPoly(world.tray, [np.rint(corners).astype(np.int32)], (40, 60, 200))
+    return world.look(6)
+
+
+@pytest.mark.parametrize("degrees", [-40, -20, 12, 30, 45, 70, 100])
+def test_a_look_says_how_an_item_lies(world, degrees):
+    """The smallest rectangle around it, turned by 45 degrees at most, in shares of the view's width."""
+    turned = laid(world, 120, 50, degrees).turned
+    assert -45 <= turned.degrees <= 45
+    along = turned.degrees if turned.width > turned.height else turned.degrees + 90
+    assert (along - degrees + 90) % 180 - 90 == pytest.approx(0, abs=4)
+    assert (turned.x * WIDTH, turned.y * WIDTH) == pytest.approx((160, 120), abs=3)
+    sides = sorted((turned.width * WIDTH, turned.height * WIDTH))
+    assert sides == pytest.approx((50, 120), abs=8)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 2])
+def test_what_lies_along_the_view_is_not_called_turned(world, degrees):
+    """Its box says it all."""
+    look = laid(world, 120, 50, degrees)
+    assert look.box is not None
+    assert look.turned is None
+
+
 def test_crumbs_do_not_widen_the_box(world):
     """What is far smaller than the item is no part of it."""
     world.put(40, 40, 100)

@@ -23,7 +23,7 @@ from ecovision_edge.camera import open_source
 from ecovision_edge.errors import OptionError, RecordError
 from ecovision_edge.loop import LoopOptions
 from ecovision_edge.observation import Look, View
-from ecovision_edge.preprocess.region import Region
+from ecovision_edge.preprocess.region import Region, TurnedBox
 from ecovision_edge.recording import (
     HardRecorder,
     Recorder,
@@ -232,6 +232,13 @@ def test_the_part_of_the_frame_that_was_classified_comes_back(tmp_path):
     frames_turned = list(read_recording(tmp_path / "turned"))
     assert frames_turned[0].result.region == turned.region
     assert compare(frames_turned, [turned]).ok
+    lying = Region(2, 1, 9, 8, RegionView(2), TurnedBox(5.5, 4.25, 6.0, 3.1, -31.25))
+    aslant = dataclasses.replace(whole, region=lying)
+    with Recorder(tmp_path / "aslant", options()) as recorder:
+        recorder.put(aslant)
+    frames_aslant = list(read_recording(tmp_path / "aslant"))
+    assert frames_aslant[0].result.region == lying
+    assert compare(frames_aslant, [aslant]).ok
     for other in (whole, turned, dataclasses.replace(whole, region=Region(2, 1, 9, 9))):
         with pytest.raises(RecordError, match=r"cannot be compared: expected only .*top=1.*found.*region"):
             compare(frames, [other])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -9,25 +10,30 @@ import numpy as np
 
 from ecovision_edge.decision._grid import COLUMNS, ROWS, Grid, Mask, slope, strongest
 from ecovision_edge.observation import Box, Content
+from ecovision_edge.preprocess.region import TurnedBox
 
 __all__ = ["GridContent", "Outline", "outline"]
 
 CRUMB = 0.02  # of the largest part's cells: what is smaller is no part of the item
 CHANGED_LEVELS = 28.0  # twice what a cell has to differ by from the empty tray
 CHANGED_SLOPE = 0.4  # cells that an item may tremble, as of motion
+ASLANT = 5.0  # degrees: a rectangle turned by less is taken for upright, for cells tell no better
 AT_EDGE = 2  # cells along a side of the view: less is noise
 
 
 @dataclass(frozen=True, slots=True)
 class Outline:
-    """Where the item is, and whether it reaches out of the view over one side or two."""
+    """Where the item is, how it lies (see `Look.turned`), and whether it reaches out over one side or two."""
 
     box: Box
+    turned: TurnedBox | None
     edge: bool
 
 
-def outline(mask: Mask) -> Outline | None:
+def outline(mask: Mask, aspect: float) -> Outline | None:
     """Find the outline of the cells that differ from the empty tray; None if none does.
+
+    `aspect` is the view's height as a share of its width.
 
     What covers three sides of the view fills it: an arm comes over one side, or over a corner.
     """
@@ -41,7 +47,28 @@ def outline(mask: Mask) -> Outline | None:
     box = (int(left.min()) / COLUMNS, int(top.min()) / ROWS, right / COLUMNS, bottom / ROWS)
     item = np.isin(parts, kept)
     touched = sum(int(side.sum()) >= AT_EDGE for side in (item[0], item[-1], item[:, 0], item[:, -1]))
-    return Outline(box, touched in (1, 2))
+    return Outline(box, _turned_box(item, aspect), touched in (1, 2))
+
+
+def _turned_box(item: Mask, aspect: float) -> TurnedBox | None:
+    """Find the smallest rectangle around some cells, by their middles; None if its sides are the view's."""
+    wide, high = 1 / COLUMNS, aspect / ROWS
+    rows = np.flatnonzero(item.any(axis=1))
+    ends = np.concatenate([item[rows].argmax(axis=1), COLUMNS - 1 - item[rows, ::-1].argmax(axis=1)])
+    points = np.stack([(ends + 0.5) * wide, (np.concatenate([rows, rows]) + 0.5) * high], axis=1)
+    corners = cv2.boxPoints(cv2.minAreaRect(points.astype(np.float32)))  # its angle is another in each OpenCV
+    first, second = corners[1] - corners[0], corners[2] - corners[1]
+    sides = float(np.hypot(*first)), float(np.hypot(*second))
+    longer = first if sides[0] >= sides[1] else second  # the other one may have no length
+    degrees = (math.degrees(math.atan2(longer[1], longer[0])) + 45) % 180 - 45
+    width, height = max(sides), min(sides)
+    if degrees > 45:
+        degrees, width, height = degrees - 90, height, width
+    if abs(degrees) < ASLANT or not max(sides):
+        return None
+    cell = math.sqrt(wide * high)  # half a one at each end
+    x, y = map(float, corners.mean(axis=0))
+    return TurnedBox(x, y, width + cell, height + cell, degrees)
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,9 @@ class BinDecider:
         self._gate: Gate = gate or PresenceGate(options.presence)
         self._look_bgr = for_checked(self._gate.look)
         self._reduce = self._gate.reduction if isinstance(self._gate, Reduces) else None
-        self._regions = Regions(options.margin, options.aspect, crop=options.crop)
+        self._regions = Regions(
+            options.margin, options.aspect, crop=options.crop, straighten=options.straighten
+        )
         self._by_trigger = options.gate == "trigger"
         if self._by_trigger:
             first = BinStatus(BinState.EMPTY, 0.0, "nothing was triggered")

@@ -79,6 +79,10 @@ class DeciderOptions:
             have been a wrong picture; else it is told as a fault.
         crop: Whether the part of the frame that the item covers is classified, or the whole frame. With
             `gate="trigger"` it is always the whole.
+        straighten: Whether that part is the smallest rectangle around an item that lies aslant, laid
+            straight, in place of the upright box around it, of which a half may be tray. Of 220 photographs
+            laid whole on a tray, turned by any angle, 89 % were right with it and 76 % without, in four
+            views; of 220 items cut loose 71 and 70 %.
         margin: Added to that part on each side, of its own width and height. None is best for the reference
             model: of 200 items cut out of photographs and laid on a synthetic tray 85 % were right with 0,
             79 % with 0.1, 72 % with 0.35, 60 % by whole frames.
@@ -101,6 +105,7 @@ class DeciderOptions:
     tell_after: float = 10.0
     question_after: float = 60.0
     crop: bool = True
+    straighten: bool = True
     margin: float = 0.0
     aspect: float = 0.6
     presence: PresenceOptions = field(default_factory=PresenceOptions)

@@ -14,8 +14,10 @@ import numpy.typing as npt
 
 from ecovision_edge.decision._contents import GridContent, outline
 from ecovision_edge.decision._grid import (
+    COLUMNS,
     CROSS,
     ENOUGH_PIXELS,
+    ROWS,
     Grid,
     Mask,
     gain,
@@ -78,6 +80,7 @@ class PresenceGate:
         self._comparing = False
         self._compared_since: float | None = None
         self._last = -math.inf
+        self._aspect = ROWS / COLUMNS
 
     def learn_from(self, image: Image) -> None:
         """Take one picture for the empty tray, `(height, width, 3) uint8 BGR`: one that was kept, say."""
@@ -106,6 +109,7 @@ class PresenceGate:
             return self._learn(grid, now, moving)
         if tray.doubtful and not moving and float(in_range(grid)[tray.unseen].mean()) >= SHOWN:
             return self._learn_again(tray, moving)
+        self._aspect = image.shape[0] / image.shape[1]
         found = self._compare(tray, grid, now, passed, moving)
         return self._as_kept(found, now) if self._comparing else found
 
@@ -143,13 +147,14 @@ class PresenceGate:
 
     def _item(self, grid: Grid, light: Grid, mask: Mask, share: float, moving: bool) -> Look:
         self._covered_since, self._there = None, True
-        where = outline(mask)
+        where = outline(mask, self._aspect)
         return Look(
             View.ITEM,
             share,
             moving,
             f"something covers {share:.0%} of the view",
             box=None if where is None else where.box,
+            turned=None if where is None else where.turned,
             edge=where is not None and where.edge,
             content=None if moving else GridContent(grid / light, mask),
         )

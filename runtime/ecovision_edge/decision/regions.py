@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.observation import Box, Look, View
-from ecovision_edge.preprocess.region import Region
+from ecovision_edge.preprocess.region import Region, TurnedBox
 
 __all__ = ["Regions"]
 
@@ -22,11 +22,13 @@ class Regions:
         margin: Added on each side, of the box's own width and height.
         aspect: The shorter side is at least this part of the longer one, 0 to 1: a network's input is square.
         crop: Whether the box is cut out at all; else the whole frame is classified.
+        straighten: Whether what lies aslant is cut out straight.
     """
 
-    def __init__(self, margin: float, aspect: float, *, crop: bool = True) -> None:
-        self._margin, self._aspect, self._crop = margin, aspect, crop
+    def __init__(self, margin: float, aspect: float, *, crop: bool = True, straighten: bool = True) -> None:
+        self._margin, self._aspect, self._crop, self._straighten = margin, aspect, crop, straighten
         self._box: Box | None = None
+        self._turned: TurnedBox | None = None
 
     def region(self, look: Look | None, size: tuple[int, int], view: RegionView) -> Region | None:
         """Return which part of a frame to classify in `view`, given what a gate said of the frame.
@@ -41,35 +43,48 @@ class Regions:
             return None
         height, width = size
         if look is not None and look.box is not None and self._crop:
-            place = self.of(look.box, width, height)
+            place = self.of(look.box, width, height, look.turned)
             if place is not None:
                 return replace(place, view=view)
         return None if view == PLAIN else Region(0, 0, width, height, view)
 
     def expected(self, height: int, width: int) -> Region | None:
         """Return the part of a frame of that size that is classified if the item still lies as it did."""
-        return None if self._box is None else self.of(self._box, width, height)
+        return None if self._box is None else self.of(self._box, width, height, self._turned)
 
     def forget(self) -> None:
         """The next box is another item's."""
         self._box = None
 
-    def of(self, box: Box, width: int, height: int) -> Region | None:
+    def of(self, box: Box, width: int, height: int, turned: TurnedBox | None = None) -> Region | None:
         """The region of a frame of that size in pixels; None is the whole frame."""
         held = self._box
         if held is None or max(abs(a - b) for a, b in zip(held, box, strict=True)) > STEADY:
             held = self._box = box
+            self._turned = turned if self._straighten else None
         left, right = held[0] * width, held[2] * width
         top, bottom = held[1] * height, held[3] * height
-        grown = 1 + 2 * self._margin
         least = LEAST * min(width, height)
-        wide, high = max((right - left) * grown, least), max((bottom - top) * grown, least)
-        wide, high = max(wide, high * self._aspect), max(high, wide * self._aspect)
+        wide, high = self._grown(right - left, bottom - top, least)
         x0, x1 = _around((left + right) / 2, wide, width)
         y0, y1 = _around((top + bottom) / 2, high, height)
-        if (x1 - x0) * (y1 - y0) >= WHOLE * width * height:
+        laid = self._laid(width, least)
+        area = (x1 - x0) * (y1 - y0) if laid is None else laid.width * laid.height
+        return None if area >= WHOLE * width * height else Region(x0, y0, x1, y1, turned=laid)
+
+    def _grown(self, wide: float, high: float, least: float) -> tuple[float, float]:
+        """Return the sides with their margins, none too short."""
+        grown = 1 + 2 * self._margin
+        wide, high = max(wide * grown, least), max(high * grown, least)
+        return max(wide, high * self._aspect), max(high, wide * self._aspect)
+
+    def _laid(self, width: int, least: float) -> TurnedBox | None:
+        """Return the turned box in pixels of a frame of that width."""
+        if self._turned is None:
             return None
-        return Region(x0, y0, x1, y1)
+        box = self._turned.scaled(width)
+        wide, high = self._grown(box.width, box.height, least)
+        return replace(box, width=wide, height=high)
 
 
 def _around(middle: float, length: float, most: int) -> tuple[int, int]:

@@ -78,7 +78,8 @@ class LoopResult:
         """Return a JSON object without the picture: one line of `--output jsonl`.
 
         `box` is in it only where a part of the frame was classified, `view` only where that was not looked at
-        as it is. Where nothing was classified `tray` says why, and what the network would say is null.
+        as it is, `turned` (`TurnedBox`) only where it was cut out aslant. Where nothing was classified `tray`
+        says why, and what the network would say is null.
         """
         return {
             "index": self.index,
@@ -107,5 +108,8 @@ class LoopResult:
 
 
 def _part(region: Region) -> dict[str, JsonValue]:
-    plain: dict[str, JsonValue] = {"box": region.to_json()}
-    return plain if region.view == PLAIN else {**plain, "view": str(region.view)}
+    return {
+        "box": region.to_json(),
+        **({} if region.view == PLAIN else {"view": str(region.view)}),
+        **({} if region.turned is None else {"turned": region.turned.to_json()}),
+    }

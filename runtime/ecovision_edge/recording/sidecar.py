@@ -12,7 +12,7 @@ from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.errors import ContractError, OptionError, RecordError
 from ecovision_edge.loop.result import UNSAID
 from ecovision_edge.prediction import Timings
-from ecovision_edge.preprocess.region import Region
+from ecovision_edge.preprocess.region import Region, TurnedBox
 
 if TYPE_CHECKING:
     from ecovision_edge.loop import LoopResult
@@ -191,7 +191,8 @@ def _region(f: Fields) -> Region | None:
     left, top, right, bottom = map(int, sides)
     view = RegionView.parse(f.text("view", most=40), f.at("view")) if f.has("view") else PLAIN
     try:
-        return Region(left, top, right, bottom, view)
+        turned = TurnedBox(*f.numbers("turned", 5, -_MOST, _MOST)) if f.has("turned") else None
+        return Region(left, top, right, bottom, view, turned)
     except OptionError as e:
         raise wrong from e
 

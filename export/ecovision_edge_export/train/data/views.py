@@ -65,7 +65,7 @@ class Views:
     far: float = 1.25
     stretch: float = 0.15
     shear: float = 0.08
-    ground_p: float = 0.2
+    ground_p: float = 0.4
     ground_far: float = 1.6
     few_p: float = 0.4
     few: tuple[float, float] = (56.0, 160.0)
