@@ -122,6 +122,7 @@ class EcovisionError(Exception):
 
     The message is one printable line: `problem: expected ..., found ...; fix`. What was found where nothing
     certain was expected, such as the words of another library, follows at once: `problem: no such host; fix`.
+    Its two halves are `finding` and `fix`, which is empty where there is nothing to do.
     """
 
     exit_status: int = 1
@@ -141,13 +142,16 @@ class EcovisionError(Exception):
             words = str(found).strip() or "nothing"
             parts.append(f"found {words}" if parts else words)
         message = problem if not parts else f"{problem}: {', '.join(parts)}"
-        if fix:
-            message = f"{message}; {fix}"
-        self.message = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(message.split()))
+        self.finding, self.fix = _one_line(message), _one_line(fix or "")
+        self.message = f"{self.finding}; {self.fix}" if self.fix else self.finding
         super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.message
+
+
+def _one_line(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(text.split()))
 
 
 class ContractError(EcovisionError, ValueError):

@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.kernel_files import read_number, read_text
 from ecovision_edge.base.records import dataclass
 
 __all__ = [
@@ -185,7 +186,7 @@ class CpuTimes:
 
 def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
     """Read this machine's CPU; what cannot be read stays empty."""
-    text = _text(cpuinfo) or ""
+    text = read_text(cpuinfo) or ""
     model = _field(text, "model name|Model|Hardware") or platform.processor() or "unknown"
     features = _field(text, "flags|Features") or ""
     return Cpu(platform.machine(), model, frozenset(features.split()))
@@ -193,17 +194,16 @@ def read_cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> Cpu:
 
 def read_machine(root: Path = _ROOT) -> Machine:
     """Read what machine this is."""
-    memory = _field(_text(root / "proc/meminfo") or "", "MemTotal")
-    release = _text(root / "etc/os-release") or ""
+    memory = _field(read_text(root / "proc/meminfo") or "", "MemTotal")
+    release = read_text(root / "etc/os-release") or ""
     name = re.search(r'^PRETTY_NAME="?([^"\n]*)"?$', release, re.MULTILINE)
-    board = _text(root / "proc/device-tree/model")
     try:
         usable = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS
         usable = os.cpu_count() or 1
     return Machine(
         cpu=read_cpu(root / "proc/cpuinfo"),
-        board=board.rstrip("\0\n") if board else None,
+        board=read_text(root / "proc/device-tree/model"),
         cores=os.cpu_count() or 1,
         usable_cores=usable,
         memory_bytes=int(memory.split()[0]) * 1024 if memory else None,
@@ -216,10 +216,10 @@ def read_machine(root: Path = _ROOT) -> Machine:
 def read_state(root: Path = _ROOT) -> DeviceState:
     """Read what state this machine is in."""
     policies = sorted((root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"))
-    governors = sorted({g for p in policies if (g := _text(p / "scaling_governor"))})
+    governors = sorted({g for p in policies if (g := read_text(p / "scaling_governor"))})
     zones = (root / "sys/class/thermal").glob("thermal_zone*/temp")
     # Sensors that are off read as 0 or far below it.
-    temperatures = [t / 1000 for z in zones if (t := _number(z)) is not None and t > 0]
+    temperatures = [t / 1000 for z in zones if (t := read_number(z)) is not None and t > 0]
     return DeviceState(
         governors=tuple(governors) or None,
         frequency_mhz=_highest_mhz(policies, "scaling_cur_freq"),
@@ -232,7 +232,7 @@ def read_state(root: Path = _ROOT) -> DeviceState:
 
 def read_cpu_times(root: Path = _ROOT) -> CpuTimes | None:
     """Read what all cores have done since boot; None where the kernel does not say."""
-    line = (_text(root / "proc/stat") or "").partition("\n")[0].split()
+    line = (read_text(root / "proc/stat") or "").partition("\n")[0].split()
     if len(line) < 9 or line[0] != "cpu":
         return None
     # user nice system idle iowait irq softirq steal (proc_pid_stat(5), /proc/stat); in ticks
@@ -255,7 +255,7 @@ def throttling_of_bits(bits: int, source: str) -> Throttling:
 
 def _read_throttling(root: Path) -> Throttling | None:
     for file in sorted((root / "sys/devices/platform").glob("soc*/soc*firmware/get_throttled")):
-        text = _text(file)
+        text = read_text(file)
         if text is not None and re.fullmatch(r"(0x)?[0-9a-fA-F]+", text):
             return throttling_of_bits(int(text, 16), "sysfs get_throttled")
     import shutil  # here, since every start of the runtime would pay for them
@@ -274,26 +274,14 @@ def _read_throttling(root: Path) -> Throttling | None:
     counts = [
         n
         for file in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
-        if (n := _number(file)) is not None
+        if (n := read_number(file)) is not None
     ]
     return Throttling("sysfs thermal_throttle", events=int(sum(counts))) if counts else None
 
 
 def _highest_mhz(policies: list[Path], name: str) -> float | None:
-    values = [v / 1000 for p in policies if (v := _number(p / name)) is not None]  # files are in kHz
+    values = [v / 1000 for p in policies if (v := read_number(p / name)) is not None]  # files are in kHz
     return max(values, default=None)
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip() or None
-    except OSError:
-        return None
-
-
-def _number(path: Path) -> float | None:
-    text = _text(path)
-    return float(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
 
 
 def _field(text: str, names: str) -> str | None:

@@ -13,7 +13,7 @@ from ecovision_edge.errors import MissingDependencyError
 if TYPE_CHECKING:
     from types import ModuleType
 
-__all__ = ["require"]
+__all__ = ["release_numbers", "require"]
 
 
 def require(module: str, extra: str, minimum: str | None = None) -> ModuleType:
@@ -46,7 +46,7 @@ def require(module: str, extra: str, minimum: str | None = None) -> ModuleType:
         ) from e
     if minimum is not None:
         found = _version(imported, top)
-        if found is None or _numbers(found) < _numbers(minimum):
+        if found is None or release_numbers(found) < release_numbers(minimum):
             raise MissingDependencyError(
                 f"{top} is too old",
                 expected=f"{minimum} or newer",
@@ -67,7 +67,7 @@ def _version(imported: ModuleType, top: str) -> str | None:
         return None
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def release_numbers(version: str) -> tuple[int, ...]:
     """Read the release numbers of a version, `2.7.0+cpu` as (2, 7): enough to compare."""
     match = re.match(r"\d+(?:\.\d+)*", version)
     numbers = [int(part) for part in match[0].split(".")] if match else []

@@ -68,7 +68,7 @@ class Installation:
         libraries of the extra alone, so that no second OpenCV comes along.
         """
         origin = self._origin(f"[{extra}]")
-        libraries = list(self._libraries(extra))
+        libraries = self.requirements(extra)
         if libraries and (origin is None or not self._has_all_dependencies()):
             return self.pip_line(*libraries)
         if origin is not None and (had := self._extras_of_uv_tool()) is not None:
@@ -83,6 +83,10 @@ class Installation:
             return _DISTRIBUTIONS.get(module)
         distribution = _DISTRIBUTIONS.get(module, module)
         return next((line for line in self._base_requirements() if _name_of(line) == distribution), None)
+
+    def requirements(self, extra: str | None = None) -> tuple[str, ...]:
+        """Return what an extra asks for, or everything does (None), each with its marker behind a `;`."""
+        return tuple(requirement for requirement, of in self._requirements() if of == extra)
 
     def origin(self) -> tuple[str, ...]:
         """Return the arguments by which pip builds or finds this very thing once more; empty if not known."""
@@ -140,12 +144,6 @@ class Installation:
                 return None
             return ("--editable", f"{path}{extra}") if folder.get("editable") is True else (f"{path}{extra}",)
         return (f"{path}{extra}",) if path.is_file() else None
-
-    def _libraries(self, extra: str) -> Iterator[str]:
-        """Yield the requirements of an extra, each with its marker."""
-        for requirement, of in self._requirements():
-            if of == extra:
-                yield requirement
 
     def _requirements(self) -> Iterator[tuple[str, str | None]]:
         """Yield each requirement without the mark of its extra, and that extra."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ecovision_edge.base.kernel_files import read_text
+
 __all__ = ["own_camera", "video_devices"]
 
 _ROOT = Path("/")
@@ -20,7 +22,7 @@ def own_camera(root: Path = _ROOT) -> str | None:
     Returns:
         None for other machines.
     """
-    board = _text(root / "proc/device-tree/model")
+    board = read_text(root / "proc/device-tree/model") or ""
     return next((f"{words} {_ADDRESSES[name]}" for name, words in _BOARDS if name in board), None)
 
 
@@ -32,15 +34,7 @@ def video_devices(root: Path = _ROOT) -> list[str]:
     found = []
     for device in sorted((root / "dev").glob("video*"), key=lambda path: (len(path.name), path.name)):
         facts = root / "sys/class/video4linux" / device.name
-        if _text(facts / "index") in ("", "0"):
-            name = _text(facts / "name")
+        if read_text(facts / "index") in (None, "0"):
+            name = read_text(facts / "name")
             found.append(f"/dev/{device.name} ({name})" if name else f"/dev/{device.name}")
     return found
-
-
-def _text(path: Path) -> str:
-    """Return what a file of the kernel's says; nothing if it is not there."""
-    try:
-        return path.read_text(errors="replace").strip("\0\n ")
-    except OSError:
-        return ""

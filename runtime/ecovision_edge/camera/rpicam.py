@@ -32,6 +32,7 @@ from ecovision_edge.photographs.jpeg_picture import JpegPicture
 __all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 
 PROGRAMS = "rpicam-vid", "libcamera-vid"  # the second is its name before Raspberry Pi OS bookworm
+INSTALL = "run: sudo apt-get install rpicam-apps-lite (Raspberry Pi OS)"
 SIZE = 640, 480
 MAX_JPEG_BYTES = 32 * 2**20
 FIRST_TIMEOUT, TIMEOUT = 15.0, 4.0
@@ -199,9 +200,7 @@ def require_rpicam() -> str:
     for program in PROGRAMS:
         if found := shutil.which(program):
             return found
-    raise MissingDependencyError(
-        "rpicam:// needs the program rpicam-vid; run: sudo apt-get install rpicam-apps-lite (Raspberry Pi OS)"
-    )
+    raise MissingDependencyError("rpicam:// needs the program rpicam-vid", fix=INSTALL)
 
 
 def rpicam_source(host: str, options: Options) -> RpicamSource:

@@ -4,6 +4,7 @@
 good, 1 a check failed, 2 misuse. `--debug` shows the traceback instead.
 """
 
+import sys
 from collections.abc import Sequence
 
 from ecovision_edge.base.installation import missing_library
@@ -21,7 +22,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Its arguments; None is the program itself.
     """
     try:
-        refuse_old_x86()
+        arguments = sys.argv[1:] if argv is None else argv
+        if (
+            next((word for word in arguments if word[:1] != "-"), "") != "doctor"
+        ):  # which tells of it
+            refuse_old_x86()
         from ecovision_edge.cli import app
     except ImportError as e:
         missing = e if isinstance(e, MissingDependencyError) else missing_library(e)

@@ -53,6 +53,9 @@ COMMANDS: dict[str, Command] = {
         "ecovision_edge.cli.wheels", "wheels", "Collect what a board installs without a network."
     ),
     "verify": Command("ecovision_edge.cli.verify", "verify", "Verify a bundle on this device."),
+    "doctor": Command(
+        "ecovision_edge.cli.doctor", "doctor", "Look the device over: what is wrong, and what to do."
+    ),
     "train": Command(
         "ecovision_edge_export.train.cli", "train", "Train or fine-tune on your own photographs. [export]"
     ),

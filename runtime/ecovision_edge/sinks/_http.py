@@ -11,6 +11,8 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
+from ecovision_edge.base.connecting import connect, time_left
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer  # of Python 3.12
 
@@ -88,38 +90,13 @@ class HttpClient:
             connection = http.client.HTTPConnection(self._host, self._port)
         else:
             connection = http.client.HTTPSConnection(self._host, self._port, context=self._tls)
-        connected = _connected(self._host, connection.port, until)
+        connected = connect(self._host, connection.port, until)
         if self._tls is not None:
             with contextlib.closing(connected):  # its descriptor is the other's then
                 connected = self._tls.wrap_socket(connected, server_hostname=self._host)
         line = _Line(connected)
         connection.sock = cast("socket.socket", line)  # of which no more is used
         self._connection, self._line = connection, line
-
-
-def _connected(host: str, port: int, until: float) -> socket.socket:
-    """Return a connection to the first of the host's addresses that takes one. Raises OSError."""
-    problem: OSError | None = None
-    for family, kind, protocol, _, place in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-        connected = socket.socket(family, kind, protocol)
-        try:
-            connected.settimeout(_left(until))
-            connected.connect(place)
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.settimeout(_left(until))  # for the handshake
-        except OSError as e:
-            connected.close()
-            problem = problem or e
-        else:
-            return connected
-    raise problem or OSError(f"{host} has no address")
-
-
-def _left(until: float) -> float:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    return left
 
 
 class _Line:
@@ -132,7 +109,7 @@ class _Line:
         """Send; a socket's own would begin its time again with each piece, over TLS."""
         rest = memoryview(data)
         while rest:
-            self._connected.settimeout(_left(self.until))
+            self._connected.settimeout(time_left(self.until))
             rest = rest[self._connected.send(rest) :]
 
     def makefile(self, mode: str) -> io.BufferedReader:
@@ -153,7 +130,7 @@ class _Reader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Buffer) -> int | None:
-        self._connected.settimeout(_left(self._line.until))
+        self._connected.settimeout(time_left(self._line.until))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:

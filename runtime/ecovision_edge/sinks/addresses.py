@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ecovision_edge.base.addresses import (
     FOREIGN_PREFIX,
@@ -21,7 +22,20 @@ from ecovision_edge.sinks._checks import check_names, check_sinks
 from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.lines import FileSink, StdoutSink
 
-__all__ = ["SinkPaths", "check_sinks", "open_sink", "sink_paths"]
+if TYPE_CHECKING:
+    import ssl
+
+    from ecovision_edge.base.places import Place
+
+__all__ = [
+    "SinkPaths",
+    "SinkServer",
+    "check_sinks",
+    "named_bins",
+    "open_sink",
+    "sink_paths",
+    "sink_server",
+]
 
 SCHEMES = ("file", "gpio", "http", "https", "mqtt", "mqtts", "serial", "stdout")
 _KINDS = (
@@ -100,6 +114,55 @@ def _open(
 
 
 @dataclass(frozen=True, slots=True)
+class SinkServer:
+    """The server of a sink.
+
+    Args:
+        shown: What may be shown of its address.
+        host: Name or number.
+        port: Where it listens.
+        tls: What verifies it; None speaks in the clear.
+    """
+
+    shown: str
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+
+def sink_server(address: str, environment: Mapping[str, str] = os.environ) -> SinkServer | None:
+    """Return the server that a sink's address leads to; None for a sink on this machine. Nothing is opened.
+
+    Raises:
+        OptionError: as `open_sink`.
+    """
+    scheme = address.partition(":")[0].lower()
+    if scheme in ("mqtt", "mqtts"):
+        from ecovision_edge.sinks.mqtt import broker_of
+
+        broker = broker_of(address, environment)
+        return SinkServer(broker.shown, broker.host, broker.port, broker.tls)
+    if scheme not in ("http", "https"):
+        return None
+    from ecovision_edge.sinks.webhook import server_context
+
+    place, _, options = _webhook_place(address, environment)
+    tls = server_context(options.text("ca")) if scheme == "https" else None
+    return SinkServer(place.shown, place.host, place.port or (443 if tls else 80), tls)
+
+
+def named_bins(address: str) -> tuple[str, ...]:
+    """Return the bins that the address of pins names; none of any other. Raises OptionError."""
+    head, _, query = address.partition("?")
+    if head.partition(":")[0].lower() != "gpio":
+        return ()
+    from ecovision_edge.sinks._gpio_options import parse_gpio_options
+
+    options = parse_gpio_options(query)
+    return tuple(dict.fromkeys((*options.angles, *options.leds)))
+
+
+@dataclass(frozen=True, slots=True)
 class SinkPaths:
     """What a sink needs of the file system, as its address has it.
 
@@ -162,9 +225,28 @@ def _file(place: str, options: Options, device: str) -> FileSink:
 
 
 def _webhook(address: str, device: str, environment: Mapping[str, str]) -> Sink:
-    from ecovision_edge.base.places import split_place
     from ecovision_edge.base.secrets import read_secret
     from ecovision_edge.sinks.webhook import WebhookSink
+
+    _, url, options = _webhook_place(address, environment)
+    timeout = options.number("timeout", 0, 600)
+    file, insecure = options.text("secret_file"), options.flag("insecure")
+    ca, states = options.text("ca"), options.flag("states")
+    options.done()
+    return WebhookSink(
+        url,
+        secret=read_secret(file) if file else environment.get("ECOVISION_EDGE_WEBHOOK_SECRET") or None,
+        timeout=timeout or 5.0,
+        insecure=insecure,
+        ca=ca,
+        states=states,
+        device=device,
+    )
+
+
+def _webhook_place(address: str, environment: Mapping[str, str]) -> tuple[Place, str, Options]:
+    """Return where a webhook is, its whole address, and its options. Raises OptionError."""
+    from ecovision_edge.base.places import split_place
 
     url, pairs = split_foreign(address, problem=OptionError)
     scheme = url.partition(":")[0].lower()
@@ -181,17 +263,4 @@ def _webhook(address: str, device: str, environment: Mapping[str, str]) -> Sink:
             found="one",
             fix="sign with ECOVISION_EDGE_WEBHOOK_SECRET instead",
         )
-    options = Options(place.shown, pairs, FOREIGN_PREFIX, problem=OptionError)
-    timeout = options.number("timeout", 0, 600)
-    file, insecure = options.text("secret_file"), options.flag("insecure")
-    ca, states = options.text("ca"), options.flag("states")
-    options.done()
-    return WebhookSink(
-        url,
-        secret=read_secret(file) if file else environment.get("ECOVISION_EDGE_WEBHOOK_SECRET") or None,
-        timeout=timeout or 5.0,
-        insecure=insecure,
-        ca=ca,
-        states=states,
-        device=device,
-    )
+    return place, url, Options(place.shown, pairs, FOREIGN_PREFIX, problem=OptionError)

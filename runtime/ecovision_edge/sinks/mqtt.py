@@ -31,6 +31,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from ecovision_edge.base.addresses import Options, split_pairs
 from ecovision_edge.base.backoff import Backoff
@@ -39,7 +40,7 @@ from ecovision_edge.base.places import split_broker
 from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.errors import OptionError
 from ecovision_edge.events import BinEvent
-from ecovision_edge.sinks._mqtt_connection import check_library
+from ecovision_edge.sinks._mqtt_connection import Broker, check_library
 from ecovision_edge.sinks._mqtt_options import MqttOptions, mqtt_options
 from ecovision_edge.sinks._mqtt_sender import Sender
 from ecovision_edge.sinks._spool import Spool
@@ -47,7 +48,7 @@ from ecovision_edge.sinks._spool_delivery import SpoolDelivery
 from ecovision_edge.sinks.base import Sink, SinkStats
 from ecovision_edge.sinks.homeassistant import discovery_messages
 
-__all__ = ["MqttOptions", "MqttSink", "MqttStats", "default_spool", "mqtt_sink"]
+__all__ = ["MqttOptions", "MqttSink", "MqttStats", "broker_of", "default_spool", "mqtt_sink"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +182,39 @@ def mqtt_sink(
         OptionError: the address is malformed, has a password, or an option is unknown or out of range.
         MissingDependencyError: paho-mqtt is not installed.
     """
+    mqtt, given = _read(address, environment, device)
+    return MqttSink(
+        mqtt,
+        given.spool or default_spool(mqtt, environment),
+        labels=labels,
+        bins=bins,
+        max_events=given.max_events or 10_000,
+        max_bytes=parse_size(given.size, "max_bytes of a spool") if given.size else 10_000_000,
+    )
+
+
+class _OfSpool(NamedTuple):
+    """What an address says of the spool; None where it says nothing."""
+
+    spool: str | None
+    size: str | None
+    max_events: int | None
+
+
+def broker_of(address: str, environment: Mapping[str, str]) -> Broker:
+    """Return where the broker of such an address is, and what it is told; nothing is opened.
+
+    Raises:
+        OptionError: as `mqtt_sink`.
+    """
+    return _read(address, environment, "")[0].broker()
+
+
+def _read(address: str, environment: Mapping[str, str], device: str) -> tuple[MqttOptions, _OfSpool]:
     place = split_broker(address)
     options = Options(place.shown, split_pairs(place.query, problem=OptionError), problem=OptionError)
-    spool, size, events = (
-        options.text("spool"),
-        options.text("max_bytes"),
-        options.integer("max_events", 1, 10_000_000),
+    of_spool = _OfSpool(
+        options.text("spool"), options.text("max_bytes"), options.integer("max_events", 1, 10_000_000)
     )
     mqtt = replace(
         mqtt_options(place, options, environment, device=device),
@@ -195,11 +223,4 @@ def mqtt_sink(
         discovery_prefix=(options.text("discovery_prefix") or "homeassistant").strip("/"),
     )
     options.done()
-    return MqttSink(
-        mqtt,
-        spool or default_spool(mqtt, environment),
-        labels=labels,
-        bins=bins,
-        max_events=events or 10_000,
-        max_bytes=parse_size(size, "max_bytes of a spool") if size else 10_000_000,
-    )
+    return mqtt, of_spool

@@ -22,7 +22,7 @@ from ecovision_edge.sinks._payload import event_bytes
 from ecovision_edge.sinks.base import Sink
 from ecovision_edge.sinks.delivery import Delivery, Pace
 
-__all__ = ["WebhookDelivery", "WebhookSink", "sign"]
+__all__ = ["WebhookDelivery", "WebhookSink", "server_context", "sign"]
 
 _AGAIN = frozenset({408, 425, 429})  # may pass, as 500 and more do (RFC 9110; 425 RFC 8470, 429 RFC 6585)
 _PLAIN = " !#$&'()*+,/:;<=>?@[]^`{|}"  # beside letters and digits, as they are in a header
@@ -84,7 +84,7 @@ class WebhookSink(Sink):
             raise OptionError(
                 "address of a webhook", expected="a path of ASCII, all else as %XX", found=ascii(target[:60])
             )
-        client = HttpClient(place.host, place.port, _context(ca) if place.scheme == "https" else None)
+        client = HttpClient(place.host, place.port, server_context(ca) if place.scheme == "https" else None)
         self._delivery = WebhookDelivery(
             place.shown, client, target, secret=secret, timeout=timeout, states=states
         )
@@ -158,7 +158,8 @@ class WebhookDelivery(Delivery):
         self._client.close()
 
 
-def _context(ca: str | None) -> ssl.SSLContext:
+def server_context(ca: str | None) -> ssl.SSLContext:
+    """Return what verifies a server by the system's certificates, or by a file's. Raises OptionError."""
     try:
         return ssl.create_default_context(cafile=ca)
     except OSError as e:

@@ -1,0 +1,122 @@
+"""The bundle on this device, the engines that run it, and the device profile."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ecovision_edge.base.device import read_cpu
+from ecovision_edge.base.fields import Fields, parse_json
+from ecovision_edge.base.installation import Installation, pip_fix
+from ecovision_edge.base.old_cpu import refuse_old_x86
+from ecovision_edge.bundle.engines import ENGINES, installed_versions, is_installed
+from ecovision_edge.doctor.check import Check, fail, ok, warn
+from ecovision_edge.doctor.libraries import version_fault
+from ecovision_edge.doctor.system import Output, System
+from ecovision_edge.errors import EcovisionError
+
+__all__ = ["VERIFY_LIMIT", "check_bundle", "check_engines", "check_profile", "check_verified"]
+
+VERIFY_LIMIT = 300.0
+"""Seconds for `verify`, which may try an engine for 120 s."""
+
+_AGAIN = "export it again, or copy it again, whole; more: ecovision-edge verify"
+
+
+def check_bundle(system: System, path: Path | None) -> Iterator[Check]:
+    """Verify a bundle in a process of its own, then look at the engines and at the profile.
+
+    Args:
+        system: What machine it is.
+        path: The bundle's folder; None is the embedded reference.
+    """
+    refuse_old_x86()
+    command = [sys.executable, "-m", "ecovision_edge", "verify"]
+    output = system.run([*command, *([] if path is None else [str(path)]), "--json", "-"], VERIFY_LIMIT)
+    yield from check_engines()  # what verify has found of them is kept
+    yield check_verified(path, output)
+    yield check_profile(path)
+
+
+def check_verified(path: Path | None, output: Output | None) -> Check:
+    """Read what `verify --json -` said."""
+    name = "the embedded reference" if path is None else str(path)
+    if output is None:
+        return warn("bundle", f"{name}: Python cannot be started again", "run: ecovision-edge verify")
+    try:
+        report = parse_json(output.stdout.encode("utf-8", "replace"), "verify")
+        checks = [Fields.of(item, "a check") for item in report.items("checks", most=1000)]
+        told = [
+            (c.text("name"), c.flag("ok"), c.flag("checked"), c.text("detail", most=4000)) for c in checks
+        ]
+    except EcovisionError:
+        said = output.stderr.strip().splitlines()[-1:] or [f"no report, exit status {output.status}"]
+        return fail("bundle", f"{name}: {said[0].removeprefix('ecovision-edge: ')}", _AGAIN)
+    faults = [f"{what}: {detail}" for what, good, checked, detail in told if checked and not good]
+    if faults:
+        return fail("bundle", f"{name}: {'; '.join(faults)}", _AGAIN)
+    golden = [f"{what}: {detail}" for what, good, _, detail in told if good and what.startswith("golden ")]
+    left = sum(not checked for _, _, checked, _ in told)
+    more = f"; {left} not checked, for their engine is not installed" if left else ""
+    return ok("bundle", f"{name}, verified; {'; '.join(golden)}{more}")
+
+
+def check_engines() -> Iterator[Check]:
+    """Look at the engines that are installed, and what is known of them on this CPU; none is loaded."""
+    from ecovision_edge.backends.survival import (
+        cpu_key,
+        deadly_engine,
+        deadly_reason,
+        read_findings,
+        version_text,
+    )
+
+    cpu, findings = read_cpu(), read_findings()
+    there = [format for format in ENGINES if is_installed(format)]
+    if not there:
+        yield fail("engine", "none is installed", ENGINES["onnx"].fix)
+    for format in there:
+        engine, version = ENGINES[format], version_text(format)
+        name = f"engine {engine.package}"
+        reason = deadly_reason(format, cpu, findings)
+        if reason is not None:
+            error = deadly_engine(format, cpu, reason)
+            yield fail(name, error.finding, error.fix)
+            continue
+        asked = next(
+            (
+                line
+                for line in Installation.here().requirements(engine.extra)
+                if line.startswith(engine.package)
+            ),
+            None,
+        )
+        number = next(iter(installed_versions(format).values()), None)
+        fault = version_fault(asked, number) if asked and number else None
+        ran = any((f.package, f.version, f.cpu) == (engine.package, version, cpu_key(cpu)) for f in findings)
+        if fault is not None:
+            yield fail(name, f"{version}, {fault}", pip_fix(str(asked)))
+        else:
+            yield ok(name, f"{version}, " + ("has run on this CPU" if ran else "not tried: no model for it"))
+
+
+def check_profile(path: Path | None) -> Check:
+    """Look at whether the device profile of the bundle, if there is one, holds."""
+    from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+    from ecovision_edge.profile.store import look_up_profile
+
+    try:
+        found = look_up_profile(Bundle.open(path or embedded_bundle_path()))
+    except EcovisionError:
+        return warn("profile", "not looked at: the bundle cannot be opened", "see the bundle above")
+    if found.ignored is not None:
+        finding, _, advice = found.ignored.rpartition("; ")
+        return warn("profile", finding, advice)
+    if found.profile is None:
+        return ok("profile", "none; `ecovision-edge tune` finds the fastest way to run the bundle here")
+    p = found.profile
+    half = ", fp16" if p.fp16 else ""
+    return ok(
+        "profile", f"{p.artifact}, {p.threads} thread{'s' * (p.threads > 1)}{half}, of {p.created[:10]}"
+    )
