@@ -23,9 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         arguments = sys.argv[1:] if argv is None else argv
-        if (
-            next((word for word in arguments if word[:1] != "-"), "") != "doctor"
-        ):  # which tells of it
+        if next((word for word in arguments if word[:1] != "-"), "") != "doctor":  # which tells of it
             refuse_old_x86()
         from ecovision_edge.cli import app
     except ImportError as e:

@@ -48,17 +48,18 @@ def doctor(
 
       ecovision-edge doctor build/mine --sink mqtt://broker.local/kitchen --json -
     """
-    from ecovision_edge.doctor import System, Wishes, checkup, subjects_of
+    from ecovision_edge.doctor import Commands, System, Wishes, checkup, subjects_of
     from ecovision_edge.doctor.check import checks_to_json
 
     if json is not None:
         check_target(json, "--json")
     console = None if str(json) == "-" else text_console(soft_wrap=True)
-    checks = []
-    for check in checkup(subjects_of(Wishes(bundle, tuple(sink or ()), update), System())):
-        checks.append(check)
-        if console is not None:
-            _show(console, check)
+    checks, wishes = [], Wishes(bundle, tuple(sink or ()), update)
+    with Commands() as commands:
+        for check in checkup(subjects_of(wishes, System(run=commands.run))):
+            checks.append(check)
+            if console is not None:
+                _show(console, check)
     if console is not None:
         _sum_up(console, checks)
     if json is not None:

@@ -8,10 +8,11 @@ time, so that none can hang the others or end them.
 from ecovision_edge.doctor.check import Check, State, fail, ok, warn
 from ecovision_edge.doctor.checkup import Subject, checkup
 from ecovision_edge.doctor.subjects import Wishes, subjects_of
-from ecovision_edge.doctor.system import Output, System
+from ecovision_edge.doctor.system import Commands, Output, System
 
 __all__ = [
     "Check",
+    "Commands",
     "Output",
     "State",
     "Subject",

@@ -94,7 +94,11 @@ def _check_rpicam(system: System) -> Iterator[Check]:
         )
         return
     cameras = read_rpicam_list(f"{output.stdout}\n{output.stderr}")
-    if not cameras:
+    needed = [*system.at("dev").glob("media*"), *system.at("dev/dma_heap").glob("*")]
+    refused = sorted(device for device in needed if not system.may_use(device))
+    if not cameras and refused:
+        yield no_permission(system, "camera rpicam://", refused)
+    elif not cameras:
         advice = "look at the ribbon cable and at camera_auto_detect=1 in config.txt, then start again"
         yield warn("camera rpicam://", "none at the board's own port", advice)
     for index, words in cameras:

@@ -14,6 +14,7 @@ from ecovision_edge.doctor.check import Check, fail, ok, warn
 from ecovision_edge.doctor.system import System
 from ecovision_edge.errors import ProfileWriteError
 from ecovision_edge.recording.options import RecordOptions
+from ecovision_edge.service import STATE_FOLDER
 
 __all__ = ["Mount", "check_disks", "check_wear", "read_mounts"]
 
@@ -51,27 +52,27 @@ def read_mounts(text: str) -> list[Mount]:
     return list(mounts.values())
 
 
-def _mount_of(path: Path, mounts: Iterable[Mount]) -> Mount | None:
-    holding = [m for m in mounts if path == Path(m.point) or Path(m.point) in path.parents]
-    return max(holding, key=lambda m: len(m.point), default=None)
+def _point_of(path: Path, mounts: Iterable[Mount]) -> str:
+    """Return where the file system of a path is mounted."""
+    holding = [m.point for m in mounts if path == Path(m.point) or Path(m.point) in path.parents]
+    return max(holding, key=len, default="/")
 
 
 def check_disks(system: System) -> Iterator[Check]:
     """Look at the file systems of the system, and of what the bin keeps."""
     mounts = read_mounts(read_text(system.at("proc/self/mounts")) or "")
     fstab = {m.point: m for m in read_mounts(read_text(system.at("etc/fstab")) or "")}
-    seen = set()
-    for path in (Path("/"), *_kept(system)):
-        mount = _mount_of(path, mounts)
-        point = "/" if mount is None else mount.point
-        if point not in seen:
-            seen.add(point)
-            yield from _check_disk(system, point, mount, fstab.get(point), keeps=path != Path("/"))
+    kept = [_point_of(path, mounts) for path in _kept(system)]
+    for point in dict.fromkeys((_point_of(Path("/"), mounts), *kept)):
+        mount = next((m for m in mounts if m.point == point), None)
+        yield from _check_disk(system, point, mount, fstab.get(point), keeps=point in kept)
     yield from _check_errors(system)
 
 
 def _kept(system: System) -> Iterator[Path]:
-    """Yield the folders that the bin writes to."""
+    """Yield the folders that the bin writes to, also as a service."""
+    if system.at(STATE_FOLDER).exists():
+        yield Path(STATE_FOLDER)
     yield state_folder(system.environment).absolute()
     try:
         yield profile_folder().absolute()
@@ -98,9 +99,9 @@ def _check_disk(
     elif space.free < LITTLE:
         less = f"less than the {LITTLE / 1e6:.0f} MB that a recording leaves"
         yield warn(name, f"{found}: {less}", _MAKE_ROOM.format(point))
-    elif mount is not None and mount.kind in _GONE_AT_RESTART:
+    elif keeps and mount is not None and mount.kind in _GONE_AT_RESTART:
         what = "the learnt tray, waiting events and profiles are gone at the next start"
-        yield warn(name, f"{found}: {what}", "put the folder of the state on a disk, STATE_DIRECTORY")
+        yield warn(name, f"{found}: {what}", "mount a disk there, or switch the overlay off (raspi-config)")
     else:
         yield ok(name, found)
 
@@ -113,7 +114,7 @@ def _read_only(name: str, mount: Mount, asked: Mount | None, found: str, *, keep
             f"{found}; /etc/fstab asks for a writable one: the kernel does so after an error of the disk",
             "save what you need, then replace the card; what happened: dmesg | grep -i -e ext4 -e mmc",
         )
-    if keeps or mount.point == "/":
+    if keeps:
         what = "nothing can be kept there: no events that wait, no learnt tray, no update"
         return warn(name, f"{found}: {what}", "mount it writable, or put the state on another disk")
     return ok(name, found)

@@ -7,13 +7,16 @@ import getpass
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Output", "Space", "System", "read_space", "run_command"]
+from ecovision_edge.base.closing import ClosedAtEnd
+
+__all__ = ["Commands", "Output", "Space", "System", "read_space"]
 
 
 class Output(NamedTuple):
@@ -32,14 +35,49 @@ class Space(NamedTuple):
     files: int | None = None
 
 
-def run_command(command: Sequence[str], limit: float) -> Output | None:
-    """Run a command in the C locale to its end; None if there is no such program, or it may not be run.
+class Commands(ClosedAtEnd):
+    """Runs commands, and lets none outlive it. For several threads."""
 
-    Raises:
-        TimeoutError: it did not end within `limit` seconds; it was killed, and what it had started too.
-    """
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[int] = set()
+        self._closed = False
+
+    def run(self, command: Sequence[str], limit: float) -> Output | None:
+        """Run a command in the C locale to its end; None if there is no such program, or it may not be run.
+
+        Raises:
+            TimeoutError: it did not end within `limit` seconds; it was killed, and what it had started too.
+        """
+        with self._lock:
+            process = None if self._closed else _started(command)
+            if process is None:
+                return None
+            self._running.add(process.pid)
+        with process:
+            try:
+                stdout, stderr = process.communicate(timeout=limit)
+            except BaseException as e:
+                _kill(process.pid)
+                if isinstance(e, subprocess.TimeoutExpired):
+                    raise TimeoutError(f"{Path(command[0]).name} did not end within {limit:g} s") from None
+                raise
+            finally:
+                with self._lock:
+                    self._running.discard(process.pid)
+        return Output(process.returncode, stdout, stderr)
+
+    def close(self) -> None:
+        """Kill what runs, and start nothing more. Idempotent."""
+        with self._lock:
+            self._closed = True
+            for group in self._running:
+                _kill(group)
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[str] | None:
     try:
-        process = subprocess.Popen(
+        return subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -51,16 +89,11 @@ def run_command(command: Sequence[str], limit: float) -> Output | None:
         )
     except OSError:
         return None
-    with process:
-        try:
-            stdout, stderr = process.communicate(timeout=limit)
-        except BaseException as e:
-            with contextlib.suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            if isinstance(e, subprocess.TimeoutExpired):
-                raise TimeoutError(f"{Path(command[0]).name} did not end within {limit:g} s") from None
-            raise
-    return Output(process.returncode, stdout, stderr)
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def read_space(path: Path) -> Space:
@@ -89,9 +122,9 @@ class System:
     """What checks look at.
 
     Args:
+        run: Runs a command within seconds, as `Commands.run`.
         root: Where the file system begins.
         environment: Variables of it.
-        run: Runs a command within seconds, as `run_command`.
         space: Tells the space of a file system, as `read_space`.
         may_use: Tells whether this user may read and write a file.
         group_of: Tells the number of the group of a file.
@@ -99,9 +132,9 @@ class System:
         now: Tells the time, seconds since 1970.
     """
 
+    run: Callable[[Sequence[str], float], Output | None]
     root: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
-    run: Callable[[Sequence[str], float], Output | None] = run_command
     space: Callable[[Path], Space] = read_space
     may_use: Callable[[Path], bool] = _may_use
     group_of: Callable[[Path], int] = _group_of
