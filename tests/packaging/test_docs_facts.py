@@ -177,3 +177,11 @@ def test_the_architecture_names_what_the_code_has():
     assert names - defined - {Path(package).name for package in PACKAGES} == {"RLock"}
     for thread in in_backquotes(r"ecovision-\w+.*"):
         assert f'"{re.sub("[A-Z]+$", "", thread)}' in code, thread
+
+
+def test_every_check_of_the_doctor_is_documented():
+    """By the first word of its name, which programs look for."""
+    code = "\n".join(p.read_text("utf-8") for p in (SOURCES[0] / "doctor").glob("*.py"))
+    known = set(re.findall(r'(?:\b(?:ok|warn|fail)\(|\bname = )\s*f?"(\w+)(?: [^"]*)?"', code))
+    table = PAGES[DOCS / "doctor.md"].partition("## What is looked at")[2].partition("## ")[0]
+    assert set(re.findall(r"^\| `(\w+)(?: \w+)?` \|", table, re.MULTILINE)) == known

@@ -209,6 +209,13 @@ def test_a_throttled_pi(tmp_path, bits, state, advice):
     assert advice in check.advice
 
 
+def test_a_pi_that_does_not_tell(tmp_path):
+    """Its own program is missing, or this user may not ask; of other machines nothing is expected."""
+    assert check_throttling(system_of(tmp_path)).state == "ok"
+    put(tmp_path, "proc/device-tree/model", "Raspberry Pi 5 Model B Rev 1.0\0")
+    assert "vcgencmd" in check_throttling(system_of(tmp_path)).advice
+
+
 def test_an_x86_that_was_too_hot(tmp_path):
     """Its kernel counts."""
     put(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "7\n")

@@ -32,7 +32,7 @@ from ecovision_edge.photographs.jpeg_picture import JpegPicture
 __all__ = ["JpegSplitter", "RpicamSource", "RpicamStream", "require_rpicam", "rpicam_source"]
 
 PROGRAMS = "rpicam-vid", "libcamera-vid"  # the second is its name before Raspberry Pi OS bookworm
-INSTALL = "run: sudo apt-get install rpicam-apps-lite (Raspberry Pi OS)"
+INSTALL = "on Raspberry Pi OS; run: sudo apt-get install rpicam-apps-lite"
 SIZE = 640, 480
 MAX_JPEG_BYTES = 32 * 2**20
 FIRST_TIMEOUT, TIMEOUT = 15.0, 4.0

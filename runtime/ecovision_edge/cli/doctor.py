@@ -82,7 +82,8 @@ def _lines(check: Check, width: int) -> Iterator[str]:
     subject, _, own = printable(check.name).partition(" ")
     begin = f"{check.state:<4} {subject:<{_NAME_WIDTH}} "
     indent = " " * len(begin)
-    yield from _wrapped(f"{own}: " * bool(own) + printable(check.found), begin, indent, width)
+    colon = "" if own.endswith((":", "://")) else ":"  # of an address that is nothing but its scheme
+    yield from _wrapped(f"{own}{colon} " * bool(own) + printable(check.found), begin, indent, width)
     advice, run, command = printable(check.advice).partition("run: ")
     if advice.strip("; "):
         yield from _wrapped(advice.strip("; "), f"{indent}-> ", f"{indent}   ", width)

@@ -41,9 +41,9 @@ def check_bundle(system: System, path: Path | None) -> Iterator[Check]:
 
 def check_verified(path: Path | None, output: Output | None) -> Check:
     """Read what `verify --json -` said."""
-    name = "the embedded reference" if path is None else str(path)
+    where = "the embedded reference" if path is None else str(path)
     if output is None:
-        return warn("bundle", f"{name}: Python cannot be started again", "run: ecovision-edge verify")
+        return warn("bundle", f"{where}: Python cannot be started again", "run: ecovision-edge verify")
     try:
         report = parse_json(output.stdout.encode("utf-8", "replace"), "verify")
         checks = [Fields.of(item, "a check") for item in report.items("checks", most=1000)]
@@ -52,14 +52,14 @@ def check_verified(path: Path | None, output: Output | None) -> Check:
         ]
     except EcovisionError:
         said = output.stderr.strip().splitlines()[-1:] or [f"no report, exit status {output.status}"]
-        return fail("bundle", f"{name}: {said[0].removeprefix('ecovision-edge: ')}", _AGAIN)
+        return fail("bundle", f"{where}: {said[0].removeprefix('ecovision-edge: ')}", _AGAIN)
     faults = [f"{what}: {detail}" for what, good, checked, detail in told if checked and not good]
     if faults:
-        return fail("bundle", f"{name}: {'; '.join(faults)}", _AGAIN)
+        return fail("bundle", f"{where}: {'; '.join(faults)}", _AGAIN)
     golden = [f"{what}: {detail}" for what, good, _, detail in told if good and what.startswith("golden ")]
     left = sum(not checked for _, _, checked, _ in told)
     more = f"; {left} not checked, for their engine is not installed" if left else ""
-    return ok("bundle", f"{name}, verified; {'; '.join(golden)}{more}")
+    return ok("bundle", f"{where}, verified; {'; '.join(golden)}{more}")
 
 
 def check_engines() -> Iterator[Check]:

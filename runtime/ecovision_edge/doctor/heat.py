@@ -60,6 +60,9 @@ def check_throttling(system: System) -> Check:
     """Look at what slows the processor down, or did since boot."""
     throttling = read_state(system.root).throttling
     if throttling is None:
+        if "Raspberry Pi" in (read_text(system.at("proc/device-tree/model")) or ""):
+            advice = "let this user run `vcgencmd get_throttled` (package raspi-utils, group video)"
+            return warn("throttling", "not told, although a Raspberry Pi knows it", advice)
         return ok("throttling", "this machine does not tell")
     source = f"({throttling.source})"
     if throttling.events is not None:
