@@ -17,6 +17,7 @@ import ecovision_edge
 from ecovision_edge import Bundle
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli.app import COMMANDS, main
+from ecovision_edge.doctor.check import Check, checks_to_json
 from ecovision_edge.rules import Rules
 from ecovision_edge.simulation.script_file import load_script
 from ecovision_edge.simulation.synthetic import draw_frame
@@ -76,6 +77,12 @@ def test_every_python_block_runs(tmp_path):
     assert ran.returncode == 0, ran.stdout.decode() + ran.stderr.decode()
 
 
+def doctor_report(path):
+    """What the doctor says of these findings is what the file says."""
+    value = json.loads(path.read_bytes())
+    assert checks_to_json([Check(**check) for check in value["checks"]]) == value
+
+
 def test_every_json_block_is_read(tmp_path):
     """By what its schema names: the truth of a recording, a script for the tray; or as a bin's message."""
     data = Path(ecovision_edge.__file__).parent / "data"
@@ -83,6 +90,7 @@ def test_every_json_block_is_read(tmp_path):
     readers = {
         "ecovision-edge/bin-truth": Truth.load,
         "ecovision-edge/tray-script": lambda path: load_script(path.read_bytes(), path.name),
+        "ecovision-edge/doctor": doctor_report,
         "event": lambda path: jsonschema.validate(json.loads(path.read_bytes()), messages),
     }
     schemas = set()

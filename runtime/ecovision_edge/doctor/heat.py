@@ -70,15 +70,15 @@ def check_throttling(system: System) -> Check:
         return (
             warn("throttling", f"for heat, {times}", _COOL) if throttling.events else ok("throttling", times)
         )
-    advice = []
+    advices = []
     every = (*throttling.now, *throttling.since_boot)
     if "under-voltage" in every:
-        advice.append("use the board's own power supply and a short, thick cable")
+        advices.append("use the board's own power supply and a short, thick cable")
     if not {*every} <= {"under-voltage"}:
-        advice.append(_COOL)
+        advices.append(_COOL)
     if throttling.now:
-        return fail("throttling", f"now {', '.join(throttling.now)} {source}", "; ".join(advice))
+        return fail("throttling", f"now {', '.join(throttling.now)} {source}", "; ".join(advices))
     if throttling.since_boot:
         since = f"since boot {', '.join(throttling.since_boot)} {source}"
-        return warn("throttling", since, "; ".join(advice))
+        return warn("throttling", since, "; ".join(advices))
     return ok("throttling", f"none since boot {source}")
