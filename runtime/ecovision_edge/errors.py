@@ -42,6 +42,8 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     │   ├── FetchError (OSError)               the repository cannot be reached, or breaks off; try later
     │   ├── UntrustedError (ValueError)        what it says is not signed as it should be, or is too old
     │   └── GateError (ValueError)             the new bundle did not prove itself on this device
+    ├── ReleaseError (ValueError)              releases cannot be published as asked
+    ├── SigningKeyError (OSError)              a publisher's key cannot be used: read, opened, written
     └── ExportError                            raised by ecovision_edge_export
         ├── CheckpointError (ValueError)       the weights are not what they should be
         ├── DownloadError (OSError)            the weights could not be fetched
@@ -95,9 +97,11 @@ __all__ = [
     "ProfileWriteError",
     "PushError",
     "RecordError",
+    "ReleaseError",
     "RulesError",
     "SchemaVersionError",
     "ServeError",
+    "SigningKeyError",
     "SinkError",
     "SourceError",
     "SourceOpenError",
@@ -326,6 +330,14 @@ class UntrustedError(UpdateError, ValueError):
 
 class GateError(UpdateError, ValueError):
     """The new bundle did not prove itself on this device; it is not tried again."""
+
+
+class ReleaseError(EcovisionError, ValueError):
+    """Releases cannot be published as asked; what devices see has not changed."""
+
+
+class SigningKeyError(EcovisionError, OSError):
+    """A publisher's private key cannot be read, opened with a passphrase, or written."""
 
 
 class ExportError(EcovisionError):

@@ -52,6 +52,9 @@ COMMANDS: dict[str, Command] = {
     "wheels": Command(
         "ecovision_edge.cli.wheels", "wheels", "Collect what a board installs without a network."
     ),
+    "release": Command(
+        "ecovision_edge.cli.release", "release", "Publish bundles to a fleet, signed. [update]"
+    ),
     "verify": Command("ecovision_edge.cli.verify", "verify", "Verify a bundle on this device."),
     "doctor": Command(
         "ecovision_edge.cli.doctor", "doctor", "Look the device over: what is wrong, and what to do."
