@@ -12,7 +12,7 @@ import pytest
 from tests.runtime.release_repositories import FolderServer, serve_folder
 from tuf.ngclient import Updater, UpdaterConfig
 
-from ecovision_edge.bundle.folder import Bundle, bundle_sha256
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.releases import pkcs8, publisher, roots
 from ecovision_edge.releases.channel import Channel, Release, channel_target
 from ecovision_edge.releases.keys import KeyStore, Passphrases
@@ -54,9 +54,8 @@ class Publisher:
             yield session
 
     def add(self, bundle: Path, rollout: float = 1.0, channel: str = "stable") -> Outcome:
-        opened = Bundle.open(bundle)
         with self.session() as session:
-            return publisher.add(session, opened, bundle_sha256(opened), channel, rollout)
+            return publisher.add(session, Bundle.open(bundle), channel, rollout)
 
     def promote(
         self, bundle: str, rollout: float, channel: str = "stable", source: str | None = None

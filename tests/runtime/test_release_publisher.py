@@ -11,7 +11,7 @@ from tests.runtime.release_repositories import make_repository
 from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
 from tuf.ngclient import UpdaterConfig
 
-from ecovision_edge.bundle.folder import Bundle, bundle_sha256
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.errors import IntegrityError, OptionError, ReleaseError, SigningKeyError
 from ecovision_edge.releases.repository import Repository
 from ecovision_edge.releases.roots import Quorum
@@ -44,7 +44,7 @@ def bundles(forge, tmp_path_factory):
 
 
 def id_of(bundle):
-    return bundle_sha256(Bundle.open(bundle))
+    return Bundle.open(bundle).identity.id
 
 
 def contents(folder):
@@ -169,12 +169,12 @@ def test_a_release_that_is_not_there_is_told(publisher, bundles, text):
 def test_a_bundle_that_changes_while_it_is_verified_is_refused(publisher, forge, tmp_path):
     """What is released is what was looked at."""
     bundle = forge.bundle(tmp_path / "mine")
-    opened, known = Bundle.open(bundle), id_of(bundle)
+    opened = Bundle.open(bundle)
     forge.edit(bundle, lambda data: data.update(name="other"))
     from ecovision_edge.releases.publisher import add
 
     with publisher.session() as session, pytest.raises(IntegrityError, match="changed while it was verified"):
-        add(session, opened, known, "stable", 1.0)
+        add(session, opened, "stable", 1.0)
 
 
 def test_two_publishers_at_once_are_one_and_a_message(publisher):

@@ -64,7 +64,7 @@ release.command("init")(release_keys.init)
 
 
 @release.command("add")
-def add(
+def _add(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     channel: ChannelName = "stable",
     rollout: Annotated[str, typer.Option(help="Part of the fleet that takes it, 0% to 100%.")] = "100%",
@@ -81,22 +81,21 @@ def add(
       ecovision-edge release add build/mine --channel stable --rollout 10%
     """
     need_tuf()
-    from ecovision_edge.bundle.folder import Bundle, bundle_sha256
+    from ecovision_edge.bundle.folder import Bundle
     from ecovision_edge.releases import publisher
     from ecovision_edge.releases.channel import check_channel_name, parse_rollout
 
     check_channel_name(channel)
     part = parse_rollout(rollout)
     opened = Bundle.open(bundle)
-    bundle_id = bundle_sha256(opened)
     with open_session(repository, keys, read_passphrases(passphrase_file)) as session:
-        publisher.refuse_if_released(session, bundle_id, channel)
+        publisher.refuse_if_released(session, opened.identity, channel)
         _verify(bundle)
-        return show(publisher.add(session, opened, bundle_id, channel, part))
+        return show(publisher.add(session, opened, channel, part))
 
 
 @release.command("promote")
-def promote(
+def _promote(
     bundle: Annotated[str, typer.Argument(help="Its version, the beginning of its id, or its folder.")],
     channel: ChannelName = "stable",
     rollout: Annotated[str, typer.Option(help="Part of the fleet that takes it, 0% to 100%.")] = "100%",
@@ -125,7 +124,7 @@ def promote(
 
 
 @release.command("withdraw")
-def withdraw(
+def _withdraw(
     bundle: Annotated[str, typer.Argument(help="Its version, the beginning of its id, or its folder.")],
     channel: Annotated[
         str | None, typer.Option("--channel", "-c", help="The one to take it from; default: all.")
@@ -148,7 +147,7 @@ def withdraw(
 
 
 @release.command("refresh")
-def refresh(repository: RepositoryFolder = Path(), keys: KeyFolders = None) -> int:
+def _refresh(repository: RepositoryFolder = Path(), keys: KeyFolders = None) -> int:
     """Sign, with the online keys alone, that what is published is still the newest: each day, by cron.
 
     It also publishes what was signed elsewhere, and tells on standard error what expires soon.
@@ -172,7 +171,7 @@ release.command("renew")(release_keys.renew)
 
 
 @release.command("sign")
-def sign(
+def _sign(
     discard: Annotated[bool, typer.Option("--discard", help="Give up what waits, in place of it.")] = False,
     repository: RepositoryFolder = Path(),
     keys: KeyFolders = None,
@@ -198,7 +197,7 @@ def sign(
 
 
 @release.command("status")
-def status(
+def _status(
     repository: RepositoryFolder = Path(),
     keys: KeyFolders = None,
     json: Annotated[Path | None, typer.Option(help="Write the status here; - is stdout.")] = None,
@@ -247,9 +246,9 @@ def _status_lines(found: RepositoryStatus) -> Iterator[str]:
 def _named(bundle: str) -> str:
     """Return the id of the bundle in a folder; any other text as it is."""
     from ecovision_edge.base.files import is_file
-    from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, bundle_sha256
+    from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle
 
-    return bundle_sha256(Bundle.open(bundle)) if is_file(Path(bundle) / MANIFEST_NAME) else bundle
+    return Bundle.open(bundle).identity.id if is_file(Path(bundle) / MANIFEST_NAME) else bundle
 
 
 def _verify(bundle: Path) -> None:

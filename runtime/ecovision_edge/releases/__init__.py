@@ -3,3 +3,5 @@
 `channel` is the format that both sides share; it needs no library. The other modules are the publisher's, and
 need the extra `update`: python-tuf signs.
 """
+
+__all__: list[str] = []

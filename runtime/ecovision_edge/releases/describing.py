@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from tuf.api.metadata import Root
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.releases.channel import Channel, Release
 from ecovision_edge.releases.keys import ROLES, short_id
 
@@ -14,7 +15,7 @@ __all__ = ["channel_changes", "percent", "root_changes", "titled"]
 
 def titled(release: Release) -> str:
     """Return name, version and the beginning of the id of a bundle."""
-    return f"{release.name} {release.version} ({short_id(release.bundle)})"
+    return str(BundleIdentity(release.name, release.version, release.bundle))
 
 
 def percent(rollout: float) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from ecovision_edge.base.names import quoted, short
 from ecovision_edge.bundle.folder import MANIFEST_NAME, MAX_MANIFEST_BYTES, Bundle, read_file
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.errors import BundleNotFoundError, IntegrityError, ReleaseError
 from ecovision_edge.releases.channel import Channel, Release, ReleaseFile, check_channel_name, file_target
 from ecovision_edge.releases.describing import percent, titled
@@ -20,13 +21,12 @@ _MAX_CARD_BYTES = 2**20
 _SHORTEST_ID = 6  # digits
 
 
-def add(session: Session, bundle: Bundle, bundle_id: str, channel: str, rollout: float) -> Outcome:
+def add(session: Session, bundle: Bundle, channel: str, rollout: float) -> Outcome:
     """Release a bundle to a part of the fleet that follows a channel.
 
     Args:
         session: The publisher's.
-        bundle: The bundle, verified.
-        bundle_id: The sha256 of its `bundle.json`, from before it was verified.
+        bundle: The bundle, opened before it was verified.
         channel: Name of the channel; a new one is made.
         rollout: Part of the fleet, from 0 to 1.
 
@@ -40,16 +40,16 @@ def add(session: Session, bundle: Bundle, bundle_id: str, channel: str, rollout:
     session.refuse_if_staged("targets")
     channels = session.channels()
     there = channels.get(channel, Channel(channel))
-    refuse_if_released(session, bundle_id, channel)
+    refuse_if_released(session, bundle.identity, channel)
     files = []
-    for name, data in _read(bundle, bundle_id):
+    for name, data in _read(bundle):
         sha256 = hashlib.sha256(data).hexdigest()
         session.repository.put_target(file_target(sha256), data)
         files.append(ReleaseFile(name, sha256, len(data)))
     release = Release(
-        bundle_id,
-        bundle.manifest.name,
-        _version_of(bundle, bundle_id),
+        bundle.identity.id,
+        bundle.identity.name,
+        bundle.identity.version,
         rollout,
         False,
         session.today(),
@@ -58,14 +58,14 @@ def add(session: Session, bundle: Bundle, bundle_id: str, channel: str, rollout:
     return session.submit_channels({**channels, channel: Channel(channel, (*there.releases, release))})
 
 
-def refuse_if_released(session: Session, bundle_id: str, channel: str) -> None:
+def refuse_if_released(session: Session, bundle: BundleIdentity, channel: str) -> None:
     """Refuse a bundle that a channel has.
 
     Raises:
         ReleaseError: it was released there before.
     """
     there = session.channels().get(channel)
-    old = None if there is None else there.find(bundle_id)
+    old = None if there is None else there.find(bundle.id)
     if old is not None:
         raise ReleaseError(
             f"{titled(old)} was released to {channel} before, on {old.added}",
@@ -147,10 +147,10 @@ def withdraw(session: Session, bundle: str, channel: str | None = None) -> Outco
     return Outcome(outcome.published, (*outcome.lines, *told))
 
 
-def _read(bundle: Bundle, bundle_id: str) -> Iterator[tuple[str, bytes]]:
+def _read(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
     """Yield the name and the bytes of each file that devices get, checked against the manifest."""
     manifest = read_file(bundle.path, MANIFEST_NAME, MAX_MANIFEST_BYTES)
-    if hashlib.sha256(manifest).hexdigest() != bundle_id:
+    if hashlib.sha256(manifest).hexdigest() != bundle.identity.id:
         raise IntegrityError(f"{MANIFEST_NAME} has changed while it was verified", fix="run it again")
     yield MANIFEST_NAME, manifest
     for artifact in bundle.manifest.artifacts:
@@ -162,10 +162,6 @@ def _read(bundle: Bundle, bundle_id: str) -> Iterator[tuple[str, bytes]]:
         return
     if card:
         yield _CARD, card
-
-
-def _version_of(bundle: Bundle, bundle_id: str) -> str:
-    return bundle_id[:12]
 
 
 def _channel(channels: dict[str, Channel], name: str) -> Channel:

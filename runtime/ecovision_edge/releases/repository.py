@@ -34,7 +34,7 @@ from ecovision_edge.bundle.manifest import MAX_FILE_BYTES
 from ecovision_edge.errors import ReleaseError
 from ecovision_edge.releases.channel import MAX_CHANNEL_BYTES, Channel
 
-__all__ = ["Repository", "State", "stored_name"]
+__all__ = ["Repository", "StagedRole", "State", "parse_staged", "stored_name"]
 
 Payload = TypeVar("Payload", Root, Targets, Snapshot, Timestamp)
 StagedRole = Literal["root", "targets"]

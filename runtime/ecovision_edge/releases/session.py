@@ -58,15 +58,20 @@ class Session:
     @classmethod
     @contextlib.contextmanager
     def open(
-        cls, repository: Repository, keys: KeyStore, now: Callable[[], datetime] = utc_now
+        cls, repository: Repository, keys: KeyStore, now: Callable[[], datetime] | None = None
     ) -> Iterator[Session]:
         """Lock a repository, read and verify it.
+
+        Args:
+            repository: The repository.
+            keys: The keys that are here.
+            now: The time; None is the system's clock.
 
         Raises:
             ReleaseError: there is none, it is in use, or it is not what a publisher wrote.
         """
         with repository.locked():
-            yield cls(repository, keys, repository.load(keys.pins()), now)
+            yield cls(repository, keys, repository.load(keys.pins()), now or utc_now)
 
     @property
     def root(self) -> Root:
@@ -103,7 +108,7 @@ class Session:
             (path := channel_target(name)): self.repository.put_target(path, channel.dumps())
             for name, channel in channels.items()
         }
-        files = listed_files(channels.values())
+        files = _listed_files(channels.values())
         return self._submit_targets(Targets(targets={**stored, **files}), lines)
 
     def renew_targets(self) -> Outcome:
@@ -319,7 +324,7 @@ class Session:
         )
 
 
-def listed_files(channels: Iterable[Channel]) -> dict[str, TargetFile]:
+def _listed_files(channels: Iterable[Channel]) -> dict[str, TargetFile]:
     """Return the files of all releases that are not withdrawn, as targets by their paths."""
     return {
         file.target: TargetFile(file.bytes, {"sha256": file.sha256}, file.target)
@@ -332,7 +337,7 @@ def listed_files(channels: Iterable[Channel]) -> dict[str, TargetFile]:
 
 def _refuse_other_targets(targets: Mapping[str, TargetFile], channels: Mapping[str, Channel]) -> None:
     """Refuse a list of targets with anything but channels and the files of their bundles."""
-    files = listed_files(channels.values())
+    files = _listed_files(channels.values())
     own = {channel_target(name) for name in channels}
     others = [path for path in {*targets, *files} - own if targets.get(path) != files.get(path)]
     if others:
