@@ -3,3 +3,5 @@
 `store` keeps whole bundles and which of them is the current one; it needs no library, and `run` reads it.
 `fetching` needs the extra `update`; a device imports it in the process of `ecovision-edge update` alone.
 """
+
+__all__: list[str] = []
