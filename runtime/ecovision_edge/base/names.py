@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-__all__ = ["SHOWN", "closest", "hinted", "quoted", "short"]
+__all__ = ["SHOWN", "closest", "hinted", "printable", "quoted", "short"]
 
 _COMPARED = 60  # characters; comparing takes time that grows with their square, and a label may have 200
 SHOWN = 30  # names that a message lists; a model may have 1,000 labels
@@ -25,6 +25,11 @@ def hinted(names: Sequence[str], candidates: Sequence[str]) -> str:
     return short(
         [f"{name[:60]} (close to {close[name]})" if close.get(name) else name[:60] for name in names]
     )
+
+
+def printable(text: str) -> str:
+    """Escape what is not printable in foreign text, so that it may go to a terminal, or into a page."""
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def short(names: Iterable[str]) -> str:

@@ -46,6 +46,9 @@ COMMANDS: dict[str, Command] = {
     "inspect": Command(
         "ecovision_edge.cli.inspect", "inspect", "Show what a bundle or a model file says of itself."
     ),
+    "compare": Command(
+        "ecovision_edge.cli.compare", "compare", "Compare two models on photographs and frames."
+    ),
     "quant-report": Command(
         "ecovision_edge.cli.quant_report", "quant_report", "Show how an int8 model was made, layer by layer."
     ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from ecovision_edge.base.fields import JsonValue, canonical_json
 from ecovision_edge.base.files import is_folder, replace_file
+from ecovision_edge.base.names import printable
 from ecovision_edge.errors import OptionError
 
 if TYPE_CHECKING:
@@ -28,11 +29,6 @@ __all__ = [
     "write_file",
     "write_json",
 ]
-
-
-def printable(text: str) -> str:
-    """Escape what is not printable in foreign text, so that it may go to a terminal."""
-    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def tell(text: str) -> None:
