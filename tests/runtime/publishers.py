@@ -92,11 +92,14 @@ class Device:
     """What python-tuf's client makes of a repository; it keeps its metadata, as a device does."""
 
     def __init__(self, folder: Path, url: str, root: bytes, config: UpdaterConfig | None = None) -> None:
-        self.folder, self._url, self._root, self._config = folder, url, root, config
+        self.folder, self.root, self._url, self._config = folder, root, url, config
         (folder / "targets").mkdir(parents=True)
 
-    def updater(self) -> Updater:
-        """A client that has refreshed: it raises if it refuses what is served."""
+    def updater(self, bootstrap: bytes | None = None) -> Updater:
+        """A client that has refreshed: it raises if it refuses what is served.
+
+        It starts from `bootstrap`, else from the newest root that it has.
+        """
         first = not (self.folder / "metadata" / "root.json").exists()
         client = Updater(
             str(self.folder / "metadata"),
@@ -104,7 +107,7 @@ class Device:
             str(self.folder / "targets"),
             f"{self._url}targets/",
             config=self._config,
-            bootstrap=self._root if first else None,
+            bootstrap=self.root if first else bootstrap,
         )
         client.refresh()
         return client

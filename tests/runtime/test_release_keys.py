@@ -104,4 +104,6 @@ class TestPassphrases:
         both = KeyStore([tmp_path / "stick", tmp_path / "server"], Passphrases([PASSPHRASE]))
         new = both.create("timestamp", [old.keyid]).public_key
         assert both.path_of(new.keyid).parent == tmp_path / "server/online"
-        assert both.path_of(both.create("root").public_key.keyid).parent == tmp_path / "stick/offline"
+        for role, folder in (("root", "stick/offline"), ("snapshot", "server/online")):
+            made = both.create(role).public_key.keyid
+            assert both.path_of(made).parent == tmp_path / folder

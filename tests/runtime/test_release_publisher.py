@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from tests.runtime.publishers import Publisher, cheap_passphrases, published
 from tests.runtime.release_repositories import make_repository
-from tuf.api.exceptions import ExpiredMetadataError, RepositoryError
+from tuf.api.exceptions import BadVersionNumberError, ExpiredMetadataError, RepositoryError
 from tuf.ngclient import UpdaterConfig
 
 from ecovision_edge.bundle.folder import Bundle
@@ -391,6 +391,27 @@ def test_one_lost_root_key_of_two_is_replaced_by_the_other(publisher, bundles):
         publisher.rotate("root", ["abc"])
 
 
+def test_a_folder_from_an_old_copy_is_taken_again_after_new_online_keys(publisher, bundles):
+    """Devices were further, and refuse to go back, until they are told to forget how far."""
+    publisher.add(bundles[0])
+    old = tree(publisher.folder)
+    with published(publisher) as (_, device):
+        bin = device()
+        for _ in range(3):
+            publisher.refresh()
+        publisher.withdraw(id_of(bundles[0]))
+        bin.updater()
+        shutil.rmtree(publisher.folder / "metadata")
+        for path, data in old.items():
+            (publisher.folder / path).parent.mkdir(exist_ok=True)
+            (publisher.folder / path).write_bytes(data)
+        with pytest.raises(BadVersionNumberError):
+            bin.updater()
+        publisher.rotate("snapshot")
+        publisher.rotate("timestamp")
+        assert bin.channel().choose("bin-1")
+
+
 def test_a_stolen_online_key_that_signed_far_ahead_is_forgotten(publisher, bundles):
     """A thief's huge version numbers would lock devices out, but for the new keys."""
     publisher.add(bundles[0])
@@ -412,7 +433,10 @@ def test_a_stolen_online_key_that_signed_far_ahead_is_forgotten(publisher, bundl
 
 
 def test_a_device_that_missed_many_roots_catches_up(publisher, bundles):
-    """256 of them at once, by python-tuf's default; more in several tries, if it starts from its newest."""
+    """256 of them at once, by python-tuf's default; more in several tries, if it starts from its newest.
+
+    One that is given its first root each time is never told of the last.
+    """
     for _ in range(6):
         publisher.rotate("timestamp")
     publisher.add(bundles[0])
@@ -420,9 +444,13 @@ def test_a_device_that_missed_many_roots_catches_up(publisher, bundles):
     with published(publisher) as (_, device):
         assert device().channel().releases
         bin = device(UpdaterConfig(max_root_rotations=4))
+        stubborn = device(UpdaterConfig(max_root_rotations=4))
         with pytest.raises(RepositoryError):
             bin.channel()
         assert bin.channel().releases
+        for _ in range(3):
+            with pytest.raises(RepositoryError):
+                stubborn.updater(stubborn.root)
 
 
 def test_what_expired_is_refused_until_it_is_refreshed(tmp_path, bundles):

@@ -104,18 +104,14 @@ class KeyStore:
     """The folders in which private keys are looked for, each with its `offline/` and `online/`.
 
     Args:
-        folders: The folders; new keys go into the first.
+        folders: The folders; new offline keys go into the first, a stick, and online ones into the last, that
+            of this machine.
         passphrases: What opens those that are encrypted; None does without these keys.
     """
 
     def __init__(self, folders: Sequence[Path], passphrases: Passphrases | None = None) -> None:
         self._folders, self._passphrases = tuple(folders), passphrases
         self._signers: dict[str, CryptoSigner] = {}
-
-    @property
-    def folder(self) -> Path:
-        """Where new keys go."""
-        return self._folders[0]
 
     def files(self) -> Iterator[Path]:
         """Yield the files of all private keys that are here."""
@@ -167,7 +163,12 @@ class KeyStore:
             )
             pem = encrypted_pem(plain, (self._passphrases or Passphrases()).new())
         there = next((path for other in beside if (path := self.path_of(other)) is not None), None)
-        folder = self.folder / ("offline" if role in OFFLINE else "online") if there is None else there.parent
+        if there is not None:
+            folder = there.parent
+        elif role in OFFLINE:
+            folder = self._folders[0] / "offline"
+        else:
+            folder = self._folders[-1] / "online"
         path = folder / f"{role}-{short_id(keyid)}.pem"
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

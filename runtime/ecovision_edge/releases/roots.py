@@ -113,10 +113,15 @@ def start(
 
 def _is_whole(folder: Path, keys_folder: Path) -> bool:
     """Return whether all was done but for removing the mark, when the process was killed."""
-    first, pin = Repository(folder).root_path(1), keys_folder / "offline" / "1.root.json"
-    if not (is_there(keys_folder / _UNFINISHED) and is_there(first) and is_there(pin)):
+    first = Repository(folder).root_path(1)
+    if not (is_there(keys_folder / _UNFINISHED) and is_there(first)):
         return False
-    return first.read_bytes() == pin.read_bytes()
+    return all(is_there(pin) and pin.read_bytes() == first.read_bytes() for pin in _pins(keys_folder))
+
+
+def _pins(keys_folder: Path) -> tuple[Path, Path]:
+    """Return where the first root lies with the keys: what the repository holds is verified by it."""
+    return keys_folder / "offline" / "1.root.json", keys_folder / "online" / "1.root.json"
 
 
 def _prepare(folder: Path, keys_folder: Path) -> None:
@@ -158,7 +163,8 @@ def _write(folder: Path, keys_folder: Path, root: Root, keys: KeyStore, now: dat
             assert not missing, "all keys were just made"
             made.put(signed)
         first = made.root_path(1).read_bytes()
-        replace_file(keys_folder / "offline" / "1.root.json", [first], fsync=True, mode=0o644)
+        for pin in _pins(keys_folder):
+            replace_file(pin, [first], fsync=True, mode=0o644)
         sync_folder(beside, if_possible=True)
         os.rename(beside, folder)  # noqa: PTH104 - replaces an empty folder
         sync_folder(folder.parent, if_possible=True)
@@ -205,7 +211,7 @@ def rotate(
     for keyid in dropped:
         root.revoke_key(keyid, role)
     for _ in range(quorum.keys - len(kept)):
-        root.add_key(session.keys.create(role, there.keyids).public_key, role)
+        root.add_key(session.keys.create(role, session.root.roles[role].keyids).public_key, role)
     root.roles[role].threshold = quorum.threshold
     return session.submit_root(root)
 
