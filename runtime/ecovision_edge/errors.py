@@ -41,7 +41,8 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     │   ├── StoreError (OSError)               the folder of bundles cannot be changed now; try later
     │   ├── FetchError (OSError)               the repository cannot be reached, or breaks off; try later
     │   ├── UntrustedError (ValueError)        what it says is not signed as it should be, or is too old
-    │   └── GateError (ValueError)             the new bundle did not prove itself on this device
+    │   ├── GateError (ValueError)             the new bundle did not prove itself on this device
+    │   └── TryLaterError (OSError)            the device cannot do it now: memory is short, for instance
     ├── ReleaseError (ValueError)              releases cannot be published as asked
     ├── SigningKeyError (OSError)              a publisher's key cannot be used: read, opened, written
     └── ExportError                            raised by ecovision_edge_export
@@ -108,6 +109,7 @@ __all__ = [
     "StageError",
     "StoreError",
     "TriggerError",
+    "TryLaterError",
     "UnsafePathError",
     "UntrustedError",
     "UpdateError",
@@ -338,6 +340,12 @@ class ReleaseError(EcovisionError, ValueError):
 
 class SigningKeyError(EcovisionError, OSError):
     """A publisher's private key cannot be read, opened with a passphrase, or written."""
+
+
+class TryLaterError(UpdateError, OSError):
+    """The device cannot update now: another update is running, or memory is short; trying later may help."""
+
+    exit_status = 75
 
 
 class ExportError(EcovisionError):

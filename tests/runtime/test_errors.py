@@ -91,7 +91,11 @@ MISUSE = {
 def test_misuse_is_what_the_caller_can_mend_by_asking_otherwise():
     """Status 2 belongs to these errors, status 1 to the rest, but for what may go well later."""
     assert {n for n, c in CLASSES.items() if c.exit_status == 2} == MISUSE
-    assert {n for n, c in CLASSES.items() if c.exit_status == 75} == {"StoreError", "FetchError"}
+    assert {n for n, c in CLASSES.items() if c.exit_status == 75} == {
+        "StoreError",
+        "FetchError",
+        "TryLaterError",
+    }
 
 
 @pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\u202e", "\x00", "\ud800"])

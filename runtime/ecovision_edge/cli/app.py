@@ -52,6 +52,12 @@ COMMANDS: dict[str, Command] = {
     "quant-report": Command(
         "ecovision_edge.cli.quant_report", "quant_report", "Show how an int8 model was made, layer by layer."
     ),
+    "update": Command(
+        "ecovision_edge.cli.update", "update", "Take the newest release that proves itself here. [update]"
+    ),
+    "bundles": Command(
+        "ecovision_edge.cli.bundles", "bundles", "List the bundles of updates; activate one, or go back."
+    ),
     "wheels": Command(
         "ecovision_edge.cli.wheels", "wheels", "Collect what a board installs without a network."
     ),
@@ -191,7 +197,7 @@ def _root(
 ) -> None:
     """A garbage classifier on a small computer, and trust in it there.
 
-    Exit status: 0 good, 1 a check failed, 2 misuse.
+    Exit status: 0 good, 1 a check failed, 2 misuse, 75 try again later.
 
     Examples:
 

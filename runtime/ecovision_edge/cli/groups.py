@@ -25,7 +25,8 @@ def takes_options(kind: type[_Group]) -> Callable[[Callable[[_Group], int]], Cal
     """Make a command of a function of one object that holds all its options.
 
     Each field of `kind` is an option: as its `typer.Option` says, or its `Setting`, by which its value is
-    read. A field whose type is a dataclass stands for the fields of that one, and so on.
+    read. A field whose type is a dataclass stands for the fields of that one, and so on. One without a
+    default has to be given.
 
     Args:
         kind: The dataclass; its order is that of the options.
@@ -56,8 +57,12 @@ def _parameters(kind: type[DataclassInstance]) -> Iterator[inspect.Parameter]:
             yield from _parameters(hint)
         else:
             hint = _option(settings[field.name]) if field.name in settings else hint
+            required = field.default is dataclasses.MISSING
             yield inspect.Parameter(
-                field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hint
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if required else field.default,
+                annotation=hint,
             )
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "NoProfile",
     "ProviderOptions",
     "Providers",
+    "StoreFolder",
     "Threads",
     "check_version",
 ]
@@ -57,6 +58,10 @@ Half = Annotated[
     bool, typer.Option("--fp16", help="Run TFLite models in fp16, on an Arm CPU that has it (asimdhp).")
 ]
 NoProfile = Annotated[bool, typer.Option("--no-profile", help="Do not use what `ecovision-edge tune` saved.")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of the bundles of updates; default: `updates` in the state folder."),
+]
 LabelMap = Annotated[
     str | None,
     typer.Option(help="Folders of other names: FOLDER=LABEL,FOLDER=LABEL; FOLDER= skips one."),

@@ -24,7 +24,7 @@ from ecovision_edge.base.files import (
 from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import MANIFEST_NAME, MAX_MANIFEST_BYTES
-from ecovision_edge.errors import EcovisionError, OptionError, StoreError
+from ecovision_edge.errors import EcovisionError, OptionError, StoreError, TryLaterError
 from ecovision_edge.updates.state import MAX_STATE_BYTES, Activation, State
 
 __all__ = ["StoreFolder"]
@@ -102,7 +102,7 @@ class StoreFolder:
         with self.locked():
             before = self.read()
             after = edit(before)
-            beside = self._link_beside(after.active)
+            beside = self._link_beside(_wanted(after.active))
             try:
                 if after != before or not is_there(self._state_file):
                     replace_file(self._state_file, [after.dumps()], fsync=True, mode=0o644)
@@ -124,8 +124,17 @@ class StoreFolder:
             for path in self._litter():
                 _delete(path)
 
-    def add(self, folder: Path) -> str:
-        """Move a whole bundle, below `root`, to its place; returns its id. One that is here already stays.
+    def prepare(self) -> None:
+        """Find out whether something can be changed here; raises StoreError."""
+        with self.locked():
+            beside = self._link_beside("bundles")
+            if beside is not None:
+                beside.unlink()
+
+    def add(self, folder: Path, *, again: bool = False) -> str:
+        """Move a whole bundle, below `root`, to its place; returns its id.
+
+        One that is here already stays, unless it is to be taken `again`.
 
         Raises:
             StoreError: it cannot be moved.
@@ -133,7 +142,7 @@ class StoreFolder:
         with self.locked():
             bundle = hashlib.sha256(read_regular_file(folder / MANIFEST_NAME, MAX_MANIFEST_BYTES)).hexdigest()
             self.bundles.mkdir(exist_ok=True)
-            if self.has(bundle):
+            if self.has(bundle) and not again:
                 _delete(folder)
                 return bundle
             self.remove(bundle)
@@ -173,6 +182,23 @@ class StoreFolder:
                 raise
             raise StoreError(f"cannot change {self.root}", found=reason_of(e)) from e
 
+    @contextlib.contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Hold the lock of what takes long, and is done by one process at a time.
+
+        Raises:
+            TryLaterError: another one holds it.
+            StoreError: the disk refuses.
+        """
+        try:
+            lock = (self.root / f"{what}.lock").open("ab")
+        except OSError as e:
+            raise StoreError(f"cannot change {self.root}", found=reason_of(e)) from e
+        with lock:
+            if not try_lock(lock.fileno()):
+                raise TryLaterError(f"{self.root} is in use", found=f"another process is at it: {what}")
+            yield
+
     def _litter(self) -> list[Path]:
         return [p for folder in (self.root, self.bundles) for glob in _LITTER for p in folder.glob(glob)]
 
@@ -183,9 +209,8 @@ class StoreFolder:
         except OSError:
             return None
 
-    def _link_beside(self, bundle: str | None) -> Path | None:
+    def _link_beside(self, wanted: str | None) -> Path | None:
         """Make the new link beside the old one, before anything is changed; None if the old one is right."""
-        wanted = _wanted(bundle)
         if wanted is None or wanted == self._target():
             return None
         beside = self.root / f".current-{os.urandom(8).hex()}"

@@ -19,19 +19,32 @@ import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.homes import state_folder
 from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.errors import OptionError, StoreError
 from ecovision_edge.updates.entries import Entry, list_entries
 from ecovision_edge.updates.folder import StoreFolder
 from ecovision_edge.updates.state import LastCheck, Probation, Refusal, State
-from ecovision_edge.updates.transitions import back, before, forward, refuse, staying, usable
+from ecovision_edge.updates.transitions import back, before, forward, refuse, staying, usable, without
 
-__all__ = ["BundleStore", "Entry"]
+__all__ = ["BundleStore", "Entry", "default_store"]
+
+
+def default_store() -> Path:
+    """Return the folder of the store where none is named: `updates` in the state folder of service or user.
+
+    Raises:
+        StoreError: this user has no home folder.
+    """
+    folder = state_folder(os.environ) / "updates"
+    if not folder.is_absolute():  # what is left of ~ where the system knows no home folder
+        raise StoreError("this user has no home folder", fix="name a folder: --store DIR")
+    return folder
 
 
 class BundleStore:
@@ -110,18 +123,38 @@ class BundleStore:
             )
         return found[0]
 
-    def install(self, folder: Path) -> str:
+    def prepare(self) -> None:
+        """Make the folder, and find out whether it can be changed, before work whose result it is to hold.
+
+        Raises:
+            StoreError: it cannot; or its file system knows no links.
+        """
+        self._files.prepare()
+
+    @contextlib.contextmanager
+    def alone(self, what: str) -> Iterator[None]:
+        """Do something that no other process does at the same time: `update`, for instance.
+
+        Raises:
+            TryLaterError: another one is at it. One that was killed is not.
+            StoreError: the store cannot be changed.
+        """
+        self.prepare()
+        with self._files.alone(what):
+            yield
+
+    def install(self, folder: Path, *, again: bool = False) -> str:
         """Move the folder of a whole bundle, which lies below `root`, to its place; returns its id.
 
         Its files have been checked and brought to the disk. One that is here already stays, and `folder` is
-        removed.
+        removed; `again` replaces it, as one whose files are damaged.
 
         Raises:
             StoreError: it cannot be moved.
             ContractError, BundleError: it is not a bundle.
         """
         Bundle.open(folder)
-        return self._files.add(folder)
+        return self._files.add(folder, again=again)
 
     def activate(self, bundle: str, *, probation: float = 0.0, anyway: bool = False) -> None:
         """Make a bundle that is here the one to run; another one that is pinned is so no more.
@@ -178,6 +211,11 @@ class BundleStore:
             return refuse(self._files, state, Refusal(bundle, reason, self._clock(), name, version))
 
         self._files.change(edit)
+
+    def forgive(self, bundle: str) -> None:
+        """Forget that a bundle was refused; nothing if it was not. Raises StoreError."""
+        if self.state().refusal(bundle) is not None:
+            self._files.change(lambda state: dataclasses.replace(state, refused=without(state, bundle)))
 
     def pin(self, bundle: str) -> None:
         """Make a bundle the one to run, and keep it so whatever is released; raises as `activate`."""

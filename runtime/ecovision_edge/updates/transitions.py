@@ -10,7 +10,7 @@ from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.updates.folder import StoreFolder
 from ecovision_edge.updates.state import Activation, Probation, Refusal, State
 
-__all__ = ["back", "before", "forward", "identity", "refuse", "staying", "usable"]
+__all__ = ["back", "before", "forward", "identity", "refuse", "staying", "usable", "without"]
 
 
 def usable(files: StoreFolder, state: State) -> str | None:
@@ -53,7 +53,7 @@ def forward(
         active=bundle,
         history=(*state.history, Activation(bundle, now)),
         probation=Probation(bundle, now, now + probation) if probation > 0 else None,
-        refused=_without(state, bundle),
+        refused=without(state, bundle),
         pinned=None,
     )
 
@@ -78,17 +78,18 @@ def refuse(files: StoreFolder, state: State, refusal: Refusal) -> State:
         read = identity(files.folder(bundle)) if files.has(bundle) else None
         name, version = read or ((known.name, known.version) if known is not None else ("", ""))
         refusal = dataclasses.replace(refusal, name=name, version=version)
-    return dataclasses.replace(state, refused=(*_without(state, bundle), refusal))
+    return dataclasses.replace(state, refused=(*without(state, bundle), refusal))
 
 
 def identity(path: Path) -> tuple[str, str] | None:
     """Return name and version of a bundle; None if they cannot be read."""
     try:
-        manifest = Bundle.open(path).manifest
+        found = Bundle.open(path).identity
     except EcovisionError:
         return None
-    return manifest.name, ""
+    return found.name, found.version
 
 
-def _without(state: State, bundle: str) -> tuple[Refusal, ...]:
+def without(state: State, bundle: str) -> tuple[Refusal, ...]:
+    """Return the refusals of all other bundles."""
     return tuple(refusal for refusal in state.refused if refusal.bundle != bundle)
