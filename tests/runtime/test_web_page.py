@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from tests.runtime.bin_reports import COVERED, bin_report, sink_report
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.camera.health import Health, HealthState
 from ecovision_edge.camera.source import CapturedFrame
 from ecovision_edge.events import BinState
@@ -53,7 +54,7 @@ def health(state, reason="", reconnects=0):
 @pytest.fixture
 def board():
     """A running source with one result."""
-    board = Board(LABELS)
+    board = Board(LABELS, bundle=BundleIdentity("kitchen", "2026.11.30+3f2a90bc", "0" * 64))
     board.set_health(health(HealthState.RUNNING))
     board.publish(result(0))
     return board
@@ -162,6 +163,18 @@ def test_the_page_shows_label_score_bars_and_figures(server, open_page):
     assert page.locator("#bars .value").nth(4).text_content() == "91 %"
     origin = server.url.rstrip("/")
     assert {urllib.parse.urljoin(url, "/").rstrip("/") for url in requests} == {origin}
+    assert complaints == []
+
+
+def test_the_page_says_which_bundle_answers(server, board, open_page):
+    """Beside the title, the id for who asks; another one at once, and none of a lone model file."""
+    page, complaints, _ = open_page(server.url)
+    shows(page, "#model", "kitchen 2026.11.30+3f2a90bc")
+    assert page.locator("#model").get_attribute("title").endswith("0" * 64)
+    board.set_bundle(BundleIdentity("<b>kitchen</b>", "3", "1" * 64))
+    shows(page, "#model", "<b>kitchen</b> 3")
+    board.set_bundle(None)
+    comes(page, "document.getElementById('model').hidden")
     assert complaints == []
 
 
