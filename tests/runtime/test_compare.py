@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 
@@ -9,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ecovision_edge.bundle.contract import InputSpec
 from ecovision_edge.cli.app import main
 from ecovision_edge.comparison import page as page_module
 from ecovision_edge.comparison.contracts import contract_differences, label_changes
@@ -205,6 +207,78 @@ def test_one_photograph_is_compared(cli, bundles, tmp_path):
     status, out, _ = cli("compare", bundles / "old", bundles / "old", "--data", tmp_path / "data")
     assert status == 0
     assert "difference: +0.00 points [-79.35, +79.35]" in out
+
+
+def test_names_that_no_terminal_should_be_given_are_escaped(cli, bundles, photographs, tmp_path):
+    """In the text, in the JSON and in the page: of other bytes than UTF-8, of escape sequences."""
+    data = tmp_path / "data"
+    shutil.copytree(photographs, data)
+    for name in (b"\xff.png", b"\x1b[2J.png"):
+        shutil.copy(os.fsencode(data / "blue" / "0.png"), os.fsencode(data / "blue") + b"/" + name)
+    (data / "red" / "\x1b[3J.png").write_bytes(b"")
+    report, html = tmp_path / "r.json", tmp_path / "c.html"
+    given = ("--data", data, "--rounds", 0, "--json", report, "--html", html)
+    status, out, err = cli("compare", bundles / "old", bundles / "swapped", *given)
+    assert status == 1  # for the damaged one
+    names = {c["name"] for c in json.loads(report.read_text())["photographs"]["changed"]}
+    assert {"blue/\\udcff.png", "blue/\\x1b[2J.png"} <= names
+    for text in (out, err, report.read_text(), html.read_text()):
+        assert "\x1b" not in text
+    frames = cli("compare", bundles / "old", bundles / "swapped", "--frames", data, "--rounds", 0)[1]
+    assert "\\udcff.png: blue" in frames
+
+
+def test_a_model_of_another_size_is_compared(cli, bundles, forge, photographs, tmp_path):
+    """Each sees a photograph as its own contract says."""
+    large = forge.contract(input=InputSpec(height=64, width=48))
+    forge.bundle(tmp_path / "large", large, precisions=("fp32",))
+    given = ("--data", photographs, "--json", "-", "--rounds", 1)
+    status, out, _ = cli("compare", bundles / "old", tmp_path / "large", *given)
+    found = json.loads(out)
+    assert (status, found["photographs"]["changed"]) == (0, [])
+    assert [d["field"] for d in found["contract"]] == ["input.height", "input.width"]
+
+
+def test_a_part_beyond_its_picture_is_told(cli, bundles, tmp_path):
+    """A recording whose pictures somebody made smaller."""
+    frames = tmp_path / "recording"
+    for n in range(2):
+        paint(frames / f"{n:09}.png", "red")
+    said = {"schema": "ecovision-edge/recorded-frame", "schema_version": 1, "image": "000000000.png"}
+    said |= dict.fromkeys(("index", "sequence", "dropped"), 0) | {"captured_at": 1.0, "age_ms": 1.0}
+    said |= {"label": "a", "score": 0.75, "margin": 0.5, "probabilities": {"a": 0.75, "b": 0.25}}
+    said |= {"time": "2026-11-30T05:00:00+00:00", "timings_ms": {"prepare": 1, "infer": 1, "post": 1}}
+    (frames / "000000000.json").write_text(json.dumps({**said, "box": [400, 300, 500, 400]}))
+    given = ("--data", frames, "--html", tmp_path / "c.html", "--json", "-")
+    status, out, err = cli("compare", bundles / "old", bundles / "swapped", *given)
+    assert (status, json.loads(out)["frames"]["compared"]) == (1, 1)
+    assert "000000000.png" in err
+
+
+def test_photographs_of_new_classes_alone_prove_nothing(cli, bundles, tmp_path):
+    """Of what worked before they say nothing."""
+    paint(tmp_path / "data" / "pink" / "0.png", "green")
+    (tmp_path / "data" / "red").mkdir()
+    given = ("--data", tmp_path / "data", "--max-worse", 100, "--rounds", 0)
+    status, out, _ = cli("compare", bundles / "old", bundles / "other", *given)
+    assert status == 1
+    assert "beside them 1 photograph of classes that only the new model knows: 1 right" in out
+    assert out.splitlines()[-1].startswith(
+        "NOT passed: not one photograph of a class that the old model knows"
+    )
+
+
+@pytest.mark.parametrize("bad", ["old", "new"])
+def test_a_model_that_cannot_be_loaded_is_refused_before_anything_is_looked_at(
+    cli, bundles, photographs, tmp_path, bad
+):
+    """Whichever it is; nothing is written."""
+    both = {"old": bundles / "old", "new": bundles / "old", bad: tmp_path}
+    html = tmp_path / "c.html"
+    status, out, err = cli("compare", both["old"], both["new"], "--data", photographs, "--html", html)
+    assert (status, out) == (2, "")
+    assert "not a bundle" in err
+    assert not html.exists()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.names import printable
 from ecovision_edge.base.version import __version__
 from ecovision_edge.comparison.answers import FrameComparison
 from ecovision_edge.comparison.latency import Latency
@@ -18,7 +19,10 @@ SCHEMA_VERSION = 1
 
 
 def document(report: ComparisonReport) -> dict[str, JsonValue]:
-    """Return all of it; shares are 0 to 1, times milliseconds, intervals low and high at 95 %."""
+    """Return all of it; shares are 0 to 1, times milliseconds, intervals low and high at 95 %.
+
+    Names of files are printable: what is not is escaped, as on a terminal.
+    """
     verdict = report.verdict
     return {
         "schema": SCHEMA,
@@ -48,7 +52,7 @@ def document(report: ComparisonReport) -> dict[str, JsonValue]:
 def _side(side: Side) -> JsonValue:
     return {
         "bundle": None if side.identity is None else side.identity.to_json(),
-        "artifact": side.artifact,
+        "artifact": printable(side.artifact),
         "engine": side.engine,
         "threads": side.threads,
         "bytes": side.bytes,
@@ -62,7 +66,9 @@ def _labelled(labelled: LabelledComparison) -> JsonValue:
         "added": _counts(labelled.added),
         "classes": {name: _counts(counts) for name, counts in labelled.classes.items()},
         "failures": _failures(labelled.failures),
-        "changed": [{"name": o.name, "truth": o.truth, "old": o.old, "new": o.new} for o in changed],
+        "changed": [
+            {"name": printable(o.name), "truth": o.truth, "old": o.old, "new": o.new} for o in changed
+        ],
     }
 
 
@@ -91,7 +97,7 @@ def _frames(frames: FrameComparison) -> JsonValue:
         "failures": _failures(frames.failures),
         "disagreements": [
             {
-                "name": d.path.name,
+                "name": printable(d.path.name),
                 "old": d.old,
                 "old_score": d.old_score,
                 "new": d.new,
@@ -114,4 +120,4 @@ def _latency(latency: Latency) -> JsonValue:
 
 
 def _failures(failures: Sequence[Failure]) -> list[JsonValue]:
-    return [{"name": failure.name, "reason": failure.reason} for failure in failures]
+    return [{"name": printable(f.name), "reason": printable(f.reason)} for f in failures]
