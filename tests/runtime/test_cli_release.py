@@ -35,6 +35,7 @@ def release(repository, capsys):
     return call
 
 
+@pytest.mark.slow
 def test_a_release_from_the_first_command_to_the_last(release, repository, bundle):
     """Each says what it did; the status has all of it."""
     name = "tiny"
@@ -75,6 +76,7 @@ def test_a_bundle_that_does_not_verify_is_not_released(release, repository, forg
     assert sorted(repository.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_two_people_sign_on_two_machines(release, repository, bundle, tmp_path):
     """Each with a stick; the second one reads what it is."""
     assert release("rotate-key", "targets", "--count", "2", "--threshold", "2")[0] == 0

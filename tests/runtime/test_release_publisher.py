@@ -198,6 +198,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_at_no_moment_of_a_change_is_anything_refused(publisher, bundles, monkeypatch, change):
     """Neither by a new device, nor by one that has been there before, after any file that is written."""
@@ -221,6 +222,7 @@ def test_at_no_moment_of_a_change_is_anything_refused(publisher, bundles, monkey
     assert written
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_killed_at_any_write_leaves_what_works_and_can_be_made_again(
     publisher, bundles, monkeypatch, tmp_path, change
@@ -260,9 +262,10 @@ def test_a_change_killed_at_any_write_leaves_what_works_and_can_be_made_again(
     assert killed >= 1
 
 
+@pytest.mark.slow
 def test_a_start_killed_at_any_moment_is_begun_again(tmp_path, monkeypatch):
     """Whatever it had made: half of the keys, all of them, the repository too."""
-    for kill_at in range(6):
+    for kill_at in range(7):
         made = Publisher(tmp_path / str(kill_at))
         with monkeypatch.context() as patched:
             _die_at(patched, kill_at)
@@ -285,8 +288,9 @@ def _die_at(patched, moment):
         (KeyStore, "create"),
         (roots, "_write"),
         (roots, "replace_file"),
-        (roots.os, "rename"),
+        (roots.Path, "rename"),
         (roots, "sync_folder"),
+        (roots.Path, "rmdir"),
         (roots.Path, "unlink"),
     ]
     owner, name = moments[moment]
@@ -527,6 +531,39 @@ def test_what_waits_for_signatures_may_hold_releases_alone(publisher, bundles):
         assert session.discard().lines == ("targets: given up",)
     with pytest.raises(ReleaseError, match="nothing waits for signatures"):
         publisher.sign()
+
+
+def test_a_web_server_may_read_all_of_it(publisher, bundles):
+    """Whatever a publisher's umask is; the keys it may not."""
+    before = os.umask(0o077)
+    try:
+        publisher.add(bundles[0])
+    finally:
+        os.umask(before)
+    paths = [publisher.folder, *publisher.folder.rglob("*")]
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_dir()} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in paths if path.is_file()} == {0o644}
+
+
+def test_a_clock_that_is_behind_signs_nothing(publisher, bundles):
+    """Of a board without a battery, say: all of it would have expired."""
+    publisher.add(bundles[0])
+    before = tree(publisher.folder)
+    publisher.now = lambda: datetime(1970, 1, 1, tzinfo=timezone.utc)
+    with pytest.raises(ReleaseError, match=r"clock of this machine: expected .* found 1970-01-01; set"):
+        publisher.refresh()
+    assert tree(publisher.folder) == before
+
+
+def test_an_empty_folder_is_filled_and_stays_itself(tmp_path, monkeypatch):
+    """One in which a shell is, or where a disk is mounted."""
+    publisher = Publisher(tmp_path)
+    publisher.folder.mkdir()
+    publisher.keys.mkdir()
+    before = [(path, path.stat().st_ino) for path in (publisher.folder, publisher.keys)]
+    publisher.start()
+    assert [(path, path.stat().st_ino) for path, _ in before] == before
+    assert [path.name for path in publisher.folder.iterdir()] == ["metadata"]
 
 
 def test_the_keys_are_not_served(tmp_path):

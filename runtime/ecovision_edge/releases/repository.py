@@ -23,6 +23,7 @@ from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Time
 
 from ecovision_edge.base.files import (
     is_file,
+    is_folder,
     is_there,
     read_regular_file,
     replace_file,
@@ -243,7 +244,7 @@ class Repository:
 
     def _write(self, path: Path, data: bytes) -> None:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _make_public(path.parent)
             replace_file(path, [data], fsync=True, mode=0o644)
             sync_folder(path.parent, if_possible=True)
         except OSError as e:
@@ -260,6 +261,14 @@ class Repository:
         for leftover in self.folder.glob("*/**/.ecovision-*.tmp"):
             with contextlib.suppress(OSError):
                 leftover.unlink()
+
+
+def _make_public(folder: Path) -> None:
+    """Make a folder, and those that it is in, for a web server to read, whatever a publisher's umask is."""
+    if not is_folder(folder):
+        _make_public(folder.parent)
+        folder.mkdir(exist_ok=True)
+        folder.chmod(0o755)
 
 
 def parse_staged(data: bytes, kind: type[Payload]) -> Metadata[Payload]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +24,7 @@ __all__ = ["Quorum", "StartOptions", "renew", "rotate", "start"]
 
 _MAX_KEYS = 20
 _UNFINISHED = "init-unfinished"
+_BESIDE = ".init"  # in the repository: on its disk, and the folder itself may be where one is mounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +89,7 @@ def start(
     passphrases.new()
     try:
         if _is_whole(folder, keys_folder):
+            shutil.rmtree(folder / _BESIDE, ignore_errors=True)
             (keys_folder / _UNFINISHED).unlink()
             return Repository(folder).load().root.signed
         _prepare(folder, keys_folder)
@@ -132,7 +132,8 @@ def _prepare(folder: Path, keys_folder: Path) -> None:
             found="one inside",
         )
     if is_there(keys_folder / _UNFINISHED) and not is_there(folder / "metadata"):
-        shutil.rmtree(keys_folder)
+        _empty(keys_folder)
+        shutil.rmtree(folder / _BESIDE, ignore_errors=True)
     for path, option in ((folder, "REPOSITORY"), (keys_folder, "--keys")):
         if is_there(path, link=True) and not (is_folder(path) and not any(path.iterdir())):
             raise OptionError(
@@ -140,11 +141,20 @@ def _prepare(folder: Path, keys_folder: Path) -> None:
             )
     keys_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     write_file(keys_folder / _UNFINISHED, b"", fsync=True)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what is in a folder, and not the folder: it may be where a stick is mounted."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _UNFINISHED:
+            path.unlink()
+    (folder / _UNFINISHED).unlink()
 
 
 def _write(folder: Path, keys_folder: Path, root: Root, keys: KeyStore, now: datetime) -> None:
-    """Write the first metadata of each role beside the folder, and rename it into place."""
+    """Write the first metadata of each role into a folder of its own, and rename that into place."""
     expires = {role: now + timedelta(days=days) for role, days in days_of(root).items()}
     root.expires = expires["root"]
     payloads = (
@@ -153,23 +163,18 @@ def _write(folder: Path, keys_folder: Path, root: Root, keys: KeyStore, now: dat
         Snapshot(expires=expires["snapshot"], meta={"targets.json": MetaFile(1)}),
         Timestamp(expires=expires["timestamp"], snapshot_meta=MetaFile(1)),
     )
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".tmp", dir=folder.parent))
-    try:
-        beside.chmod(0o755)  # mkdtemp makes it private
-        made = Repository(beside)
-        for payload in payloads:
-            signed: AnyMetadata = Metadata(payload)
-            missing = sign(signed, [(root, payload.type)], keys)
-            assert not missing, "all keys were just made"
-            made.put(signed)
-        first = made.root_path(1).read_bytes()
-        for pin in _pins(keys_folder):
-            replace_file(pin, [first], fsync=True, mode=0o644)
-        sync_folder(beside, if_possible=True)
-        os.rename(beside, folder)  # noqa: PTH104 - replaces an empty folder
-        sync_folder(folder.parent, if_possible=True)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    made = Repository(folder / _BESIDE)
+    for payload in payloads:
+        signed: AnyMetadata = Metadata(payload)
+        missing = sign(signed, [(root, payload.type)], keys)
+        assert not missing, "all keys were just made"
+        made.put(signed)
+    first = made.root_path(1).read_bytes()
+    for pin in _pins(keys_folder):
+        replace_file(pin, [first], fsync=True, mode=0o644)
+    (made.folder / "metadata").rename(folder / "metadata")
+    sync_folder(folder, if_possible=True)
+    made.folder.rmdir()
 
 
 def rotate(

@@ -68,10 +68,13 @@ class Session:
             now: The time; None is the system's clock.
 
         Raises:
-            ReleaseError: there is none, it is in use, or it is not what a publisher wrote.
+            ReleaseError: there is none, it is in use, or it is not what a publisher wrote; or the clock is
+                behind that of a publisher before.
         """
         with repository.locked():
-            yield cls(repository, keys, repository.load(keys.pins()), now or utc_now)
+            session = cls(repository, keys, repository.load(keys.pins()), now or utc_now)
+            session._refuse_a_clock_behind()
+            yield session
 
     @property
     def root(self) -> Root:
@@ -229,6 +232,17 @@ class Session:
             raise ReleaseError(
                 f"a change of {role} waits for signatures already",
                 fix="run `ecovision-edge release sign` with the other keys, or give it up with --discard",
+            )
+
+    def _refuse_a_clock_behind(self) -> None:
+        """Refuse to sign what devices would take for expired, on a board that has no clock of its own."""
+        newest = max((r.added for channel in self.channels().values() for r in channel.releases), default="")
+        if self.today() < newest:
+            raise ReleaseError(
+                "the clock of this machine",
+                expected=f"{newest} or later, the day of the newest release",
+                found=self.today(),
+                fix="set it, or wait until it is synchronized",
             )
 
     def _staged(self, role: StagedRole) -> AnyMetadata | None:
