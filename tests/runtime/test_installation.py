@@ -217,3 +217,61 @@ def test_a_tool_of_uv_is_installed_again_with_all_its_extras(installed, source, 
     (tool / "bin/python").symlink_to("/usr/bin/true")  # stands for the Python that it was made of
     begin = ["uv", "tool", "install", "--force", "--python", os.path.realpath("/usr/bin/true")]
     assert shlex.split(made.extra_line("serial")) == [*begin, f"{wheel}[{extras}]"]
+
+
+@pytest.fixture
+def piped(installed, source, tmp_path):
+    """An installation that pipx has made, from a wheel, with this record; and the wheel."""
+    wheel = source / "x-0.1.0-py3-none-any.whl"
+
+    def make(record, requires=(), name="ecovision-edge"):
+        made = installed({"url": wheel.as_uri(), "archive_info": {}}, requires)
+        venv = tmp_path / "venvs" / name
+        venv.mkdir(parents=True)
+        (venv / "pipx_metadata.json").write_text(record)
+        return Installation(made._distribution, str(venv / "bin/python"), tmp_path), wheel
+
+    return make
+
+
+def record_of(spec):
+    """What pipx 1.18 writes down, and 1.7 too, as far as it is read."""
+    return json.dumps({"main_package": {"package": "ecovision-edge", "package_or_url": spec, "suffix": ""}})
+
+
+@pytest.mark.parametrize(
+    ("record", "extras"),
+    [
+        (record_of("/x/a.whl[mqtt,web]"), "mqtt,serial,web"),
+        (record_of("ecovision-edge[ mqtt ]@ file:///x/a.whl"), "mqtt,serial"),
+        (record_of("/x/a.whl"), "serial"),
+        (record_of(None), "serial"),
+        ("{", "serial"),
+        ('{"main_package": 7}', "serial"),
+    ],
+)
+def test_pipx_installs_again_with_all_its_extras(piped, record, extras):
+    """What its pip adds, `pipx reinstall` takes away; `pipx inject` of an extra forgets the others."""
+    made, wheel = piped(record)
+    assert shlex.split(made.extra_line("serial")) == ["pipx", "install", "--force", f"{wheel}[{extras}]"]
+
+
+def test_an_environment_of_pipx_with_a_suffix_stays_that(piped):
+    """`pipx install --suffix=-2` has a venv and a command of that name."""
+    made, wheel = piped(record_of("/x/a.whl"), name="ecovision-edge-2")
+    words = ["pipx", "install", "--force", "--suffix=-2", f"{wheel}[web]"]
+    assert shlex.split(made.extra_line("web")) == words
+
+
+def test_pipx_keeps_libraries_where_the_wheel_is_gone(piped):
+    """By their own names, in its record."""
+    made, wheel = piped(record_of("/x/a.whl"), REQUIRES)
+    wheel.unlink()
+    assert shlex.split(made.extra_line("web")) == ["pipx", "inject", "ecovision-edge", "aiohttp>=3.10"]
+
+
+def test_an_upgrade_of_a_tool_keeps_its_extras(piped):
+    """pip's would be of no record, as above."""
+    made, wheel = piped(record_of("/x/a.whl[web]"))
+    line = shlex.join(["pipx", "install", "--force", f"{wheel}[web]"])
+    assert made.upgrade_words() == f"renew {wheel}, then: {line}"

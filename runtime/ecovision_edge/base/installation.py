@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from ecovision_edge.base.reasons import reason_of
@@ -30,6 +31,20 @@ _DISTRIBUTIONS = {"numpy": "numpy", "cv2": "opencv-python-headless"}
 """What to install for a module, where its name is another or there is no metadata to ask."""
 _ROOT = Path(__file__).resolve().parents[3]
 """Of the sources, where this module runs from a copy of them."""
+
+
+class _Tool(NamedTuple):
+    """What made the environment of a command: `uv tool`, or pipx.
+
+    Args:
+        install: Command that installs what follows in its place.
+        extras: Those that it was given.
+        inject: Command that adds libraries for good; empty if there is none.
+    """
+
+    install: tuple[str, ...]
+    extras: frozenset[str]
+    inject: tuple[str, ...] = ()
 
 
 class Installation:
@@ -69,12 +84,13 @@ class Installation:
         """
         origin = self._origin(f"[{extra}]")
         libraries = self.requirements(extra)
+        tool = self._tool()
         if libraries and (origin is None or not self._has_all_dependencies()):
+            if tool is not None and tool.inject:
+                return shlex.join([*tool.inject, *libraries])
             return self.pip_line(*libraries)
-        if origin is not None and (had := self._extras_of_uv_tool()) is not None:
-            again = self._origin(f"[{','.join(sorted({*had, extra}))}]") or ()
-            base = str(Path(self._python).resolve())  # the tool's own is removed before it is made again
-            return shlex.join(["uv", "tool", "install", "--force", "--python", base, *again])
+        if origin is not None and tool is not None:
+            return self._install_tool(tool, extra)
         return self.pip_line(*(origin or (f".[{extra}]",)))
 
     def requirement_of(self, module: str) -> str | None:
@@ -97,20 +113,40 @@ class Installation:
         origin = self._origin("", newest=True)
         if origin is None:
             return f"in a newer copy of its source: {self.pip_line('--upgrade', '.')}"
-        return f"renew {origin[-1]}, then: {self.pip_line('--upgrade', *origin)}"
+        tool = self._tool()
+        line = self.pip_line("--upgrade", *origin) if tool is None else self._install_tool(tool)
+        return f"renew {origin[-1]}, then: {line}"
 
-    def _extras_of_uv_tool(self) -> set[str] | None:
-        """Return the extras that `uv tool install` was given; None if this is not one of uv's tools.
+    def _install_tool(self, tool: _Tool, *extras: str) -> str:
+        """Return the command that installs it once more, with the extras that it has and these."""
+        names = ",".join(sorted({*tool.extras, *extras}))
+        origin = self._origin(f"[{names}]" if names else "", newest=not extras)
+        return shlex.join([*tool.install, *(origin or ())])
 
-        What pip adds to a tool's environment is gone after the next `uv tool upgrade`, so all extras have to
-        be named together.
+    def _tool(self) -> _Tool | None:
+        """Return how `uv tool` or pipx installs it; None if neither of them has made this environment.
+
+        What pip adds to such an environment is not in its record, and gone after the next upgrade or
+        reinstallation; so is an extra that is not named together with the others.
         """
         try:
-            receipt = (Path(self._python).parents[1] / "uv-receipt.toml").read_text("utf-8")
-        except (OSError, ValueError, IndexError):  # IndexError: no interpreter is known
+            folder = Path(self._python).parents[1]
+        except IndexError:  # no interpreter is known
             return None
-        written = re.search(r"""\{ name = "ecovision-edge",[^}]*?\bextras = \[([^\]]*)\]""", receipt)
-        return set(re.findall(r'"([\w.-]+)"', written[1])) if written else set()
+        if (receipt := _read(folder / "uv-receipt.toml")) is not None:
+            written = re.search(r"""\{ name = "ecovision-edge",[^}]*?\bextras = \[([^\]]*)\]""", receipt)
+            extras = re.findall(r'"([\w.-]+)"', written[1]) if written else []
+            base = str(Path(self._python).resolve())  # the tool's own is removed before it is made again
+            return _Tool(("uv", "tool", "install", "--force", "--python", base), frozenset(extras))
+        if (record := _read(folder / "pipx_metadata.json")) is None:
+            return None
+        package = _object(record).get("main_package")
+        spec = str(package.get("package_or_url")) if isinstance(package, dict) else ""
+        named = re.search(r"\[([\w.,\s-]*)\]", spec)
+        had = frozenset(filter(None, re.split(r"[\s,]+", named[1]))) if named else frozenset[str]()
+        suffix = folder.name.removeprefix(NAME)
+        install = ("pipx", "install", "--force", *((f"--suffix={suffix}",) if suffix else ()))
+        return _Tool(install, had, ("pipx", "inject", folder.name))
 
     def _made_by_uv(self) -> bool:
         return self._distribution is not None and _text(self._distribution, "INSTALLER").strip() == "uv"
@@ -213,6 +249,14 @@ def _is_installed(name: str) -> bool:
 def _text(distribution: metadata.Distribution, name: str) -> str:
     """Return a file of the metadata; empty if there is none."""
     return distribution.read_text(name) or ""
+
+
+def _read(path: Path) -> str | None:
+    """Return a record's text; None if there is none that can be read."""
+    try:
+        return path.read_text("utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _object(text: str) -> dict[str, object]:
