@@ -43,9 +43,9 @@ def _run(
     against: Annotated[
         str,
         typer.Option(
-            help="auto (PyTorch where it is installed), none, all, or names with commas: torch, "
+            help="auto (PyTorch where it is installed), none, all, or names with commas, or engines: torch, "
             "torch-compile, onnxruntime-fp32, onnxruntime-int8, litert-fp32, litert-int8, openvino-fp32, "
-            "openvino-bf16, openvino-int8, ncnn-fp32, mnn-fp32."
+            "openvino-bf16, openvino-int8, ncnn-fp32, mnn-fp32, executorch-fp32, executorch-int8."
         ),
     ] = "auto",
     base: Annotated[

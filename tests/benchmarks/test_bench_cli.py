@@ -15,6 +15,7 @@ import pytest
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli import main
 from ecovision_edge.simulation.synthetic import draw_frame
+from ecovision_edge_bench.measure.choose import parse_against
 from ecovision_edge_bench.measure.result import Result
 from ecovision_edge_bench.subjects.peers import PEERS
 
@@ -200,3 +201,9 @@ def test_a_result_that_is_none_is_refused(tmp_path: Path, capsys: pytest.Capture
         (tmp_path / name).write_bytes(data)
         assert main(["bench", "show", str(tmp_path / name)]) != 0
         assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_the_name_of_an_engine_is_each_of_its_precisions() -> None:
+    """Beside names that say one; `torch` is a name itself."""
+    assert parse_against("executorch, torch") == ("executorch-fp32", "executorch-int8", "torch")
+    assert parse_against("openvino-int8,openvino")[:2] == ("openvino-int8", "openvino-fp32")

@@ -48,9 +48,12 @@ DISTRIBUTIONS = {
     "openvino": "openvino",
     "ncnn": "ncnn",
     "mnn": "MNN",
+    "executorch": "executorch",
 }
-INT8 = [name for name, peer in PEERS.items() if peer.precision == "int8"]
-WITH_FILES = [name for name, peer in PEERS.items() if peer.kind != "torch"]
+# An extra that is not in `all` is tried where it is installed.
+TRIED = [name for name, peer in PEERS.items() if peer.extra != "bench-executorch" or not peer.missing()]
+INT8 = [name for name in TRIED if PEERS[name].precision == "int8"]
+WITH_FILES = [name for name in TRIED if PEERS[name].kind != "torch"]
 THREADS = min(2, default_threads())  # OpenVINO says how many it really takes
 
 
@@ -148,7 +151,7 @@ def files_of(source: Path) -> list[Path]:
     return sorted({source, *([b] if (b := source.with_suffix(".bin")).is_file() else [])})
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", TRIED)
 def test_the_facts_of_a_peer_are_true(name: str, subject, spec, reference: Checkpoint) -> None:
     """Engine, threads, digest and size are those of what was loaded, read by other means."""
     facts, made = subject(name).facts, spec(name)
@@ -166,7 +169,7 @@ def test_the_facts_of_a_peer_are_true(name: str, subject, spec, reference: Check
     assert "\n" not in facts.preprocessing + made.made
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", TRIED)
 def test_the_precision_is_what_really_runs(name: str, subject) -> None:
     """bf16 is fp32 where the CPU has none; ncnn takes fp16 where it can; all else is as asked."""
     found = subject(name).facts.precision
@@ -181,7 +184,7 @@ def test_the_precision_is_what_really_runs(name: str, subject) -> None:
         assert found == PEERS[name].precision
 
 
-@pytest.mark.parametrize("name", [n for n in PEERS if n not in INT8])
+@pytest.mark.parametrize("name", [n for n in TRIED if n not in INT8])
 def test_without_a_resize_fp32_answers_are_pytorchs(name: str, subject, expected) -> None:
     """To 1e-3 of a probability; to 3e-2 where the engine computes in 16 bits."""
     peer = subject(name)
@@ -201,7 +204,7 @@ def test_int8_answers_are_probabilities(name: str, subject, contract: Contract) 
     assert not np.allclose(found[0], found[1])
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", TRIED)
 def test_frames_of_any_size_give_the_networks_input(name: str, subject) -> None:
     """Camera frames, portrait ones, and views into larger frames."""
     peer = subject(name)
@@ -209,7 +212,7 @@ def test_frames_of_any_size_give_the_networks_input(name: str, subject) -> None:
         assert peer.post(peer.infer(peer.prepare(frame))).sum() == pytest.approx(1)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", TRIED)
 def test_what_an_engine_raises_while_running_is_an_inference_error(name: str, subject) -> None:
     """Its own exception is the cause."""
     with pytest.raises(InferenceError, match=r"failed to run the model"):
@@ -242,7 +245,7 @@ def test_a_damaged_model_is_a_model_error(name: str, spec, tmp_path: Path) -> No
             load(damaged)
 
 
-@pytest.mark.parametrize("name", PEERS)
+@pytest.mark.parametrize("name", TRIED)
 def test_a_missing_engine_is_named_with_the_line_that_installs_it(
     name: str, bench: Workbench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,18 +50,24 @@ class Chosen:
 def parse_against(text: str) -> tuple[str, ...]:
     """Return the names of peers out of `--against`: `auto`, `none`, `all`, or names with commas.
 
+    The name of an engine stands for each precision that it is measured in.
+
     Raises:
         OptionError: an unknown name.
     """
     words = tuple(dict.fromkeys(w.strip() for w in text.split(",")))
     if words in {(AUTO,), (NONE,), (ALL,)}:
         return words
-    unknown = [w for w in words if w not in PEERS]
+    unknown = [w for w in words if w not in PEERS and not _peers_of(w)]
     if unknown:
         raise OptionError(
             "--against", expected=f"auto, none, all, or some of {', '.join(PEERS)}", found=", ".join(unknown)
         )
-    return words
+    return tuple(dict.fromkeys(name for w in words for name in ([w] if w in PEERS else _peers_of(w))))
+
+
+def _peers_of(engine: str) -> list[str]:
+    return [name for name, peer in PEERS.items() if peer.kind == engine]
 
 
 def peer_folder() -> Path:

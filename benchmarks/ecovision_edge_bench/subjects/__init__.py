@@ -32,6 +32,7 @@ KINDS = {
     "openvino": "ecovision_edge_bench.subjects.openvino",
     "ncnn": "ecovision_edge_bench.subjects.ncnn",
     "mnn": "ecovision_edge_bench.subjects.mnn",
+    "executorch": "ecovision_edge_bench.subjects.executorch",
 }
 """The module of each kind of subject; each has a function `load(spec: Spec) -> Subject`."""
 
@@ -42,6 +43,7 @@ _ENGINES = {
     "openvino": ("openvino",),
     "ncnn": ("ncnn",),
     "mnn": ("MNN",),
+    "executorch": ("torch", "executorch.runtime"),
 }
 
 

@@ -74,6 +74,8 @@ _STEPS = {
     "openvino-int8": _Step((".xml", ".bin"), ("nncf",), "openvino", calibrated=True),
     "ncnn": _Step((".param", ".bin"), ("pnnx",)),
     "mnn": _Step((".mnn",), ("MNN",), "onnx"),
+    "executorch": _Step((".pte",), ("torch", "executorch")),
+    "executorch-int8": _Step((".pte",), ("torch", "executorch", "torchao"), calibrated=True),
 }
 
 

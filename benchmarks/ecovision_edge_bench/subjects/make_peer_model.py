@@ -139,6 +139,39 @@ def _mnn(source: Path, size: Size) -> str:
     return "mnnconvert"
 
 
+def _executorch(source: Path, size: Size) -> str:
+    _lower(_network(source), size)
+    return "torch.export, XnnpackPartitioner"
+
+
+def _executorch_int8(source: Path, size: Size) -> str:
+    import torch
+    from executorch.backends.xnnpack.quantizer.xnnpack_quantizer import (
+        XNNPACKQuantizer,
+        get_symmetric_quantization_config,
+    )
+    from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
+
+    quantizer = XNNPACKQuantizer().set_global(get_symmetric_quantization_config(is_per_channel=True))
+    exported = torch.export.export(_network(source), (torch.zeros(1, 3, *size),))
+    prepared = prepare_pt2e(exported.module(), quantizer)
+    with torch.no_grad():
+        for batch in _batches():
+            prepared(torch.from_numpy(batch))
+    _lower(convert_pt2e(prepared), size)
+    return "PT2E with XNNPACKQuantizer, per channel, XnnpackPartitioner"
+
+
+def _lower(network: torch.nn.Module, size: Size) -> None:
+    import torch
+    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
+    from executorch.exir import to_edge_transform_and_lower
+
+    exported = torch.export.export(network, (torch.zeros(1, 3, *size),))
+    lowered = to_edge_transform_and_lower(exported, partitioner=[XnnpackPartitioner()]).to_executorch()
+    Path("model.pte").write_bytes(lowered.buffer)
+
+
 STEPS: dict[str, Callable[[Path, Size], str]] = {
     "onnx": _onnx,
     "onnxruntime-int8": _onnxruntime_int8,
@@ -148,6 +181,8 @@ STEPS: dict[str, Callable[[Path, Size], str]] = {
     "openvino-int8": _openvino_int8,
     "ncnn": _ncnn,
     "mnn": _mnn,
+    "executorch": _executorch,
+    "executorch-int8": _executorch_int8,
 }
 """By name: makes the model in the current folder, and returns one line on how."""
 
