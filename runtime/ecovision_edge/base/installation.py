@@ -252,7 +252,7 @@ def _text(distribution: metadata.Distribution, name: str) -> str:
 
 
 def _read(path: Path) -> str | None:
-    """Return a record's text; None if there is none that can be read."""
+    """Return a record's text; None if it cannot be read."""
     try:
         return path.read_text("utf-8")
     except (OSError, ValueError):
