@@ -73,7 +73,19 @@ class Peer:
 _EXPORT = ("torch", "torchvision", "onnx", "onnxscript")
 
 _TORCH, _LITERT = ("torch", "torchvision", "PIL"), ("torch", "litert_torch")
-_EXECUTORCH = ("torch", "executorch"), ("torchvision", "torchao"), "bench-executorch"
+
+
+def _executorch(precision: str) -> Peer:
+    return Peer(
+        f"executorch-{precision}",
+        "executorch",
+        precision,
+        runs_with=("executorch", "torch"),
+        made_with=("torchvision", "torchao"),
+        extra="bench-executorch",
+        model="executorch" if precision == "fp32" else "executorch-int8",
+    )
+
 
 PEERS: dict[str, Peer] = {
     peer.name: peer
@@ -98,8 +110,8 @@ PEERS: dict[str, Peer] = {
         Peer("openvino-int8", "openvino", "int8", ("openvino",), (*_EXPORT, "nncf"), model="openvino-int8"),
         Peer("ncnn-fp32", "ncnn", "fp32", ("ncnn",), ("torch", "pnnx"), model="ncnn"),
         Peer("mnn-fp32", "mnn", "fp32", ("MNN",), _EXPORT, model="mnn"),
-        Peer("executorch-fp32", *("executorch", "fp32"), *_EXECUTORCH, model="executorch"),
-        Peer("executorch-int8", *("executorch", "int8"), *_EXECUTORCH, model="executorch-int8"),
+        _executorch("fp32"),
+        _executorch("int8"),
     )
 }
 """All peers by name, in the order in which tables show them."""
