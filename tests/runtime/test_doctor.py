@@ -233,10 +233,15 @@ def test_a_version_that_does_not_do(requirement, version, fault):
 
 def test_extras_are_whole_in_parts_too_old_or_absent(monkeypatch):
     """One line for those that are whole, one for each that is not."""
-    asked = {"mqtt": ("pytest>=7",), "web": ("pytest>=7", "nonesuch>=1"), "serial": ("pytest>=99",)}
+    asked = {
+        None: ("pytest>=7",),
+        "mqtt": ("pytest>=7",),
+        "web": ("pytest>=7", "nonesuch>=1"),
+        "serial": ("pytest>=99",),
+    }
     asked["gpio"] = ("nonesuch>=1",)
     asked["litert"] = ("pytest>=7", "elsewhere>=1; platform_machine == 'riscv64'")
-    monkeypatch.setattr(Installation, "requirements", lambda self, extra: asked.get(extra, ()))
+    monkeypatch.setattr(Installation, "requirements", lambda self, extra=None: asked.get(extra, ()))
     checks = {check.name: check for check in check_extras()}
     assert [(name, check.state) for name, check in checks.items()] == [
         ("extra web", "warn"),
@@ -246,19 +251,25 @@ def test_extras_are_whole_in_parts_too_old_or_absent(monkeypatch):
     assert "without nonesuch" in checks["extra web"].found
     assert "mqtt (pytest" in checks["extras"].found
     assert "without gpio, update" in checks["extras"].found
+    monkeypatch.setattr(Installation, "requirements", lambda self, extra=None: ())
+    [check] = check_extras()
+    assert check.found.startswith("not known")
 
 
 def report(*checks):
     """What `verify --json -` prints."""
     keys = ("name", "ok", "checked", "detail")
-    return json.dumps({"ok": True, "cpu": {}, "checks": [dict(zip(keys, c, strict=True)) for c in checks]})
+    which = {"name": "mine", "version": "7", "id": "a" * 64}
+    return json.dumps(
+        {"ok": True, "bundle": which, "cpu": {}, "checks": [dict(zip(keys, c, strict=True)) for c in checks]}
+    )
 
 
 @pytest.mark.parametrize(
     ("output", "state", "words"),
     [
         (Output(0, report(("manifest", True, True, "x"), ("golden int8", True, True, "same bits"))),
-         "ok", "verified; golden int8: same bits"),
+         "ok", "mine 7 (aaaaaaaaaaaa), verified; golden int8: same bits"),
         (Output(0, report(("golden int8", True, True, "x"), ("golden lite", False, False, "y"))),
          "ok", "1 not checked"),
         (Output(1, report(("model.onnx", False, True, "sha256 differs"))), "fail", "sha256 differs"),

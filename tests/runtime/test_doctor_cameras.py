@@ -172,6 +172,17 @@ def test_a_camera_that_does_not_answer(tmp_path):
     assert (check.state, check.found) == ("fail", "does not answer: Input/output error")
 
 
+def test_a_camera_that_another_program_has(tmp_path):
+    """Probably the bin: no fault."""
+
+    def busy(path):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    devices(tmp_path, "HD Webcam")
+    [check] = check_cameras(system_of(tmp_path), read=busy)
+    assert (check.state, check.found) == ("ok", "in use by another program")
+
+
 def test_the_list_of_rpicam_is_read():
     """With or without a size."""
     assert read_rpicam_list(RPICAM)[1] == (1, "ov5647, 2592x1944")

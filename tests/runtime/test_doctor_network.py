@@ -87,14 +87,18 @@ def test_a_broken_broker():
         silent = check_server("broker", "127.0.0.1", port, tls, now=NOW, limit=0.05)
     assert (silent.state, silent.found) == ("fail", f"no answer at port {port} within 0.05 s")
     with listening() as port:
-        assert check_server("broker", "127.0.0.1", port, tls, now=NOW).state == "fail"
+        plain = check_server("broker", "127.0.0.1", port, tls, now=NOW)
+    assert (plain.state, plain.found[:18]) == ("fail", f"no TLS at port {port}"[:18])
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
     [
         (socket.gaierror(-2, "Name or service not known"), "name is not known"),
-        (ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1000)"), "speaks no TLS"),
+        (
+            ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1000)"),
+            "no TLS at port 8883: wrong version number",
+        ),
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "Network is unreachable"),
     ],
 )
@@ -247,11 +251,12 @@ def test_the_newest_of_many_roots_is_found_by_few_requests(newest):
     assert len(asked) <= 3 + 2 * newest.bit_length() + 1
 
 
-@pytest.mark.parametrize("url", ["host/fleet", "ftp://host/x", "https:///x"])
+@pytest.mark.parametrize("url", ["host/fleet", "ftp://host/x", "https:///x", "https://me:hunter2@host/x"])
 def test_an_address_of_no_web_server_is_refused(url):
     """Nothing is asked."""
     check = check_repository(url, NOW, lambda *_: pytest.fail("asked"))
     assert check.state == "fail"
+    assert "hunter2" not in str(check)
 
 
 def test_a_real_repository_on_a_real_web_server(tmp_path):

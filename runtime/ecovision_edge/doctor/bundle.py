@@ -11,6 +11,7 @@ from ecovision_edge.base.fields import Fields, parse_json
 from ecovision_edge.base.installation import Installation, pip_fix
 from ecovision_edge.base.old_cpu import refuse_old_x86
 from ecovision_edge.bundle.engines import ENGINES, installed_versions, is_installed
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.doctor.check import Check, fail, ok, warn
 from ecovision_edge.doctor.libraries import version_fault
 from ecovision_edge.doctor.system import Output, System
@@ -46,6 +47,7 @@ def check_verified(path: Path | None, output: Output | None) -> Check:
         return warn("bundle", f"{where}: Python cannot be started again", "run: ecovision-edge verify")
     try:
         report = parse_json(output.stdout.encode("utf-8", "replace"), "verify")
+        which = _identity(report) or where
         checks = [Fields.of(item, "a check") for item in report.items("checks", most=1000)]
         told = [
             (c.text("name"), c.flag("ok"), c.flag("checked"), c.text("detail", most=4000)) for c in checks
@@ -59,7 +61,15 @@ def check_verified(path: Path | None, output: Output | None) -> Check:
     golden = [f"{what}: {detail}" for what, good, _, detail in told if good and what.startswith("golden ")]
     left = sum(not checked for _, _, checked, _ in told)
     more = f"; {left} not checked, for their engine is not installed" if left else ""
-    return ok("bundle", f"{where}, verified; {'; '.join(golden)}{more}")
+    return ok("bundle", f"{which}, verified; {'; '.join(golden)}{more}")
+
+
+def _identity(report: Fields) -> BundleIdentity | None:
+    """Return which bundle was verified; None if its manifest could not be read."""
+    if not report.has("bundle"):
+        return None
+    told = report.sub("bundle")
+    return BundleIdentity(told.text("name"), told.text("version"), told.text("id"))
 
 
 def check_engines() -> Iterator[Check]:

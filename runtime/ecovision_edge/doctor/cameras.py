@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,9 @@ def _check_devices(system: System, read: Callable[[Path], Capture | None], *, bo
             capture = read(device)
         except OSError as e:
             name = f"camera /dev/{device.name}"
+            if e.errno == errno.EBUSY:  # some drivers allow one program alone
+                yield ok(name, "in use by another program")
+                continue
             yield fail(name, f"does not answer: {reason_of(e)}", "plug it out and in; see: dmesg | tail")
             continue
         if capture is None or (board and _is_own(capture)):

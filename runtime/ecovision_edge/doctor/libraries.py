@@ -36,7 +36,14 @@ def check_libraries() -> Check:
         fault = _fault_of(module, version)
         if fault is not None:
             return fail("libraries", f"{name} {version}, {fault[0]}", pip_fix(fault[1]))
-    return ok("libraries", ", ".join(found))
+    return ok("libraries", ", ".join((*found, _native_filter())))
+
+
+def _native_filter() -> str:
+    from ecovision_edge.preprocess.native import find_native
+
+    native = find_native()
+    return f"frames are resized by {native.kernel if native else 'numpy'}"
 
 
 def _fault_of(module: str, version: str) -> tuple[str, str] | None:
@@ -50,6 +57,9 @@ def _fault_of(module: str, version: str) -> tuple[str, str] | None:
 
 def check_extras() -> Iterator[Check]:
     """Look at the versions of the extras' libraries, by their metadata; nothing is imported."""
+    if not Installation.here().requirements():
+        yield ok("extras", "not known: this copy was not installed by pip, and has no metadata")
+        return
     whole, absent = [], []
     for extra in DEVICE_EXTRAS:
         versions, faults, missing = _look_at(Installation.here().requirements(extra))

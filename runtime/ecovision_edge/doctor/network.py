@@ -39,14 +39,22 @@ def check_server(
     try:
         with contextlib.closing(connect(host, port, until)) as plain:
             peer, took = plain.getpeername()[0], time.monotonic() - began
-            found = f"reachable: {peer} port {port}, connected in {took * 1000:.0f} ms"
+            found = f"reachable, {peer} port {port}, connected in {took * 1000:.0f} ms"
             if tls is None:
                 return ok(name, found)
             plain.settimeout(time_left(until))
-            with tls.wrap_socket(plain, server_hostname=host) as secure:
+            with _shake_hands(plain, tls, host) as secure:
                 return _certificate(name, f"{found}, {secure.version()}", secure, now)
     except (OSError, ValueError) as e:
         return fail(name, *fault_of(e, port, limit))
+
+
+def _shake_hands(plain: socket.socket, tls: ssl.SSLContext, host: str) -> ssl.SSLSocket:
+    """Return the connection with TLS. Raises OSError; SSLError where the server hangs up on a handshake."""
+    try:
+        return tls.wrap_socket(plain, server_hostname=host)
+    except ConnectionError as e:
+        raise ssl.SSLError(str(e.errno), f"it hung up: {reason_of(e)}") from e
 
 
 def _certificate(name: str, found: str, secure: ssl.SSLSocket, now: float) -> Check:
@@ -71,7 +79,9 @@ def fault_of(error: Exception, port: int | None, limit: float) -> tuple[str, str
         advice = "look at the address, the network and the name server; names in .local need avahi-daemon"
         return f"its name is not known: {reason_of(error)}", advice
     if isinstance(error, ssl.SSLCertVerificationError):
-        advice = "ca=FILE names the authority to trust; a clock that is wrong does this too"
+        advice = (
+            "its authority has to be trusted here (a sink has ca=FILE); a clock that is wrong does this too"
+        )
         return f"its certificate is refused: {error.verify_message}", advice
     if isinstance(error, TimeoutError):
         advice = "look at address and port, at a firewall between, and whether the server is on"
@@ -79,5 +89,5 @@ def fault_of(error: Exception, port: int | None, limit: float) -> tuple[str, str
     if isinstance(error, ConnectionRefusedError):
         return f"nothing listens{at}", "start the server there, or give its right port"
     if isinstance(error, ssl.SSLError):
-        return f"it speaks no TLS{at}: {reason_of(error)}", "look at the port: TLS is often at another one"
+        return f"no TLS{at}: {reason_of(error)}", "look at the port: TLS is often at another one (8883, 443)"
     return f"cannot be reached{at}: {reason_of(error)}", "look at cable, WLAN and route: ip route"

@@ -13,14 +13,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from ecovision_edge.base.connecting import time_left
 from ecovision_edge.base.fields import Fields, parse_json
+from ecovision_edge.base.places import split_place
 from ecovision_edge.base.version import __version__
 from ecovision_edge.doctor.check import Check, fail, ok, warn
 from ecovision_edge.doctor.network import fault_of
-from ecovision_edge.errors import ContractError
+from ecovision_edge.errors import ContractError, OptionError
 
 __all__ = ["UPDATE_LIMIT", "Fetch", "check_repository", "fetch_url"]
 
@@ -86,10 +86,13 @@ def check_repository(url: str, now: float, fetch: Fetch = fetch_url, *, until: f
         fetch: Gets a file.
         until: Time of `time.monotonic()` after which to give up; None is `UPDATE_LIMIT` from now on.
     """
-    parts = urlsplit(url)
-    name = f"update {parts.scheme}://{parts.hostname or ''}{parts.path}"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        return fail(f"update {parts.scheme}:", "no address of a web server", "give https://HOST/PATH")
+    try:
+        place = split_place(url, "updates", "a repository of updates is for everyone: it needs none")
+    except OptionError as e:
+        return fail("update", e.finding, e.fix or "give https://HOST/PATH")
+    name = f"update {place.shown}{place.path}"
+    if place.scheme not in ("http", "https"):
+        return fail("update", f"no address of a web server: {place.scheme}:", "give https://HOST/PATH")
     until = time.monotonic() + UPDATE_LIMIT if until is None else until
     roles = []
     try:
@@ -98,7 +101,7 @@ def check_repository(url: str, now: float, fetch: Fetch = fetch_url, *, until: f
     except ContractError as e:
         return fail(name, f"no repository of updates: {e.finding}", "look at the address: --update URL")
     except (OSError, ValueError, http.client.HTTPException) as e:
-        return fail(name, *fault_of(e if isinstance(e, Exception) else OSError(), None, UPDATE_LIMIT))
+        return fail(name, *fault_of(e, place.port, UPDATE_LIMIT))
     return _judge(name, roles, now)
 
 

@@ -14,15 +14,19 @@ _SHOWN = "LoadState,ActiveState,SubState,UnitFileState,NRestarts,Result,ActiveEn
 
 def check_service(system: System) -> Check:
     """Ask systemd for the unit that `install-service` makes: the system's, or else the user's own."""
+    runs = False
     for options in ([], ["--user"]):
         control = " ".join(["systemctl", *options])
         output = system.run(["systemctl", *options, "show", UNIT_NAME, f"--property={_SHOWN}"], LIMIT)
         if output is None:
-            return ok("service", "no systemd here; something else has to start the bin again")
+            break
+        runs |= output.status == 0
         lines = (line.partition("=") for line in output.stdout.splitlines())
         told = {name: value for name, _, value in lines}
         if told.get("LoadState") not in (None, "", "not-found"):
             return _judge(told, control, "journalctl" + " --user" * bool(options))
+    if not runs:
+        return ok("service", "no systemd runs here; something else has to start the bin again")
     advice = "see docs/service.md; run: ecovision-edge install-service --help"
     return warn("service", "not installed: after a power cut nothing starts the bin", advice)
 

@@ -49,7 +49,7 @@ def subjects_of(wishes: Wishes, system: System) -> tuple[Subject, ...]:
         Subject("service", 2 * service.LIMIT + QUICK, _one(lambda: service.check_service(system))),
         Subject("camera", 2 * cameras.LIST_LIMIT + QUICK, lambda: cameras.check_cameras(system)),
         Subject("libraries", 60.0, _one(libraries.check_libraries)),
-        Subject("extras", QUICK, libraries.check_extras),
+        Subject("extras", 60.0, libraries.check_extras),
         Subject("bundle", bundle.VERIFY_LIMIT + QUICK, lambda: bundle.check_bundle(system, wishes.bundle)),
     ]
     for address in wishes.sinks:
