@@ -94,17 +94,17 @@ def _check_rpicam(system: System) -> Iterator[Check]:
     output = next((output for output in outputs if output is not None), None)
     if output is None:
         yield warn(
-            "camera rpicam://", f"{PROGRAMS[0]} is not installed", f"for the board's own camera, {INSTALL}"
+            "camera rpicam", f"{PROGRAMS[0]} is not installed", f"for the board's own camera, {INSTALL}"
         )
         return
     cameras = read_rpicam_list(f"{output.stdout}\n{output.stderr}")
     needed = [*system.at("dev").glob("media*"), *system.at("dev/dma_heap").glob("*")]
     refused = sorted(device for device in needed if not system.may_use(device))
     if not cameras and refused:
-        yield no_permission(system, "camera rpicam://", refused)
+        yield no_permission(system, "camera rpicam", refused)
     elif not cameras:
         advice = "look at the ribbon cable and at camera_auto_detect=1 in config.txt, then start again"
-        yield warn("camera rpicam://", "none at the board's own port", advice)
+        yield warn("camera rpicam", "none at the board's own port", advice)
     for index, words in cameras:
         yield ok(f"camera rpicam://{index}", words)
 
