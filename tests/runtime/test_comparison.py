@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ecovision_edge.comparison.answers import compare_frames, compare_labelled, every_label
 from ecovision_edge.comparison.latency import compare_latency, median_interval
 from ecovision_edge.comparison.mcnemar import drop_interval, mcnemar, photographs_needed
-from ecovision_edge.comparison.outcomes import Outcome, count_outcomes
+from ecovision_edge.comparison.outcomes import Decided, Outcome, count_outcomes
 from ecovision_edge.photographs.labelled import LabelledImage, find_labelled
 from ecovision_edge.prediction import Prediction, Timings
 
@@ -137,6 +137,20 @@ def test_a_lost_class_counts_and_a_new_one_stands_apart():
     assert (compared.total.photographs, compared.total.worse, compared.total.better) == (1, 1, 0)
     assert (compared.added.photographs, compared.added.better) == (9, 9)
     assert not compared.total.at_most(0.5)
+
+
+def test_what_is_decided_is_counted_by_each_ones_thresholds(tmp_path):
+    """A score at its label's threshold is enough; without thresholds all is decided."""
+    save(tmp_path / "glass" / "1.png", 1)
+    save(tmp_path / "metal" / "2.png", 2)
+    both = Planted(LABELS, {1: "glass", 2: "glass"})  # sure to 0.75
+    images = find_labelled(tmp_path, LABELS).images
+    compared = compare_labelled(both, both, images, thresholds=((0.75, 0, 0), (0.76, 0, 0)))
+    assert compared.old_decided == Decided(2, 1)
+    assert compared.old_decided.error == 0.5
+    assert compared.new_decided == Decided(0, 0)
+    assert compared.new_decided.error == 0
+    assert compare_labelled(both, both, images).new_decided == Decided(2, 1)
 
 
 def test_one_photograph_proves_nothing():

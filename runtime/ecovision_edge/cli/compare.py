@@ -197,7 +197,8 @@ def _look(
     failures: list[Failure] = []
     with progress_bar(errors, "comparing", len(chosen) + len(seen)) as step:
         if photographs is not None:
-            labelled = compare_labelled(both[0], both[1], chosen, progressed=step)
+            least = both[0].contract.thresholds, both[1].contract.thresholds
+            labelled = compare_labelled(both[0], both[1], chosen, thresholds=least, progressed=step)
             failures += labelled.failures
         if seen:
             found = compare_frames(both[0], both[1], seen, progressed=step)

@@ -124,6 +124,7 @@ def compare_labelled(
     images: Sequence[LabelledImage],
     labels: Sequence[str] | None = None,
     *,
+    thresholds: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None),
     progressed: Callable[[], None] = lambda: None,
 ) -> LabelledComparison:
     """Classify labelled photographs with both; answers are compared by the names of the classes.
@@ -135,6 +136,8 @@ def compare_labelled(
         new: The one that may take its place; its labels may be others, or in another order.
         images: The photographs (`photographs.labelled.find_labelled`), each decoded once for both.
         labels: What the numbers in `images` stand for; None is `every_label(old, new)`.
+        thresholds: Of old and new, the least score of each label, 0 to 1, for which it is decided
+            (`contract.thresholds`); None: all is.
         progressed: Called after each photograph.
 
     Raises:
@@ -154,7 +157,8 @@ def compare_labelled(
         ) as e:  # FrameError: too large a side, for instance
             failures.append(Failure(image.name, e.message))
         else:
-            outcomes.append(Outcome(image.name, names[image.label], said.label, says.label))
+            sure = [_sure(one, of) for one, of in zip((said, says), thresholds, strict=True)]
+            outcomes.append(Outcome(image.name, names[image.label], said.label, says.label, *sure))
         progressed()
     return count_outcomes(outcomes, old.labels, failures)
 
@@ -201,6 +205,10 @@ def compare_frames(
             failures.append(Failure(path.name, e.message))
         progressed()
     return FrameComparison(compared, tuple(disagreements), skipped, tuple(failures))
+
+
+def _sure(said: Prediction, thresholds: Sequence[float] | None) -> bool:
+    return thresholds is None or said.score >= thresholds[said.index]
 
 
 def _recorded(picture: Path) -> tuple[Region | None, bool]:

@@ -64,6 +64,8 @@ def _labelled(labelled: LabelledComparison) -> JsonValue:
     return {
         "total": _counts(labelled.total),
         "added": _counts(labelled.added),
+        "old_decided": {"count": labelled.old_decided.count, "wrong": labelled.old_decided.wrong},
+        "new_decided": {"count": labelled.new_decided.count, "wrong": labelled.new_decided.wrong},
         "classes": {name: _counts(counts) for name, counts in labelled.classes.items()},
         "failures": _failures(labelled.failures),
         "changed": [

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge.comparison.mcnemar import drop_interval, mcnemar
 
-__all__ = ["Counts", "Failure", "LabelledComparison", "Outcome", "count_outcomes"]
+__all__ = ["Counts", "Decided", "Failure", "LabelledComparison", "Outcome", "count_outcomes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,16 @@ class Outcome:
         truth: What it is.
         old: What the old one says.
         new: What the new one says.
+        old_sure: Whether it is sure enough by its own thresholds, as a bin that sees one frame has to be.
+        new_sure: Whether the new one is.
     """
 
     name: str
     truth: str
     old: str
     new: str
+    old_sure: bool = True
+    new_sure: bool = True
 
     @property
     def worse(self) -> bool:
@@ -44,6 +48,24 @@ class Failure:
 
     name: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a model decides by its own thresholds, which photographs are not unknown to it.
+
+    Args:
+        count: How many.
+        wrong: How many of them it calls something else than what they are.
+    """
+
+    count: int
+    wrong: int
+
+    @property
+    def error(self) -> float:
+        """Share of `wrong`, 0 to 1; 0 where nothing is decided."""
+        return self.wrong / self.count if self.count else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +135,8 @@ class LabelledComparison:
         total: Counts over the classes that the old one knows: what worked has to go on working. A class that
             the new one lacks is among them, and always wrong.
         added: Counts over the classes that only the new one knows; the old one is always wrong.
+        old_decided: Of the photographs in `total`, those that the old one decides by its thresholds.
+        new_decided: Those that the new one does.
     """
 
     outcomes: tuple[Outcome, ...]
@@ -120,6 +144,8 @@ class LabelledComparison:
     classes: Mapping[str, Counts]
     total: Counts
     added: Counts
+    old_decided: Decided
+    new_decided: Decided
 
 
 def count_outcomes(
@@ -134,14 +160,21 @@ def count_outcomes(
     """
     known = dict.fromkeys(old_labels)
     names = [*known, *sorted({o.truth for o in outcomes} - known.keys())]
+    old_ones = [o for o in outcomes if o.truth in known]
     by_class = {name: _counts(o for o in outcomes if o.truth == name) for name in names}
     return LabelledComparison(
         outcomes=tuple(outcomes),
         failures=tuple(failures),
         classes={name: counts for name, counts in by_class.items() if counts.photographs},
-        total=_counts(o for o in outcomes if o.truth in known),
+        total=_counts(old_ones),
         added=_counts(o for o in outcomes if o.truth not in known),
+        old_decided=_decided([o.old == o.truth for o in old_ones if o.old_sure]),
+        new_decided=_decided([o.new == o.truth for o in old_ones if o.new_sure]),
     )
+
+
+def _decided(right: Sequence[bool]) -> Decided:
+    return Decided(len(right), right.count(False))
 
 
 def _counts(outcomes: Iterable[Outcome]) -> Counts:

@@ -94,6 +94,12 @@ def count_lines(labelled: LabelledComparison) -> Iterator[str]:
             f"{total.worse} went from right to wrong, {total.better} from wrong to right: "
             f"p = {_p(total.p)} (McNemar, exact)"
         )
+        old, new = labelled.old_decided, labelled.new_decided
+        if old.count < total.photographs or new.count < total.photographs:
+            yield (
+                f"by their own thresholds, of one view: old decides {old.count}, {_percent(old.error)} of "
+                f"them wrong; new decides {new.count}, {_percent(new.error)} wrong"
+            )
         tests = sum(counts.worse + counts.better > 0 for counts in labelled.classes.values())
         if tests > 1:
             yield f"of {tests} classes that differ, a p below {0.05 / tests:.2g} counts (Bonferroni, 5 %)"
