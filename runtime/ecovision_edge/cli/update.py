@@ -37,7 +37,10 @@ class UpdateOptions:
 
     url: Annotated[str, typer.Option("--from", help="Address of the repository of releases.")]
     root: Annotated[
-        Path | None, typer.Option(help="The repository's first root.json, given by hand; needed once.")
+        Path | None,
+        typer.Option(
+            "--root", "--root-file", help="The repository's first root.json, given by hand; needed once."
+        ),
     ] = None
     store: StoreFolder = None
     channel: Annotated[str, typer.Option(help="Name of the channel.")] = "stable"
@@ -89,7 +92,7 @@ class UpdateOptions:
         engine = provider_arguments(self.providers, self.provider_option)
         return Settings(
             url=self.url,
-            device=platform.node() if self.device_id is None else self.device_id,
+            device=self.device_id or platform.node() or "localhost",
             channel=self.channel,
             root=_absolute(self.root),
             base=_absolute(self.bundle),
