@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ecovision_edge import Bundle, Classifier
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.cli import main
-from ecovision_edge.errors import ContractError, EcovisionError, ProfileWriteError, SchemaVersionError
+from ecovision_edge.errors import ContractError, ProfileWriteError, SchemaVersionError
 from ecovision_edge.profile import (
     PROFILE_DIR_VARIABLE,
     DeviceProfile,
@@ -253,12 +253,13 @@ def test_a_folder_that_is_a_file_breaks_nothing(tmp_path, bundle, monkeypatch):
             save()
 
 
-def test_a_bundle_that_is_gone_has_no_profile(folder, bundle):
-    """Whoever loads it says what is wrong."""
-    (bundle.path / "bundle.json").unlink()
-    assert load_profile(bundle) is None
-    with pytest.raises(EcovisionError):
-        current_key(bundle)
+def test_a_profile_is_of_the_bundle_that_was_opened(folder, bundle):
+    """Whatever its folder has become since: the model in memory is that one's."""
+    save_profile(profile_of(bundle))
+    key = current_key(bundle)
+    (bundle.path / "bundle.json").write_text("{}")
+    assert load_profile(bundle) is not None
+    assert current_key(bundle) == key
 
 
 def test_a_failed_write_leaves_the_old_profile_and_no_rubbish(folder, bundle, monkeypatch):

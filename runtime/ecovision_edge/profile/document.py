@@ -56,11 +56,7 @@ class DeviceProfile:
         fp16: bool = False,
         measured: Mapping[str, JsonValue] | None = None,
     ) -> DeviceProfile:
-        """Make a profile of this bundle on this device, now.
-
-        Raises:
-            BundleError: `bundle.json` cannot be read any more.
-        """
+        """Make a profile of this bundle on this device, now."""
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         key, place = current_key(bundle), place_of(bundle)
         return cls(artifact, threads, spinning, key, place, now, measured or {}, fp16)
