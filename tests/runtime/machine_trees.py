@@ -122,6 +122,7 @@ def system_of(root: Path, outputs: Mapping[str, Output] | None = None, **options
         "environment": {"STATE_DIRECTORY": "/var/lib/ecovision-edge", "PATH": os.environ["PATH"]},
         "run": lambda command, limit: (outputs or {}).get(command[0]),
         "space": lambda path: Space(29_000_000_000, 12_000_000_000, 1_000_000),
+        "write_error": lambda folder: None,
         "may_use": lambda path: True,
         "group_of": lambda path: 44,
         "user": "pi",

@@ -274,7 +274,7 @@ def report(*checks):
          "ok", "1 not checked"),
         (Output(1, report(("model.onnx", False, True, "sha256 differs"))), "fail", "sha256 differs"),
         (Output(1, "", "ecovision-edge: no bundle at x\n"), "fail", "no bundle at x"),
-        (Output(-signal.SIGSEGV, "half a rep"), "fail", "exit status -11"),
+        (Output(-signal.SIGSEGV, "half a rep"), "fail", "ended by SIGSEGV"),
         (None, "warn", "cannot be started"),
     ],
 )  # fmt: skip

@@ -1,5 +1,8 @@
 """Facts about what the doctor says of a device: board, memory, disk, heat, clock and service."""
 
+import errno
+import os
+
 import pytest
 from tests.runtime.machine_trees import (
     BOARDS,
@@ -19,7 +22,7 @@ from ecovision_edge.doctor.clock import check_clock, read_max_error
 from ecovision_edge.doctor.disk import check_disks, check_wear, read_mounts
 from ecovision_edge.doctor.heat import check_temperature, check_throttling
 from ecovision_edge.doctor.service import check_service
-from ecovision_edge.doctor.system import Space
+from ecovision_edge.doctor.system import Space, write_error
 
 
 def machine(arch="aarch64", python="3.13.5"):
@@ -113,6 +116,7 @@ def test_a_disk_that_gets_full(tmp_path, space, state, words):
     [
         ("/dev/mmcblk0p2 / ext4 ro,noatime 0 0", PI_FSTAB, "fail", "after an error of the disk"),
         ("/dev/mmcblk0p2 / ext4 ro 0 0", "/dev/mmcblk0p2 / ext4 ro 0 1", "warn", "nothing can be kept"),
+        ("/dev/sda1 / ext4 rw,relatime,emergency_ro 0 0", "", "fail", "after an error"),
         ("/dev/root / squashfs ro 0 0", "", "warn", "nothing can be kept"),
         ("overlay / overlay rw,lowerdir=/lower 0 0", PI_FSTAB, "warn", "gone at the next start"),
         ("/dev/mmcblk0p2 / ext4 rw,noatime 0 0", PI_FSTAB, "ok", "rw, noatime"),
@@ -138,6 +142,33 @@ def test_the_disk_of_the_state_has_a_line_of_its_own(tmp_path):
     assert read_mounts(mounts)[1].point == "/var/lib/eco vision"
 
 
+@pytest.mark.parametrize(
+    ("number", "state"),
+    [(errno.EROFS, "fail"), (errno.EIO, "fail"), (errno.ENOSPC, "fail"), (errno.EACCES, "ok")],
+)
+def test_a_disk_that_takes_nothing_although_it_says_so(tmp_path, number, state):
+    """Tried where the bin keeps something; what another user may do, is not this one's to say."""
+    raspberry_pi(tmp_path)
+    (tmp_path / "var/lib/ecovision-edge").mkdir(parents=True)
+    asked = []
+
+    def write_error(folder):
+        asked.append(folder)
+        return OSError(number, os.strerror(number))
+
+    [check, *_] = check_disks(system_of(tmp_path, write_error=write_error))
+    assert check.state == state
+    assert (os.strerror(number) in check.found) == (state == "fail")
+    assert set(asked) == {tmp_path / "var/lib/ecovision-edge"}
+
+
+def test_trying_to_write_leaves_nothing(tmp_path):
+    """And says why it cannot."""
+    assert write_error(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+    assert write_error(tmp_path / "nonesuch").errno == errno.ENOENT
+
+
 def test_a_disk_that_cannot_be_asked_and_errors_that_were_counted(tmp_path):
     """Each with what to do."""
     raspberry_pi(tmp_path)
@@ -149,7 +180,7 @@ def test_a_disk_that_cannot_be_asked_and_errors_that_were_counted(tmp_path):
     assert (check.state, "Input/output error" in check.found) == ("fail", True)
     put(tmp_path, "sys/fs/ext4/mmcblk0p2/errors_count", "3\n")
     last = list(check_disks(system_of(tmp_path)))[-1]
-    assert (last.name, last.state, last.found[:8]) == ("errors mmcblk0p2", "warn", "3 errors")
+    assert (last.name, last.state, last.found[-10:]) == ("errors mmcblk0p2", "warn", "checked: 3")
 
 
 @pytest.mark.parametrize(
@@ -256,7 +287,7 @@ UNIT = {
     ("changes", "state", "words"),
     [
         ({}, "ok", "active (running), enabled"),
-        ({"NRestarts": "4"}, "warn", "started again 4 times"),
+        ({"NRestarts": "4"}, "warn", "restarts: 4"),
         ({"UnitFileState": "disabled"}, "warn", "sudo systemctl enable"),
         ({"ActiveState": "inactive", "SubState": "dead"}, "warn", "enable --now"),
         ({"ActiveState": "failed", "SubState": "failed", "Result": "watchdog"}, "fail", "watchdog"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from ecovision_edge.base.installation import Installation, pip_fix
 from ecovision_edge.base.old_cpu import refuse_old_x86
 from ecovision_edge.bundle.engines import ENGINES, installed_versions, is_installed
 from ecovision_edge.bundle.identity import BundleIdentity
+from ecovision_edge.bundle.manifest import Format
 from ecovision_edge.doctor.check import Check, fail, ok, warn
 from ecovision_edge.doctor.libraries import version_fault
 from ecovision_edge.doctor.system import Output, System
@@ -53,8 +55,7 @@ def check_verified(path: Path | None, output: Output | None) -> Check:
             (c.text("name"), c.flag("ok"), c.flag("checked"), c.text("detail", most=4000)) for c in checks
         ]
     except EcovisionError:
-        said = output.stderr.strip().splitlines()[-1:] or [f"no report, exit status {output.status}"]
-        return fail("bundle", f"{where}: {said[0].removeprefix('ecovision-edge: ')}", _AGAIN)
+        return fail("bundle", f"{where}: {_last_words(output)}", _AGAIN)
     faults = [f"{what}: {detail}" for what, good, checked, detail in told if checked and not good]
     if faults:
         return fail("bundle", f"{where}: {'; '.join(faults)}", _AGAIN)
@@ -62,6 +63,14 @@ def check_verified(path: Path | None, output: Output | None) -> Check:
     left = sum(not checked for _, _, checked, _ in told)
     more = f"; {left} not checked, for their engine is not installed" if left else ""
     return ok("bundle", f"{which}, verified; {'; '.join(golden)}{more}")
+
+
+def _last_words(output: Output) -> str:
+    """Return what a process said at its end that gave no report."""
+    if output.status < 0:
+        return f"verifying it ended by {signal.Signals(-output.status).name}"
+    said = output.stderr.strip().splitlines()
+    return said[-1].removeprefix("ecovision-edge: ") if said else f"no report, exit status {output.status}"
 
 
 def _identity(report: Fields) -> BundleIdentity | None:
@@ -74,41 +83,32 @@ def _identity(report: Fields) -> BundleIdentity | None:
 
 def check_engines() -> Iterator[Check]:
     """Look at the engines that are installed, and what is known of them on this CPU; none is loaded."""
-    from ecovision_edge.backends.survival import (
-        cpu_key,
-        deadly_engine,
-        deadly_reason,
-        read_findings,
-        version_text,
-    )
-
-    cpu, findings = read_cpu(), read_findings()
     there = [format for format in ENGINES if is_installed(format)]
     if not there:
         yield fail("engine", "none is installed", ENGINES["onnx"].fix)
     for format in there:
-        engine, version = ENGINES[format], version_text(format)
-        name = f"engine {engine.package}"
-        reason = deadly_reason(format, cpu, findings)
-        if reason is not None:
-            error = deadly_engine(format, cpu, reason)
-            yield fail(name, error.finding, error.fix)
-            continue
-        asked = next(
-            (
-                line
-                for line in Installation.here().requirements(engine.extra)
-                if line.startswith(engine.package)
-            ),
-            None,
-        )
-        number = next(iter(installed_versions(format).values()), None)
-        fault = version_fault(asked, number) if asked and number else None
-        ran = any((f.package, f.version, f.cpu) == (engine.package, version, cpu_key(cpu)) for f in findings)
+        yield _check_engine(format)
+
+
+def _check_engine(format: Format) -> Check:
+    from ecovision_edge.backends import survival
+
+    cpu, findings = read_cpu(), survival.read_findings()
+    package, version = ENGINES[format].package, survival.version_text(format)
+    name = f"engine {package}"
+    reason = survival.deadly_reason(format, cpu, findings)
+    if reason is not None:
+        error = survival.deadly_engine(format, cpu, reason)
+        return fail(name, error.finding, error.fix)
+    requirements = Installation.here().requirements(ENGINES[format].extra)
+    asked = next((line for line in requirements if line.startswith(package)), "")
+    for number in installed_versions(format).values():
+        fault = version_fault(asked, number)
         if fault is not None:
-            yield fail(name, f"{version}, {fault}", pip_fix(str(asked)))
-        else:
-            yield ok(name, f"{version}, " + ("has run on this CPU" if ran else "not tried: no model for it"))
+            return fail(name, f"{version}, {fault}", pip_fix(asked))
+    key = (package, version, survival.cpu_key(cpu))
+    ran = any((f.package, f.version, f.cpu) == key for f in findings)
+    return ok(name, f"{version}, " + ("has run on this CPU" if ran else "not tried: no model for it"))
 
 
 def check_profile(path: Path | None) -> Check:

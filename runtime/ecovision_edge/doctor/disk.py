@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +26,13 @@ LITTLE = RecordOptions().min_free_bytes
 FULL = 32 * 2**20
 """Bytes: a spool of MQTT may take 10 MB, a new bundle 13 MB, and journals want some."""
 
+FEW_FILES = 100
+
 _GONE_AT_RESTART = ("overlay", "tmpfs", "ramfs")
 _ON_DISK = ("ext2", "ext3", "ext4", "f2fs", "btrfs", "xfs", "vfat", "exfat")
-_MAKE_ROOM = "make room; what takes it, from the largest: sudo du -xh {} | sort -rh | head"
+_GIVEN_UP = ("emergency_ro", "shutdown")  # ext4 after an error, of Linux 6.15 and newer, beside rw
+_OF_DISKS = (errno.EROFS, errno.EIO, errno.ENOSPC, errno.EDQUOT)
+_BROKEN = "save what you need, then replace the card; what happened: dmesg | grep -i -e ext4 -e mmc"
 
 
 class Mount(NamedTuple):
@@ -38,7 +44,7 @@ class Mount(NamedTuple):
     options: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = [name for name in self.options if name in ("ro", "rw", "noatime", "sync")]
+        shown = [name for name in self.options if name in ("ro", "rw", "noatime", "sync", *_GIVEN_UP)]
         return f"{self.kind} on {self.source}, {', '.join(shown)}"
 
 
@@ -62,10 +68,12 @@ def check_disks(system: System) -> Iterator[Check]:
     """Look at the file systems of the system, and of what the bin keeps."""
     mounts = read_mounts(read_text(system.at("proc/self/mounts")) or "")
     fstab = {m.point: m for m in read_mounts(read_text(system.at("etc/fstab")) or "")}
-    kept = [_point_of(path, mounts) for path in _kept(system)]
-    for point in dict.fromkeys((_point_of(Path("/"), mounts), *kept)):
+    kept: dict[str, list[Path]] = {_point_of(Path("/"), mounts): []}
+    for path in _kept(system):
+        kept.setdefault(_point_of(path, mounts), []).append(path)
+    for point, paths in kept.items():
         mount = next((m for m in mounts if m.point == point), None)
-        yield from _check_disk(system, point, mount, fstab.get(point), keeps=point in kept)
+        yield _check_disk(system, point, mount, fstab.get(point), paths)
     yield from _check_errors(system)
 
 
@@ -81,40 +89,54 @@ def _kept(system: System) -> Iterator[Path]:
 
 
 def _check_disk(
-    system: System, point: str, mount: Mount | None, asked: Mount | None, *, keeps: bool
-) -> Iterator[Check]:
+    system: System, point: str, mount: Mount | None, asked: Mount | None, kept: list[Path]
+) -> Check:
     name = f"disk {point}"
     try:
         space = system.space(system.at(point))
     except OSError as e:
-        yield fail(name, f"cannot be read: {reason_of(e)}", "look at it: dmesg | tail; the card may be dying")
-        return
+        return fail(
+            name, f"cannot be read: {reason_of(e)}", "look at it: dmesg | tail; the card may be dying"
+        )
     found = f"{space.free / 1e9:.1f} of {space.size / 1e9:.1f} GB free" + (f", {mount}" if mount else "")
+    make_room = f"make room; run: sudo du -xh {shlex.quote(point)} | sort -rh | head"
     if mount is not None and "ro" in mount.options:
-        yield _read_only(name, mount, asked, found, keeps=keeps)
-    elif space.free < FULL:
-        yield fail(name, f"{found}: full", _MAKE_ROOM.format(point))
-    elif space.files is not None and space.files < 100:
-        yield fail(name, f"{found}, but no room for more files", f"remove small files below {point}")
-    elif space.free < LITTLE:
-        less = f"less than the {LITTLE / 1e6:.0f} MB that a recording leaves"
-        yield warn(name, f"{found}: {less}", _MAKE_ROOM.format(point))
-    elif keeps and mount is not None and mount.kind in _GONE_AT_RESTART:
+        return _read_only(name, mount, asked, found, kept)
+    if space.free < FULL:
+        return fail(name, f"{found}: full", make_room)
+    if space.files is not None and space.files < FEW_FILES:
+        return fail(name, f"{found}, but no room for more files", f"remove small files below {point}")
+    if mount is not None and not set(mount.options).isdisjoint(_GIVEN_UP):
+        return fail(name, f"{found}: it takes nothing any more after an error", _BROKEN)
+    error = next(filter(None, (_write_error(system, path) for path in kept)), None)
+    if error is not None:
+        return fail(name, f"{found}, but writing there fails: {reason_of(error)}", _BROKEN)
+    if kept and mount is not None and mount.kind in _GONE_AT_RESTART:
         what = "the learnt tray, waiting events and profiles are gone at the next start"
-        yield warn(name, f"{found}: {what}", "mount a disk there, or switch the overlay off (raspi-config)")
-    else:
-        yield ok(name, found)
+        return warn(name, f"{found}: {what}", "mount a disk there, or switch the overlay off (raspi-config)")
+    if space.free < LITTLE:
+        less = f"less than the {LITTLE / 1e6:.0f} MB that a recording leaves"
+        return warn(name, f"{found}: {less}", make_room)
+    return ok(name, found)
 
 
-def _read_only(name: str, mount: Mount, asked: Mount | None, found: str, *, keeps: bool) -> Check:
+def _write_error(system: System, path: Path) -> OSError | None:
+    """Return why the disk takes nothing in a folder, or in the one that it is to be made in.
+
+    Since Linux 6.12 ext4 stays `rw` after an error and refuses to write all the same; so only trying tells.
+    What this user may not do is no error of the disk.
+    """
+    folder = next((p for p in (path, *path.parents) if system.at(p).is_dir()), Path("/"))
+    error = system.write_error(system.at(folder))
+    return error if error is not None and error.errno in _OF_DISKS else None
+
+
+def _read_only(name: str, mount: Mount, asked: Mount | None, found: str, kept: list[Path]) -> Check:
     """Tell a file system that is to be read-only from one that the kernel made so after an error."""
     if asked is not None and "ro" not in asked.options and mount.kind in _ON_DISK:
-        return fail(
-            name,
-            f"{found}; /etc/fstab asks for a writable one: the kernel does so after an error of the disk",
-            "save what you need, then replace the card; what happened: dmesg | grep -i -e ext4 -e mmc",
-        )
-    if keeps:
+        why = "/etc/fstab asks for a writable one: the kernel does so after an error of the disk"
+        return fail(name, f"{found}; {why}", _BROKEN)
+    if kept:
         what = "nothing can be kept there: no events that wait, no learnt tray, no update"
         return warn(name, f"{found}: {what}", "mount it writable, or put the state on another disk")
     return ok(name, found)
@@ -127,7 +149,7 @@ def _check_errors(system: System) -> Iterator[Check]:
         if count:
             yield warn(
                 f"errors {file.parent.name}",
-                f"{count:.0f} errors of its file system since the last check of it",
+                f"its file system has counted errors since it was last checked: {count:.0f}",
                 "have it checked at the next start (fsck.mode=force on the kernel's command line), and get"
                 " another card ready",
             )

@@ -39,7 +39,7 @@ def _judge(told: dict[str, str], control: str, journal: str) -> Check:
     why = f"why: {journal} -u {UNIT_NAME} -n 50"
     found = f"{active} ({told.get('SubState', '')}), {enabled or load}"
     if restarts:
-        found += f", started again {restarts} times"
+        found += f", restarts: {restarts}"
     if load == "masked":
         return warn("service", "masked", f"run: {root}{control} unmask {UNIT_NAME}")
     if load != "loaded":

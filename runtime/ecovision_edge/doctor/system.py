@@ -7,6 +7,7 @@ import getpass
 import os
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 from ecovision_edge.base.closing import ClosedAtEnd
 
-__all__ = ["Commands", "Output", "Space", "System", "read_space"]
+__all__ = ["Commands", "Output", "Space", "System", "read_space", "write_error"]
 
 
 class Output(NamedTuple):
@@ -106,6 +107,17 @@ def _may_use(path: Path) -> bool:
     return os.access(path, os.R_OK | os.W_OK)
 
 
+def write_error(folder: Path) -> OSError | None:
+    """Return why no file can be written to a folder, of which nothing is left; None if one can."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+    except OSError as e:
+        return e
+    return None
+
+
 def _group_of(path: Path) -> int:
     return path.stat().st_gid
 
@@ -126,6 +138,7 @@ class System:
         root: Where the file system begins.
         environment: Variables of it.
         space: Tells the space of a file system, as `read_space`.
+        write_error: Tells why nothing can be written to a folder, as the function of this name.
         may_use: Tells whether this user may read and write a file.
         group_of: Tells the number of the group of a file.
         user: Who this is.
@@ -136,6 +149,7 @@ class System:
     root: Path = Path("/")
     environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
     space: Callable[[Path], Space] = read_space
+    write_error: Callable[[Path], OSError | None] = write_error
     may_use: Callable[[Path], bool] = _may_use
     group_of: Callable[[Path], int] = _group_of
     user: str = field(default_factory=_user)
