@@ -89,7 +89,7 @@ def test_events_come_in_order_with_their_id(tmp_path, folder):
 
 
 def test_a_late_subscriber_sees_how_things_are(tmp_path, folder):
-    """Retained are availability, state and the last event; an event is not."""
+    """Retained are availability, state, with the bundle, and the last event; an event is not."""
     with (
         mosquitto(folder) as broker,
         Subscriber(broker.port, "b/7/#") as early,
@@ -97,7 +97,8 @@ def test_a_late_subscriber_sees_how_things_are(tmp_path, folder):
     ):
         sink.put(event(0))
         sink.show(BinState.DECIDED, "paper")
-        which = {"bundle": None, "bundle_name": None, "bundle_version": None}
+        sink.announce(BundleIdentity("kitchen", "2.1", "0" * 64))
+        which = {"bundle": "0" * 64, "bundle_name": "kitchen", "bundle_version": "2.1"}
         shown = {"state": "decided", "reason": "paper", **which}
         early.wait(lambda: json.loads(early.newest().get("b/7/state", b"0")) == shown and early.ids)
         assert sink.flush(PROMPT)
