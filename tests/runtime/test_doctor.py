@@ -1,7 +1,9 @@
 """Facts about the doctor: no check ends or hangs another, and what its command prints."""
 
+import itertools
 import json
 import os
+import shutil
 import signal
 import sys
 import threading
@@ -26,7 +28,9 @@ from ecovision_edge.doctor import (
 )
 from ecovision_edge.doctor.bundle import check_bundle, check_engines, check_profile, check_verified
 from ecovision_edge.doctor.libraries import check_extras, check_libraries, version_fault
+from ecovision_edge.doctor.store import check_store, latest_certain_time
 from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.updates.store import BundleStore
 
 GOOD = Check("board", "ok", "Raspberry Pi 5 Model B Rev 1.0, aarch64, 4 cores")
 LONG = "run: sudo du --one-file-system --human-readable / | sort --reverse --human-numeric-sort | head"
@@ -133,7 +137,7 @@ def test_every_subject_has_a_limit_and_a_name():
     subjects = subjects_of(wishes, System(run=lambda *_: None))
     names = [subject.name for subject in subjects]
     assert names[:3] == ["board", "disk", "wear"]
-    assert names[-3:] == ["sink stdout:", "sink mqtt:", "update"]
+    assert names[-4:] == ["store", "sink stdout:", "sink mqtt:", "update"]
     assert all(0 < subject.limit <= 600 for subject in subjects)
 
 
@@ -332,6 +336,51 @@ def test_a_profile_that_fits_one_that_does_not_and_none(tmp_path, bundle, monkey
     assert check.state == "warn"
     assert "tune" in check.advice
     assert check_profile(tmp_path / "nonesuch").state == "warn"
+
+
+@pytest.fixture
+def store(tmp_path, forge, pristine):
+    """A store of updates with two bundles, the second of which is active; its clock gives 1, 2, 3, ..."""
+    store = BundleStore(tmp_path / "store", clock=itertools.count(1_900_000_000).__next__)
+    for name in ("one", "two"):
+        folder = store.root / "incoming" / name
+        shutil.copytree(pristine, folder)
+        forge.edit(folder, lambda manifest, name=name: manifest.update(name=name))
+        store.activate(store.install(folder))
+    return store
+
+
+def test_the_store_of_updates_says_what_runs(tmp_path, store):
+    """Without one there is nothing to say."""
+    assert list(check_store(tmp_path / "nonesuch", 0.0)) == []
+    assert latest_certain_time(tmp_path / "nonesuch") == 0.0
+    [check] = check_store(store.root, 1_900_000_000.0)
+    assert (check.state, check.found[:9]) == ("ok", "runs two ")
+    assert latest_certain_time(store.root) == store.state().seen
+
+
+def test_the_store_of_updates_says_what_was_refused_and_what_is_missing(store):
+    """Until another bundle is activated."""
+    store.refuse("f" * 64, "golden int8-onnx: 3 flips", name="three", version="7")
+    [check] = check_store(store.root, 1_900_000_000.0)
+    assert check.state == "warn"
+    assert "refused three 7 (ffffffffffff): golden int8-onnx: 3 flips" in check.found
+    store.rollback("calls all glass metal")
+    [check] = check_store(store.root, 1_900_000_000.0)
+    assert "runs one" in check.found
+    active = store.current()
+    store.activate(store.current())
+    shutil.rmtree(store.folder(active))
+    [check] = check_store(store.root, 1_900_000_000.0)
+    assert check.state == "warn"
+    assert "is not there" in check.found
+
+
+def test_a_store_that_nobody_asks_for_any_more(store):
+    """Two weeks after the last question."""
+    store.checked("it is up to date")
+    [check] = check_store(store.root, 1_900_000_000.0 + 15 * 86_400)
+    assert (check.state, "up to date" in check.found) == ("warn", True)
 
 
 @pytest.mark.slow

@@ -258,7 +258,7 @@ def test_an_x86_that_was_too_hot(tmp_path):
     [
         (4_000_000_000.0, 0.02, "ok", "synchronized to 0.02 s"),
         (4_000_000_000.0, 16.0, "warn", "not synchronized"),
-        (0.0, 0.02, "fail", "1970-01-01 00:00:00 UTC, before this program was installed"),
+        (0.0, 0.02, "fail", "1970-01-01 00:00:00 UTC: the clock says 1970"),
     ],
 )
 def test_a_clock_that_is_wrong(tmp_path, now, error, state, words):
@@ -266,6 +266,13 @@ def test_a_clock_that_is_wrong(tmp_path, now, error, state, words):
     check = check_clock(system_of(tmp_path, now=lambda: now), error)
     assert check.state == state
     assert words in check.found
+
+
+def test_a_clock_that_is_behind_what_an_update_has_seen(tmp_path):
+    """The store of updates remembers the latest time that was certain."""
+    system = system_of(tmp_path, now=lambda: 4_000_000_000.0)
+    assert check_clock(system, 0.02, seen=4_000_000_100.0).state == "ok"
+    assert check_clock(system, 0.02, seen=4_100_000_000.0).state == "fail"
 
 
 def test_the_kernel_is_asked_without_privileges():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ecovision_edge.cli.options import StoreFolder
 from ecovision_edge.cli.output import check_target, printable, text_console, write_json
 
 if TYPE_CHECKING:
@@ -34,13 +35,14 @@ def doctor(
     update: Annotated[
         str | None, typer.Option(help="Address of the repository of updates: is it there and signed?")
     ] = None,
+    store: StoreFolder = None,
     json: Annotated[Path | None, typer.Option(help="Write the findings here; - is stdout.")] = None,
 ) -> int:
     """Look the device over: what is there, what is wrong, what to do. Exit status 1 if a check fails.
 
     Board, system, memory, disk and its wear, heat, clock, service, cameras, libraries, engines, the bundle,
-    its profile, and where events go. Nothing is changed but what `verify` keeps, and no event is sent. Each
-    check has a limit of time.
+    its profile, the store of updates, and where events go. Nothing is changed but what `verify` keeps, and no
+    event is sent. Each check has a limit of time.
 
     Examples:
 
@@ -54,7 +56,7 @@ def doctor(
     if json is not None:
         check_target(json, "--json")
     console = None if str(json) == "-" else text_console(soft_wrap=True)
-    checks, wishes = [], Wishes(bundle, tuple(sink or ()), update)
+    checks, wishes = [], Wishes(bundle, tuple(sink or ()), update, store)
     with Commands() as commands:
         for check in checkup(subjects_of(wishes, System(run=commands.run))):
             checks.append(check)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import datetime
 import os
-from pathlib import Path
 
 from ecovision_edge.doctor.check import Check, fail, ok, warn
 from ecovision_edge.doctor.system import System
+from ecovision_edge.updates.clock import wrong_clock
 
 __all__ = ["check_clock", "read_max_error"]
 
@@ -18,17 +18,19 @@ SYNCHRONIZED = 16.0
 _ENABLE = "run: sudo timedatectl set-ntp true"
 
 
-def check_clock(system: System, max_error: float | None = None) -> Check:
+def check_clock(system: System, max_error: float | None = None, *, seen: float = 0.0) -> Check:
     """Look at the clock.
 
     Args:
         system: Tells the time.
         max_error: The kernel's own estimate of how wrong it is at most, seconds; None reads it.
+        seen: The latest time that is known to be past, seconds since 1970.
     """
     now = datetime.datetime.fromtimestamp(system.now(), datetime.timezone.utc)
     found = f"{now:%Y-%m-%d %H:%M:%S} UTC"
-    if now.timestamp() < Path(__file__).stat().st_mtime - 86_400:
-        return fail("clock", f"{found}, before this program was installed", f"set it; {_ENABLE}")
+    wrong = wrong_clock(seen, system.now)
+    if wrong is not None:
+        return fail("clock", f"{found}: {wrong}", f"set it, or give the board a battery for it; {_ENABLE}")
     if max_error is None:
         try:
             max_error = read_max_error()
