@@ -92,6 +92,12 @@ def test_classifying_loads_no_torch():
     assert loaded(code) & {"torch", "torchvision", "onnx", "ecovision_edge_export", "PIL"} == set()
 
 
+def test_whoever_updates_loads_neither_python_tuf_nor_an_engine():
+    """Both have processes of their own: a program that runs a camera may ask for an update."""
+    names = loaded("from ecovision_edge.updates.updating import update")
+    assert names & {"tuf", "securesystemslib", "urllib3", "numpy", "cv2", *HEAVY} == set()
+
+
 def test_importing_the_exporter_brings_no_torch():
     """Its help has to work where the extra is not installed."""
     names = loaded("from ecovision_edge_export.cli import comparing, exporting")

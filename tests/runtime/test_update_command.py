@@ -133,7 +133,7 @@ def test_a_bundle_that_does_not_pass_is_refused_and_never_tried_again(fleet, cap
     entry = next(entry for entry in fleet.store.entries() if entry.bundle == bad)
     assert (entry.name, entry.refused) == ("bad", raised.value.message)
     assert fleet.store.state().checked.outcome == raised.value.message
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert caplog.records == []  # whoever asked tells it, once
     fleet.server.asked.clear()
     assert fleet.update().outcome == "current"
     assert not [path for path in fleet.server.asked if "/files/" in path]

@@ -2,16 +2,19 @@
 
 import contextlib
 import datetime as dates
+import http.server
 import json
 import os
 import shutil
 import socket
+import ssl
 import threading
 import time
 from datetime import timedelta
 
 import pytest
 from tests.runtime.release_repositories import make_repository, serve_folder
+from tests.runtime.sink_servers import authority
 
 from ecovision_edge.errors import FetchError, OptionError, StoreError, UntrustedError, UpdateError
 from ecovision_edge.updates.asking import Found, Limits, Question
@@ -596,3 +599,55 @@ def test_an_address_that_is_none_is_refused_without_its_password(world, url):
     with pytest.raises(OptionError, match="--from") as raised:
         world.fetch(url=url)
     assert "secret" not in raised.value.message
+
+
+def test_a_proxy_of_the_environment_is_used(world, monkeypatch):
+    host = world.server.url.removeprefix("http://").rstrip("/")
+
+    def forward(handler):
+        if handler.path.startswith("http://updates.invalid"):
+            handler.path = handler.path.removeprefix("http://updates.invalid")
+            return False
+        handler.send_error(400)
+        return True
+
+    world.server.trouble = forward
+    monkeypatch.setenv("http_proxy", f"http://{host}")
+    assert world.fetch(url="http://updates.invalid").outcome == "fetched"
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(FetchError, match="HTTP status 400"):
+        world.fetch()
+
+
+def test_over_https_the_server_is_verified(world, tmp_path, monkeypatch):
+    """By the system's authorities, or those of `SSL_CERT_FILE`."""
+    (tmp_path / "tls").mkdir()
+    made = authority(tmp_path / "tls")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(made.cert, made.key)
+    folder = str(world.repository.folder)
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=folder)
+
+        def log_message(self, *_):
+            pass
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_):
+            """A client that does not trust us."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"https://127.0.0.1:{server.server_address[1]}/"
+            with pytest.raises(FetchError, match="certificate"):
+                world.fetch(url=url)
+            monkeypatch.setenv("SSL_CERT_FILE", str(made.ca))
+            assert world.fetch(url=url).outcome == "fetched"
+        finally:
+            server.shutdown()
+            thread.join()

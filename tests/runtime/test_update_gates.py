@@ -166,6 +166,16 @@ def test_a_bundle_that_is_worse_on_labelled_frames_is_refused(swapped, pristine,
     assert pass_gates(pristine, swapped, labelled=str(tmp_path / "many"))["labelled"].ok
 
 
+def test_a_slow_device_looks_at_fewer_frames(bundle, pristine, tmp_path):
+    """So that it gets through: here a frame takes a second, by either bundle."""
+    folders = {"labelled": pictures(tmp_path / "l", 20), "recorded": pictures(tmp_path / "r", 20)}
+    said = pass_gates(bundle, pristine, seconds=500.0, **folders)
+    assert said["labelled"].detail.startswith("39 of 39 right")
+    assert said["recorded"].detail.startswith("as before on 39 of 39 frames")
+    said = pass_gates(bundle, pristine, seconds=60.0, **folders)
+    assert said["recorded"].detail.startswith("as before on 20 of 20 frames")
+
+
 def test_folders_that_are_no_labels_are_misuse_and_no_refusal(bundle, pristine, tmp_path):
     pictures(tmp_path / "labelled", 1)
     (tmp_path / "labelled" / "blue").rename(tmp_path / "labelled" / "sky")

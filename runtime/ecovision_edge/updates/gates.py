@@ -22,6 +22,7 @@ Gate: TypeAlias = Literal["files", "contract", "rules", "engine", "golden", "lat
 GATES: tuple[Gate, ...] = get_args(Gate)
 """In the order in which they are passed; the signature was checked when the bundle was fetched."""
 
+_OF_MANY_FRAMES = ("labelled", "recorded")  # which a device that is busy may not get through
 _MODULE = "ecovision_edge.updates.trial"
 _MOST = 4096  # characters of a path
 
@@ -171,6 +172,8 @@ def _end_of(ended: Ended, passed: int, seconds: float) -> EcovisionError:
     if raised is not None:
         return error_of(raised)
     gate = GATES[min(passed, len(GATES) - 1)]
+    if not ended.in_time and gate in _OF_MANY_FRAMES:
+        return TryLaterError(f"gate {gate}", expected=f"an end within {seconds:g} s", found="none")
     if not ended.in_time:
         return GateError(f"gate {gate}", expected=f"an end within {seconds:g} s", found="none")
     if ended.status in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP):

@@ -40,7 +40,8 @@ __all__ = ["CONFIDENCE", "FEWEST_RECORDED", "MOST_FRAMES", "run_gates"]
 CONFIDENCE = 0.95
 """How sure it has to be that a bundle is worse on labelled frames before it is refused."""
 MOST_FRAMES = 500
-"""How many labelled frames are looked at, and how many recorded ones: of these the last ones."""
+"""How many labelled frames are looked at, and how many recorded ones: of these the last ones. A slow device
+looks at fewer."""
 FEWEST_RECORDED = 20
 """With fewer frames a share says nothing."""
 
@@ -57,6 +58,7 @@ class _Passing:
         self._new: Classifier | None = None
         self._old: Classifier | None = None
         self._why_alone = ""
+        self._frame_s = 0.0  # what both take for one
 
     def files(self) -> GateResult:
         bundle = Bundle.open(self._candidate)
@@ -106,6 +108,7 @@ class _Passing:
         if (old := self._before()) is None:
             return self._alone("latency")
         found = compare_latency(old, self._now(), list(self._frames()), _ROUNDS, clock=self._clock)
+        self._frame_s = (found.old_ms + found.new_ms) / 1000
         detail = (
             f"{found.new_ms:.2f} ms, {found.old_ms:.2f} ms before: {found.ratio:.2f} times as long"
             f" ({found.low:.2f} to {found.high:.2f})"
@@ -123,7 +126,7 @@ class _Passing:
             return self._alone("labelled")
         new = self._now()
         images = find_labelled(Path(folder), every_label(old, new), option="--labelled").images
-        total = compare_labelled(old, new, spread(images, MOST_FRAMES)).total
+        total = compare_labelled(old, new, spread(images, self._most_frames())).total
         detail = (
             f"{total.new_right} of {total.photographs} right, {total.old_right} before;"
             f" {total.worse} got worse, {total.better} better (McNemar p {total.p_worse:.3g})"
@@ -136,13 +139,19 @@ class _Passing:
             return GateResult("recorded", True, "no recorded frames", skipped=True)
         if (old := self._before()) is None:
             return self._alone("recorded")
-        found = compare_frames(old, self._now(), list(find_images(folder))[-MOST_FRAMES:])
+        found = compare_frames(old, self._now(), list(find_images(folder))[-self._most_frames() :])
         if found.compared < FEWEST_RECORDED:
             few = f"{found.compared} recorded frames, which say nothing: {FEWEST_RECORDED} would"
             return GateResult("recorded", True, few, skipped=True)
         allowed = self._trial.min_agree
         detail = f"as before on {found.agreed} of {found.compared} frames, {allowed:.0%} needed"
         return GateResult("recorded", found.agreement >= allowed, detail)
+
+    def _most_frames(self) -> int:
+        """Return how many frames can be looked at in a quarter of the time, decoding included."""
+        return max(
+            FEWEST_RECORDED, min(MOST_FRAMES, int(self._trial.seconds / 4 / (self._frame_s * 1.5 + 0.2)))
+        )
 
     def _now(self) -> Classifier:
         assert self._new is not None, "the gate `engine` comes first"

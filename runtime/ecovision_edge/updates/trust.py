@@ -36,6 +36,7 @@ _ROOTS_AT_ONCE = 256
 _MOST_ROUNDS = 16  # of so many roots: a new one each day for a decade
 _MOST_BYTES = 8_000_000  # of any metadata: more than python-tuf fetches
 _TRIES = 3
+_LITTER = ("tmp*", ".ecovision-*.tmp")  # what python-tuf and we leave as we are killed
 _T = TypeVar("_T")
 
 
@@ -65,6 +66,9 @@ class Repository:
         """
         with _told(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
+            for pattern in _LITTER:
+                for path in self._folder.glob(pattern):
+                    path.unlink()
         for _ in range(_MOST_ROUNDS):
             root, refused = self._begin(), None
             try:

@@ -7,7 +7,6 @@ may call this too.
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
@@ -32,7 +31,6 @@ __all__ = ["DAY", "Result", "Settings", "update"]
 
 DAY = 86_400.0
 
-_LOGGER = logging.getLogger("ecovision_edge")
 _FETCHING = "ecovision_edge.updates.fetching"
 _GRACE_S = 30.0  # for a process to start, and to say that its time is over
 
@@ -226,7 +224,6 @@ def _prove(
         return prove(trial, child=child)
     except GateError as e:
         store.refuse(found.bundle, e.message, name=found.name, version=found.version)
-        _LOGGER.warning("refused %s %s (%s): %s", found.name, found.version, found.bundle[:12], e.message)
         raise
 
 
