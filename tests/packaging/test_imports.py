@@ -183,6 +183,18 @@ def test_a_command_whose_extra_is_missing_gives_the_pip_line(without_torch, argu
     assert not (tmp_path / "x").exists()
 
 
+def test_an_update_without_its_extra_gives_the_pip_line(without, tmp_path):
+    """One line, from the process that would have needed it; `bundles` needs no extra."""
+    update = ("update", "--from", "http://127.0.0.1:1/", "--store", str(tmp_path / "store"))
+    ran = without({"tuf"}, "-m", "ecovision_edge", *update)
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert ran.stderr.decode() == f"ecovision-edge: tuf is not installed; {extra_fix('update')}\n"
+    ran = without(
+        {"tuf", "urllib3"}, "-m", "ecovision_edge", "bundles", "list", "--store", str(tmp_path / "store")
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["verify"], ["classify", "demo:"]])
 def test_what_needs_no_torch_works_without(without_torch, arguments):
     """The device's commands, and the help of all."""

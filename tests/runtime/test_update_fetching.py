@@ -324,6 +324,12 @@ def test_a_channel_that_was_not_published_is_told(world):
         world.fetch(channel="beta")
 
 
+@pytest.mark.parametrize("name", ["../../etc/passwd", "Stable", "a" * 33])
+def test_a_channel_of_no_possible_name_is_told(world, name):
+    with pytest.raises(OptionError, match="--channel"):
+        world.fetch(channel=name)
+
+
 def served_file(world, name="golden.npz"):
     release = world.repository.channels["stable"].releases[-1]
     return world.repository.stored(next(file.target for file in release.files if file.file == name))

@@ -132,7 +132,8 @@ def test_probation_counts_starts_and_ends(store, add, clock):
     probation = store.state().probation
     assert (probation.bundle, probation.until - probation.since) == (two, 60.0)
     assert probation.figures == {"unknown": 3, "items": 40}
-    assert store.entries()[0].probation
+    assert store.entries()[0].probation == probation.until
+    assert store.entries()[1].probation is None
     store.proved(one)
     assert store.state().probation is not None
     store.proved(two)

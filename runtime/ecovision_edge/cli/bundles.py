@@ -160,13 +160,15 @@ def _tell_current(store: BundleStore) -> int:
 
 
 def _line(entry: Entry) -> str:
+    from ecovision_edge.updates.state import as_date
+
     marks = [
         mark
         for mark, holds in (
             ("current", entry.current),
             ("the one before", entry.previous),
             ("pinned", entry.pinned),
-            ("on probation", entry.probation),
+            (f"on probation until {as_date(entry.probation or 0)}", entry.probation is not None),
             ("not here", entry.path is None),
             (f"refused: {entry.refused}", entry.refused is not None),
         )
@@ -179,6 +181,8 @@ def _line(entry: Entry) -> str:
 
 
 def _json(entry: Entry) -> dict[str, JsonValue]:
+    from ecovision_edge.updates.state import as_date
+
     return {
         "bundle": entry.bundle,
         "name": entry.name or None,
@@ -188,6 +192,6 @@ def _json(entry: Entry) -> dict[str, JsonValue]:
         "current": entry.current,
         "previous": entry.previous,
         "pinned": entry.pinned,
-        "probation": entry.probation,
+        "probation": None if entry.probation is None else as_date(entry.probation),
         "refused": entry.refused,
     }

@@ -26,7 +26,7 @@ class Entry:
         current: It is the one to run.
         previous: It is the one to go back to.
         pinned: It stays the one to run, whatever is released.
-        probation: It has to prove itself yet.
+        probation: Until when it has to prove itself, Unix seconds; None if it has not to, or has.
         refused: Why it is not taken (again); None if it may be.
     """
 
@@ -38,7 +38,7 @@ class Entry:
     current: bool
     previous: bool
     pinned: bool
-    probation: bool
+    probation: float | None
     refused: str | None
 
 
@@ -53,7 +53,7 @@ def list_entries(files: StoreFolder, state: State) -> tuple[Entry, ...]:
 
 
 def _entry(files: StoreFolder, state: State, bundle: str, current: str | None, previous: str | None) -> Entry:
-    refusal = state.refusal(bundle)
+    refusal, probation = state.refusal(bundle), state.probation
     path = files.folder(bundle) if files.has(bundle) else None
     name, version = ("", "") if refusal is None else (refusal.name, refusal.version)
     if path is not None:
@@ -67,7 +67,7 @@ def _entry(files: StoreFolder, state: State, bundle: str, current: str | None, p
         current=bundle == current,
         previous=bundle == previous != current,
         pinned=bundle == state.pinned,
-        probation=bundle == current and state.probation is not None and state.probation.bundle == bundle,
+        probation=None if probation is None or probation.bundle != bundle else probation.until,
         refused=None if refusal is None else refusal.reason,
     )
 

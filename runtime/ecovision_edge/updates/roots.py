@@ -12,25 +12,34 @@ from tuf.api.metadata import Metadata, Root
 
 from ecovision_edge.base.files import read_regular_file
 
-__all__ = ["MAX_ROOT_BYTES", "kept_roots", "parse_metadata", "parse_root"]
+__all__ = ["MAX_ROOT_BYTES", "kept_root", "newest_root", "parse_metadata", "parse_root"]
 
 MAX_ROOT_BYTES = 512_000
 """Size of one root at most, as python-tuf has it."""
 
+_HISTORY = "root_history"  # python-tuf's own name
 _ROOT_NAME = re.compile(r"(\d{1,9})\.root\.json")
 
 
-def kept_roots(folder: Path) -> dict[int, bytes]:
-    """Return the roots that are here and whole, by version."""
-    found = {}
+def newest_root(folder: Path) -> tuple[Root, bytes] | None:
+    """Return the newest root that is here and whole, and its bytes; None if there is none."""
+    versions = []
     with contextlib.suppress(OSError):
-        for path in (folder / "root_history").iterdir():
-            match = _ROOT_NAME.fullmatch(path.name)
-            data = read_regular_file(path, MAX_ROOT_BYTES) if match is not None else b""
-            root = parse_root(data)
-            if match is not None and root is not None and root.version == int(match[1]):
-                found[root.version] = data
-    return found
+        names = [path.name for path in (folder / _HISTORY).iterdir()]
+        versions = [int(match[1]) for name in names if (match := _ROOT_NAME.fullmatch(name))]
+    for version in sorted(versions, reverse=True):
+        data = kept_root(folder, version)
+        root = None if data is None else parse_root(data)
+        if data is not None and root is not None and root.version == version:
+            return root, data
+    return None
+
+
+def kept_root(folder: Path, version: int) -> bytes | None:
+    """Return the bytes of a version of the root; None if they are not here."""
+    with contextlib.suppress(OSError):
+        return read_regular_file(folder / _HISTORY / f"{version}.root.json", MAX_ROOT_BYTES)
+    return None
 
 
 def parse_metadata(data: bytes) -> Metadata[Any]:

@@ -25,8 +25,20 @@ from ecovision_edge.base.backoff import Backoff
 from ecovision_edge.base.files import read_regular_file, replace_file, sync_folder
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import EcovisionError, FetchError, OptionError, StoreError, UntrustedError
-from ecovision_edge.releases.channel import MAX_CHANNEL_BYTES, Channel, ReleaseFile, channel_target
-from ecovision_edge.updates.roots import MAX_ROOT_BYTES, kept_roots, parse_metadata, parse_root
+from ecovision_edge.releases.channel import (
+    MAX_CHANNEL_BYTES,
+    Channel,
+    ReleaseFile,
+    channel_target,
+    check_channel_name,
+)
+from ecovision_edge.updates.roots import (
+    MAX_ROOT_BYTES,
+    kept_root,
+    newest_root,
+    parse_metadata,
+    parse_root,
+)
 from ecovision_edge.updates.state import as_date
 from ecovision_edge.updates.web import Web
 
@@ -91,6 +103,7 @@ class Repository:
             UntrustedError, FetchError, StoreError: as of `refresh`.
             ContractError: its file is malformed, or of a newer ecovision-edge.
         """
+        check_channel_name(name)
         target = self._target(channel_target(name))
         if target is None:
             found = "no such channel in the repository"
@@ -124,20 +137,20 @@ class Repository:
 
     def _begin(self) -> Root:
         """Begin at the newest root that is here, or at the one that was given by hand."""
-        known = kept_roots(self._folder)
+        newest = newest_root(self._folder)
         if self._anchor is not None:
             given = parse_root(self._anchor)
             if given is None:
                 raise UntrustedError("the root that was given", expected="a root.json", found="no such thing")
-            if known.get(given.version, self._anchor) != self._anchor:
+            kept = kept_root(self._folder, given.version)
+            if kept not in (None, self._anchor) and parse_root(kept or b"") is not None:
                 raise UntrustedError(
                     "the root that was given",
                     expected=f"version {given.version} as this device knows it",
                     found="another one",
                     fix=f"remove {self._folder}, to trust that one from now on",
                 )
-        newest = max(known, default=None)
-        trusted = self._anchor if newest is None else known[newest]
+        trusted = self._anchor if newest is None else newest[1]
         if trusted is None:
             raise UntrustedError(
                 "whom to trust",
@@ -170,11 +183,10 @@ class Repository:
         self._updater = updater
 
     def _newest_root(self) -> Root:
-        known = kept_roots(self._folder)
-        root = parse_root(known[max(known)]) if known else None
-        if root is None:
+        newest = newest_root(self._folder)
+        if newest is None:
             raise StoreError(f"cannot keep what is trusted in {self._folder}", found="nothing is there")
-        return root
+        return newest[0]
 
     def _sync_roots(self) -> None:
         """Bring the newest root to the disk, which python-tuf does not: without any, trust would be lost."""
@@ -205,7 +217,7 @@ class Repository:
         path = target.path
         if self._newest_root().consistent_snapshot:
             folder, slash, name = path.rpartition("/")
-            path = f"{folder}{slash}{target.hashes['sha256']}.{name}"
+            path = f"{folder}{slash}{next(iter(target.hashes.values()))}.{name}"
         return f"{self._url}targets/{path}"
 
     def _fetch_target(self, target: TargetFile) -> bytes:

@@ -22,6 +22,7 @@ from ecovision_edge.updates.asking import Limits
 __all__ = ["Answer", "Web", "check_url"]
 
 _CHUNK = 65_536
+_LITTLE = 4096  # bytes, of a page that says that there is no such file
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
 
@@ -119,7 +120,7 @@ class Web:
             whole = True
         finally:
             # A connection on which something is left to read cannot carry the next question.
-            if whole and response.length_remaining == 0:
+            if whole and self._is_drained(response):
                 response.release_conn()
             else:
                 response.close()
@@ -141,6 +142,17 @@ class Web:
                 early = self._begun + self._came / rate - self._clock()
                 if early > 0:
                     self.pause(early)
+
+    def _is_drained(self, response: urllib3.BaseHTTPResponse) -> bool:
+        """Return whether an answer was read to its end; the little that a 404 has is read here."""
+        with contextlib.suppress(HTTPError, OSError):
+            while 0 < (response.length_remaining or 0) <= _LITTLE and self._has_time():
+                if not response.read1(_LITTLE, decode_content=False):
+                    break
+        return response.length_remaining == 0
+
+    def _has_time(self) -> bool:
+        return self._clock() < self._begun + self._limits.seconds
 
     def _left(self, url: str = "") -> float:
         left = self._begun + self._limits.seconds - self._clock()
