@@ -334,6 +334,7 @@ def _print(result: Result) -> None:
         headline,
         latency_rows,
         minute_rows,
+        size_rows,
         source_rows,
         verdict,
     )
@@ -342,6 +343,8 @@ def _print(result: Result) -> None:
     console.print(printable(headline(result)), soft_wrap=True)
     console.print(_rich_table(latency_rows(result)))
     console.print(_rich_table(cold_rows(result)))
+    if sizes := size_rows(result):
+        console.print(_rich_table(sizes))
     if sources := source_rows(result):
         console.print(_rich_table(sources))
     if minutes := minute_rows(result):

@@ -24,7 +24,7 @@ from ecovision_edge.bundle.contract import (
 from ecovision_edge.bundle.identity import VERSION_WORDS, is_version
 from ecovision_edge.errors import ContractError, OptionError
 from ecovision_edge_export.card.facts import known_facts
-from ecovision_edge_export.targets import TARGETS
+from ecovision_edge_export.targets import AUTO, TARGETS
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 
@@ -67,6 +67,7 @@ class ExportOptions:
         sizes: Sides in pixels, 32 to 1024, to measure accuracy and cost at; empty measures none.
         auto_size: Whether the cheapest of the sizes is taken, in place of `size`.
         max_loss: Percentage points of accuracy that it may lose against the largest; None is 0.5.
+        keep_sizes: Whether the other sizes are kept in the bundle too, for a device to choose among.
         filter: The runtime's resize filter that the contract names.
         input_form: `uint8-nhwc` (BGR, normalization in the graph), or the classic `float32-nchw` (RGB).
         num_classes: Classes that the checkpoint must have, 2 to 1000; None takes what is there.
@@ -78,7 +79,7 @@ class ExportOptions:
         agree: Least top-1 agreement of int8 with PyTorch, per cent.
         max_drop: Most that int8 accuracy may drop, points of per cent.
         expect_accuracy: Least accuracy on `val`, per cent, of PyTorch and of each artifact; None judges none.
-        target: The CPU that int8 is made for, see `targets`; `auto` is this machine's.
+        target: CPUs that int8 is made for, see `targets`, with commas between; `auto` is this machine's.
         fp32_blocks: Blocks that stay fp32 in int8, so many after the stem, 0 to 16; -1 leaves not even
             the stem, None finds the number.
         seed: Seed of the choice of calibration photographs.
@@ -99,6 +100,7 @@ class ExportOptions:
     sizes: tuple[int, ...] = ()
     auto_size: bool = False
     max_loss: float | None = None
+    keep_sizes: bool = False
     filter: Filter = "pil"
     input_form: InputForm = "uint8-nhwc"
     num_classes: int | None = None
@@ -127,8 +129,10 @@ class ExportOptions:
             check_size(self.size)
         self._check_sizes()
         _in_range("--calib-size", self.calib_size, 1, 100_000)
-        if self.target not in (*TARGETS, "auto"):
-            raise OptionError("--target", expected=f"{', '.join(TARGETS)} or auto", found=quoted(self.target))
+        targets = [name.strip() for name in self.target.split(",")]
+        if not set(targets) <= {*TARGETS, AUTO} or len(set(targets)) != len(targets):
+            expected = f"{', '.join(TARGETS)} or auto; several, each once, with commas"
+            raise OptionError("--target", expected=expected, found=quoted(self.target))
         _in_range("--agree", self.agree, 0, 100)
         _in_range("--max-drop", self.max_drop, 0, 100)
         if self.expect_accuracy is not None:
@@ -163,6 +167,8 @@ class ExportOptions:
         asked = "--size auto" if self.auto_size else "--sizes"
         if (self.sizes or self.auto_size) and self.val is None:
             raise OptionError(asked, expected="--val, one folder per class, which judges", found="no --val")
+        if self.keep_sizes and not self.sizes:
+            raise OptionError("--keep-sizes", expected="--sizes, which it keeps", found="no --sizes")
         if self.auto_size and self.size is not None:
             raise OptionError(asked, expected="no other size", found="x".join(map(str, self.size)))
         if self.max_loss is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -15,37 +15,33 @@ from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.names import short
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.manifest import Manifest
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.bundle.writing import check_target, write_folder
 from ecovision_edge.errors import ExportError, OptionError
 from ecovision_edge.photographs.labelled import check_mapped, class_folders, parse_map
 from ecovision_edge_export.card import known_facts
 from ecovision_edge_export.finished.made import Made
-from ecovision_edge_export.finished.onnx_file import finish
-from ecovision_edge_export.finished.speed import Speed, compare_speed
+from ecovision_edge_export.finished.speed import Speed
 from ecovision_edge_export.graph.fold import fold_preprocessing
 from ecovision_edge_export.graph.graphs import Graph
 from ecovision_edge_export.graph.sides import at_size
 from ecovision_edge_export.graph.trace import OPSET, simplify, trace
-from ecovision_edge_export.int8.report import describe, recipe_json
-from ecovision_edge_export.int8.stage import (
-    Recipes,
-    find_recipes,
-    quantize_by,
-    resolve_target,
-)
+from ecovision_edge_export.int8.stage import Recipes, find_recipes
+from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.int8.trained import TrainedRanges
+from ecovision_edge_export.making import ExportRun, make_artifacts
 from ecovision_edge_export.options import ExportOptions, make_contract, overruled
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.doubts import Verdict, judge_network
 from ecovision_edge_export.parity.figures import GateClosedError, Parity
+from ecovision_edge_export.parity.frontier import Frontier
 from ecovision_edge_export.parity.turning import measure_turned
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
-from ecovision_edge_export.photographs.seen import read_validation
+from ecovision_edge_export.photographs.seen import Validation, read_validation
 from ecovision_edge_export.publish.assemble import Unproved, assemble
 from ecovision_edge_export.publish.assumptions import assumptions
-from ecovision_edge_export.publish.gate import pass_gate
-from ecovision_edge_export.sizes import measure_sizes, settle_size, sides_of
-from ecovision_edge_export.targets import Target, assumed_target
+from ecovision_edge_export.sizes import kept_sizes, measure_sizes, options_at, settle_size, sides_of
+from ecovision_edge_export.targets import Target, assumed_target, resolve_targets
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint, build_model, load_checkpoint
 
@@ -105,41 +101,29 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         script.warn(warning)
     sides = sides_of(options, contract, listed)
     val = read_validation(listed, checkpoint.seen, "--val", script) if listed is not None else None
-    judges, target = val.photographs if val is not None else None, resolve_target(options.target)
-    frontier, graph = None, None
-    if sides and judges is not None:
+    work = _Work(checkpoint, calib, val, resolve_targets(options.target), script)
+    frontier, graph, given = None, None, contract
+    if sides and work.judges is not None:
         graph = prepare_graph(checkpoint, contract, script)
-        frontier = measure_sizes(sides, options, contract, graph, judges, target, script)
+        frontier = measure_sizes(sides, options, contract, graph, work.judges, work.targets[0], script)
         options = settle_size(options, checkpoint, contract, frontier)
         contract = make_contract(options, checkpoint)
-        graph = at_size(graph, contract.input)
     assumed = assumptions(options, checkpoint)
     if assumed:
         script.warn(f"assumed: {', '.join(assumed)}: the checkpoint does not say")
     baseline = TorchBaseline(checkpoint, contract)
-    verdict = None if judges is None else _judge(options, baseline, contract, judges, script)
+    verdict = None if work.judges is None else _judge(options, baseline, contract, work.judges, script)
     if graph is None:
         graph = prepare_graph(checkpoint, contract, script)
-    recipes = None
-    if options.int8:
-        text, name = checkpoint.quantization, checkpoint.source.source
-        trained = TrainedRanges.loads(text, f"{name}: quantization") if text is not None else None
-        recipes = find_recipes(options, contract, graph, calib, target, script, trained)
-    run = ExportRun(options, contract, graph, target, recipes, baseline, judges, script)
-    made: list[Made] = []
-    parity: list[Parity] = []
-    for format, make in (("onnx", _make_onnx), ("tflite", _make_tflite)):
-        if format in options.formats:
-            more, measured = make(run)
-            made += more
-            parity += measured
-    parity = list(measure_turned(made, tuple(parity), judges, script))
-    table = recipes.tables[0] if recipes is not None else None
-    facts = known_facts(checkpoint.source, checkpoint.training)
     unproved = Unproved(assumed, verdict.doubts if verdict is not None else ())
-    manifest, files = assemble(
-        options, contract, made, tuple(parity), table, val, facts, run.speeds, unproved, frontier
-    )
+    made = work.make(options, contract, graph, baseline)
+    others = {}
+    if options.keep_sizes and frontier is not None:
+        others = _other_sizes(work, options, given, contract, graph, frontier, unproved)
+    kept = kept_sizes(frontier, contract, others) if frontier is not None and others else ()
+    manifest, files = work.assemble(options, contract, made, unproved, frontier, kept)
+    for size in kept:
+        files |= {f"{size.folder}/{name}": data for name, data in others.get(size.side, {}).items()}
     with script.stage("write"):
         write_folder(out, files, _verify)
         total = sum(map(len, files.values()))
@@ -147,111 +131,112 @@ def export_bundle(options: ExportOptions, out: Path, reporter: Reporter | None =
         script.figure(
             f"{out.name}, version {manifest.version}, {len(files)} files, {total / 1e6:.1f} MB, verified{but}"
         )
-    return ExportResult(out, manifest, tuple(parity), script.to_json())
+    return ExportResult(out, manifest, made.parity, script.to_json())
 
 
 @dataclass(frozen=True, slots=True)
-class ExportRun:
-    """What both formats are made of."""
+class _Artifacts:
+    """What was made at one size."""
 
-    options: ExportOptions
-    contract: Contract
-    graph: onnx.ModelProto
-    target: Target
-    recipes: Recipes | None
-    baseline: TorchBaseline
-    val: PhotographSet | None
+    made: tuple[Made, ...]
+    parity: tuple[Parity, ...]
+    table: CalibrationTable | None
+    speeds: tuple[Speed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What the bundles of all sizes are made of."""
+
+    checkpoint: Checkpoint
+    calib: PhotographSet | None
+    val: Validation | None
+    targets: tuple[Target, ...]
     script: Transcript
-    speeds: list[Speed] = field(default_factory=list)
 
-    def gate(self, *made: Made) -> tuple[Parity, ...]:
-        return pass_gate(self.options, self.baseline, made, self.val, self.script)
+    @property
+    def judges(self) -> PhotographSet | None:
+        """The photographs of --val, without those that the training saw where it says so."""
+        return self.val.photographs if self.val is not None else None
 
+    def make(
+        self, options: ExportOptions, contract: Contract, graph: onnx.ModelProto, baseline: TorchBaseline
+    ) -> _Artifacts:
+        """Make and judge the models of one size; `graph` may be of another. Raises as `make_artifacts`."""
+        checkpoint, script = self.checkpoint, self.script
+        graph = at_size(graph, contract.input)
+        recipes: dict[Target, Recipes] = {}
+        if options.int8:
+            text, name = checkpoint.quantization, checkpoint.source.source
+            trained = TrainedRanges.loads(text, f"{name}: quantization") if text is not None else None
+            recipes = find_recipes(options, contract, graph, self.calib, self.targets, script, trained)
+        run = ExportRun(options, contract, graph, recipes, baseline, self.judges, script)
+        made, parity = make_artifacts(run)
+        parity = measure_turned(made, parity, self.judges, script)
+        table = recipes[self.targets[0]].tables[0] if recipes else None
+        return _Artifacts(made, parity, table, tuple(run.speeds))
 
-def _make_onnx(run: ExportRun) -> tuple[list[Made], tuple[Parity, ...]]:
-    """Return the ONNX artifacts and their parity; int8 by the first recipe that the gate lets through."""
-    contract, script = run.contract, run.script
-    fp32 = Made("fp32", "onnx", finish(run.graph, contract))
-    kept = [fp32] if "fp32" in run.options.precisions else []
-    if run.recipes is None:
-        return kept, run.gate(*kept)
-    if read_cpu().u8s8_saturates is not False:
-        script.warn(
-            "this CPU may clip int8 sums (no VNNI): parity and golden vectors are those of exact sums, "
-            "as Arm and x86 with VNNI give"
+    def assemble(
+        self,
+        options: ExportOptions,
+        contract: Contract,
+        found: _Artifacts,
+        unproved: Unproved,
+        frontier: Frontier | None = None,
+        kept: tuple[SizeEntry, ...] = (),
+    ) -> tuple[Manifest, dict[str, bytes]]:
+        """Return the manifest, and every file of the bundle by name."""
+        facts = known_facts(self.checkpoint.source, self.checkpoint.training)
+        return assemble(
+            options,
+            contract,
+            found.made,
+            found.parity,
+            found.table,
+            self.val,
+            facts,
+            found.speeds,
+            unproved,
+            frontier,
+            kept,
         )
-    for number, proposed in enumerate(run.recipes, 1):
-        with script.stage("quantize"):
-            int8, table, layers = quantize_by(run.graph, proposed, run.recipes.inputs)
-            recipe = recipe_json(table, run.target, layers)
-            made = Made("int8", "onnx", finish(int8.model, contract), recipe, finish(int8.judged, contract))
-            script.figure(describe(table, run.target))
-        try:
-            parity = run.gate(*kept, made)
-        except GateClosedError as e:
-            if number == len(run.recipes) or not _only_int8_failed(e):
-                raise
-            script.warn(_next_recipe(e, table.recipe.fp32_text))
+
+
+def _other_sizes(
+    work: _Work,
+    options: ExportOptions,
+    given: Contract,
+    contract: Contract,
+    graph: onnx.ModelProto,
+    frontier: Frontier,
+    unproved: Unproved,
+) -> dict[int, dict[str, bytes]]:
+    """Make the bundles of the other sizes; their files by size. What the gate refuses is left out, and told.
+
+    Args:
+        work: As of the bundle's own size.
+        options: Of the bundle.
+        given: The contract at the size that the options named.
+        contract: The bundle's own.
+        graph: Of any size.
+        frontier: All sizes.
+        unproved: Holds at every size.
+    """
+    found = {}
+    for figure in frontier.figures:
+        if figure.side == contract.input.height:
             continue
-        run.speeds.extend(compare_speed(fp32, made, contract, run.target, script))
-        return [*kept, made], parity
-    raise AssertionError  # the loop returns or raises
-
-
-def _make_tflite(run: ExportRun) -> tuple[list[Made], tuple[Parity, ...]]:
-    """Return the TFLite artifacts and their parity; int8 by the first recipe that the gate lets through."""
-    from ecovision_edge_export.tflite.choose import open_once, tflite_recipe, tflite_trials
-    from ecovision_edge_export.tflite.convert import convert
-    from ecovision_edge_export.tflite.flatbuffer import finish as finish_tflite
-
-    options, contract, script = run.options, run.contract, run.script
-    with script.stage("convert"):
-        fp32 = Made("fp32", "tflite", finish_tflite(convert(run.graph, contract), contract))
-        open_once(fp32.data)
-        script.figure(f"fp32 .tflite, {len(fp32.data) / 1e6:.1f} MB, opened and run once")
-    kept = [fp32] if "fp32" in options.precisions else []
-    if run.recipes is None:
-        return kept, run.gate(*kept)
-    table = run.recipes.tables[0]
-    searched, trained = run.recipes.searched, table.trained
-    blocks: tuple[int, ...] | None = None
-    if options.fp32_blocks is not None:
-        blocks = (options.fp32_blocks,)
-    elif not searched and not trained:
-        blocks = tuple(t.recipe.fp32_blocks for t in run.recipes.tables)
-    trials = tflite_trials(
-        run.graph,
-        table,
-        contract,
-        run.recipes.inputs,
-        target=run.target,
-        agree=options.agree / 100 if searched else 0.0,  # synthetic frames judge nothing: the gate does
-        fp32_blocks=blocks,
-        progress=lambda done, total: script.progress("quantize", done, total),
-    )
-    closed: GateClosedError | None = None
-    while True:
-        with script.stage("quantize"):
-            trial = next(trials, None)
-            if trial is not None:
-                made = Made("int8", "tflite", trial.data, tflite_recipe(trial, table, run.target))
-                script.figure(
-                    f"int8 .tflite for {run.target}, {len(trial.data) / 1e6:.1f} MB, blocks "
-                    f"{trial.recipe.fp32_text} in fp32: SQNR {trial.fidelity.sqnr_db:.1f} dB"
-                )
-            elif closed is not None:
-                raise closed
-        assert trial is not None
+        with work.script.stage("size"):
+            work.script.figure(f"{figure.side}x{figure.side}, beside {contract.input.height}")
+        there = options_at(options, work.checkpoint, given, figure.side)
+        theirs = make_contract(there, work.checkpoint)
         try:
-            parity = run.gate(*kept, made)
+            made = work.make(there, theirs, graph, TorchBaseline(work.checkpoint, theirs))
         except GateClosedError as e:
-            if not _only_int8_failed(e):
-                raise
-            closed = e
-            script.warn(_next_recipe(e, trial.recipe.fp32_text))
+            work.script.warn(f"size {figure.side} is left out: {e.message}")
             continue
-        run.speeds.extend(compare_speed(fp32, made, contract, run.target, script))
-        return [*kept, made], parity
+        found[figure.side] = work.assemble(there, theirs, made, unproved)[1]
+    return found
 
 
 def _judge(
@@ -270,15 +255,6 @@ def _judge(
         expect=options.expect_accuracy,
         waived=options.allow_parity_failure,
     )
-
-
-def _only_int8_failed(error: GateClosedError) -> bool:
-    return all(p.ok or p.artifact.startswith("int8") for p in error.parity)
-
-
-def _next_recipe(error: GateClosedError, blocks: str) -> str:
-    why = "; ".join(f for p in error.parity for f in p.failures())
-    return f"blocks {blocks} in fp32 are not enough ({why}); the next recipe"
 
 
 def _list(options: ExportOptions, contract: Contract) -> tuple[PhotographSet | None, PhotographSet | None]:

@@ -36,11 +36,12 @@ from ecovision_edge.calibration import (
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import EcovisionError
 from ecovision_edge.photographs.labelled import find_labelled
-from ecovision_edge_export.int8.stage import RECORDED_TARGET, find_recipes, resolve_target
+from ecovision_edge_export.int8.stage import RECORDED_TARGET, find_recipes
 from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.photographs.dataset import list_photographs
 from ecovision_edge_export.pipeline import ExportResult, export_bundle, prepare_graph
+from ecovision_edge_export.targets import resolve_targets
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import REFERENCE, load_checkpoint
 
@@ -82,8 +83,8 @@ def record_ranges(calib: Path, reporter: Reporter | None = None) -> CalibrationT
     for note in photographs.notes:
         script.warn(note)
     graph = prepare_graph(checkpoint, contract, script)
-    target = resolve_target(options.target)
-    return find_recipes(options, contract, graph, photographs, target, script)[0]
+    (target,) = resolve_targets(options.target)
+    return find_recipes(options, contract, graph, photographs, (target,), script)[target][0]
 
 
 def export_reference(out: Path, val: Path | None = None, reporter: Reporter | None = None) -> ExportResult:

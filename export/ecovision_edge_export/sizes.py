@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 
 import onnx
 
 from ecovision_edge.bundle.contract import Contract
+from ecovision_edge.bundle.folder import MANIFEST_NAME
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.labelled import spread
 from ecovision_edge.photographs.turns import MOST_TURNED, TurnReport
@@ -24,7 +27,14 @@ from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.preprocessing import Preprocessing
 
-__all__ = ["COMMON_SIDES", "contract_at", "measure_sizes", "settle_size", "sides_of"]
+__all__ = [
+    "COMMON_SIDES",
+    "contract_at",
+    "measure_sizes",
+    "options_at",
+    "settle_size",
+    "sides_of",
+]
 
 COMMON_SIDES = (128, 160, 192, 224)
 """Pixels, where `--sizes` does not say."""
@@ -49,6 +59,14 @@ def sides_of(options: ExportOptions, contract: Contract, val: PhotographSet | No
             expected="--val with one folder per class: sizes are judged by accuracy",
             found="no --val" if val is None else "photographs without labels",
         )
+    if options.keep_sizes and not options.auto_size:
+        own = (contract.input.height, contract.input.width)
+        if own not in [(side, side) for side in options.sizes]:
+            raise OptionError(
+                "--keep-sizes",
+                expected=f"--sizes with the bundle's own, {own[0]}, or --size auto",
+                found=", ".join(map(str, options.sizes)),
+            )
     if options.sizes:
         return tuple(sorted(options.sizes))
     if not options.auto_size:
@@ -138,13 +156,52 @@ def settle_size(
     """
     if frontier.chosen is None:
         return options
-    side = frontier.chosen.side
-    settled = dataclasses.replace(options, auto_size=False, max_loss=None)
-    if (side, side) == (checkpoint.preprocessing or Preprocessing()).size:
-        return settled
+    return options_at(options, checkpoint, contract, frontier.chosen.side)
+
+
+def options_at(
+    options: ExportOptions, checkpoint: Checkpoint, contract: Contract, side: int
+) -> ExportOptions:
+    """Return the options for another size.
+
+    Args:
+        options: As given.
+        checkpoint: Whose own size needs no option.
+        contract: At the size that the options name.
+        side: Pixels.
+    """
+    options = dataclasses.replace(options, auto_size=False, max_loss=None)
+    if (side, side) == (contract.input.height, contract.input.width):
+        return options
+    if (side, side) == (checkpoint.preprocessing or Preprocessing()).size and options.resize is None:
+        return dataclasses.replace(options, size=None)
     shortest = contract_at(contract, side).resize.shortest
     resize = options.resize if shortest is None else f"shortest:{shortest}"
-    return dataclasses.replace(settled, size=(side, side), resize=resize)
+    return dataclasses.replace(options, size=(side, side), resize=resize)
+
+
+def kept_sizes(
+    frontier: Frontier, contract: Contract, others: Mapping[int, Mapping[str, bytes]]
+) -> tuple[SizeEntry, ...]:
+    """Return what the manifest says of the sizes that a bundle has, the smallest first.
+
+    Args:
+        frontier: What was measured.
+        contract: The bundle's own.
+        others: The files of the bundle of each other size.
+    """
+    own = contract.input.height
+    return tuple(
+        SizeEntry(
+            figure.side,
+            round(frontier.accuracy(figure), 4),
+            round(frontier.loss(figure), 4),
+            round(figure.cost, 4),
+            None if figure.side == own else hashlib.sha256(others[figure.side][MANIFEST_NAME]).hexdigest(),
+        )
+        for figure in frontier.figures
+        if figure.side == own or figure.side in others
+    )
 
 
 def _figures(

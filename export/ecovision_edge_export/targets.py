@@ -16,33 +16,42 @@ fp16.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
-from ecovision_edge.base.device import VNNI, Cpu
+from ecovision_edge.base.device import Cpu, read_cpu
+from ecovision_edge.bundle.targets import TARGETS, Target, is_arm, target_of
 
 __all__ = [
+    "AUTO",
     "TARGETS",
     "Target",
     "assumed_target",
     "computes_in_fp16",
+    "resolve_targets",
     "signed_activations",
     "target_of",
 ]
 
-Target = Literal["x86-vnni", "x86", "arm64", "arm64-dotprod", "arm64-fp16"]
-TARGETS: tuple[Target, ...] = get_args(Target)
+AUTO = "auto"
+
+_KNOWN: dict[str, Target] = {target: target for target in TARGETS}
 
 
-def target_of(cpu: Cpu) -> Target:
-    """Return the target that a CPU is; where it cannot be told `x86`, whose models serve every CPU."""
-    if _is_arm(cpu):
-        return "arm64-dotprod" if "asimddp" in cpu.features else "arm64"
-    return "x86-vnni" if cpu.features & VNNI else "x86"
+def resolve_targets(text: str) -> tuple[Target, ...]:
+    """Return the targets of those names, with commas between; `auto` is this machine's.
+
+    Args:
+        text: As `ExportOptions` has checked it.
+
+    Returns:
+        Each once, in the order named.
+    """
+    named = {name.strip(): None for name in text.split(",")}
+    known = [target_of(read_cpu()) if name == AUTO else _KNOWN[name] for name in named]
+    return tuple(dict.fromkeys(known))
 
 
 def assumed_target(name: str, cpu: Cpu) -> str | None:
     """Say what `auto` took where that is hardly the device, and how to name it; None where it may be."""
-    if name != "auto" or _is_arm(cpu):
+    if name != AUTO or is_arm(cpu):
         return None
     return (
         f"int8 is made for {target_of(cpu)}, which this machine is; for a device name it: --target arm64 "
@@ -58,7 +67,3 @@ def signed_activations(target: Target) -> bool:
 def computes_in_fp16(target: Target) -> bool:
     """Return whether LiteRT is to compute there in fp16 what a model has in fp32."""
     return target == "arm64-fp16"
-
-
-def _is_arm(cpu: Cpu) -> bool:
-    return cpu.arch.lower() in ("aarch64", "arm64")

@@ -72,8 +72,8 @@ class Classifier:
                 this package.
             artifact: Which model of the bundle: its name (`int8-onnx`, `int8-tflite`), its precision (`int8`,
                 `fp32`), or `auto`: what the device profile says, if `ecovision-edge tune` saved one for this
-                bundle on this device; else as `Bundle.artifact` chooses. ONNX runs in onnxruntime, TFLite in
-                LiteRT.
+                bundle on this device; else as `Bundle.artifact` chooses, for this CPU where there are several
+                of a name (`int8-onnx@arm64`). ONNX runs in onnxruntime, TFLite in LiteRT.
             threads: Threads for one inference, 1 to 256; None is the cores this process may use, at most 4.
             providers: onnxruntime execution providers in order of preference; None is the CPU. Of a TFLite
                 model they are refused. `cuda` is short for `CUDAExecutionProvider`.
@@ -89,12 +89,13 @@ class Classifier:
                 no such arithmetic. False is as the device profile says, else fp32.
             filter: Overrides the contract's resize filter, `pil` or `fast`, for measuring: the figures of
                 the bundle hold for the contract's own.
-            profile: Whether what this device has kept is used. A profile sets artifact and threads at once
-                where neither is given, nor providers, a delegate or fp16. One that does not fit this
-                device, these versions or this bundle is passed over, with a warning in the log
-                `ecovision_edge` that says why. Of a bundle's ONNX model the graph as onnxruntime rewrites it
-                is kept beside the profiles by the first load, and makes the next one faster, which then looks
-                only at the model's size (`verify` hashes it); the answers are the same bits.
+            profile: Whether what this device has kept is used. A profile sets artifact and threads at once,
+                and the size in a bundle that has several, where neither artifact nor threads is given, nor
+                providers, a delegate or fp16. One that does not fit this device, these versions or this
+                bundle is passed over, with a warning in the log `ecovision_edge` that says why. Of a bundle's
+                ONNX model the graph as onnxruntime rewrites it is kept beside the profiles by the first load,
+                and makes the next one faster, which then looks only at the model's size (`verify` hashes it);
+                the answers are the same bits.
 
         Raises:
             BundleNotFoundError, ArtifactNotFoundError: there is no such thing.
@@ -125,6 +126,7 @@ class Classifier:
                 sessions = session_folder()
                 if not asked and (found := load_profile(bundle)) is not None:
                     artifact = found.artifact
+                    bundle = bundle if found.size is None else bundle.at_size(found.size)
                     spin = found.spinning if spinning is None else spinning
                     options = BackendOptions(found.threads, spinning=spin, fp16=found.fp16)
             return cls.from_bundle(bundle, artifact, options, filter=filter, sessions=sessions)
@@ -160,7 +162,8 @@ class Classifier:
             filter: As of `load`.
             sessions: The folder in which a faster start is kept (`profile.session_folder`); None keeps none.
         """
-        entry = bundle.artifact(artifact)
+        # An artifact for fp16 is slow without it, so no CPU is taken for that kind by itself.
+        entry = bundle.artifact(artifact, "arm64-fp16" if options is not None and options.fp16 else None)
         cache = None
         if sessions is not None and entry.format == "onnx":
             from ecovision_edge.backends.session_cache import SessionCache
@@ -195,7 +198,7 @@ class Classifier:
 
     @property
     def bundle(self) -> Bundle | None:
-        """The bundle it came from; None for a lone model file."""
+        """The bundle it came from, of its size where there are several; None for a lone model file."""
         return self._bundle
 
     @property

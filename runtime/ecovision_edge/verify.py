@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -46,7 +46,7 @@ class Check:
     """One thing that was looked at; `detail` says what was found.
 
     Args:
-        name: What: a file, or `golden ARTIFACT`.
+        name: What: a file, or `golden ARTIFACT`; of another size in the bundle after its folder, `sizes/192`.
         ok: Whether it is as it should be.
         detail: What was found.
         checked: False where this device cannot look, for it has not the engine; `ok` is False then too.
@@ -141,6 +141,40 @@ def verify_bundle(
     except EcovisionError as e:
         return VerifyReport((Check("manifest", False, e.message),), cpu)
     entries = bundle.manifest.artifacts
+    _refuse_options_for_none(options, entries)
+    ends = {f.package: f.ended for f in probe_bundle(bundle, fp16=options.fp16)} if probe else {}
+    checks = _check_bundle(bundle, options, cpu, ends)
+    return VerifyReport((*checks, *_check_sizes(bundle, options, cpu, ends)), cpu, bundle.identity)
+
+
+def _check_sizes(
+    bundle: Bundle, options: BackendOptions, cpu: Cpu, ends: Mapping[str, str | None]
+) -> Iterator[Check]:
+    """Check the bundles of other sizes in the one that names them."""
+    for size in bundle.manifest.sizes:
+        if size.sha256 is None:
+            continue
+        try:
+            found = bundle.at_size(size.side)
+        except EcovisionError as e:
+            yield Check(size.folder, False, e.message)
+            continue
+        for check in _check_bundle(found, options, cpu, ends):
+            yield replace(check, name=f"{size.folder} {check.name}")
+
+
+def _check_bundle(
+    bundle: Bundle, options: BackendOptions, cpu: Cpu, ends: Mapping[str, str | None]
+) -> tuple[Check, ...]:
+    """Check a bundle's own files, and run its artifacts.
+
+    Args:
+        bundle: Opened.
+        options: For the engines.
+        cpu: This machine's.
+        ends: How the process of an engine, or of a way to run one, ended where it was tried (see `survival`).
+    """
+    entries = bundle.manifest.artifacts
     which = bundle.identity
     holds = f"{len(entries)} artifacts, {len(bundle.contract.labels)} labels"
     checks = [Check("manifest", True, f"{which.name} {which.version}, id {which.id}; {holds}")]
@@ -152,8 +186,6 @@ def verify_bundle(
         )
     except EcovisionError as e:
         checks.append(Check(bundle.manifest.golden.file, False, e.message))
-    _refuse_options_for_none(options, entries)
-    ends = {f.package: f.ended for f in probe_bundle(bundle, fp16=options.fp16)} if probe else {}
     runs: list[Check] = []
     for entry in entries:
         fitting = options.fitting(entry.format)
@@ -165,7 +197,7 @@ def verify_bundle(
             runs += _check_artifact(bundle, entry, golden, fitting, cpu)
     if sum(not check.checked for check in runs) == len(entries):  # nothing could be run: that is a failure
         runs = [replace(check, checked=True) for check in runs]
-    return VerifyReport((*checks, *runs), cpu, which)
+    return (*checks, *runs)
 
 
 def _refuse_options_for_none(options: BackendOptions, entries: Sequence[ArtifactEntry]) -> None:

@@ -10,11 +10,13 @@ import pytest
 
 from ecovision_edge.errors import ContractError, EcovisionError, SchemaVersionError
 from ecovision_edge_bench.measure.result import SCHEMA, Result
+from ecovision_edge_bench.measure.schedule import Samples
 from ecovision_edge_bench.page import write_page
 from ecovision_edge_bench.page.table import (
     cold_rows,
     headline,
     latency_rows,
+    size_rows,
     source_rows,
     to_markdown,
     verdict,
@@ -80,6 +82,34 @@ def test_what_is_no_json_object_is_refused(data: bytes) -> None:
     """Typed, whatever it is."""
     with pytest.raises(EcovisionError):
         Result.loads(data, "r.json")
+
+
+def test_the_frontier_of_sizes_is_shown(make_result: MakeResult) -> None:
+    """What each size takes here beside what it lost at the export; a result of one size has none."""
+    result = make_result(rows=4)
+    assert size_rows(result) == []
+    base, other, small, failed = result.rows
+    base.name, other.name = "int8-onnx", "fp32-onnx"
+    small.name, small.size = "int8-onnx 192px", 192
+    failed.name, failed.size, failed.samples = "int8-onnx 160px", 160, Samples()
+    result.bundle = {
+        "name": "x",
+        "sizes": {
+            "160": {"size": 160, "accuracy": 0.89, "loss": 0.7, "sha256": "0"},
+            "192": {"size": 192, "accuracy": 0.898, "loss": -0.1, "sha256": "0"},
+            "224": {"size": 224, "accuracy": 0.897, "loss": 0.0, "sha256": None},
+            "x": None,
+        },
+    }
+    again = Result.loads(result.dumps(), "r.json")
+    head, *rows = size_rows(again)
+    assert head[0] == "size"
+    assert [(row[0], row[1], *row[-2:]) for row in rows] == [
+        ("192", small.key, "89.8 %", "-0.1 points"),
+        ("224", base.key, "89.7 %", "0.0 points"),
+    ]
+    assert "| 192 | " in to_markdown(again)
+    assert any("accuracy of a size" in line for line in verdict(again))
 
 
 def test_a_newer_schema_is_refused_by_its_number(make_result: MakeResult) -> None:

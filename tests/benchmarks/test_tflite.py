@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -12,7 +13,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ecovision_edge.bundle.folder import embedded_bundle_path
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
 from ecovision_edge_bench.measure.choose import choose_subjects
@@ -74,6 +76,26 @@ def test_artifacts_by_name_and_precision_are_taken_once(both: Path) -> None:
     """`int8` is ONNX where there is one; a name twice is one row."""
     chosen = choose_subjects(both, artifacts="int8, int8-onnx,int8-tflite", against=("none",))
     assert [spec.name for spec in chosen.specs] == ["int8-onnx", "int8-tflite"]
+
+
+def test_each_size_of_a_bundle_has_a_row(both: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of its default artifact, or of those that are asked for; it runs the bundle of that size."""
+    flat = Bundle.open(both)
+    own = SizeEntry(flat.contract.input.height, 0.9, 0.0, 1.0)
+    sizes = (SizeEntry(4, 0.9, 0.0, 0.3, "0" * 64), own)
+    sized = dataclasses.replace(flat, manifest=dataclasses.replace(flat.manifest, sizes=sizes))
+    monkeypatch.setattr(Bundle, "open", lambda path: sized)
+    monkeypatch.setattr(
+        Bundle, "at_size", lambda self, side: dataclasses.replace(flat, path=Path(f"sizes/{side}"))
+    )
+    chosen = choose_subjects(both, against=("none",))
+    assert [(spec.name, spec.size) for spec in chosen.specs] == [
+        *((name, None) for name in ("int8-onnx", "fp32-tflite", "int8-tflite")),
+        ("int8-onnx 4px", 4),
+    ]
+    assert chosen.specs[-1].source == "sizes/4"
+    named = choose_subjects(both, artifacts="int8-tflite", against=("none",))
+    assert [spec.name for spec in named.specs] == ["int8-tflite", "int8-tflite 4px"]
 
 
 def test_an_artifact_without_its_engine_is_left_out_with_a_note(

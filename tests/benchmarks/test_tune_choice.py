@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.errors import MissingDependencyError, OptionError
 from ecovision_edge_bench.measure.agreement import Agreement, Images
 from ecovision_edge_bench.measure.ratios import MIN_ROUNDS, Ratio
@@ -28,6 +30,7 @@ from ecovision_edge_bench.tune.choice import (
 )
 from ecovision_edge_bench.tune.plan import (
     agreement_budget,
+    check_max_loss,
     image_parts,
     join_images,
     make_plan,
@@ -215,6 +218,48 @@ def test_the_default_comes_first_whatever_threads_are_asked_for(monkeypatch: pyt
     assert plan.default.key == "int8-onnx 3t"
     assert usable_thread_counts() == (1, 2, 3)
     assert [s.precision for s in plan.specs] == ["int8"] * 3 + ["fp32"] * 2
+
+
+def test_smaller_sizes_are_planned_if_they_lose_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cheapest first, after the default; larger ones cost more and are not tried."""
+    installed(monkeypatch, "onnx")
+    monkeypatch.setattr(
+        Bundle, "at_size", lambda self, side: dataclasses.replace(self, path=Path(f"sizes/{side}"))
+    )
+    flat = bundle_of("fp32-onnx", "int8-onnx")
+    sizes = (
+        SizeEntry(160, 0.89, 0.7, 0.51, "0" * 64),
+        SizeEntry(192, 0.898, -0.1, 0.74, "0" * 64),
+        SizeEntry(224, 0.897, 0.0, 1.0),
+        SizeEntry(256, 0.9, -0.3, 1.3, "0" * 64),
+    )
+    bundle = dataclasses.replace(flat, manifest=dataclasses.replace(flat.manifest, sizes=sizes))
+    plan = make_plan(bundle, (1,))
+    assert plan.lossy == {160: 0.7}
+    assert {s.size for s in plan.specs} == {None, 192}
+    assert plan.specs[1].key == "int8-onnx 192px 1t"
+    wide = make_plan(bundle, (1,), max_loss=1)
+    assert [s.size for s in wide.specs if s.precision == "int8"] == [None, 160, 192, None]
+    assert (wide.lossy, wide.specs[0]) == ({}, wide.default)
+    check_max_loss(None, flat)
+    check_max_loss(1.0, bundle)
+    for loss, given, words in ((1.0, flat, "several sizes"), (-1.0, bundle, "0 to"), (101.0, bundle, "0 to")):
+        with pytest.raises(OptionError, match=f"--max-loss.*{words}"):
+            check_max_loss(loss, given)
+
+
+@pytest.mark.parametrize(
+    ("artifact", "source", "format"),
+    [
+        ("int8-tflite@arm64-fp16", "b", "tflite"),
+        ("int8-onnx@arm64", "b.tflite", "onnx"),
+        ("", "x/model.int8.TFLITE", "tflite"),
+        ("", "model.onnx", "onnx"),
+    ],
+)
+def test_the_format_is_told_by_the_name(artifact: str, source: str, format: str) -> None:
+    """Of an artifact for some CPUs too."""
+    assert Spec("classifier", "x", "int8", source, artifact=artifact).format == format
 
 
 def test_an_engine_that_is_missing_is_named_with_its_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from ecovision_edge.base.device import Cpu
 from ecovision_edge.base.installation import extra_fix
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.simulation.synthetic import draw_frame
@@ -107,7 +108,8 @@ class FakeWorker:
         self.device.sleep(self.device.image_s * len(files or seeds))
         rows = np.full((len(files or seeds), CLASSES), 0.05)
         for i, seed in enumerate(seeds):
-            other = i < self.device.wrong.get(self.spec.artifact + " fp16" * self.spec.fp16, 0)
+            size = "" if self.spec.size is None else f" {self.spec.size}px"
+            other = i < self.device.wrong.get(self.spec.artifact + size + " fp16" * self.spec.fp16, 0)
             rows[i, (seed + other) % CLASSES] = 0.55
         return rows.tolist()  # type: ignore[no-any-return]
 
@@ -127,6 +129,14 @@ class FakeWorker:
         self.device.open.discard(self.spec.key)
 
 
+SIZES = {
+    128: SizeEntry(128, 0.863, 3.4, 0.33, "0" * 64),
+    160: SizeEntry(160, 0.89, 0.7, 0.51, "0" * 64),
+    192: SizeEntry(192, 0.898, -0.1, 0.74, "0" * 64),
+    224: SizeEntry(224, 0.897, 0.0, 1.0),
+}
+
+
 @pytest.fixture(autouse=True)
 def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """And both engines."""
@@ -140,6 +150,7 @@ def request_of(
     budget: float = 60.0,
     threads: tuple[int, ...] = (1, 2, 3, 4),
     findings: tuple[Finding, ...] = (),
+    sides: tuple[int, ...] = (),
 ) -> Request:
     real = Bundle.open(embedded_bundle_path())
     entries = []
@@ -147,7 +158,9 @@ def request_of(
         precision, _, format = name.partition("-")
         file = FileEntry(f"model.{precision}.{format}", "0" * 64, 1)
         entries.append(ArtifactEntry(file, format, precision, 1e-3))  # type: ignore[arg-type]
-    bundle = dataclasses.replace(real, manifest=dataclasses.replace(real.manifest, artifacts=tuple(entries)))
+    sizes = tuple(SIZES[side] for side in sides)
+    manifest = dataclasses.replace(real.manifest, artifacts=tuple(entries), sizes=sizes)
+    bundle = dataclasses.replace(real, manifest=manifest)
     images = Images(seeds=tuple(range(64)))
     return Request(bundle, make_plan(bundle, threads, findings), images, FrameSource(640, 480), budget)
 
@@ -187,6 +200,33 @@ def test_the_fastest_of_all_is_found_and_confirmed() -> None:
     assert tuned.reference == "fp32-onnx"
     assert tuned.images == 64
     assert tuned.seconds <= request.budget_s
+
+
+def test_a_smaller_size_is_chosen_by_its_time_and_its_own_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its answers are not those of the bundle's own size, but int8 agrees with fp32 of that size."""
+    monkeypatch.setattr(
+        Bundle, "at_size", lambda self, side: dataclasses.replace(self, path=Path(f"sizes/{side}"))
+    )
+    request = request_of("fp32-onnx", "int8-onnx", threads=(1, 4), sides=(128, 160, 192, 224))
+    assert request.plan.lossy == {160: 0.7, 128: 3.4}
+
+    def ms(spec: Spec) -> float:
+        return (8.0 if spec.precision == "int8" else 12.0) * (0.7 if spec.size == 192 else 1)
+
+    differs = dict.fromkeys(("fp32-onnx 192px", "int8-onnx 192px"), 30)
+    tuned = run(Device(ms, wrong=differs), request)
+    assert tuned.choice.candidate is not None
+    assert tuned.choice.candidate.key.startswith("int8-onnx 192px ")
+    assert tuned.choice.candidate.spec.source == "sizes/192"
+    assert tuned.base is not None
+    assert tuned.base.spec.size is None
+    assert faults(tuned) == {}
+    assert any("size 160 is not tried: it loses 0.7 points" in line for line in minds(request, tuned))
+    out = run(Device(ms, wrong={"int8-onnx 192px": 30}), request)
+    assert out.choice.candidate is not None
+    assert out.choice.candidate.spec.precision == "fp32" or out.choice.candidate.spec.size is None
+    assert faults(out)
+    assert all(key.startswith("int8-onnx 192px ") for key in faults(out))
 
 
 def test_where_nothing_is_faster_the_default_stays() -> None:

@@ -23,11 +23,12 @@ from tests.export.graphs import shorten
 from ecovision_edge import Bundle, Classifier, verify_bundle
 from ecovision_edge.base.device import Cpu
 from ecovision_edge.bundle.contract import METADATA_KEY, Contract
+from ecovision_edge.bundle.targets import Target
 from ecovision_edge.bundle.writing import write_folder
 from ecovision_edge.cli import main
 from ecovision_edge.errors import BundleWriteError, ExportError, IntegrityError, ParityError, StageError
 from ecovision_edge.simulation.synthetic import draw_frame
-from ecovision_edge_export import pipeline
+from ecovision_edge_export import making, pipeline
 from ecovision_edge_export.ecovision import LABELS
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.stage import Recipes, find_recipes
@@ -73,7 +74,7 @@ def quantized_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Let exports with the recorded ranges quantize once for all tests of what is done with an int8 model."""
-    quantize_by = pipeline.quantize_by
+    quantize_by = making.quantize_by
 
     def run(*args: Any) -> tuple[Quantized, CalibrationTable, list[JsonValue]]:
         recipe = args[1].recipe
@@ -81,7 +82,7 @@ def quantized_once(
             quantized[recipe] = quantize_by(*args)
         return quantized[recipe]
 
-    monkeypatch.setattr(pipeline, "quantize_by", run)
+    monkeypatch.setattr(making, "quantize_by", run)
 
 
 def names(folder: Path) -> set[str]:
@@ -159,7 +160,7 @@ def test_the_gate_keeps_the_old_bundle(
     out = tmp_path / "bundle"
     export(out, precisions=("fp32",))
     before = {p.name: p.read_bytes() for p in out.iterdir()}
-    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by))
+    monkeypatch.setattr(making, "quantize_by", ruined(making.quantize_by))
     with pytest.raises(ParityError, match=r"nothing was written.*int8-onnx agreement: expected >= 98 %"):
         export(out)
     assert {p.name: p.read_bytes() for p in out.iterdir()} == before
@@ -169,7 +170,7 @@ def test_the_gate_keeps_the_old_bundle(
 @pytest.mark.usefixtures("quantized_once")
 def test_a_waiver_is_written_down(export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With --allow-parity-failure the bundle is written, and manifest and card say what failed."""
-    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by))
+    monkeypatch.setattr(making, "quantize_by", ruined(making.quantize_by))
     result = export(tmp_path / "bundle", allow_parity_failure=True)
     assert result.manifest.provenance["parity_waived"] is True
     assert "Waived: int8-onnx agreement" in (result.path / "MODEL_CARD.md").read_text()
@@ -206,13 +207,13 @@ def test_what_the_gate_refuses_gives_way_to_the_next_recipe(
 ) -> None:
     """Of two recipes the first fails: the second is written, and the transcript says why."""
 
-    def two(*args: Any) -> Recipes:
-        found = find_recipes(*args)
+    def two(*args: Any) -> dict[Target, Recipes]:
+        ((target, found),) = find_recipes(*args).items()
         second = dataclasses.replace(found[0].recipe, fp32_blocks=3)
-        return Recipes((found[0], dataclasses.replace(found[0], recipe=second)), found.inputs)
+        return {target: Recipes((found[0], dataclasses.replace(found[0], recipe=second)), found.inputs)}
 
     monkeypatch.setattr(pipeline, "find_recipes", two)
-    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by, times=1))
+    monkeypatch.setattr(making, "quantize_by", ruined(making.quantize_by, times=1))
     result = export(tmp_path / "bundle", precisions=("int8",))
     assert result.manifest.artifacts[0].recipe["fp32_blocks"] == "0-3"
     assert any("not enough" in str(w) for w in result.transcript["warnings"])  # type: ignore[union-attr]
@@ -227,6 +228,33 @@ def test_each_target_gives_a_bundle_that_verifies(export: Export, tmp_path: Path
     assert recipe["activations"] == ("int8" if target == "arm64-dotprod" else "uint8") + " per tensor"
     assert recipe["clipping_safe"] is True
     assert verify_bundle(result.path).ok
+
+
+@pytest.mark.usefixtures("quantized_once")
+def test_targets_share_an_artifact_that_is_good_enough_for_all(export: Export, tmp_path: Path) -> None:
+    """It says so; and the bundle is one that older runtimes read."""
+    result = export(tmp_path / "bundle", precisions=("int8",), target="arm64,x86-vnni")
+    (int8,) = result.manifest.artifacts
+    assert (int8.name, int8.targets, result.manifest.schema_version) == ("int8-onnx", (), 1)
+    assert (int8.recipe["target"], int8.recipe["serves"]) == ("arm64", ["x86-vnni (+0.0 % of cost)"])
+    assert "for arm64, serving x86-vnni (+0.0 % of cost) too" in (result.path / "MODEL_CARD.md").read_text()
+
+
+def test_a_target_that_would_lose_too_much_has_an_artifact_of_its_own(
+    export: Export, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both stand in one bundle beside one fp32, each with golden vectors and parity, and verify."""
+    monkeypatch.setattr("ecovision_edge_export.int8.sharing.MOST_LOSS", 0.03)
+    result = export(tmp_path / "bundle", target="arm64,arm64-dotprod")
+    names = ["fp32-onnx", "int8-onnx@arm64", "int8-onnx@arm64-dotprod"]
+    assert [a.name for a in result.manifest.artifacts] == [p.artifact for p in result.parity] == names
+    own = [a.recipe["activations"] for a in result.manifest.artifacts[1:]]
+    assert own == ["uint8 per tensor", "int8 per tensor"]
+    bundle = Bundle.open(result.path)
+    assert set(bundle.golden().logits) == set(names)
+    assert verify_bundle(result.path).ok
+    assert bundle.artifact("int8", "arm64-dotprod").file.file == "model.int8.arm64-dotprod.onnx"
+    assert bundle.artifact("int8", "x86").name == "int8-onnx@arm64"
 
 
 @pytest.mark.usefixtures("quantized_once")
@@ -508,7 +536,7 @@ def test_the_command_returns_1_for_a_closed_gate_and_2_for_misuse(
     export: Export, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One line of error each."""
-    monkeypatch.setattr(pipeline, "quantize_by", ruined(pipeline.quantize_by))
+    monkeypatch.setattr(making, "quantize_by", ruined(making.quantize_by))
     report = tmp_path / "report.json"
     command = ["export", "--out", str(tmp_path / "a"), "--precision", "int8", "--json", str(report)]
     assert main(command) == 1

@@ -286,7 +286,7 @@ def test_an_export_of_another_size_says_why_it_measures_its_own_ranges(
     other = dataclasses.replace(ready.ranges, input={**ready.ranges.input, "size": [224.0, 224.0]})
     script = Transcript(ScriptReporter())
     options = ExportOptions("mine.safetensors", size=(SIDE, SIDE), fp32_blocks=2)
-    recipes = find_recipes(options, small, ready.graph, None, "arm64", script, other)
+    recipes = find_recipes(options, small, ready.graph, None, ["arm64"], script, other)["arm64"]
     assert recipes[0].evidence == "generated"
     warnings = script.to_json()["warnings"]
     assert isinstance(warnings, list)
@@ -301,7 +301,8 @@ def test_without_photographs_the_cheapest_blocks_in_fp32_come_first(
     monkeypatch.setattr("ecovision_edge_export.int8.stage.LAYER_INPUTS", 2)
     script = Transcript(ScriptReporter())
     options = ExportOptions("mine.safetensors", size=(SIDE, SIDE))
-    recipes = find_recipes(options, small, ready.graph, None, "arm64-dotprod", script, ready.ranges)
+    by_target = find_recipes(options, small, ready.graph, None, ["arm64-dotprod"], script, ready.ranges)
+    recipes = by_target["arm64-dotprod"]
     assert sorted(t.recipe.fp32_blocks for t in recipes) == [-1, 0, 1]
     assert recipes[0].recipe.fp32_blocks == 1  # onnxruntime's int8 stem and depthwise cost more than fp32's
     assert {t.recipe.signed for t in recipes} == {True}
@@ -309,7 +310,7 @@ def test_without_photographs_the_cheapest_blocks_in_fp32_come_first(
     assert not recipes.searched
     assert recipes[0].tried == ()
     one = dataclasses.replace(options, fp32_blocks=1)
-    found = find_recipes(one, small, ready.graph, None, "arm64", script, ready.ranges)
+    found = find_recipes(one, small, ready.graph, None, ["arm64"], script, ready.ranges)["arm64"]
     assert [t.recipe.fp32_blocks for t in found] == [1]
 
 
@@ -491,7 +492,7 @@ def test_a_table_of_another_graph_is_refused_before_anything_is_quantized(
     foreign = dataclasses.replace(ready.ranges, table=table)
     script = Transcript(ScriptReporter())
     with pytest.raises(ContractError, match="calibration table"):
-        find_recipes(ExportOptions("x"), small, ready.graph, None, "arm64", script, foreign)
+        find_recipes(ExportOptions("x"), small, ready.graph, None, ["arm64"], script, foreign)
 
 
 def test_an_int8_model_that_is_another_network_does_not_cost_table_curves_and_card(

@@ -20,13 +20,16 @@ from ecovision_edge.bundle.contract import Contract, InputSpec, ResizeSpec, Weig
 from ecovision_edge.cli import main
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.turns import TurnFigure, TurnFigures, TurnReport
-from ecovision_edge_export import sizes
+from ecovision_edge_export import pipeline, sizes
 from ecovision_edge_export.card.sizes import size_lines
 from ecovision_edge_export.graph.sides import at_size
+from ecovision_edge_export.making import Artifacts, ExportRun, make_artifacts
 from ecovision_edge_export.options import ExportOptions, make_contract, parse_sizes
+from ecovision_edge_export.parity.figures import GateClosedError
 from ecovision_edge_export.parity.frontier import Frontier, SizeFigure
 from ecovision_edge_export.photographs.dataset import PhotographSet, list_photographs
 from ecovision_edge_export.pipeline import export_bundle
+from ecovision_edge_export.publish.push import prepare_push
 from ecovision_edge_export.transcript import Reporter, Transcript
 from ecovision_edge_export.weights.checkpoint import Checkpoint
 from ecovision_edge_export.weights.preprocessing import Preprocessing
@@ -151,6 +154,7 @@ def test_where_no_smaller_size_will_do_the_largest_is_taken(
         ({"sizes": (128, 128)}, "--sizes.*different"),
         ({"val": None}, "--size auto.*expected --val"),
         ({"val": None, "auto_size": False}, "--sizes.*expected --val"),
+        ({"sizes": (), "keep_sizes": True}, "--keep-sizes.*expected --sizes, which it keeps"),
         ({"size": (64, 64)}, "--size auto.*no other size"),
         ({"auto_size": False, "max_loss": 1.0}, "--max-loss.*--size auto"),
         ({"max_loss": -1.0}, "--max-loss.*0 to 100"),
@@ -193,6 +197,9 @@ def test_which_sizes_are_measured(val: PhotographSet) -> None:
     for contract in (own[128], oblong):
         with pytest.raises(OptionError, match=r"--size auto.*--sizes, or a square network"):
             sizes.sides_of(bare, contract, val)
+    kept = ExportOptions("reference", val=Path("val"), sizes=(96, 64), keep_sizes=True)
+    with pytest.raises(OptionError, match=r"--keep-sizes.*with the bundle's own, 224"):
+        sizes.sides_of(kept, own[224], val)
     flat = PhotographSet(tuple(dataclasses.replace(p, label=None) for p in val.photographs))
     with pytest.raises(OptionError, match=r"--size auto.*found photographs without labels"):
         sizes.sides_of(bare, own[224], flat)
@@ -219,6 +226,11 @@ def test_what_was_measured_is_what_is_exported() -> None:
     assert own.size is None  # as if it had not been asked for: recorded ranges fit
     assert make_contract(own, checkpoint) == contract
     assert sizes.settle_size(options, checkpoint, contract, frontier(None)) is options
+    named = dataclasses.replace(AUTO, auto_size=False, size=(160, 160), resize="shortest:183")
+    there = make_contract(named, checkpoint)
+    for side in (128, 160, 224):
+        at = sizes.options_at(named, checkpoint, there, side)
+        assert make_contract(at, checkpoint) == sizes.contract_at(there, side)
 
 
 @pytest.mark.slow
@@ -272,6 +284,38 @@ def test_a_bundle_has_the_size_that_was_taken(
     document = json.loads((tmp_path / "a.json").read_text("utf-8"))
     assert "sizes" in [stage["stage"] for stage in document["stages"]]
     assert [row["size"] for row in document["provenance"]["sizes"]["sizes"]] == [64, 96, 224]
+
+
+@pytest.mark.slow
+def test_other_sizes_are_kept_in_the_bundle(
+    simplified: onnx.ModelProto, reference: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each as a bundle by itself that the outer one names; what the gate refuses is left out, and told."""
+    shorten(monkeypatch, simplified, frames=4)
+
+    def make(run: ExportRun) -> Artifacts:
+        if run.contract.input.height == 96:
+            raise GateClosedError("parity failed", (), {}, found="96", fix="none")
+        return make_artifacts(run)
+
+    monkeypatch.setattr(pipeline, "make_artifacts", make)
+    assert reference.labels is not None
+    folder, out = pictures(tmp_path / "val", reference.labels[:2], each=1), tmp_path / "bundle"
+    options = ExportOptions(
+        "reference", precisions=("fp32",), val=folder, sizes=(224, 64, 96), keep_sizes=True
+    )
+    result = export_bundle(options, out)
+    bundle = Bundle.open(out)
+    assert [(size.side, size.sha256 is None) for size in bundle.manifest.sizes] == [(64, False), (224, True)]
+    rows = bundle.manifest.provenance["sizes"]["sizes"]  # type: ignore[index,call-overload]
+    assert [size.loss for size in bundle.manifest.sizes] == [rows[0]["loss"], rows[2]["loss"]]  # type: ignore[index,call-overload]
+    assert any("size 96 is left out: parity failed" in str(w) for w in result.transcript["warnings"])  # type: ignore[union-attr]
+    inner = bundle.at_size(64)
+    assert (inner.contract.input.height, inner.manifest.schema_version) == (64, 1)
+    assert "In `sizes/64` is the same network" in (out / "MODEL_CARD.md").read_text("utf-8")
+    files = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert files == prepare_push(out, "me/bin").keys() - {"README.md"}
+    assert {f"sizes/64/{path.name}" for path in inner.path.iterdir()} <= files
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ from ecovision_edge_export.int8.fidelity import sqnr_db
 from ecovision_edge_export.int8.quantize import blocks_of
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.sessions import onnx_session
+from ecovision_edge_export.int8.sharing import Shared
 from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable
 from ecovision_edge_export.options import ExportOptions, InputForm, make_contract
 from ecovision_edge_export.pipeline import ExportResult, export_bundle
@@ -527,7 +528,7 @@ def test_trials_come_in_the_order_of_costs(
     assert not any(halves)
     trial = next(tflite_trials(graph, recorded, contract, inputs, target="arm64-fp16", agree=0.5))
     assert halves[-1]
-    assert tflite_recipe(trial, recorded, "arm64-fp16")["fp32_blocks"] == (
+    assert tflite_recipe(trial, recorded, Shared("arm64-fp16", {"arm64-fp16": 0.0}))["fp32_blocks"] == (
         "0-1, last layer, depthwise layers of stride 1 and their excitations"
     )
 

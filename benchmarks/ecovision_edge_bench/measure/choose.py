@@ -17,6 +17,7 @@ from ecovision_edge.base.providers import provider_arguments
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.bundle.manifest import ArtifactEntry
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.errors import CheckpointError, EcovisionError, OptionError
 from ecovision_edge.photographs.images import read_image
@@ -201,18 +202,10 @@ def _own(
     if len(missing) == len(entries):
         missing = []  # then loading says what to install
     notes += [f"{e.name} is left out: {ENGINES[e.format].package} is not installed" for e in missing]
-    specs = [
-        Spec(
-            "classifier",
-            e.name,
-            e.precision,
-            str(path),
-            artifact=e.name,
-            delegate=(delegate or "") if e.format == "tflite" else "",
-        )
-        for e in entries
-        if e not in missing
-    ]
+    specs = [_spec(path, e, delegate) for e in entries if e not in missing]
+    for size in bundle.manifest.sizes:
+        if size.sha256 is not None:
+            specs += _at_size(bundle.at_size(size.side), size.side, artifacts, delegate)
     if delegate is None and fp16_fault(read_cpu()) is None:
         specs += [dataclasses.replace(spec, fp16=True) for spec in specs if spec.format == "tflite"]
     if delegate is not None and not any(spec.delegate for spec in specs):
@@ -238,6 +231,24 @@ def _on_providers(own: Sequence[Spec], providers: str, options: Sequence[str]) -
         else spec
         for spec in own
     ]
+
+
+def _at_size(bundle: Bundle, side: int, artifacts: str, delegate: str | None) -> list[Spec]:
+    """Return a spec of the bundle of another size for each artifact asked for; of `all` its default one."""
+    names = [AUTO] if artifacts == ALL else [name.strip() for name in artifacts.split(",")]
+    entries = {entry.name: entry for entry in map(bundle.artifact, names)}.values()
+    return [_spec(bundle.path, entry, delegate).at_size(side) for entry in entries]
+
+
+def _spec(path: Path, entry: ArtifactEntry, delegate: str | None) -> Spec:
+    return Spec(
+        "classifier",
+        entry.name,
+        entry.precision,
+        str(path),
+        artifact=entry.name,
+        delegate=(delegate or "") if entry.format == "tflite" else "",
+    )
 
 
 def _settings(specs: Sequence[Spec], threads: Sequence[int], spinning: Sequence[bool]) -> tuple[Spec, ...]:

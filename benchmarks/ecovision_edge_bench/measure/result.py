@@ -81,6 +81,7 @@ class Row:
         samples: What was measured.
         agreement: Against PyTorch, and accuracy; None where it was not measured.
         reasons: Why its figures should not be believed.
+        size: Of the network's input, pixels, where it is not the bundle's own.
         sources: Milliseconds of preparing by what a frame comes as (`sources.SOURCES`); nothing if it knows
             no JPEG.
     """
@@ -100,6 +101,7 @@ class Row:
     agreement: Agreement | None = None
     reasons: list[str] = field(default_factory=list)
     sources: dict[str, list[float]] = field(default_factory=dict)
+    size: int | None = None
 
     def stage(self, name: str) -> list[float]:
         """Samples of a stage, milliseconds."""
@@ -128,7 +130,7 @@ class Result:
     Args:
         created: When, UTC, ISO 8601.
         versions: Of ecovision-edge and the libraries.
-        bundle: Name and sha256 of the manifest of what was measured.
+        bundle: Name and sha256 of the manifest of what was measured; and its `sizes`, if it has several.
         machine: `Machine.to_json()`.
         before: `DeviceState.to_json()` at the start.
         after: The same at the end.
@@ -261,6 +263,7 @@ def _row_json(row: Row, ratio: Ratio | None) -> dict[str, JsonValue]:
         "bytes": row.bytes,
         "preprocessing": row.preprocessing,
         "made": row.made,
+        "size": row.size,
         "valid": row.valid,
         "reasons": [*row.reasons],
         "error": s.error,
@@ -314,6 +317,7 @@ def _row(f: Fields, key: str) -> Row:
         agreement=_agreement(f.sub("agreement")) if f.has("agreement") else None,
         reasons=_texts(f, "reasons"),
         sources=_sources(f.sub("prepare_by_source_ms")) if f.has("prepare_by_source_ms") else {},
+        size=f.integer("size", 1, 2**16) if f.has("size") else None,
     )
     for derived in ("valid", "stages_ms", "ratio", "agreement"):
         f.value(derived)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ __all__ = [
     "headline",
     "latency_rows",
     "minute_rows",
+    "size_rows",
     "source_rows",
     "to_markdown",
     "verdict",
@@ -64,6 +66,34 @@ def cold_rows(result: Result) -> list[list[str]]:
         else:
             cells += ["-"] * 4
         rows.append([*cells, row.preprocessing])
+    return rows
+
+
+def size_rows(result: Result) -> list[list[str]]:
+    """Tabulate the frontier of a bundle of several sizes, in the manifest's order; nothing for any other."""
+    sizes = result.bundle.get("sizes")
+    measured = [row for row in result.rows if len(row.samples)]
+    compared = {row.name.removesuffix(f" {row.size}px") for row in measured if row.size is not None}
+    if not isinstance(sizes, dict) or not compared:
+        return []
+    rows = [["size", "", "infer p50", "end to end p50", f"/ {result.base} [95 %]", "accuracy", "loss"]]
+    for side, known in sizes.items():
+        if not isinstance(known, dict):
+            continue
+        size = None if known.get("sha256") is None else known.get("size")
+        for row in measured:
+            if row.size == size and (size is not None or row.name in compared):
+                ratio = result.ratio(row)
+                rows.append(
+                    [
+                        side,
+                        row.key,
+                        *(f"{percentile(row.stage(stage), 50):.2f} ms" for stage in ("infer", "total")),
+                        "1" if row.key == result.base else str(ratio) if ratio is not None else "-",
+                        f"{100 * _number(known.get('accuracy')):.1f} %",
+                        f"{_number(known.get('loss')):.1f} points",
+                    ]
+                )
     return rows
 
 
@@ -129,7 +159,12 @@ def verdict(result: Result) -> list[str]:
                 f"  {row.key} is WRONG: it agrees with PyTorch on {a.agreed} of {a.judged}, "
                 f"expected {100 * a.budget:g} %"
             )
-    lines += [f"  note: {note}" for note in (_parity_note(result), *result.notes) if note]
+    frontier = (
+        "accuracy of a size is that of fp32 at the export, its loss against the largest"
+        if size_rows(result)
+        else ""
+    )
+    lines += [f"  note: {note}" for note in (_parity_note(result), frontier, *result.notes) if note]
     return lines
 
 
@@ -137,6 +172,8 @@ def to_markdown(result: Result) -> str:
     """Return one block to paste: what, the tables, the verdict."""
     parts = [f"**{headline(result)}** ({result.created})", _markdown(latency_rows(result))]
     parts.append(_markdown(cold_rows(result)))
+    if sizes := size_rows(result):
+        parts.append(_markdown(sizes))
     if sources := source_rows(result):
         parts.append(_markdown(sources))
     if result.minutes:
@@ -171,6 +208,10 @@ def _parity_note(result: Result) -> str:
             "only those on which PyTorch is firm count"
         )
     return ""
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def _unit(value: object, unit: str) -> str:

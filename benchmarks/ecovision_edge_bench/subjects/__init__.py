@@ -65,6 +65,7 @@ class Spec:
         contract: Of all but `classifier`: the contract's JSON, for size, mean, std, labels.
         threads: For one inference.
         spinning: Whether the engine's threads may spin while they wait, where it has such a choice.
+        size: Of `classifier`: of the network's input, pixels, where it is not the size of the bundle itself.
         made: How the model file was made, one line (`torch.onnx.export, quantize_static, defaults`).
     """
 
@@ -81,15 +82,21 @@ class Spec:
     fp16: bool = False
     providers: str = ""
     provider_options: str = ""
+    size: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise OptionError("kind of subject", expected=", ".join(KINDS), found=self.kind)
 
+    def at_size(self, size: int) -> Spec:
+        """Return the same of another size, whose bundle `source` is already: `int8-onnx 192px`."""
+        return dataclasses.replace(self, name=f"{self.name} {size}px", size=size)
+
     @property
     def format(self) -> str:
         """The format of `classifier`: `onnx` or `tflite`, by the name of the artifact or the lone file."""
-        return "tflite" if (self.artifact or self.source).lower().endswith("tflite") else "onnx"
+        name = self.artifact.partition("@")[0] or self.source
+        return "tflite" if name.lower().endswith("tflite") else "onnx"
 
     @property
     def may_spin(self) -> bool:
@@ -105,7 +112,7 @@ class Spec:
         how = " fp16" if self.fp16 else f" {self.providers}" if self.providers else ""
         return f"{self.name}{how} {self.threads}t" + ("" if self.spinning else " no-spin")
 
-    def to_json(self) -> dict[str, str | int | bool]:
+    def to_json(self) -> dict[str, str | int | bool | None]:
         """Return JSON values; `Spec(**values)` reads them back."""
         return dataclasses.asdict(self)
 

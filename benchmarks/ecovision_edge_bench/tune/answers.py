@@ -21,20 +21,26 @@ ANSWERS_SHARE = 0.25  # of the budget: for the images, all artifacts together
 
 
 def check_artifacts(run: Session) -> None:
-    """Golden vectors and agreement of each artifact, by the first of its configurations; in fp16 apart."""
+    """Golden vectors and agreement of each artifact, by the first of its configurations; in fp16 apart.
+
+    Another size of the bundle is another network: its artifacts have a reference of their own.
+    """
     request, plan = run.request, run.request.plan
-    firsts: dict[tuple[str, bool], Spec] = {}
+    firsts: dict[tuple[int | None, str, bool], Spec] = {}
     for spec in plan.specs:
-        firsts.setdefault((spec.artifact, spec.fp16), spec)
+        firsts.setdefault((spec.size, spec.artifact, spec.fp16), spec)
     # The reference answers first: fp32 where there is such an artifact, else the default.
-    order = sorted(firsts.values(), key=lambda s: (s.fp16, s.precision != "fp32", s != plan.default))
+    order = sorted(
+        firsts.values(),
+        key=lambda s: (s.size is not None, s.size or 0, s.fp16, s.precision != "fp32", s != plan.default),
+    )
     until = run.began + START_SHARE * request.budget_s
     run.say(f"start {len(order)} {'artifact' if len(order) == 1 else 'artifacts'}")
     run.pool.ensure([plan.default], run.deadline)
     if len(order) <= run.pool.capacity:
         run.pool.ensure(order, until)
     run.say("compare answers")
-    expected: Answers | None = None
+    references: dict[int | None, tuple[Spec, Answers]] = {}
     asked: list[Images] = []
     for spec in order:
         if spec.key not in run.pool.running and len(run.pool.running) >= run.pool.capacity:
@@ -43,9 +49,8 @@ def check_artifacts(run: Session) -> None:
             _spread(run, spec)
             continue
         try:
-            if expected is None:
-                expected, asked = _ask_reference(run, spec, run.clock() + _answers_s(run, len(order)))
-                found = expected
+            if not asked:
+                found, asked = _ask_reference(run, spec, run.clock() + _answers_s(run, len(order)))
             elif run.left <= 0:
                 run.late(run.by_key[spec.key])
                 _spread(run, spec)
@@ -56,7 +61,8 @@ def check_artifacts(run: Session) -> None:
         except WorkerError as e:
             run.by_key[spec.key].fault = e.message
         else:
-            _judge(run, spec, expected, found, join_images(asked))
+            reference, expected = references.setdefault(spec.size, (spec, found))
+            _judge(run, spec, expected, found, join_images(asked), reference)
         _spread(run, spec)
 
 
@@ -79,15 +85,18 @@ def _ask_reference(run: Session, spec: Spec, until: float) -> tuple[Answers, lis
     return np.concatenate(answers), asked
 
 
-def _judge(run: Session, spec: Spec, expected: Answers, found: Answers, images: Images) -> None:
+def _judge(
+    run: Session, spec: Spec, expected: Answers, found: Answers, images: Images, reference: Spec
+) -> None:
     """Set the agreement of a configuration, and whether it is enough."""
-    entry = run.request.bundle.artifact(spec.artifact)
+    bundle = run.request.bundle
+    entry = (bundle if spec.size is None else bundle.at_size(spec.size)).artifact(spec.artifact)
     agreement = dataclasses.replace(
         compare(expected, found, images, spec.precision), budget=agreement_budget(entry)
     )
     candidate = run.by_key[spec.key]
     candidate.agreement = agreement
-    default = not spec.fp16 and spec.artifact in {run.request.plan.default.artifact, run.tuned.reference}
+    default = any(_computes_as(spec, other) for other in (run.request.plan.default, reference))
     candidate.fault = agreement_fault(agreement, default=default)
 
 
@@ -102,4 +111,4 @@ def _spread(run: Session, spec: Spec) -> None:
 
 
 def _computes_as(spec: Spec, other: Spec) -> bool:
-    return (spec.artifact, spec.fp16) == (other.artifact, other.fp16)
+    return (spec.size, spec.artifact, spec.fp16) == (other.size, other.artifact, other.fp16)

@@ -90,6 +90,7 @@ class Candidate:
             "artifact": self.spec.artifact,
             "precision": self.spec.precision,
             "fp16": self.spec.fp16,
+            "size": self.spec.size,
             "threads": self.spec.threads,
             "spinning": self.spec.spinning,
             "median_ms": self.median_ms,

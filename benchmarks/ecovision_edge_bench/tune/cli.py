@@ -36,6 +36,13 @@ def tune(
     threads: Annotated[
         str | None, typer.Option(help="Numbers or auto, with commas; default: 1 to the cores, at most 4.")
     ] = None,
+    max_loss: Annotated[
+        float | None,
+        typer.Option(
+            help="Percentage points of accuracy, as the export measured it, that another size of the bundle "
+            "may lose against the largest; default: 0.5."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the order of turns and of the bootstrap.")] = 0,
     anyway: Annotated[
         bool, typer.Option("--anyway", help="Choose although other programs keep the device busy.")
@@ -49,7 +56,7 @@ def tune(
     measured end to end on 640x480 frames, in turns with the default configuration. Only what answers as it
     should is kept: golden vectors, and the first class of at least as many images as the bundle's own budget
     asks for. Another configuration replaces the default where the whole 95 % interval of its ratio lies
-    below 1.
+    below 1. In a bundle of several sizes the smaller ones that lose no more than --max-loss are tried too.
 
     Run it while the device does nothing else. The exit status is 1 where nothing could be chosen, or other
     programs kept the device busy: then nothing is saved.
@@ -73,7 +80,13 @@ def tune(
     from ecovision_edge_bench.measure.frames import FRAMES, FrameSource
     from ecovision_edge_bench.measure.settings import parse_threads
     from ecovision_edge_bench.tune.drawn import draw_files
-    from ecovision_edge_bench.tune.plan import make_plan, parse_budget, usable_thread_counts
+    from ecovision_edge_bench.tune.plan import (
+        MAX_LOSS,
+        check_max_loss,
+        make_plan,
+        parse_budget,
+        usable_thread_counts,
+    )
     from ecovision_edge_bench.tune.result import Request
     from ecovision_edge_bench.tune.run import run_tune
 
@@ -83,6 +96,7 @@ def tune(
     if json is not None:
         check_target(json, "--json")
     opened = Bundle.open(bundle or embedded_bundle_path())
+    check_max_loss(max_loss, opened)
     most = (48 if images is None else 128) if parity_images is None else parity_images
     judged = choose_images(images, opened.contract, most)
     for note in judged.notes:
@@ -90,7 +104,8 @@ def tune(
     if not dry_run:
         check_profile_folder()
     probing = time.perf_counter()
-    plan = make_plan(opened, counts, probe_bundle(opened, fp16=True, keep=not dry_run))
+    findings = probe_bundle(opened, fp16=True, keep=not dry_run)
+    plan = make_plan(opened, counts, findings, MAX_LOSS if max_loss is None else max_loss)
     began += time.perf_counter() - probing  # once on a device: no part of the budget
     with tempfile.TemporaryDirectory(prefix="ecovision-edge-") as name:
         files = judged.files[:: max(1, len(judged.files) // FRAMES)] or draw_files(Path(name), range(FRAMES))
@@ -107,6 +122,7 @@ def tune(
             threads=spec.threads,
             spinning=spec.spinning,
             fp16=spec.fp16,
+            size=spec.size,
             measured=tuned.to_json(),
         )
         saved = save_profile(profile)
@@ -136,6 +152,7 @@ def _document(request: Request, tuned: Tuned, saved: Path | None) -> JsonValue:
         "default": request.plan.default.key,
         "skipped": dict(request.plan.skipped),
         "fp16": request.plan.fp16,
+        "lossy_sizes": {str(size): loss for size, loss in request.plan.lossy.items()},
         **tuned.to_json(),
     }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ecovision_edge.backends import default_threads
 from ecovision_edge.backends.half import fp16_fault
@@ -14,6 +14,7 @@ from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.bundle.engines import ENGINES, is_installed
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.bundle.manifest import ArtifactEntry, Format
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.errors import ArtifactNotFoundError, MissingDependencyError, OptionError
 from ecovision_edge_bench.measure.agreement import GROUP, Images
 from ecovision_edge_bench.measure.ratios import MIN_ROUNDS
@@ -21,9 +22,11 @@ from ecovision_edge_bench.measure.settings import Settings
 from ecovision_edge_bench.subjects import Spec
 
 __all__ = [
+    "MAX_LOSS",
     "MIN_BUDGET_S",
     "Plan",
     "agreement_budget",
+    "check_max_loss",
     "image_parts",
     "join_images",
     "make_plan",
@@ -36,6 +39,9 @@ __all__ = [
 MIN_BUDGET_S = 5.0
 MAX_THREADS = 4  # a network this small gains nothing beyond: see `default_threads`
 DEFAULT_AGREEMENT = 0.98  # the exporter's own gate for int8, where a manifest records none
+
+MAX_LOSS = 0.5
+"""Percentage points that a size may lose, as `export --size auto` allows."""
 
 SETTLE_S = 0.06  # as `Settings.settle_secs`
 TURNS_S = (0.03, 0.25)  # least and most of one turn
@@ -50,12 +56,14 @@ class Plan:
         default: That of `Classifier.load` without a profile; it is one of `specs`.
         fp16: Why TFLite artifacts are not tried in fp16 too; None: they are, or there are none.
         skipped: Artifacts whose engine is not installed, or dies on this CPU, each with what to run.
+        lossy: Sizes of the bundle that are not tried, for they lose too much; each by its percentage points.
     """
 
     specs: tuple[Spec, ...]
     default: Spec
     skipped: tuple[tuple[str, str], ...]
     fp16: str | None = None
+    lossy: Mapping[int, float] = field(default_factory=dict)
 
 
 def parse_budget(text: str) -> float:
@@ -70,22 +78,43 @@ def parse_budget(text: str) -> float:
     return seconds
 
 
+def check_max_loss(max_loss: float | None, bundle: Bundle) -> None:
+    """Refuse a loss out of range, and one of a bundle that has nothing to choose among.
+
+    Raises:
+        OptionError: that.
+    """
+    if max_loss is None:
+        return
+    if not 0 <= max_loss <= 100:
+        raise OptionError("--max-loss", expected="0 to 100 percentage points", found=max_loss)
+    if not bundle.manifest.sizes:
+        raise OptionError(
+            "--max-loss", expected="a bundle of several sizes, of `export --keep-sizes`", found="one size"
+        )
+
+
 def usable_thread_counts() -> tuple[int, ...]:
     """1 to the cores that this process may use, at most 4."""
     return tuple(range(1, min(MAX_THREADS, default_threads()) + 1))
 
 
-def make_plan(bundle: Bundle, threads: Sequence[int], findings: Sequence[Finding] = ()) -> Plan:
+def make_plan(
+    bundle: Bundle, threads: Sequence[int], findings: Sequence[Finding] = (), max_loss: float = MAX_LOSS
+) -> Plan:
     """Return every artifact whose engine is installed, with each count of threads, spinning and sleeping.
 
-    The default configuration is among them whatever `threads` says.
+    The default configuration is among them whatever `threads` says. Of other sizes of the bundle those that
+    cost less by its manifest, and lose no more than `max_loss`.
 
     Args:
         bundle: Whose artifacts.
         threads: Counts to try.
         findings: What a probe found of the engines here: one that ends its process is not tried.
+        max_loss: Percentage points of accuracy that a size may lose against the largest that was measured.
 
     Raises:
+        BundleError: another size in the bundle is damaged.
         MissingDependencyError: no engine is installed for any artifact, or none that this CPU survives.
     """
     ends = {f.package: f.ended for f in findings if f.ended is not None}
@@ -108,6 +137,14 @@ def make_plan(bundle: Bundle, threads: Sequence[int], findings: Sequence[Finding
     first = _default_entry(bundle, entries)
     default = _spec(bundle, first, default_threads(), spinning=True)
     specs = [_spec(bundle, entry, count, spinning=True) for entry in entries for count in threads]
+    cost: dict[int | None, float] = {None: _own_cost(bundle.manifest.sizes)}
+    cheaper, lossy = _other_sizes(bundle.manifest.sizes, max_loss)
+    for size in cheaper:
+        there = bundle.at_size(size.side)
+        fitting = [e for e in there.manifest.artifacts if e.format not in fixes]
+        own = [_spec(there, entry, count, spinning=True) for entry in fitting for count in threads]
+        specs += [spec.at_size(size.side) for spec in own]
+        cost[size.side] = size.cost
     specs += [dataclasses.replace(s, spinning=False) for s in specs if s.threads > 1 and s.may_spin]
     if default not in specs:
         specs.insert(0, default)
@@ -115,8 +152,19 @@ def make_plan(bundle: Bundle, threads: Sequence[int], findings: Sequence[Finding
     fp16 = _fp16_fault(findings) if half else None
     specs += [dataclasses.replace(s, fp16=True) for s in half] if fp16 is None else []
     # Where the budget is too small for all of them, it is the likely ones that are measured.
-    specs.sort(key=lambda s: (s != default, s.precision != "int8", not s.spinning, -s.threads))
-    return Plan(tuple(specs), default, tuple(skipped), fp16)
+    specs.sort(key=lambda s: (s != default, cost[s.size], s.precision != "int8", not s.spinning, -s.threads))
+    return Plan(tuple(specs), default, tuple(skipped), fp16, lossy)
+
+
+def _other_sizes(sizes: Sequence[SizeEntry], max_loss: float) -> tuple[list[SizeEntry], dict[int, float]]:
+    """Return the sizes that cost less than the bundle's own and lose no more; and what the others lose."""
+    cheaper = [size for size in sizes if size.sha256 is not None and size.cost < _own_cost(sizes)]
+    taken = [size for size in cheaper if size.loss <= max_loss]
+    return taken, {size.side: size.loss for size in cheaper if size not in taken}
+
+
+def _own_cost(sizes: Sequence[SizeEntry]) -> float:
+    return next((size.cost for size in sizes if size.sha256 is None), 1.0)
 
 
 def _fp16_fault(findings: Sequence[Finding]) -> str | None:

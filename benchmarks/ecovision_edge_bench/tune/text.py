@@ -83,6 +83,10 @@ def minds(request: Request, tuned: Tuned) -> list[str]:
     ]
     if request.plan.fp16 is not None:
         lines.append(f"fp16 was not tried: {request.plan.fp16}")
+    lines += [
+        f"size {size} is not tried: it loses {loss:.1f} points, more than --max-loss"
+        for size, loss in request.plan.lossy.items()
+    ]
     late = [c.key for c in tuned.candidates if c.out_of_time]
     if late:
         lines.append(f"no time was left for {', '.join(late)}: give more than --budget {request.budget_s:g}s")

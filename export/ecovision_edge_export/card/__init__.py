@@ -70,7 +70,7 @@ def write_card(
         "Training data and recipe": [*(facts.training or ("Not known.",))],
         "Accuracy by class": accuracy_lines(parity, manifest.provenance.get("validation")),
         "Accuracy by turn": turn_lines(parity, facts.turns),
-        **({"Sizes": size_lines(frontier)} if frontier is not None else {}),
+        **({"Sizes": size_lines(frontier, manifest.sizes)} if frontier is not None else {}),
         "Calibration": calibration_section(parity),
         "Parity with PyTorch": parity_lines(parity),
         "Latency": latency_lines(speeds),
@@ -180,8 +180,10 @@ def _recipe(entry: ArtifactEntry, calibration: JsonValue) -> str:
             ranges = f"ranges of a quantization-aware training, measured on {seen} before it"
         else:
             ranges = f"{ranges} from {seen}"
+    serves = recipe.get("serves")
+    others = f", serving {', '.join(map(str, serves))} too" if isinstance(serves, list) else ""
     return (
-        f"quantized for {recipe.get('target')}, {recipe.get('format')}: activations "
+        f"quantized for {recipe.get('target')}{others}, {recipe.get('format')}: activations "
         f"{recipe.get('activations')}, weights {recipe.get('weights')}, {ranges}; "
         f"blocks {recipe.get('fp32_blocks')} in fp32."
     )

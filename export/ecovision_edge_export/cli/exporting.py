@@ -87,6 +87,10 @@ def export(
             help="Percentage points of accuracy that --size auto may lose against the largest; default: 0.5."
         ),
     ] = None,
+    keep_sizes: Annotated[
+        bool,
+        typer.Option("--keep-sizes", help="Keep all of --sizes in the bundle: `tune` chooses on the device."),
+    ] = False,
     filter: Annotated[str, typer.Option(help="The runtime's resize filter: pil (exact) or fast.")] = "pil",
     input: Annotated[
         str, typer.Option(help="uint8-nhwc (BGR frames, normalization in the graph) or float32-nchw.")
@@ -103,7 +107,8 @@ def export(
     target: Annotated[
         str,
         typer.Option(
-            help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod, arm64-fp16 or auto."
+            help="CPU that int8 is made for: x86-vnni, x86, arm64, arm64-dotprod, arm64-fp16 or auto; or "
+            "several with commas, for one bundle."
         ),
     ] = "auto",
     fp32_blocks: Annotated[
@@ -175,6 +180,7 @@ def export(
         sizes=() if sizes is None else parse_sizes(sizes),
         auto_size=imgsz == AUTO,
         max_loss=max_loss,
+        keep_sizes=keep_sizes,
         filter=_choice("--filter", filter, _FILTERS),
         input_form=_choice("--input", input, _INPUTS),
         num_classes=num_classes,

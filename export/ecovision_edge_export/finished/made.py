@@ -9,6 +9,7 @@ from ecovision_edge.backends import Backend, BackendOptions
 from ecovision_edge.backends.engines import open_model
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.manifest import Format, Precision
+from ecovision_edge.bundle.targets import Target
 from ecovision_edge_export.graph.trace import OPSET
 
 __all__ = ["Made"]
@@ -24,6 +25,7 @@ class Made:
         data: What ships.
         recipe: How int8 was made.
         judged: What the parity gate and the golden vectors run, where that is not `data`: see `exact`.
+        targets: Kinds of CPU that it is for, if others have a model of their own; empty: it is for all.
     """
 
     precision: Precision
@@ -31,16 +33,17 @@ class Made:
     data: bytes
     recipe: Mapping[str, JsonValue] = field(default_factory=dict)
     judged: bytes | None = None
+    targets: tuple[Target, ...] = ()
 
     @property
     def name(self) -> str:
         """The name in the manifest."""
-        return f"{self.precision}-{self.format}"
+        return f"{self.precision}-{self.format}{''.join(f'@{t}' for t in self.targets[:1])}"
 
     @property
     def file(self) -> str:
         """Its name in the bundle."""
-        return f"model.{self.precision}.{self.format}"
+        return f"model.{self.precision}{''.join(f'.{t}' for t in self.targets[:1])}.{self.format}"
 
     @property
     def opset(self) -> int | None:

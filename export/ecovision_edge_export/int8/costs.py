@@ -16,7 +16,7 @@ import onnx
 from ecovision_edge_export.graph.graphs import Graph, attribute
 from ecovision_edge_export.targets import Target
 
-__all__ = ["MODEL_ERROR", "RATES", "Work", "modelled_cost", "work_of"]
+__all__ = ["MODEL_ERROR", "RATES", "SIGNED", "Work", "modelled_cost", "work_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,15 @@ prototype with the stem and block 1 in fp32 (Zen 4; 3.45 ms: ordinary convolutio
 0.28, all else by its values; fp32 5.8 ms). onnxruntime has no fp16 on the CPU, so `arm64-fp16` is as
 `arm64-dotprod`.
 """
+
+SIGNED: Mapping[Target, float] = {
+    "x86-vnni": 3.0,
+    "x86": 3.0,
+    "arm64": 1.07,
+    "arm64-dotprod": 0.967,
+    "arm64-fp16": 0.967,
+}
+"""Cost of a model with signed activations, of that with unsigned ones (see `signed`)."""
 
 MODEL_ERROR = 0.03
 """Costs that differ by less are taken as equal: half the fit's largest error."""

@@ -6,28 +6,28 @@ from collections.abc import Sequence
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.int8.costs import MODEL_ERROR
+from ecovision_edge_export.int8.sharing import Shared
 from ecovision_edge_export.int8.table import CalibrationTable
-from ecovision_edge_export.targets import Target
 
 __all__ = ["describe", "noun_of", "recipe_json"]
 
 
-def describe(table: CalibrationTable, target: Target) -> str:
+def describe(table: CalibrationTable, shared: Shared) -> str:
     """Return the recipe in a line."""
     recipe = table.recipe
     roomy = sum(r > 1 for rows in table.room.values() for r in rows)
     return (
-        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} for {target}, ranges {table.method}, blocks "
+        f"QDQ {'s8s8' if recipe.signed else 'u8s8'} {shared}, ranges {table.method}, blocks "
         f"{recipe.fp32_text} in fp32, {roomy} rows of weights with room"
     )
 
 
-def recipe_json(table: CalibrationTable, target: Target, layers: Sequence[JsonValue]) -> dict[str, JsonValue]:
+def recipe_json(table: CalibrationTable, shared: Shared, layers: Sequence[JsonValue]) -> dict[str, JsonValue]:
     """Return what the manifest says of the artifact: recipe, the search's rows, the report of the layers."""
     recipe = table.recipe
     return {
         "format": "QDQ",
-        "target": target,
+        **shared.to_json(),
         "activations": f"{'int8' if recipe.signed else 'uint8'} per tensor",
         "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
         "ranges": table.method,

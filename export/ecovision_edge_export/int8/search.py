@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge_export.int8.calibrate import Calibration
-from ecovision_edge_export.int8.costs import MODEL_ERROR, modelled_cost, work_of
+from ecovision_edge_export.int8.costs import MODEL_ERROR, Work, modelled_cost, work_of
 from ecovision_edge_export.int8.fidelity import Fidelity, Logits, fidelity, logits_of
 from ecovision_edge_export.int8.headroom import room_of_rows
 from ecovision_edge_export.int8.quantize import Quantized, blocks_of, quantize
@@ -33,7 +33,7 @@ from ecovision_edge_export.int8.sessions import NetworkInput
 from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.targets import Target
 
-__all__ = ["Trial", "make_int8", "ranked", "search"]
+__all__ = ["Seen", "Trial", "make_int8", "ranked", "search"]
 
 START_BLOCKS = 1
 LEAST_LEADING = 4  # choices of leading blocks that are always tried: 0 to 3
@@ -77,6 +77,14 @@ class Trial:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a search has found that hangs on no target: the next one, for another target, need not again."""
+
+    tables: dict[Recipe, CalibrationTable] = field(default_factory=dict)
+    tried: dict[Recipe, tuple[CalibrationTable, Fidelity, Work]] = field(default_factory=dict)
+
+
 def search(
     model: onnx.ModelProto,
     numbers: Calibration | CalibrationTable,
@@ -86,6 +94,7 @@ def search(
     agree: float,
     fp32_blocks: int | None = None,
     progress: Callable[[int], None] = lambda done: None,
+    seen: Seen | None = None,
 ) -> tuple[Trial, ...]:
     """Try recipes; all rows, in the order tried. `ranked` says which are to be taken.
 
@@ -98,13 +107,15 @@ def search(
         agree: Least agreement with fp32, 0 to 1.
         fp32_blocks: How many leading blocks stay fp32; None finds it.
         progress: Called with the number of recipes tried.
+        seen: Of a search with the same model, numbers and inputs for another target; is added to.
     """
+    seen = seen or Seen()
     if isinstance(numbers, CalibrationTable):
         table = numbers
-        trying = _Search(model, lambda _: table, inputs, target, progress)
+        trying = _Search(model, lambda _: table, inputs, target, progress, seen)
         recipe, first = table.recipe, table.recipe.fp32_blocks
     else:
-        trying = _Search(model, numbers.table, inputs, target, progress)
+        trying = _Search(model, numbers.table, inputs, target, progress, seen)
         start = Recipe(fp32_blocks=START_BLOCKS if fp32_blocks is None else fp32_blocks, headroom=False)
         recipe, first = trying.numbers(start.for_target(target)), 0
     if fp32_blocks is not None:
@@ -148,6 +159,7 @@ class _Search:
         inputs: Sequence[NetworkInput],
         target: Target,
         progress: Callable[[int], None],
+        seen: Seen,
     ) -> None:
         self.rows: list[Trial] = []
         self._model = model
@@ -157,7 +169,7 @@ class _Search:
         self._progress = progress
         self._expected: Logits = logits_of(model, inputs)
         self._fp32_cost = modelled_cost(target, work_of(model, {n.name for n in model.graph.node}))
-        self._tables: dict[Recipe, CalibrationTable] = {}
+        self._seen = seen
 
     def any_within(self, agree: float) -> bool:
         """Return whether any final row is good enough."""
@@ -222,27 +234,33 @@ class _Search:
             table = dataclasses.replace(base.table, recipe=dataclasses.replace(recipe, fp32_also=(block,)))
             made = quantize(self._model, table)
             gain = fidelity(logits_of(made.judged, few), expected).sqnr_db - there.sqnr_db
-            cost = self._cost(made) - base.cost
+            cost = self._cost(work_of(made.twin, made.fp32)) - base.cost
             if gain > WORTH_DB:
                 worth.append((gain / max(cost, 1e-3), block))
         return [block for _, block in sorted(worth, reverse=True)]
 
-    def _cost(self, made: Quantized) -> float:
-        return modelled_cost(self._target, work_of(made.twin, made.fp32)) / self._fp32_cost
+    def _cost(self, work: Work) -> float:
+        return modelled_cost(self._target, work) / self._fp32_cost
 
     def _try(self, stage: str, what: str, recipe: Recipe) -> Trial:
-        made, table = make_int8(self._model, self._table(recipe), self._inputs)
-        found = fidelity(logits_of(made.judged, self._inputs), self._expected)
-        self.rows.append(Trial(stage, what, table, found, self._cost(made)))
+        unsigned = dataclasses.replace(recipe, signed=False)  # the same values, to the bit
+        if unsigned not in self._seen.tried:
+            made, table = make_int8(self._model, self._table(recipe), self._inputs)
+            found = fidelity(logits_of(made.judged, self._inputs), self._expected)
+            self._seen.tried[unsigned] = table, found, work_of(made.twin, made.fp32)
+        table, found, work = self._seen.tried[unsigned]
+        table = dataclasses.replace(table, recipe=recipe)
+        self.rows.append(Trial(stage, what, table, found, self._cost(work)))
         self._progress(len(self.rows))
         return self.rows[-1]
 
     def _table(self, recipe: Recipe) -> CalibrationTable:
         """Ranges do not hang on which blocks are fp32: found once."""
         key = Recipe(ranges=recipe.ranges, equalized=recipe.equalized, bias_corrected=recipe.bias_corrected)
-        if key not in self._tables:
-            self._tables[key] = self._table_of(key)
-        return dataclasses.replace(self._tables[key], recipe=recipe)
+        tables = self._seen.tables
+        if key not in tables:
+            tables[key] = self._table_of(key)
+        return dataclasses.replace(tables[key], recipe=recipe)
 
 
 def _better(a: Trial, b: Trial) -> Trial:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import onnx
 
-from ecovision_edge.base.device import read_cpu
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import DatasetError, ImageReadError
@@ -23,7 +22,7 @@ from ecovision_edge_export.int8.layers import layer_rows
 from ecovision_edge_export.int8.quantize import Quantized
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.report import noun_of
-from ecovision_edge_export.int8.search import MOST_LEADING, Trial, make_int8, ranked, search
+from ecovision_edge_export.int8.search import MOST_LEADING, Seen, Trial, make_int8, ranked, search
 from ecovision_edge_export.int8.sessions import NetworkInput
 from ecovision_edge_export.int8.table import REFERENCE_CALIBRATION, CalibrationTable, Evidence, prepare
 from ecovision_edge_export.int8.trained import TrainedRanges
@@ -31,7 +30,7 @@ from ecovision_edge_export.options import ExportOptions
 from ecovision_edge_export.parity.measure import GENERATED_IMAGES
 from ecovision_edge_export.photographs.dataset import Photograph, PhotographSet, choose
 from ecovision_edge_export.photographs.seen import check_image
-from ecovision_edge_export.targets import TARGETS, Target, target_of
+from ecovision_edge_export.targets import Target
 from ecovision_edge_export.transcript import Transcript
 from ecovision_edge_export.weights.checkpoint import REFERENCE
 
@@ -41,7 +40,6 @@ __all__ = [
     "Recipes",
     "find_recipes",
     "quantize_by",
-    "resolve_target",
 ]
 
 DEFAULT_FP32_BLOCKS = (2, 4, 6, 8)
@@ -74,21 +72,16 @@ class Recipes(Sequence[CalibrationTable]):
         return len(self.tables)
 
 
-def resolve_target(name: str) -> Target:
-    """Return the target of that name; `auto` is this machine's."""
-    return next((t for t in TARGETS if t == name), None) or target_of(read_cpu())
-
-
 def find_recipes(
     options: ExportOptions,
     contract: Contract,
     graph: onnx.ModelProto,
     calib: PhotographSet | None,
-    target: Target,
+    targets: Sequence[Target],
     script: Transcript,
     trained: TrainedRanges | None = None,
-) -> Recipes:
-    """Ranges and recipes to try.
+) -> dict[Target, Recipes]:
+    """Ranges and recipes to try, for each target.
 
     Those that the weights were trained for, where they fit; else from the photographs in `calib`; else, for
     the reference, from the table that was recorded with it; else from synthetic frames, which is weak and
@@ -98,13 +91,13 @@ def find_recipes(
     if trained is not None:
         misfit = trained.misfit(contract)
         if misfit is None:
-            return _trained_recipes(options, trained, preprocessor, graph, calib, target, script)
+            return _trained_recipes(options, trained, preprocessor, graph, calib, targets, script)
         script.warn(
             f"the int8 ranges that this checkpoint was trained for are of another network input ({misfit}): "
             "not used, int8 is made as of any checkpoint"
         )
     if calib is None and _recorded_fits(options):
-        return _recorded_recipes(options, preprocessor, target, script)
+        return _recorded_recipes(options, preprocessor, targets, script)
     photographs = others = None
     if calib is not None:
         photographs, others = _choose(calib, options, script)
@@ -118,24 +111,28 @@ def find_recipes(
         )
     calibration = _calibrate(preprocessor, graph, photographs, script)
     if others is None or len(others) < MIN_OTHERS:
-        return _default_recipes(options, calibration, preprocessor, target, script)
-    return _searched_recipes(options, calibration, preprocessor, graph, others, target, script)
+        return _default_recipes(options, calibration, preprocessor, targets, script)
+    return _searched_recipes(options, calibration, preprocessor, graph, others, targets, script)
 
 
 def _recorded_recipes(
-    options: ExportOptions, preprocessor: Preprocessor, target: Target, script: Transcript
-) -> Recipes:
+    options: ExportOptions, preprocessor: Preprocessor, targets: Sequence[Target], script: Transcript
+) -> dict[Target, Recipes]:
     """Take the ranges and the recipe that were recorded with the reference."""
     with script.stage("calibrate"):
         table = CalibrationTable.loads(REFERENCE_CALIBRATION.read_bytes(), REFERENCE_CALIBRATION.name)
         script.figure(f"ranges and recipe recorded with the reference, from {table.images} photographs")
-    recipe = table.recipe.for_target(target)
-    if target != RECORDED_TARGET:
-        table = dataclasses.replace(table, tried=())  # their costs are those of another CPU
-    if options.fp32_blocks is not None and options.fp32_blocks != recipe.fp32_blocks:
-        recipe = dataclasses.replace(recipe, fp32_blocks=options.fp32_blocks, fp32_also=())
+    recipe, blocks = table.recipe, options.fp32_blocks
+    if blocks is not None and blocks != recipe.fp32_blocks:
+        recipe = dataclasses.replace(recipe, fp32_blocks=blocks, fp32_also=())
         table = dataclasses.replace(table, room={}, tried=())
-    return Recipes((dataclasses.replace(table, recipe=recipe),), _drawn(preprocessor, LAYER_INPUTS))
+    inputs = _drawn(preprocessor, LAYER_INPUTS)
+    found = {}
+    for target in targets:
+        tried = table.tried if target == RECORDED_TARGET else ()  # their costs are those of that CPU
+        own = dataclasses.replace(table, recipe=recipe.for_target(target), tried=tried)
+        found[target] = Recipes((own,), inputs)
+    return found
 
 
 def _calibrate(
@@ -165,19 +162,24 @@ def _default_recipes(
     options: ExportOptions,
     calibration: Calibration,
     preprocessor: Preprocessor,
-    target: Target,
+    targets: Sequence[Target],
     script: Transcript,
-) -> Recipes:
+) -> dict[Target, Recipes]:
     """Take the default recipe, with more and more blocks in fp32: nothing is there to search by."""
     numbers = DEFAULT_FP32_BLOCKS if options.fp32_blocks is None else (options.fp32_blocks,)
-    recipes = [Recipe(fp32_blocks=blocks).for_target(target) for blocks in numbers]
+    recipes = [Recipe(fp32_blocks=blocks) for blocks in numbers]
     script.warn(
         f"fewer than {MIN_OTHERS} photographs left to search by: the default recipe, "
         f"with blocks {recipes[0].fp32_text} in fp32"
     )
     table = calibration.table(recipes[0])  # ranges do not hang on which blocks are fp32: found once
-    tables = tuple(dataclasses.replace(table, recipe=recipe) for recipe in recipes)
-    return Recipes(tables, _drawn(preprocessor, LAYER_INPUTS))
+    inputs = _drawn(preprocessor, LAYER_INPUTS)
+    return {
+        target: Recipes(
+            tuple(dataclasses.replace(table, recipe=recipe.for_target(target)) for recipe in recipes), inputs
+        )
+        for target in targets
+    }
 
 
 def _searched_recipes(
@@ -186,13 +188,27 @@ def _searched_recipes(
     preprocessor: Preprocessor,
     graph: onnx.ModelProto,
     others: PhotographSet,
+    targets: Sequence[Target],
+    script: Transcript,
+) -> dict[Target, Recipes]:
+    """Search for recipes on photographs that set no range."""
+    inputs = tuple(_network_inputs(preprocessor, PhotographSet(others.photographs[:MAX_OTHERS])))
+    seen = Seen()
+    return {
+        target: _searched_for(target, options, calibration, graph, inputs, seen, script) for target in targets
+    }
+
+
+def _searched_for(
     target: Target,
+    options: ExportOptions,
+    calibration: Calibration,
+    graph: onnx.ModelProto,
+    inputs: tuple[NetworkInput, ...],
+    seen: Seen,
     script: Transcript,
 ) -> Recipes:
-    """Search for recipes on photographs that set no range."""
     with script.stage("search"):
-        others = PhotographSet(others.photographs[:MAX_OTHERS])
-        inputs = tuple(_network_inputs(preprocessor, others))
         agree = options.agree / 100
         trials = search(
             graph,
@@ -202,6 +218,7 @@ def _searched_recipes(
             agree=agree,
             fp32_blocks=options.fp32_blocks,
             progress=lambda tried: script.progress("search", tried, NUMBER_ROWS + MOST_LEADING),
+            seen=seen,
         )
         best = ranked(trials, agree)
         rows = tuple(t.to_json() for t in trials)
@@ -223,12 +240,12 @@ def _trained_recipes(
     preprocessor: Preprocessor,
     graph: onnx.ModelProto,
     calib: PhotographSet | None,
-    target: Target,
+    targets: Sequence[Target],
     script: Transcript,
-) -> Recipes:
+) -> dict[Target, Recipes]:
     """By the ranges of a quantization-aware training; what is to be found is how many blocks stay fp32."""
+    table = trained.table
     with script.stage("calibrate"):
-        table = dataclasses.replace(trained.table, recipe=trained.table.recipe.for_target(target))
         prepare(Graph.copy_of(graph), table)  # a table of another graph is an error here, not later
         script.figure(
             f"ranges of a quantization-aware training on {table.images} photographs, from the checkpoint; "
@@ -236,28 +253,45 @@ def _trained_recipes(
         )
     others = _choose(calib, options, script)[1] if calib is not None else PhotographSet(())
     judged = len(others) >= MIN_OTHERS
+    inputs = (
+        tuple(_network_inputs(preprocessor, PhotographSet(others.photographs[:MAX_OTHERS])))
+        if judged
+        else _drawn(preprocessor, LAYER_INPUTS)
+    )
+    seen = Seen()
+    return {
+        target: _trained_for(target, options, table, graph, inputs, seen, script, judged=judged)
+        for target in targets
+    }
+
+
+def _trained_for(
+    target: Target,
+    options: ExportOptions,
+    table: CalibrationTable,
+    graph: onnx.ModelProto,
+    inputs: tuple[NetworkInput, ...],
+    seen: Seen,
+    script: Transcript,
+    *,
+    judged: bool,
+) -> Recipes:
     with script.stage("search"):
-        inputs = (
-            tuple(_network_inputs(preprocessor, PhotographSet(others.photographs[:MAX_OTHERS])))
-            if judged
-            else _drawn(preprocessor, LAYER_INPUTS)
-        )
         # Synthetic frames judge nothing: the cheapest comes first, and the gate decides.
         agree = options.agree / 100 if judged else 0.0
         trials = search(
             graph,
-            table,
+            dataclasses.replace(table, recipe=table.recipe.for_target(target)),
             inputs,
             target=target,
             agree=agree,
             fp32_blocks=options.fp32_blocks,
             progress=lambda tried: script.progress("search", tried, MOST_LEADING + 1),
+            seen=seen,
         )
         best = ranked(trials, agree)
-        seen = f" on {len(inputs)} photographs" if judged else ", the cheapest first"
-        script.figure(
-            f"{len(trials)} choices of blocks in fp32{seen}; {_best(best[0], target, judged=judged)}"
-        )
+        on = f" on {len(inputs)} photographs" if judged else ", the cheapest first"
+        script.figure(f"{len(trials)} choices of blocks in fp32{on}; {_best(best[0], target, judged=judged)}")
     rows = tuple(t.to_json() for t in trials) if judged else ()
     return Recipes(tuple(dataclasses.replace(t.table, tried=rows) for t in best), inputs, searched=judged)
 

@@ -21,6 +21,7 @@ from ecovision_edge.bundle.folder import MANIFEST_NAME
 from ecovision_edge.bundle.golden import Golden
 from ecovision_edge.bundle.identity import dated_version
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Format, Manifest
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.preprocess import Preprocessor
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.card import CARD_NAME, Facts, write_card
@@ -64,6 +65,7 @@ def assemble(
     speeds: Sequence[Speed] = (),
     unproved: Unproved | None = None,
     frontier: Frontier | None = None,
+    sizes: tuple[SizeEntry, ...] = (),
 ) -> tuple[Manifest, dict[str, bytes]]:
     """Return the manifest, and every file of the bundle by name."""
     inputs = Preprocessor(contract).prepare_batch([draw_frame(seed) for seed in range(GOLDEN_VECTORS)])
@@ -86,6 +88,7 @@ def assemble(
                 m.opset,
                 recipe=m.recipe,
                 parity=p.summary(),
+                targets=m.targets,
             )
         )
     provenance: dict[str, JsonValue] = {
@@ -108,7 +111,7 @@ def assemble(
         **({"doubts": [*unproved.doubts]} if unproved and unproved.doubts else {}),
     }
     name = options.name or (REFERENCE if options.weights == REFERENCE else Path(contract.weights.source).stem)
-    manifest = Manifest(name, contract, tuple(entries), _entry("golden.npz", golden), provenance)
+    manifest = Manifest(name, contract, tuple(entries), _entry("golden.npz", golden), provenance, sizes=sizes)
     version = options.version or dated_version(export_day(os.environ), manifest.dumps())
     manifest = replace(manifest, version=version)
     files[MANIFEST_NAME] = manifest.dumps()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterator
@@ -37,8 +38,9 @@ __all__ = [
 
 README = "README.md"  # what the hub shows, and reads front matter from
 MINIMUM = "0.30"
-_MODELS = {f"model.{p}.{f}" for p in get_args(Precision) for f in get_args(Format)}
-"""The names that an exporter gives to models."""
+_MODELS = rf"model\.({'|'.join(get_args(Precision))})(\.[a-z0-9-]+)?\.({'|'.join(get_args(Format))})"
+_OURS = re.compile(rf"(sizes/\d+/)?{_MODELS}|sizes/\d+/(bundle\.json|golden\.npz|MODEL_CARD\.md)")
+"""The names that an exporter gives to models, and to all files of another size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +149,22 @@ def prepare_push(bundle: Path, repo: str) -> dict[str, bytes]:
         BundleError: no bundle, or a file of it that is missing or not as the manifest says.
     """
     opened = Bundle.open(bundle)
-    files = {a.file.file: opened.read(a) for a in opened.manifest.artifacts}
-    files[opened.manifest.golden.file] = opened.read(opened.manifest.golden)
-    for name in (MANIFEST_NAME, CARD_NAME):
-        files[name] = read_file(bundle, name, MAX_FILE_BYTES)
+    files = _files_of(opened)
+    for size in opened.manifest.sizes:
+        if size.sha256 is not None:
+            inner = _files_of(opened.at_size(size.side))
+            files |= {f"{size.folder}/{name}": data for name, data in inner.items()}
     files[README] = replace_section(files[CARD_NAME], FETCH, _fetch_lines(repo))
+    return files
+
+
+def _files_of(bundle: Bundle) -> dict[str, bytes]:
+    """Return the files of one size by name; raises as `prepare_push`."""
+    manifest = bundle.manifest
+    files = {a.file.file: bundle.read(a) for a in manifest.artifacts}
+    files[manifest.golden.file] = bundle.read(manifest.golden)
+    for name in (MANIFEST_NAME, CARD_NAME):
+        files[name] = read_file(bundle.path, name, MAX_FILE_BYTES)
     return files
 
 
@@ -192,11 +205,12 @@ def push_bundle(
         if options.public and info.private:
             warn(f"{options.repo} is there already, and stays private; its settings on the hub change that")
         there = {s.rfilename for s in info.siblings or ()}
+        old = sorted(filter(_OURS.fullmatch, there - set(files)))
         commit = api.create_commit(
             options.repo,
             [
                 *(CommitOperationAdd(name, data) for name, data in sorted(files.items())),
-                *(CommitOperationDelete(name) for name in sorted(_MODELS & there - set(files))),
+                *(CommitOperationDelete(name) for name in old),
             ],
             commit_message=f"Bundle {manifest.name} by ecovision-edge",
         )

@@ -28,11 +28,12 @@ where tensors are large and channels few. x86 with VNNI, not measured, is taken 
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -47,11 +48,12 @@ from ecovision_edge.errors import ExportError
 from ecovision_edge_export.int8.fidelity import Fidelity, fidelity, logits_of
 from ecovision_edge_export.int8.recipe import Recipe
 from ecovision_edge_export.int8.sessions import NetworkInput
+from ecovision_edge_export.int8.sharing import Shared
 from ecovision_edge_export.int8.table import CalibrationTable
 from ecovision_edge_export.targets import Target, computes_in_fp16
 from ecovision_edge_export.tflite.quantize import quantize_tflite
 
-__all__ = ["TfliteTrial", "open_once", "tflite_recipe", "tflite_trials"]
+__all__ = ["Kept", "TfliteTrial", "open_once", "tflite_loss", "tflite_recipe", "tflite_trials"]
 
 ORDER: dict[Target, tuple[int, ...]] = {
     "x86-vnni": (-1, 0, 1, 2, 3),
@@ -69,6 +71,22 @@ on the device some more.
 HALF_TEXT = "depthwise layers of stride 1 and their excitations"
 HALF_ALSO = (1,)
 """Of block 1 the depthwise layer reads what the residual adds, and the layer between is small."""
+
+COSTS: dict[Target, dict[tuple[int, bool], float]] = {
+    "x86-vnni": {(-1, False): 41.2, (0, False): 43.3, (1, False): 43.8},
+    "x86": {(-1, False): 1.07, (0, False): 1.01, (1, False): 1.0, (2, False): 1.02},
+    "arm64": {(-1, False): 0.907, (0, False): 0.878, (1, False): 0.874},
+    "arm64-dotprod": {(-1, False): 41.2, (0, False): 43.3, (1, False): 43.8, (1, True): 47.6},
+    "arm64-fp16": {
+        (-1, False): 41.2,
+        (0, False): 41.9,
+        (1, False): 41.1,
+        (1, True): 38.8,
+        (2, True): 40.3,
+    },
+}
+"""Of the tables above, by leading blocks in fp32 and whether it is made for fp16; each target has its own
+unit. What is missing was not measured."""
 
 OPEN_SECONDS = 120
 OPENER = """
@@ -97,9 +115,38 @@ class TfliteTrial:
     half: bool = False
 
     @property
+    def form(self) -> tuple[int, bool]:
+        """What decides its cost: leading blocks in fp32, and `half`."""
+        return self.recipe.fp32_blocks, self.half
+
+    @property
     def fp32_text(self) -> str:
         """What stays fp32, as `0-1, last layer`."""
         return f"{self.recipe.fp32_text}, last layer" + (f", {HALF_TEXT}" if self.half else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Models that were made for one target, for another that tries the same; by `TfliteTrial.form`."""
+
+    made: dict[tuple[int, bool], tuple[bytes, Fidelity]] = field(default_factory=dict)
+
+
+def tflite_loss(firsts: Mapping[Target, TfliteTrial]) -> Callable[[Target, Target], float]:
+    """Return what each target's model loses on the others, see `sharing.Loss`.
+
+    Args:
+        firsts: For each target the trial that is taken first.
+    """
+
+    def loss(lead: Target, target: Target) -> float:
+        if firsts[lead].data == firsts[target].data:
+            return 0.0
+        costs = COSTS[target]
+        other, own = costs.get(firsts[lead].form), costs.get(firsts[target].form)
+        return math.inf if other is None or own is None else other / own - 1
+
+    return loss
 
 
 def tflite_trials(
@@ -112,6 +159,7 @@ def tflite_trials(
     agree: float,
     fp32_blocks: Sequence[int] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    kept: Kept | None = None,
 ) -> Iterator[TfliteTrial]:
     """Models good enough on `inputs`, the cheapest first; where none is, the most faithful one.
 
@@ -126,6 +174,7 @@ def tflite_trials(
         agree: Least agreement with fp32, 0 to 1, counted and expected (see `fidelity`).
         fp32_blocks: Numbers of leading blocks to try, in this order; None tries those of the target.
         progress: Called with the models made and the most that may be.
+        kept: What was made for another target of the same model, table and inputs; is added to.
 
     Raises:
         ExportError: a tool failed, or LiteRT cannot open what it made.
@@ -133,6 +182,7 @@ def tflite_trials(
     """
     order = ORDER[target] if fp32_blocks is None else fp32_blocks
     half = computes_in_fp16(target)
+    known = (kept or Kept()).made
     expected = logits_of(model, inputs)
     rows: list[JsonValue] = []
     made: list[TfliteTrial] = []
@@ -145,9 +195,11 @@ def tflite_trials(
             headroom=False,
             signed=False,
         )
-        data = quantize_tflite(model, table, recipe, contract, inputs, half=half)
-        open_once(data)
-        found = fidelity(_logits(data, inputs), expected)
+        if (blocks, half) not in known:
+            data = quantize_tflite(model, table, recipe, contract, inputs, half=half)
+            open_once(data)
+            known[blocks, half] = data, fidelity(_logits(data, inputs), expected)
+        data, found = known[blocks, half]
         rows.append(
             {
                 "stage": "leading blocks",
@@ -166,14 +218,14 @@ def tflite_trials(
         yield dataclasses.replace(best, tried=tuple(rows))
 
 
-def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, target: Target) -> dict[str, JsonValue]:
+def tflite_recipe(trial: TfliteTrial, table: CalibrationTable, shared: Shared) -> dict[str, JsonValue]:
     """Return what the manifest says of the artifact: recipe, and the rows that were tried."""
     recipe = trial.recipe
     searched = not table.trained or bool(table.tried)
     judged = "the first within the agreement asked for" if searched else "the first by trained ranges"
     return {
         "format": "static int8",
-        "target": target,
+        **shared.to_json(),
         "activations": "int8 per tensor",
         "weights": "int8 per channel" if recipe.per_channel else "int8 per tensor",
         "ranges": table.method,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,13 @@ from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.engines import preferred_formats
 from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.bundle.manifest import ArtifactEntry, FileEntry, Manifest
+from ecovision_edge.bundle.targets import Target, suited
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
     BundleError,
     BundleNotFoundError,
     BundleReadError,
+    ContractError,
     IntegrityError,
     UnsafePathError,
 )
@@ -78,12 +81,17 @@ class Bundle:
         """What the runtime has to know about the model."""
         return self.manifest.contract
 
-    def artifact(self, name: str = "auto") -> ArtifactEntry:
+    def artifact(self, name: str = "auto", target: Target | None = None) -> ArtifactEntry:
         """Find an artifact by name (`int8-onnx`), by precision (`int8`), or the default one (`auto`).
 
         `auto` is int8 where there is one, else fp32: of ONNX where there is one, else of TFLite. A precision
         alone is likewise its ONNX model, else its TFLite one. On a device that has LiteRT and no onnxruntime
-        TFLite comes first.
+        TFLite comes first. Where several of that name are for different CPUs (`int8-onnx@arm64`), it is the
+        one for this CPU; its whole name is that one on any.
+
+        Args:
+            name: Of it.
+            target: The kind of CPU that it is for; None is this machine's.
 
         Raises:
             ArtifactNotFoundError: no such artifact; the message lists those there are.
@@ -92,13 +100,50 @@ class Bundle:
         precisions = ("int8", "fp32") if name == "auto" else (name,)
         wanted = [f"{precision}-{format}" for format in preferred_formats() for precision in precisions]
         for want in (name, *wanted):
-            for entry in entries:
-                if entry.name == want:
-                    return entry
+            found = [entry for entry in entries if want in (entry.name, entry.family)]
+            if found:
+                return found[0] if len(found) == 1 else suited(found, target)
         raise ArtifactNotFoundError(
             f"no artifact {quoted(name)} in this bundle",
             expected=f"auto or one of {', '.join(e.name for e in entries)}",
         )
+
+    def at_size(self, side: int) -> Bundle:
+        """Return the bundle of another size of the network's input, which lies in this one; or itself.
+
+        It is part of this one, and has its identity.
+
+        Args:
+            side: Height and width, pixels; one of `manifest.sizes`, or this bundle's own.
+
+        Raises:
+            ArtifactNotFoundError: it has no such size.
+            IntegrityError: the manifest there is not the one that this bundle names.
+            ContractError: its contract is not this one's at another size.
+            BundleError: as `open`.
+        """
+        if (self.contract.input.height, self.contract.input.width) == (side, side):
+            return self
+        entry = next((size for size in self.manifest.sizes if size.side == side), None)
+        if entry is None:
+            raise ArtifactNotFoundError(
+                f"no size {side} in this bundle",
+                expected=", ".join(str(size.side) for size in self.manifest.sizes) or "its own alone",
+            )
+        name = f"{entry.folder}/{MANIFEST_NAME}"
+        data = read_file(self.path, name, MAX_MANIFEST_BYTES)
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise IntegrityError(
+                f"{name} is not the file that the manifest names",
+                expected=f"sha256 {entry.sha256}",
+                found="another",
+                fix="copy the bundle again, or export it again",
+            )
+        found = Bundle(self.path / entry.folder, Manifest.loads(data), self.identity)
+        spec = replace(self.contract.input, height=side, width=side)
+        if found.contract != replace(self.contract, input=spec, resize=found.contract.resize):
+            raise ContractError(f"the contract in {name} is not that of bundle.json at {side} pixels")
+        return found
 
     def read(self, entry: ArtifactEntry | FileEntry) -> bytes:
         """Return the bytes of a file of this bundle, checked against the manifest.

@@ -11,13 +11,16 @@ from ecovision_edge.base.names import quoted
 from ecovision_edge.base.records import dataclass
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.bundle.identity import VERSION_WORDS, is_version
+from ecovision_edge.bundle.sizes import MOST_SIZES, SizeEntry, check_sizes
+from ecovision_edge.bundle.targets import TARGETS, Target
 from ecovision_edge.errors import ContractError, UnsafePathError
 
 __all__ = ["MAX_FILE_BYTES", "ArtifactEntry", "FileEntry", "Format", "Manifest", "Precision"]
 
 KIND = "ecovision-edge bundle"
-SCHEMA_VERSION = 1
-"""Of the manifest; a runtime refuses a higher one. The contract in it has its own."""
+SCHEMA_VERSION, PLAIN_VERSION = 2, 1
+"""Of the manifest; a runtime refuses a higher one. The contract in it has its own. What has no artifacts for
+several kinds of CPU, and no sizes, is written as the older one, which every runtime reads."""
 MAX_FILE_BYTES = 2**31 - 1  # protobuf's own limit for one model
 _MAX_ARTIFACTS = 32
 _VERSION = "bundle_version"  # in the provenance: see `bundle.identity`
@@ -56,7 +59,9 @@ class ArtifactEntry:
     """One model file, for instance `int8-onnx`, and the parity figures it was let through with.
 
     `golden_tolerance` is the largest difference of a logit from its golden value that a device may show,
-    where integer sums are exact (see `ecovision_edge.verify`).
+    where integer sums are exact (see `ecovision_edge.verify`). `targets` are the kinds of CPU it was made for
+    (see `targets`), where the bundle has another artifact of this precision and format for others; empty:
+    it is for all.
     """
 
     file: FileEntry
@@ -66,10 +71,16 @@ class ArtifactEntry:
     opset: int | None = None
     recipe: Mapping[str, JsonValue] = field(default_factory=dict)
     parity: Mapping[str, JsonValue] = field(default_factory=dict)
+    targets: tuple[Target, ...] = ()
 
     @property
     def name(self) -> str:
-        """`PRECISION-FORMAT`; unique in a bundle."""
+        """`PRECISION-FORMAT`, or `PRECISION-FORMAT@TARGET` by its first target; unique in a bundle."""
+        return f"{self.family}@{self.targets[0]}" if self.targets else self.family
+
+    @property
+    def family(self) -> str:
+        """`PRECISION-FORMAT`: of several such artifacts each is for other kinds of CPU."""
         return f"{self.precision}-{self.format}"
 
     def to_json(self) -> dict[str, JsonValue]:
@@ -83,11 +94,15 @@ class ArtifactEntry:
             "golden_tolerance": self.golden_tolerance,
             "recipe": dict(self.recipe),
             "parity": dict(self.parity),
+            **({"targets": [*self.targets]} if self.targets else {}),
         }
 
     @classmethod
     def from_fields(cls, f: Fields) -> ArtifactEntry:
         """Read and validate."""
+        targets = f.items("targets", most=len(TARGETS)) if f.has("targets") else []
+        if not all(target in TARGETS for target in targets):
+            raise f.wrong("targets", f"some of {', '.join(TARGETS)}")
         entry = cls(
             file=FileEntry.from_fields(f),
             format=cast("Format", f.choice("format", get_args(Format))),
@@ -96,6 +111,7 @@ class ArtifactEntry:
             opset=f.integer("opset", 1, 1000) if f.has("opset") else None,
             recipe=f.free("recipe"),
             parity=f.free("parity"),
+            targets=tuple(target for target in TARGETS if target in targets),
         )
         f.choice("name", (entry.name,))
         f.done()
@@ -107,6 +123,7 @@ class Manifest:
     """`bundle.json`. `provenance` says how the bundle was made: versions, digests, evidence, waivers.
 
     `version` is the bundle's own, for people (`bundle.identity`); None in bundles that are older than it.
+    `sizes` are those of the network's input that the bundle has, its own among them; empty if that is all.
     """
 
     name: str
@@ -115,24 +132,40 @@ class Manifest:
     golden: FileEntry
     provenance: Mapping[str, JsonValue] = field(default_factory=dict)
     version: str | None = None
+    sizes: tuple[SizeEntry, ...] = ()
 
     def __post_init__(self) -> None:
         if self.version is not None and not is_version(self.version):
             raise ContractError(
                 f"bundle.json.provenance.{_VERSION}", expected=VERSION_WORDS, found=quoted(self.version)
             )
+        check_sizes(self.sizes, self.contract)
         names = [a.name for a in self.artifacts]
         files = [a.file.file for a in self.artifacts] + [self.golden.file]
         if not names or len(set(names)) != len(names) or len(set(files)) != len(files):
             raise ContractError(
                 "bundle.artifacts", expected="at least one, each name and file once", found=", ".join(names)
             )
+        for family in {a.family for a in self.artifacts}:
+            alike = [a for a in self.artifacts if a.family == family]
+            served = [target for a in alike for target in a.targets]
+            if len(alike) > 1 and not (all(a.targets for a in alike) and len(set(served)) == len(served)):
+                raise ContractError(
+                    "bundle.artifacts",
+                    expected=f"for each {family} its targets, none of them twice",
+                    found=", ".join(served) or "none",
+                )
+
+    @property
+    def schema_version(self) -> int:
+        """The version that it is written as: the oldest that can say it."""
+        return SCHEMA_VERSION if self.sizes or any(a.targets for a in self.artifacts) else PLAIN_VERSION
 
     def dumps(self) -> bytes:
         """Return the text of `bundle.json`, the same for the same manifest."""
         return canonical_json(
             {
-                "schema_version": SCHEMA_VERSION,
+                "schema_version": self.schema_version,
                 "kind": KIND,
                 "name": self.name,
                 "contract": self.contract.to_json(),
@@ -142,6 +175,7 @@ class Manifest:
                     **({} if self.version is None else {_VERSION: self.version}),
                     **self.provenance,
                 },
+                **({"sizes": [size.to_json() for size in self.sizes]} if self.sizes else {}),
             }
         )
 
@@ -155,7 +189,7 @@ class Manifest:
             UnsafePathError: it names a file outside its folder.
         """
         f = parse_json(data, "bundle.json")
-        f.schema_version(SCHEMA_VERSION)
+        schema = f.schema_version(SCHEMA_VERSION)
         f.choice("kind", (KIND,))
         golden = f.sub("golden")
         provenance = dict(f.free("provenance"))
@@ -171,9 +205,15 @@ class Manifest:
             golden=FileEntry.from_fields(golden),
             provenance=provenance,
             version=version,
+            sizes=tuple(
+                SizeEntry.from_fields(Fields.of(v, f"bundle.json.sizes[{i}]"))
+                for i, v in enumerate(f.items("sizes", most=MOST_SIZES) if f.has("sizes") else [])
+            ),
         )
         golden.done()
         f.done()
+        if manifest.schema_version > schema:
+            raise f.wrong("schema_version", f"{manifest.schema_version}, by what stands in it")
         return manifest
 
 

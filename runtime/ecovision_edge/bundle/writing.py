@@ -74,10 +74,14 @@ def write_folder(target: Path, files: Mapping[str, bytes], verify: Callable[[Pat
         target.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
         folder.chmod(0o755)  # mkdtemp makes it private
+        inner = sorted({parent for name in files for parent in Path(name).parents if parent.name})
+        for below in inner:
+            (folder / below).mkdir()
         for name, data in files.items():
             write_file(folder / name, data, fsync=True)
         verify(folder)
-        sync_folder(folder, if_possible=True)
+        for below in (*reversed(inner), Path()):
+            sync_folder(folder / below, if_possible=True)
         _put_in_place(folder, target)
         sync_folder(target.parent, if_possible=True)
     except OSError as e:

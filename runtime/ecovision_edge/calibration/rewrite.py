@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ecovision_edge.base.fields import JsonValue
+from ecovision_edge.base.files import is_there
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.folder import MANIFEST_NAME, Bundle, read_file
 from ecovision_edge.bundle.identity import revised_version
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES, ArtifactEntry, FileEntry
+from ecovision_edge.bundle.sizes import SIZES_FOLDER
 from ecovision_edge.bundle.writing import TargetError, check_target, write_folder
 from ecovision_edge.calibration.card import renewed_card
 from ecovision_edge.calibration.figures import Calibration
@@ -41,6 +43,13 @@ def check_place(bundle: Bundle, target: Path) -> None:
             fix="give --out a folder of your own",
         )
     check_target(target)
+    if real.parent.name == SIZES_FOLDER and is_there(real.parent.parent / MANIFEST_NAME):
+        raise TargetError(
+            f"will not replace {target}",
+            expected="a bundle by itself",
+            found=f"one size of {real.parent.parent.name}, whose manifest names it as it is",
+            fix="give --out another folder",
+        )
     if real == bundle.path.resolve():
         lost = [p.name for p in sorted(real.iterdir()) if not p.is_file()]
         if lost:
@@ -61,7 +70,8 @@ def calibrated_bundle(
     """Return the files of the bundle with the fitted temperature, thresholds and views in every contract.
 
     The golden vectors stay as they are: they are logits, which no temperature changes. In the model card the
-    hashes and what it says of calibration are rewritten, and nothing else.
+    hashes and what it says of calibration are rewritten, and nothing else. Of several sizes it is the
+    bundle's own: the photographs said nothing of the others.
 
     Args:
         bundle: The bundle, as it is.
@@ -101,6 +111,7 @@ def calibrated_bundle(
         artifacts=tuple(entries),
         provenance=provenance,
         version=None,
+        sizes=(),
     )
     if version is None and bundle.manifest.version is not None:
         version = revised_version(bundle.manifest.version, manifest.dumps())

@@ -170,8 +170,9 @@ def calibrate(
     )
     figures = _figures(classifier, data, unknown, showing, result)
     if not dry_run:
-        assert classifier.bundle is not None
-        write_calibrated(target, opened, calibrated_bundle(opened, result, figures, bundle_version))
+        own = classifier.bundle  # of the size that was asked, where the bundle has several
+        assert own is not None
+        write_calibrated(target, own, calibrated_bundle(own, result, figures, bundle_version))
     if json is not None:
         write_json({"bundle": opened.manifest.name, "written": not dry_run, **figures}, json)
     if str(json) != "-":

@@ -43,6 +43,8 @@ def inspect(
                 **bundle.identity.to_json(),
                 "contract": manifest.contract.to_json(),
                 "artifacts": {a.name: a.to_json() for a in manifest.artifacts},
+                "default_here": bundle.artifact().name,
+                **({"sizes": {str(s.side): s.to_json() for s in manifest.sizes}} if manifest.sizes else {}),
                 "provenance": dict(manifest.provenance),
             },
         )

@@ -19,6 +19,7 @@ __all__ = ["quant_report", "report_lines", "tried_lines"]
 
 _FACTS = (
     "target",
+    "serves",
     "format",
     "activations",
     "weights",

@@ -34,6 +34,7 @@ class DeviceProfile:
         created: When, UTC, ISO 8601.
         measured: What was measured, for the record; nothing reads it.
         fp16: Whether the engine computes in fp16 what the model computes in fp32.
+        size: Of the network's input, pixels, in a bundle that has several; None: the bundle's own.
     """
 
     artifact: str
@@ -44,6 +45,7 @@ class DeviceProfile:
     created: str
     measured: Mapping[str, JsonValue] = field(default_factory=dict)
     fp16: bool = False
+    size: int | None = None
 
     @classmethod
     def of(
@@ -54,12 +56,13 @@ class DeviceProfile:
         threads: int,
         spinning: bool,
         fp16: bool = False,
+        size: int | None = None,
         measured: Mapping[str, JsonValue] | None = None,
     ) -> DeviceProfile:
         """Make a profile of this bundle on this device, now."""
         now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
         key, place = current_key(bundle), place_of(bundle)
-        return cls(artifact, threads, spinning, key, place, now, measured or {}, fp16)
+        return cls(artifact, threads, spinning, key, place, now, measured or {}, fp16, size)
 
     def dumps(self) -> bytes:
         """Return JSON."""
@@ -74,6 +77,7 @@ class DeviceProfile:
                     "threads": self.threads,
                     "spinning": self.spinning,
                     "precision": "fp16" if self.fp16 else "native",
+                    **({"size": self.size} if self.size is not None else {}),
                 },
                 "holds_for": self.key.to_json(),
                 "measured": dict(self.measured),
@@ -102,6 +106,7 @@ class DeviceProfile:
             measured=f.free("measured"),
             # Profiles of before there was a choice have no such entry.
             fp16=choice.has("precision") and choice.choice("precision", ("native", "fp16")) == "fp16",
+            size=choice.integer("size", 1, 2**16) if choice.has("size") else None,
         )
         choice.done()
         f.done()

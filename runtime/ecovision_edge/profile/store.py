@@ -74,6 +74,7 @@ def look_up_profile(bundle: Bundle) -> ProfileLookup:
     try:
         profile = DeviceProfile.loads(data, path.name)
         changed = profile.key.changes(current_key(bundle))
+        own = bundle if changed or profile.size is None else bundle.at_size(profile.size)
     except EcovisionError as e:
         fault = e.message.removesuffix(f"; {AGAIN}")
         return ProfileLookup(ignored=f"the device profile {path} is ignored ({fault}); {again}")
@@ -81,7 +82,7 @@ def look_up_profile(bundle: Bundle) -> ProfileLookup:
         return ProfileLookup(
             ignored=f"the device profile {path} no longer holds ({'; '.join(changed)}); {again}"
         )
-    if profile.artifact not in {a.name for a in bundle.manifest.artifacts}:
+    if profile.artifact not in {a.name for a in own.manifest.artifacts}:
         fault = f"the bundle has no artifact {quoted(profile.artifact)}"
         return ProfileLookup(ignored=f"the device profile {path} is ignored ({fault}); {again}")
     return ProfileLookup(profile)
