@@ -1,5 +1,6 @@
 """Facts about publishing releases, as a device sees them: python-tuf's client, over HTTP."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -12,7 +13,9 @@ from tuf.api.exceptions import BadVersionNumberError, ExpiredMetadataError, Repo
 from tuf.ngclient import UpdaterConfig
 
 from ecovision_edge.bundle.folder import Bundle
+from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.errors import IntegrityError, OptionError, ReleaseError, SigningKeyError
+from ecovision_edge.releases.publisher import refuse_several_sizes
 from ecovision_edge.releases.repository import Repository
 from ecovision_edge.releases.roots import Quorum
 from ecovision_edge.releases.status import read_status
@@ -145,6 +148,16 @@ def test_a_release_is_promoted_from_one_channel_to_another(publisher, bundles):
     with published(publisher) as (_, device):
         assert [r.rollout for r in device().channel("stable").releases] == [0.2]
         assert [r.rollout for r in device().channel("beta").releases] == [1.0]
+
+
+def test_a_bundle_of_several_sizes_is_refused(bundles):
+    """Each of its sizes is a bundle that can be released."""
+    opened = Bundle.open(bundles[0])
+    sizes = (SizeEntry(8, 0.9, 0.0, 1.0), SizeEntry(4, 0.9, 0.1, 0.3, "0" * 64))
+    several = dataclasses.replace(opened, manifest=dataclasses.replace(opened.manifest, sizes=sizes))
+    with pytest.raises(ReleaseError, match=r"one size, found sizes/4; release the one.*old/sizes/4"):
+        refuse_several_sizes(several)
+    refuse_several_sizes(opened)
 
 
 def test_the_same_bundle_twice_is_told(publisher, bundles):

@@ -88,6 +88,7 @@ def _add(
     check_channel_name(channel)
     part = parse_rollout(rollout)
     opened = Bundle.open(bundle)
+    publisher.refuse_several_sizes(opened)
     with open_session(repository, keys, read_passphrases(passphrase_file)) as session:
         publisher.refuse_if_released(session, opened.identity, channel)
         _verify(bundle)

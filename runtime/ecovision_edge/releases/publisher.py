@@ -14,7 +14,7 @@ from ecovision_edge.releases.channel import Channel, Release, ReleaseFile, check
 from ecovision_edge.releases.describing import percent, titled
 from ecovision_edge.releases.session import Outcome, Session
 
-__all__ = ["add", "promote", "refuse_if_released", "withdraw"]
+__all__ = ["add", "promote", "refuse_if_released", "refuse_several_sizes", "withdraw"]
 
 _CARD = "MODEL_CARD.md"
 _MAX_CARD_BYTES = 2**20
@@ -32,11 +32,13 @@ def add(session: Session, bundle: Bundle, channel: str, rollout: float) -> Outco
 
     Raises:
         OptionError: this is no name of a channel.
-        ReleaseError: it was released to this channel before, or files cannot be written.
+        ReleaseError: it was released to this channel before, it has several sizes, or files cannot be
+            written.
         BundleError: its files are not those of its manifest, or those that were verified.
         SigningKeyError: a key cannot be opened.
     """
     check_channel_name(channel)
+    refuse_several_sizes(bundle)
     session.refuse_if_staged("targets")
     channels = session.channels()
     there = channels.get(channel, Channel(channel))
@@ -145,6 +147,22 @@ def withdraw(session: Session, bundle: str, channel: str | None = None) -> Outco
     empty = [name for name, c in changed.items() if all(r.withdrawn for r in c.releases)]
     told = (f"{name}: no release is left, so its devices stay with what they run" for name in empty)
     return Outcome(outcome.published, (*outcome.lines, *told))
+
+
+def refuse_several_sizes(bundle: Bundle) -> None:
+    """Refuse a bundle that holds others: a release is one folder of files.
+
+    Raises:
+        ReleaseError: it has several sizes.
+    """
+    others = [size.folder for size in bundle.manifest.sizes if size.sha256 is not None]
+    if others:
+        raise ReleaseError(
+            f"{bundle.manifest.name} has several sizes",
+            expected="a bundle of one size",
+            found=", ".join(others),
+            fix=f"release the one that the fleet is to run, as {bundle.path / others[0]}",
+        )
 
 
 def _read(bundle: Bundle) -> Iterator[tuple[str, bytes]]:
