@@ -15,9 +15,11 @@ from tuf.ngclient import UpdaterConfig
 from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.errors import IntegrityError, OptionError, ReleaseError, SigningKeyError
+from ecovision_edge.releases.keys import KeyStore, Passphrases
 from ecovision_edge.releases.publisher import refuse_several_sizes
 from ecovision_edge.releases.repository import Repository
-from ecovision_edge.releases.roots import Quorum
+from ecovision_edge.releases.roots import Quorum, rotate
+from ecovision_edge.releases.session import Session
 from ecovision_edge.releases.status import read_status
 
 pytestmark = pytest.mark.usefixtures(cheap_passphrases.__name__)
@@ -393,6 +395,18 @@ def test_two_of_three_have_to_sign(tmp_path, bundles):
         assert bob.sign().published
         assert bin.channel().releases
         assert json.loads((bin.folder / "metadata/root.json").read_text())["signed"]["version"] == 2
+
+
+def test_a_wrong_passphrase_makes_no_keys(publisher):
+    """A rotation asks for that of root first."""
+    before = tree(publisher.keys)
+    store = KeyStore([publisher.keys], Passphrases(["another one that is long enough"]))
+    with (
+        Session.open(Repository(publisher.folder), store) as session,
+        pytest.raises(SigningKeyError, match="no passphrase fits root-"),
+    ):
+        rotate(session, "timestamp")
+    assert tree(publisher.keys) == before
 
 
 def test_one_lost_root_key_of_two_is_replaced_by_the_other(publisher, bundles):

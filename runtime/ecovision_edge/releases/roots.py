@@ -213,6 +213,7 @@ def rotate(
             found=len(kept),
             fix="say by --drop which are to go",
         )
+    session.open_keys("root")
     for keyid in dropped:
         root.revoke_key(keyid, role)
     for _ in range(quorum.keys - len(kept)):

@@ -98,6 +98,17 @@ class Session:
         expires: datetime = getattr(self.state, role).signed.expires
         return (expires - self._now()) / timedelta(days=1)
 
+    def open_keys(self, role: str) -> None:
+        """Open as many keys of a role as have to sign: a wrong passphrase is told before anything is made.
+
+        Raises:
+            SigningKeyError: one cannot be opened.
+        """
+        there, opened = self.root.roles[role], 0
+        for keyid in there.keyids:
+            if opened < there.threshold:
+                opened += self.keys.signer(self.root.keys[keyid]) is not None
+
     def submit_channels(self, channels: dict[str, Channel]) -> Outcome:
         """Sign a list of targets that has these channels and their files, and publish it if that is enough.
 
