@@ -195,6 +195,15 @@ def test_an_update_without_its_extra_gives_the_pip_line(without, tmp_path):
     assert (ran.returncode, ran.stderr) == (0, b"")
 
 
+@pytest.mark.parametrize("module", ["tuf", "cryptography"])
+def test_publishing_without_its_extra_gives_the_pip_line(without, module):
+    """One line, as of every other; its help needs neither."""
+    ran = without({module}, "-m", "ecovision_edge", "release", "status")
+    assert (ran.returncode, ran.stdout) == (1, b"")
+    assert ran.stderr.decode() == f"ecovision-edge: {module} is not installed; {extra_fix('update')}\n"
+    assert without({module}, "-m", "ecovision_edge", "release", "add", "--help").returncode == 0
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["export", "--help"], ["verify"], ["classify", "demo:"]])
 def test_what_needs_no_torch_works_without(without_torch, arguments):
     """The device's commands, and the help of all."""

@@ -63,9 +63,9 @@ class Publisher:
         with self.session() as session:
             return publisher.promote(session, bundle, channel, rollout, source)
 
-    def withdraw(self, bundle: str, channel: str | None = None) -> Outcome:
+    def withdraw(self, bundle: str, channel: str | None = None, *, undo: bool = False) -> Outcome:
         with self.session() as session:
-            return publisher.withdraw(session, bundle, channel)
+            return publisher.withdraw(session, bundle, channel, undo=undo)
 
     def rotate(self, role: str, drop: Sequence[str] | None = None, quorum: Quorum | None = None) -> Outcome:
         with self.session() as session:

@@ -137,10 +137,26 @@ def test_a_withdrawn_release_sends_its_devices_back(publisher, bundles):
     assert "beta: no release is left" in told.lines[-1]
     with pytest.raises(ReleaseError, match="was withdrawn before"):
         publisher.withdraw(taken.bundle)
-    with pytest.raises(ReleaseError, match="was withdrawn; export it again"):
+    with pytest.raises(ReleaseError, match="was withdrawn; `withdraw --undo`"):
         publisher.promote(taken.bundle, 1.0)
-    with pytest.raises(ReleaseError, match="withdrawn since; export it again"):
+    with pytest.raises(ReleaseError, match="withdrawn since; `withdraw --undo`"):
         publisher.add(bundles[1])
+
+
+def test_a_release_that_was_withdrawn_by_mistake_comes_back(publisher, bundles):
+    """With the rollout that it had, and its files."""
+    publisher.add(bundles[0])
+    publisher.add(bundles[1], 0.5)
+    publisher.withdraw(id_of(bundles[1]))
+    told = publisher.withdraw(id_of(bundles[1]), undo=True)
+    assert "no longer withdrawn" in told.lines[0]
+    with published(publisher) as (_, device):
+        bin = device()
+        release = bin.channel().releases[1]
+        assert release.rollout == 0.5
+        assert bin.take(release) == contents(bundles[1])
+    with pytest.raises(ReleaseError, match="is not withdrawn"):
+        publisher.withdraw(id_of(bundles[1]), undo=True)
 
 
 def test_a_release_is_promoted_from_one_channel_to_another(publisher, bundles):

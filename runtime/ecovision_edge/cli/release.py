@@ -130,6 +130,7 @@ def _withdraw(
     channel: Annotated[
         str | None, typer.Option("--channel", "-c", help="The one to take it from; default: all.")
     ] = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Bring back what was withdrawn.")] = False,
     repository: RepositoryFolder = Path(),
     keys: KeyFolders = None,
     passphrase_file: PassphraseFiles = None,
@@ -144,7 +145,7 @@ def _withdraw(
     from ecovision_edge.releases import publisher
 
     with open_session(repository, keys, read_passphrases(passphrase_file)) as session:
-        return show(publisher.withdraw(session, _named(bundle), channel))
+        return show(publisher.withdraw(session, _named(bundle), channel, undo=undo))
 
 
 @release.command("refresh")

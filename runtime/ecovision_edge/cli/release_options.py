@@ -59,7 +59,7 @@ def need_tuf() -> None:
     Raises:
         MissingDependencyError: one is not installed.
     """
-    require("tuf.api.metadata", "update", "7")
+    require("tuf", "update", "7")
     require("cryptography", "update")
 
 

@@ -72,7 +72,7 @@ def refuse_if_released(session: Session, bundle: BundleIdentity, channel: str) -
         raise ReleaseError(
             f"{titled(old)} was released to {channel} before, on {old.added}",
             found="withdrawn since" if old.withdrawn else f"rollout {percent(old.rollout)}",
-            fix="export it again with another version" if old.withdrawn else "change that with `promote`",
+            fix="`withdraw --undo` brings it back" if old.withdrawn else "change that with `promote`",
         )
 
 
@@ -101,13 +101,11 @@ def promote(
     there = channels.get(channel, Channel(channel))
     old = there.find(release.bundle)
     if release.withdrawn or (old is not None and old.withdrawn):
-        raise ReleaseError(
-            f"{titled(release)} was withdrawn", fix="export it again with another version, and add that"
-        )
+        raise ReleaseError(f"{titled(release)} was withdrawn", fix="`withdraw --undo` brings it back")
     if old is not None and rollout <= old.rollout:
         raise ReleaseError(
             f"{titled(old)} is released to {percent(old.rollout)} of {channel}",
-            expected="a larger part: devices that have it would go back to the release before",
+            expected="a larger part",
             found=percent(rollout),
             fix="to take it back from all, `withdraw` it",
         )
@@ -118,34 +116,34 @@ def promote(
     return session.submit_channels({**channels, channel: Channel(channel, releases)})
 
 
-def withdraw(session: Session, bundle: str, channel: str | None = None) -> Outcome:
+def withdraw(session: Session, bundle: str, channel: str | None = None, *, undo: bool = False) -> Outcome:
     """Take a bundle back: devices that run it go back to the newest release before it.
 
     Args:
         session: The publisher's.
         bundle: Its id, the beginning of it, or its version.
         channel: The one channel to take it from; None is all.
+        undo: Release it again, as it was before it was withdrawn.
 
     Raises:
-        ReleaseError: no such release, it was withdrawn before, or files cannot be written.
+        ReleaseError: no such release, it is so already, or files cannot be written.
         SigningKeyError: a key cannot be opened.
     """
     session.refuse_if_staged("targets")
     channels = session.channels()
     names = [_channel(channels, channel).name] if channel is not None else sorted(channels)
-    every = Channel("all", _each_once(channels[name] for name in names))
-    release = _find(every, bundle)
+    release = _find(Channel("all", _each_once(channels[name] for name in names)), bundle)
     changed = {}
     for name in names:
         old = channels[name].find(release.bundle)
-        if old is not None and not old.withdrawn:
-            rest = tuple(replace(r, withdrawn=True) if r is old else r for r in channels[name].releases)
+        if old is not None and old.withdrawn is undo:
+            rest = tuple(replace(r, withdrawn=not undo) if r is old else r for r in channels[name].releases)
             changed[name] = Channel(name, rest)
     if not changed:
-        raise ReleaseError(f"{titled(release)} was withdrawn before")
+        raise ReleaseError(f"{titled(release)} {'is not withdrawn' if undo else 'was withdrawn before'}")
     outcome = session.submit_channels({**channels, **changed})
     empty = [name for name, c in changed.items() if all(r.withdrawn for r in c.releases)]
-    told = (f"{name}: no release is left, so its devices stay with what they run" for name in empty)
+    told = (f"{name}: no release is left; its devices go back to what they ran before" for name in empty)
     return Outcome(outcome.published, (*outcome.lines, *told))
 
 
