@@ -1,8 +1,9 @@
 """Kills an update at each step that changes the disk, or at random moments, and looks at what is left.
 
 Run as a program, for it forks: `python -m tests.runtime.killed_updates WORK BUNDLE BUNDLE [TIMES [SEED]]`.
-The first bundle runs, the second one is released. Without TIMES it kills before each change of the disk in
-turn, as an audit hook of Python sees them; with it, so many times at a random moment. It prints how often.
+The first bundle runs, the second one is released and stays; then the same with one that goes back in its
+probation. Without TIMES it kills before each change of the disk in turn, as an audit hook of Python sees
+them; with it, so many times at a random moment, of each of both. It prints how often.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class World:
         make_repository(work / "repository", first, second)
         self.store, self.fresh = work / "store", work / "fresh"
         self.url = self._serve(work / "repository")
+        self.goes_back = False
         shutil.copytree(first, self.fresh / "incoming" / "first")
         store = BundleStore(self.fresh)
         self.old = store.install(self.fresh / "incoming" / "first")
@@ -83,6 +85,10 @@ class World:
         if found.outcome == "fetched":
             store.activate(found.bundle, probation=60.0)
             store.prune()
+        if self.goes_back and store.current() != self.old:
+            store.started()
+            store.watch({"items": 1, "unknown": 1})
+            store.refuse(store.current() or "", "it calls all unknown")
 
     def in_a_child(self, before: Callable[[], None]) -> int:
         """Its exit status; below 0 the signal that ended it."""
@@ -101,7 +107,7 @@ class World:
         """Check that a bundle is current and whole, and that the update then ends as it would have."""
         store = BundleStore(self.store)
         assert (self.store / "current/bundle.json").is_file(), where
-        assert store.current() in {self.old, self.new}, where
+        assert store.has(store.current() or ""), where
         assert self.in_a_child(lambda: None) == 0, where
         assert self.seen() == self.end, (where, self.seen(), self.end)
 
@@ -117,7 +123,7 @@ class World:
         self.new = ""
         assert self.in_a_child(lambda: None) == 0
         self.new = BundleStore(self.store).current() or ""
-        assert self.new != self.old
+        assert (self.new == self.old) == self.goes_back
         self.end = self.seen()
 
 
@@ -144,9 +150,9 @@ def die_before(step: int) -> Callable[[], None]:
     return begin
 
 
-def kill_each_step(world: World) -> int:
-    """Kill before each change in turn; returns how many there are."""
-    for step in range(10_000):
+def kill_each_step(world: World, first: int = 0) -> int:
+    """Kill before each change in turn, from the `first` one; returns how many there are."""
+    for step in range(first, 10_000):
         world.begin()
         status = world.in_a_child(die_before(step))
         if status == 0:
@@ -179,8 +185,13 @@ def main(work: str, first: str, second: str, times: str = "", seed: str = "1") -
     """Set the world up and kill."""
     world = World(Path(work), Path(first), Path(second))
     try:
-        world.whole_run()
-        print(kill_at_random(world, int(times), int(seed)) if times else kill_each_step(world))
+        steps = 0
+        for world.goes_back in (False, True):
+            world.whole_run()
+            if times:
+                print(kill_at_random(world, int(times), int(seed)))
+            else:
+                print(steps := kill_each_step(world, steps))
     finally:
         os.kill(world.server, signal.SIGKILL)
         os.waitpid(world.server, 0)

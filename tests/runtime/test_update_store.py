@@ -136,6 +136,8 @@ def test_probation_counts_starts_and_ends(store, add, clock):
     assert store.entries()[1].probation is None
     store.proved(one)
     assert store.state().probation is not None
+    clock.now += 60
+    assert store.entries()[0].probation is None  # nobody ended it
     store.proved(two)
     assert store.state().probation is None
     store.rollback("late")

@@ -29,8 +29,8 @@ class Incoming:
 
     Args:
         root: The store's folder.
-        known: Folders of bundles whose files may be the same.
-        shared: Whether files of `known` are linked where the disk can do that; those of others are copied.
+        known: Folders of bundles whose files may be the same, each with whether its files may be linked: the
+            store's own; others are copied.
     """
 
     def __init__(self, root: Path, known: Iterable[tuple[Path, bool]] = ()) -> None:
