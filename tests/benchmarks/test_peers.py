@@ -34,6 +34,7 @@ from ecovision_edge_bench.subjects import KINDS, Spec, Subject, load
 from ecovision_edge_bench.subjects._engine import first_line
 from ecovision_edge_bench.subjects._making import make_model
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
+from ecovision_edge_bench.subjects.openvino import precision_hint
 from ecovision_edge_bench.subjects.peers import PEERS, Workbench, make_peer
 from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity.baseline import TorchBaseline
@@ -436,6 +437,12 @@ def test_openvino_is_imported_without_telemetry(tmp_path: Path) -> None:
     )
     assert ran.returncode == 0, ran.stderr.decode()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_openvino_computes_what_int8_leaves_in_floats_in_fp32_on_arm() -> None:
+    """Its own choice there is fp16; on x86 it stays its own."""
+    assert [precision_hint(p, "aarch64") for p in ("fp32", "bf16", "int8")] == ["f32", "bf16", "f32"]
+    assert [precision_hint(p, "x86_64") for p in ("fp32", "bf16", "int8")] == ["f32", "bf16", None]
 
 
 def test_adapters_import_no_engine() -> None:

@@ -1,10 +1,11 @@
 """Facts about LiteRT behind the Backend protocol: what runs, and what is refused."""
 
-import shutil
+import shlex
 import subprocess
 
 import numpy as np
 import pytest
+from tests.runtime.compilers import c_compiler
 
 from ecovision_edge.backends import BackendOptions
 from ecovision_edge.backends.engines import open_model
@@ -120,12 +121,11 @@ void tflite_plugin_destroy_delegate(void* delegate) { if (delegate) tell("destro
 
 
 def compiled(folder, source):
-    compiler = shutil.which("cc") or shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("needs a C compiler: apt-get install gcc libc6-dev")
     (folder / "d.c").write_text(source)
     library = folder / "libd.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, folder / "d.c"], check=True)
+    subprocess.run(
+        [*shlex.split(c_compiler()), "-shared", "-fPIC", "-o", library, folder / "d.c"], check=True
+    )
     return str(library)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import platform
 import sys
 from pathlib import Path
 
@@ -15,9 +16,9 @@ from ecovision_edge_bench.subjects import Facts, Spec
 from ecovision_edge_bench.subjects._engine import EngineSubject, hash_files, opening
 from ecovision_edge_bench.subjects._tutorial import TutorialPreprocessing
 
-__all__ = ["load", "without_telemetry"]
+__all__ = ["load", "precision_hint", "without_telemetry"]
 
-_HINTS = {"fp32": "f32", "bf16": "bf16"}  # of int8 the rest stays as OpenVINO chooses
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
 _PRECISIONS = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 
 
@@ -34,6 +35,15 @@ def without_telemetry() -> None:
 without_telemetry()
 
 
+def precision_hint(precision: str, machine: str) -> str | None:
+    """Return what layers in floats are to be computed in; None leaves that to OpenVINO.
+
+    Of int8 on Arm it would choose fp16, which ends at 65504: the int32 biases of quantized layers are cut
+    there, and labels are wrong without an error.
+    """
+    return "f32" if precision == "int8" and machine in ("aarch64", "arm64") else _HINTS.get(precision)
+
+
 class _OpenVinoSubject(EngineSubject):
     def __init__(self, spec: Spec) -> None:
         import openvino
@@ -46,8 +56,8 @@ class _OpenVinoSubject(EngineSubject):
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_NUM_THREADS": spec.threads,
         }
-        if spec.precision in _HINTS:
-            settings["INFERENCE_PRECISION_HINT"] = _HINTS[spec.precision]
+        if (hint := precision_hint(spec.precision, platform.machine())) is not None:
+            settings["INFERENCE_PRECISION_HINT"] = hint
         with opening(engine, spec.source):
             compiled = openvino.Core().compile_model(str(path), "CPU", settings)
             # The hint is a wish: where the CPU has no bf16, the network is computed in fp32.
