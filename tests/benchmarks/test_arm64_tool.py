@@ -438,6 +438,8 @@ def test_only_the_newer_board_has_dot_products(tmp_path):
         "cortex-a76": True,
     }
     assert found["cortex-a76"].model == "Raspberry Pi 5 Model B Rev 1.0"
+    identification = "sys/devices/system/cpu/cpu3/regs/identification/midr_el1"  # OpenVINO dies without
+    assert (tmp_path / "cortex-a76" / identification).read_text() == "0x00000000414fd0b1\n"
 
 
 @pytest.mark.parametrize("cpu", ["max", "", "cortex-a72 ", "../x"])

@@ -52,18 +52,26 @@ class Board:
         ]
         return "".join(cores) + f"Revision\t: {self.code}\nModel\t\t: {self.model}\n"
 
+    @property
+    def midr(self) -> int:
+        """MIDR_EL1: Arm's implementer, variant, architecture by features, part, revision."""
+        return 0x41 << 24 | self.variant << 20 | 0xF << 16 | self.part << 4 | self.revision
+
     def write_files(self, folder: Path) -> None:
         """Write what the kernel would say below `folder`, as if that were `/`.
 
-        onnxruntime and XNNPACK choose kernels by it; without, onnxruntime warns and may miss features.
+        onnxruntime and XNNPACK choose kernels by it; without, onnxruntime warns and may miss features, and
+        OpenVINO ends by a segmentation fault.
         """
         cores = f"0-{CORES - 1}\n"
+        midr = "sys/devices/system/cpu/cpu{}/regs/identification/midr_el1"
         for name, text in {
             "proc/cpuinfo": self.cpuinfo(),
             "proc/device-tree/model": f"{self.model}\0",
             "sys/devices/system/cpu/possible": cores,
             "sys/devices/system/cpu/present": cores,
             "sys/devices/system/cpu/online": cores,
+            **{midr.format(core): f"{self.midr:#018x}\n" for core in range(CORES)},
         }.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
