@@ -13,7 +13,7 @@ from tests.runtime.release_repositories import FolderServer, serve_folder
 from tuf.ngclient import Updater, UpdaterConfig
 
 from ecovision_edge.bundle.folder import Bundle
-from ecovision_edge.releases import pkcs8, publisher, roots
+from ecovision_edge.releases import pkcs8, publisher, roots, staging
 from ecovision_edge.releases.channel import Channel, Release, channel_target
 from ecovision_edge.releases.keys import KeyStore, Passphrases
 from ecovision_edge.releases.repository import Repository
@@ -81,7 +81,7 @@ class Publisher:
 
     def sign(self) -> Outcome:
         with self.session() as session:
-            return session.sign_waiting()
+            return staging.sign_waiting(session)
 
     def key_files(self, role: str) -> list[Path]:
         """The files of a role's keys, used or not."""

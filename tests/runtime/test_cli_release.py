@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from tests.runtime.publishers import PASSPHRASE, Publisher, cheap_passphrases, published
+from tests.runtime.release_repositories import serve_folder
 
 from ecovision_edge.cli import main
 from ecovision_edge.releases import session
@@ -74,6 +75,31 @@ def test_a_bundle_that_does_not_verify_is_not_released(release, repository, forg
     assert (status, out) == (1, "")
     assert "is not released, for it does not verify: model.int8.onnx: " in err
     assert sorted(repository.rglob("*")) == before
+
+
+@pytest.mark.slow
+def test_what_is_released_is_taken_by_a_device(release, repository, forge, bundle, tmp_path, capsys):
+    """By `update`: the first time with the root that was given to it, later past new keys of every role."""
+    newer = shutil.copytree(bundle, tmp_path / "newer")
+    forge.edit(newer, lambda data: data["provenance"].update(bundle_version="2.0"))
+    root = tmp_path / "bins.keys/online/1.root.json"
+    with serve_folder(repository) as server:
+        device = ["--store", str(tmp_path / "store"), "--bundle", str(bundle), "--max-slower", "10000%"]
+
+        def update(*arguments):
+            assert main(["update", "--from", server.url, *device, *arguments]) == 0
+            return capsys.readouterr().out.splitlines()[-1]
+
+        release("add", bundle)
+        assert update("--root", str(root)).startswith("up to date: tiny")
+        for role in ("root", "targets", "snapshot", "timestamp"):
+            assert release("rotate-key", role)[0] == 0
+        release("refresh")
+        release("add", newer)
+        assert update().startswith("updated to tiny 2.0")
+        release("withdraw", "2.0")
+        assert "tiny" in update()
+        assert update().startswith("up to date: tiny")
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ from ecovision_edge.releases.publisher import refuse_several_sizes
 from ecovision_edge.releases.repository import Repository
 from ecovision_edge.releases.roots import Quorum, rotate
 from ecovision_edge.releases.session import Session
+from ecovision_edge.releases.staging import discard, waiting
 from ecovision_edge.releases.status import read_status
 
 pytestmark = pytest.mark.usefixtures(cheap_passphrases.__name__)
@@ -404,7 +405,7 @@ def test_two_of_three_have_to_sign(tmp_path, bundles):
         assert bin.channel().releases == ()
         assert not ann.refresh().lines[0].startswith("stable")
         with bob.session() as session:
-            assert session.waiting()[0].endswith("released to 100% of the fleet")
+            assert waiting(session)[0].endswith("released to 100% of the fleet")
         assert bob.sign().published
         assert len(bin.channel().releases) == 1
         assert not ann.rotate("root", [ann.sticks[0].glob("*/root-*").__next__().name]).published
@@ -571,7 +572,7 @@ def test_what_waits_for_signatures_may_hold_releases_alone(publisher, bundles):
     with pytest.raises(ReleaseError, match="found 'files/firmware'; find out who wrote it"):
         publisher.sign()
     with publisher.session() as session:
-        assert session.discard().lines == ("targets: given up",)
+        assert discard(session).lines == ("targets: given up",)
     with pytest.raises(ReleaseError, match="nothing waits for signatures"):
         publisher.sign()
 
@@ -607,6 +608,22 @@ def test_an_empty_folder_is_filled_and_stays_itself(tmp_path, monkeypatch):
     publisher.start()
     assert [(path, path.stat().st_ino) for path, _ in before] == before
     assert [path.name for path in publisher.folder.iterdir()] == ["metadata"]
+
+
+def test_a_key_is_not_exchanged_under_its_id(tmp_path):
+    """Who signs second is shown ids, and python-tuf takes any id for any key."""
+    publisher = Publisher(tmp_path)
+    publisher.start({"root": Quorum(2, 2)})
+    stick(publisher, tmp_path / "elsewhere", publisher.key_files("root")[0])
+    assert not publisher.renew("root").published
+    path = publisher.folder / "staged/root.json"
+    data = json.loads(path.read_bytes())
+    keys, roles = data["signed"]["keys"], data["signed"]["roles"]
+    first, other = roles["targets"]["keyids"][0], roles["timestamp"]["keyids"][0]
+    keys[first]["keyval"] = keys[other]["keyval"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(ReleaseError, match=f"found another key with the id {first[:12]}; find out who"):
+        publisher.sign()
 
 
 def test_the_keys_are_not_served(tmp_path):

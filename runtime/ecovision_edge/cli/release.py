@@ -190,12 +190,14 @@ def _sign(
       ecovision-edge release sign --discard
     """
     need_tuf()
+    from ecovision_edge.releases import staging
+
     with open_session(repository, keys, read_passphrases(passphrase_file)) as session:
         if discard:
-            return show(session.discard())
-        for line in session.waiting():
+            return show(staging.discard(session))
+        for line in staging.waiting(session):
             print(f"to be signed: {printable(line)}", flush=True)
-        return show(session.sign_waiting())
+        return show(staging.sign_waiting(session))
 
 
 @release.command("status")

@@ -13,12 +13,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal
 
-from tuf.api.exceptions import LengthOrHashMismatchError, RepositoryError
+from tuf.api.exceptions import LengthOrHashMismatchError
 from tuf.api.metadata import Metadata, Root, Snapshot, TargetFile, Targets, Timestamp
 
 from ecovision_edge.base.files import (
@@ -34,10 +34,10 @@ from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.bundle.manifest import MAX_FILE_BYTES
 from ecovision_edge.errors import ReleaseError
 from ecovision_edge.releases.channel import MAX_CHANNEL_BYTES, Channel
+from ecovision_edge.releases.reading import Payload, altered, parse, verify
 
-__all__ = ["Repository", "StagedRole", "State", "parse_staged", "stored_name"]
+__all__ = ["Repository", "StagedRole", "State", "stored_name"]
 
-Payload = TypeVar("Payload", Root, Targets, Snapshot, Timestamp)
 StagedRole = Literal["root", "targets"]
 
 MAX_METADATA_BYTES = 4_000_000
@@ -121,7 +121,7 @@ class Repository:
         snapshot: Metadata[Snapshot] = self._load("snapshot", Snapshot, root.signed, version)
         listed = snapshot.signed.meta.get("targets.json")
         if listed is None:
-            raise _altered(f"{version}.snapshot.json", "it names no targets.json")
+            raise altered(f"{version}.snapshot.json", "it names no targets.json")
         targets: Metadata[Targets] = self._load("targets", Targets, root.signed, listed.version)
         return State(root, targets, snapshot, timestamp)
 
@@ -148,7 +148,7 @@ class Repository:
         try:
             target.verify_length_and_hashes(data)
         except LengthOrHashMismatchError as e:
-            raise _altered(target.path, reason_of(e)) from e
+            raise altered(target.path, reason_of(e)) from e
         return data
 
     def has_target(self, target: TargetFile) -> bool:
@@ -211,15 +211,15 @@ class Repository:
         for version, pin in pins:
             path = self.root_path(version)
             if not is_file(path) or self._read(path) != self._read(pin):
-                raise _altered(f"{version}.root.json", f"not the one that lies with the keys, {pin}")
-        newest = _parse(self._read(self.root_path(1)), "1.root.json", Root)
-        _verify(newest.signed, "root", newest, "1.root.json")
+                raise altered(f"{version}.root.json", f"not the one that lies with the keys, {pin}")
+        newest = parse(self._read(self.root_path(1)), "1.root.json", Root)
+        verify(newest.signed, "root", newest, "1.root.json")
         while is_file(path := self.root_path(newest.signed.version + 1)):
-            following = _parse(self._read(path), path.name, Root)
-            _verify(newest.signed, "root", following, path.name)
-            _verify(following.signed, "root", following, path.name)
+            following = parse(self._read(path), path.name, Root)
+            verify(newest.signed, "root", following, path.name)
+            verify(following.signed, "root", following, path.name)
             if following.signed.version != newest.signed.version + 1:
-                raise _altered(path.name, f"it says that it is version {following.signed.version}")
+                raise altered(path.name, f"it says that it is version {following.signed.version}")
             newest = following
         return newest
 
@@ -227,10 +227,10 @@ class Repository:
         self, role: str, kind: type[Payload], root: Root, version: int | None = None
     ) -> Metadata[Payload]:
         name = f"{role}.json" if version is None else f"{version}.{role}.json"
-        loaded = _parse(self._read(self._metadata / name), name, kind)
-        _verify(root, role, loaded, name)
+        loaded = parse(self._read(self._metadata / name), name, kind)
+        verify(root, role, loaded, name)
         if version is not None and loaded.signed.version != version:
-            raise _altered(name, f"it says that it is version {loaded.signed.version}")
+            raise altered(name, f"it says that it is version {loaded.signed.version}")
         return loaded
 
     def _read(self, path: Path, most: int = MAX_METADATA_BYTES) -> bytes:
@@ -269,41 +269,6 @@ def _make_public(folder: Path) -> None:
         _make_public(folder.parent)
         folder.mkdir(exist_ok=True)
         folder.chmod(0o755)
-
-
-def parse_staged(data: bytes, kind: type[Payload]) -> Metadata[Payload]:
-    """Read metadata that waits for signatures.
-
-    Raises:
-        ReleaseError: malformed.
-    """
-    return _parse(data, "the staged metadata", kind)
-
-
-def _parse(data: bytes, name: str, kind: type[Payload]) -> Metadata[Payload]:
-    parse = cast("Callable[[bytes], Metadata[Payload]]", Metadata.from_bytes)
-    try:
-        loaded = parse(data)
-    except RepositoryError as e:
-        raise _altered(name, reason_of(e)) from e
-    if not isinstance(loaded.signed, kind):
-        raise _altered(name, f"it is metadata of the role {loaded.signed.type}")
-    return loaded
-
-
-def _verify(root: Root, role: str, loaded: Metadata[Payload], name: str) -> None:
-    try:
-        root.verify_delegate(role, loaded.signed_bytes, loaded.signatures)
-    except RepositoryError as e:
-        raise _altered(name, reason_of(e)) from e
-
-
-def _altered(name: str, found: str) -> ReleaseError:
-    return ReleaseError(
-        f"{name} is not what a publisher of this repository wrote",
-        found=found,
-        fix="nothing was signed; bring the folder back from a copy that you trust",
-    )
 
 
 def _holds(path: Path, data: bytes) -> bool:

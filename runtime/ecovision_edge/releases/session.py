@@ -8,25 +8,27 @@ already. It is good by the old root and by the new one, and at no moment would a
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 
-from ecovision_edge.base.names import quoted
 from ecovision_edge.errors import ReleaseError
 from ecovision_edge.releases.channel import Channel, channel_target
 from ecovision_edge.releases.describing import channel_changes, root_changes
 from ecovision_edge.releases.expiry import days_of
 from ecovision_edge.releases.keys import KeyStore
-from ecovision_edge.releases.repository import Repository, StagedRole, State, parse_staged
+from ecovision_edge.releases.listing import listed_files
+from ecovision_edge.releases.reading import parse
+from ecovision_edge.releases.repository import Repository, StagedRole, State
 from ecovision_edge.releases.signing import AnyMetadata, Demand, Missing, is_signed, sign
 
-__all__ = ["Outcome", "Session", "utc_now"]
+__all__ = ["STAGED", "Outcome", "Session", "utc_now"]
 
-_STAGED: tuple[StagedRole, ...] = ("root", "targets")
+STAGED: tuple[StagedRole, ...] = ("root", "targets")
+"""Roles whose changes may wait for signatures, in the order in which they are published."""
 
 
 def utc_now() -> datetime:
@@ -122,7 +124,7 @@ class Session:
             (path := channel_target(name)): self.repository.put_target(path, channel.dumps())
             for name, channel in channels.items()
         }
-        files = _listed_files(channels.values())
+        files = listed_files(channels.values())
         return self._submit_targets(Targets(targets={**stored, **files}), lines)
 
     def renew_targets(self) -> Outcome:
@@ -140,7 +142,7 @@ class Session:
         signed: Metadata[Targets] = Metadata(payload)
         missing = sign(signed, [(self.root, "targets")], self.keys)
         if missing:
-            return self._stage(signed, lines, missing)
+            return self.stage(signed, lines, missing)
         return self._publish_targets(signed, lines)
 
     def submit_root(self, payload: Root) -> Outcome:
@@ -155,9 +157,9 @@ class Session:
         payload.expires = self.expires("root", payload)
         lines = tuple(root_changes(self.root, payload))
         signed: Metadata[Root] = Metadata(payload)
-        missing = sign(signed, self._demands(signed), self.keys)
+        missing = sign(signed, self.demands(signed), self.keys)
         if missing:
-            return self._stage(signed, lines, missing)
+            return self.stage(signed, lines, missing)
         return self._publish_root(signed, lines)
 
     def refresh(self) -> Outcome:
@@ -168,10 +170,10 @@ class Session:
             SigningKeyError: a key cannot be opened.
         """
         lines: list[str] = []
-        for role in _STAGED:
-            staged = self._staged(role)
-            if staged is not None and is_signed(staged, self._demands(staged)):
-                lines += self._publish(staged, ()).lines
+        for role in STAGED:
+            staged = self.staged(role)
+            if staged is not None and is_signed(staged, self.demands(staged)):
+                lines += self.publish(staged).lines
         renewed = self.days_left("snapshot") < days_of(self.root)["snapshot"] / 2
         missing = self._put_snapshot() if renewed else self._put_timestamp()
         if missing:
@@ -185,61 +187,13 @@ class Session:
         lines.append(f"timestamp: until {self.state.timestamp.signed.expires:%Y-%m-%d %H:%M} UTC")
         return Outcome(True, tuple(lines))
 
-    def waiting(self) -> tuple[str, ...]:
-        """Describe what waits for signatures: who signs is to know what.
-
-        Raises:
-            ReleaseError: it is not what a publisher would have made.
-        """
-        lines: list[str] = []
-        root = self._staged("root")
-        if root is not None:
-            lines += root_changes(self.root, root.signed)
-        targets = self._staged("targets")
-        if targets is not None:
-            channels = self.repository.channels(targets.signed)
-            _refuse_other_targets(targets.signed.targets, channels)
-            lines += channel_changes(self.channels(), channels)
-            lines.append(
-                f"targets: version {targets.signed.version}, until {targets.signed.expires:%Y-%m-%d}"
-            )
-        return tuple(lines)
-
-    def sign_waiting(self) -> Outcome:
-        """Sign what waits for signatures, and publish what has all of them then.
-
-        Raises:
-            ReleaseError: nothing waits, or it cannot be written.
-            SigningKeyError: a key cannot be opened.
-        """
-        outcomes = []
-        self.waiting()
-        for role in _STAGED:
-            staged = self._staged(role)
-            if staged is None:
-                continue
-            missing = sign(staged, self._demands(staged), self.keys)
-            outcomes.append(self._stage(staged, (), missing) if missing else self._publish(staged, ()))
-        if not outcomes:
-            raise ReleaseError("nothing waits for signatures")
-        return Outcome(all(o.published for o in outcomes), tuple(line for o in outcomes for line in o.lines))
-
-    def discard(self) -> Outcome:
-        """Give up what waits for signatures."""
-        lines = []
-        for role in _STAGED:
-            if self.repository.staged(role) is not None:
-                self.repository.unstage(role)
-                lines.append(f"{role}: given up")
-        return Outcome(True, tuple(lines or ["nothing waited for signatures"]))
-
     def refuse_if_staged(self, role: StagedRole) -> None:
         """Refuse another change while one waits for signatures.
 
         Raises:
             ReleaseError: one does.
         """
-        if self._staged(role) is not None:
+        if self.staged(role) is not None:
             raise ReleaseError(
                 f"a change of {role} waits for signatures already",
                 fix="run `ecovision-edge release sign` with the other keys, or give it up with --discard",
@@ -256,30 +210,38 @@ class Session:
                 fix="set it, or wait until it is synchronized",
             )
 
-    def _staged(self, role: StagedRole) -> AnyMetadata | None:
+    def staged(self, role: StagedRole) -> AnyMetadata | None:
         """Return what waits; what was published meanwhile, or made obsolete, does not."""
         data = self.repository.staged(role)
         if data is None:
             return None
         current = self.state.root if role == "root" else self.state.targets
         kind: Any = Root if role == "root" else Targets
-        staged: AnyMetadata = parse_staged(data, kind)
+        staged: AnyMetadata = parse(data, f"staged/{role}.json", kind)
         if staged.signed.version == current.signed.version + 1:
             return staged
         self.repository.unstage(role)
         return None
 
-    def _demands(self, signed: AnyMetadata) -> list[Demand]:
+    def demands(self, signed: AnyMetadata) -> list[Demand]:
+        """Return whose signatures a root or a list of targets needs."""
         if isinstance(signed.signed, Root):
             return [(self.root, "root"), (signed.signed, "root")]
         return [(self.root, "targets")]
 
-    def _stage(self, signed: AnyMetadata, lines: Iterable[str], missing: Iterable[Missing]) -> Outcome:
+    def stage(self, signed: AnyMetadata, lines: Iterable[str], missing: Iterable[Missing]) -> Outcome:
+        """Keep what is not signed enough, and say by whom it is to be."""
         self.repository.stage(signed)
         waits = [f"waits for {what}" for what in dict.fromkeys(map(str, missing))]
         return Outcome(False, (*lines, *waits))
 
-    def _publish(self, signed: AnyMetadata, lines: tuple[str, ...]) -> Outcome:
+    def publish(self, signed: AnyMetadata, lines: tuple[str, ...] = ()) -> Outcome:
+        """Show devices a root or a list of targets that is signed enough; no lines are those of its changes.
+
+        Raises:
+            ReleaseError: it cannot be written.
+            SigningKeyError: a key of what has to be signed with it cannot be opened.
+        """
         if isinstance(signed.signed, Root):
             return self._publish_root(signed, lines or tuple(root_changes(self.root, signed.signed)))
         return self._publish_targets(
@@ -290,7 +252,7 @@ class Session:
     def _publish_targets(self, signed: Metadata[Targets], lines: tuple[str, ...]) -> Outcome:
         missing = self._put_snapshot(signed)
         if missing:
-            return self._stage(signed, lines, missing)
+            return self.stage(signed, lines, missing)
         self.repository.unstage("targets")
         until = f"targets: version {signed.signed.version}, until {signed.signed.expires:%Y-%m-%d}"
         return Outcome(True, (*lines, until))
@@ -301,7 +263,7 @@ class Session:
         changed = [other for other in others if not is_signed(other, [(signed.signed, other.signed.type)])]
         missing = [m for o in changed for m in sign(o, [(signed.signed, o.signed.type)], self.keys)]
         if missing:
-            return self._stage(signed, lines, missing)
+            return self.stage(signed, lines, missing)
         for other in changed:
             self.repository.put(other)
         self.repository.put(signed)
@@ -346,29 +308,4 @@ class Session:
                 expires=self.expires("timestamp"),
                 snapshot_meta=MetaFile(snapshot.version),
             )
-        )
-
-
-def _listed_files(channels: Iterable[Channel]) -> dict[str, TargetFile]:
-    """Return the files of all releases that are not withdrawn, as targets by their paths."""
-    return {
-        file.target: TargetFile(file.bytes, {"sha256": file.sha256}, file.target)
-        for channel in channels
-        for release in channel.releases
-        if not release.withdrawn
-        for file in release.files
-    }
-
-
-def _refuse_other_targets(targets: Mapping[str, TargetFile], channels: Mapping[str, Channel]) -> None:
-    """Refuse a list of targets with anything but channels and the files of their bundles."""
-    files = _listed_files(channels.values())
-    own = {channel_target(name) for name in channels}
-    others = [path for path in {*targets, *files} - own if targets.get(path) != files.get(path)]
-    if others:
-        raise ReleaseError(
-            "the list of targets that waits for signatures",
-            expected="its channels, and the files of their bundles",
-            found=quoted(sorted(others)[0]),
-            fix="find out who wrote it; give it up with `ecovision-edge release sign --discard`",
         )

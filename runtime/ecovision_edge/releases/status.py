@@ -14,6 +14,7 @@ from ecovision_edge.releases.expiry import days_of
 from ecovision_edge.releases.keys import OFFLINE, ROLES, short_id
 from ecovision_edge.releases.session import Session
 from ecovision_edge.releases.signing import AnyMetadata
+from ecovision_edge.releases.staging import waiting
 
 __all__ = ["RepositoryStatus", "RoleStatus", "read_status"]
 
@@ -123,7 +124,7 @@ def read_status(session: Session) -> RepositoryStatus:
         roles=tuple(_role(session, role) for role in ROLES),
         channels=tuple(session.channels().values()),
         missing=tuple(p for p, target in targets.items() if not session.repository.has_target(target)),
-        waiting=session.waiting(),
+        waiting=waiting(session),
         unused=tuple(p for p in session.keys.files() if p.stem.rpartition("-")[2] not in used),
     )
 
