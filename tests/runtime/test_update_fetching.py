@@ -542,6 +542,23 @@ def test_a_bundle_that_is_damaged_in_the_store_is_fetched_again(world):
     assert path.read_bytes() == served_file(world).read_bytes()
 
 
+def test_damaged_files_of_what_runs_are_mended(world):
+    """A memory card forgets; the release has not changed, so nothing else would ever fetch them."""
+    found = world.fetch()
+    world.store.activate(found.bundle)
+    path = world.store.folder(found.bundle) / "model.fp32.onnx"
+    good, model = path.read_bytes(), path.stat().st_size
+    for other in path.parent.glob("model.*"):  # they are one file
+        other.write_bytes(b"\0" * model)
+    world.asked()
+    again = world.fetch(running=found.bundle)
+    assert (again.outcome, again.mended) == ("current", True)
+    assert len([path for path in world.asked() if "/files/" in path]) == 1
+    assert path.read_bytes() == good
+    assert world.store.current() == found.bundle
+    assert not world.fetch(running=found.bundle).mended
+
+
 def test_a_full_disk_is_found_before_the_fetch(world, monkeypatch):
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(

@@ -115,6 +115,7 @@ class Found:
         withdrawn: Ids of bundles of this device that were withdrawn.
         back: Ids of bundles that were, and are so no more.
         clock: What is wrong with this device's clock; empty if nothing is known.
+        mended: Files of the bundle that runs were damaged here, and are whole again.
     """
 
     outcome: Outcome
@@ -126,6 +127,7 @@ class Found:
     withdrawn: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
     clock: str = ""
+    mended: bool = False
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return JSON values."""
@@ -139,6 +141,7 @@ class Found:
             "withdrawn": list(self.withdrawn),
             "back": list(self.back),
             "clock": self.clock or None,
+            "mended": self.mended,
         }
 
     @classmethod
@@ -155,6 +158,7 @@ class Found:
             withdrawn=tuple(map(str, f.items("withdrawn", most=10_000))),
             back=tuple(map(str, f.items("back", most=10_000))),
             clock=f.text_or_none("clock") or "",
+            mended=f.flag("mended"),
         )
         f.done()
         return found

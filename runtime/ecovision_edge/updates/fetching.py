@@ -83,15 +83,19 @@ def _fetch(
     outcome, release = decide(channel, question.device, question.running, state)
     known = [(store.folder(bundle), True) for bundle in store.installed()]
     incoming = Incoming(store.root, [*known, (Path(question.base), False)])
-    incoming.clean(release if outcome == "fetched" else None)
-    if outcome == "fetched" and release is not None and not _has_whole(store, release):
-        if release.bytes > question.limits.bytes:
+    mended = outcome == "current" and release is not None and store.has(release.bundle)
+    wanted = release if mended or outcome == "fetched" else None
+    if wanted is not None and _has_whole(store, wanted):
+        wanted, mended = None, False
+    incoming.clean(wanted)
+    if wanted is not None:
+        if wanted.bytes > question.limits.bytes:
             raise UpdateError(
-                f"release {release.name} {release.version} is too large",
+                f"release {wanted.name} {wanted.version} is too large",
                 expected=f"at most {question.limits.bytes / 1e6:.0f} MB",
-                found=f"{release.bytes / 1e6:.0f} MB",
+                found=f"{wanted.bytes / 1e6:.0f} MB",
             )
-        store.install(incoming.take(release, repository.address, web), again=True)
+        store.install(incoming.take(wanted, repository.address, web), again=True)
     gone = {r.bundle for r in channel.releases if r.withdrawn}
     before = {refusal.bundle for refusal in state.refused if refusal.reason == WITHDRAWN}
     return Found(
@@ -104,6 +108,7 @@ def _fetch(
         withdrawn=tuple(sorted(gone & {*store.installed(), question.running})),
         back=tuple(sorted(before - gone)),
         clock=wrong,
+        mended=mended,
     )
 
 

@@ -87,6 +87,7 @@ class Result:
         fetched: Bytes that came over the network.
         gates: What each gate found.
         clock: What is wrong with the clock; empty if nothing is known.
+        mended: Files of the bundle that runs were damaged on the disk, and have been fetched again.
     """
 
     outcome: _Outcome
@@ -96,6 +97,7 @@ class Result:
     fetched: int
     gates: tuple[GateResult, ...] = ()
     clock: str = ""
+    mended: bool = False
 
     @property
     def words(self) -> str:
@@ -108,7 +110,8 @@ class Result:
             "updated": f"updated to {named}",
             "back": f"what ran was withdrawn: back to {named or 'the bundle of the installation'}",
         }[self.outcome]
-        return f"{what}; {self.clock}" if self.clock else what
+        mended = "; its files were damaged, and are whole again" if self.mended else ""
+        return f"{what}{mended}" + (f"; {self.clock}" if self.clock else "")
 
     def to_json(self) -> dict[str, JsonValue]:
         """Return JSON values."""
@@ -120,6 +123,7 @@ class Result:
             "fetched": self.fetched,
             "gates": [gate.to_json() for gate in self.gates],
             "clock": self.clock or None,
+            "mended": self.mended,
         }
 
 
@@ -230,7 +234,9 @@ def _prove(
 def _result(
     outcome: Literal["none", "current", "pinned", "updated"], found: Found, gates: tuple[GateResult, ...] = ()
 ) -> Result:
-    return Result(outcome, found.bundle, found.name, found.version, found.fetched, gates, found.clock)
+    return Result(
+        outcome, found.bundle, found.name, found.version, found.fetched, gates, found.clock, found.mended
+    )
 
 
 def _back(store: BundleStore, found: Found) -> Result:
