@@ -40,7 +40,10 @@ from ecovision_edge_export.options import ExportOptions, make_contract
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.weights.checkpoint import Checkpoint, load_checkpoint
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:read_text is deprecated:DeprecationWarning"),  # executorch 1.5
+]
 
 DISTRIBUTIONS = {
     "torch": "torch",

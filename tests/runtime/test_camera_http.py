@@ -1,6 +1,7 @@
 """Facts about cameras over HTTP: streams with bad pictures, stills, credentials and redirects."""
 
 import contextlib
+import http.client
 import logging
 
 import pytest
@@ -91,6 +92,23 @@ def test_a_still_is_asked_for_again_and_again(server, soon, caplog):
     assert "is a still picture; it is asked for" in caplog.text
     with pytest.raises(CaptureError, match="closed"):
         stream.read()
+
+
+def test_a_body_may_close_its_connection_with_its_last_byte(server, soon, monkeypatch):
+    """As Python 3.13's does, where the length is known, and 3.12.1's does not."""
+    read1 = http.client.HTTPResponse.read1
+
+    def read_and_close(self, most=-1):
+        data = read1(self, most)
+        if self.length == 0:
+            self._close_conn()
+        return data
+
+    monkeypatch.setattr(http.client.HTTPResponse, "read1", read_and_close)
+    stream = open_source(server.url("still")).connect()
+    counts = [count_in(stream.read()) for _ in range(3)]
+    stream.close()
+    assert counts == [counts[0], counts[0] + 1, counts[0] + 2]
 
 
 def test_a_stream_in_chunks_gives_each_picture_as_it_comes(server):

@@ -151,7 +151,18 @@ def test_commands_hand_their_options_on(gpu, bundle, capsys, command):
 
 def test_every_command_that_loads_a_model_has_them(capsys):
     """But `inspect`, which runs none, and `tune`, whose profile is for the CPU."""
-    for command in ("classify", "run", "demo", "calibrate", "verify", "eval", "score", "bench", "parity"):
+    for command in (
+        "classify",
+        "run",
+        "demo",
+        "calibrate",
+        "verify",
+        "eval",
+        "score",
+        "bench",
+        "parity",
+        "compare",
+    ):
         assert main([command, "--help"]) == 0
         told = capsys.readouterr().out
         assert {"--providers", "--provider-option"} <= set(re.findall(r"--[\w-]+", told)), command

@@ -72,7 +72,7 @@ class Answer:
             TimeoutError: none came before `deadline`, seconds of `time.monotonic()`.
             OSError, http.client.HTTPException: the connection failed, or its chunks are malformed.
         """
-        if self._chunks is not None and self._chunks.ended:
+        if self._ended:
             return None
         self._socket.settimeout(_left(deadline))
         data = self._body.read1(_CHUNK)
@@ -82,7 +82,12 @@ class Answer:
 
     def more_waits(self) -> bool:
         """Return whether bytes have come already that nobody has read."""
-        return bool(select.select([self._socket], [], [], 0)[0])
+        return not self._ended and bool(select.select([self._socket], [], [], 0)[0])
+
+    @property
+    def _ended(self) -> bool:
+        """Whether all was read; Python 3.13 closes the socket with the last byte, and 3.12.1 after it."""
+        return self._body.isclosed() or (self._chunks is not None and self._chunks.ended)
 
     def close(self) -> None:
         """Close the connection. Idempotent."""
