@@ -100,7 +100,7 @@ def test_a_body_may_close_its_connection_with_its_last_byte(server, soon, monkey
 
     def read_and_close(self, most=-1):
         data = read1(self, most)
-        if self.length == 0:
+        if self.length == 0 and not self.isclosed():
             self._close_conn()
         return data
 
