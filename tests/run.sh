@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # apt-get line.
 if { [ -n "${CI:-}" ] || [ -d ../shared ]; } && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
   packages=(qemu-user mmdebstrap gcc libc6-dev binutils-aarch64-linux-gnu debian-archive-keyring python3-venv)
-  packages+=(chromium systemd g++ mosquitto openssl)  # the page, the unit, the sketch, a broker
+  packages+=(chromium systemd g++ mosquitto nginx-light openssl)  # the page, the unit, the sketch, servers
   packages+=(gcc-aarch64-linux-gnu libc6-dev-arm64-cross)  # the native filter's wheel for a Pi
   # a camera's RTSP server
   packages+=(gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-base gstreamer1.0-plugins-good)
