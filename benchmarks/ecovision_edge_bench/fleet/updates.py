@@ -33,12 +33,12 @@ class Measured:
     Args:
         version: Of nginx.
         visits: Of one device.
-        loads: The same again, by many.
+        loads: Of each visit the same again, by many, in rounds.
     """
 
     version: str
     visits: tuple[Visit, ...]
-    loads: tuple[Load, ...]
+    loads: tuple[tuple[Load, ...], ...]
 
     def lines(self) -> Iterator[str]:
         """Yield what to print, in Markdown."""
@@ -58,11 +58,13 @@ class Measured:
         yield ""
         yield "As fast as it goes on this machine, load and nginx beside each other:"
         yield ""
-        yield "| what there is | devices | requests a second | nginx's CPU time for a device |"
-        yield "|---|---:|---:|---:|"
-        for visit, load in zip(self.visits, self.loads, strict=True):
-            cpu = f"{load.cpu_per_visit * 1e3:.3f} ms"
-            yield f"| {visit.what} | {load.visits:,} | {load.per_second:,.0f} | {cpu} |"
+        yield "| what there is | rounds | devices in all | requests a second | nginx's CPU time per device |"
+        yield "|---|---:|---:|---:|---:|"
+        for visit, loads in zip(self.visits, self.loads, strict=True):
+            rates = _range([f"{load.per_second:,.0f}" for load in sorted(loads, key=lambda x: x.per_second)])
+            costs = _range([f"{load.cpu_per_visit * 1e3:.3f}" for load in sorted(loads, key=_cost)])
+            devices = sum(load.visits for load in loads)
+            yield f"| {visit.what} | {len(loads)} | {devices:,} | {rates} | {costs} ms |"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +87,15 @@ class Town:
         return tuple(sorted(self.times)[: self.devices])
 
 
-def measure(folder: Path, bundle: Path, devices: int, seconds: float) -> Measured:
+def measure(folder: Path, bundle: Path, devices: int, seconds: float, rounds: int) -> Measured:
     """Publish, serve, ask, and ask again as many devices.
 
     Args:
         folder: There, and empty.
         bundle: What to release.
-        devices: How many to be; fewer if the time is over.
-        seconds: For each of the three loads.
+        devices: How many to be in each round; fewer if the time is over.
+        seconds: For a round.
+        rounds: Of each of the three loads.
 
     Raises:
         EcovisionError: no nginx, or it or a release does not do as it should.
@@ -102,11 +105,16 @@ def measure(folder: Path, bundle: Path, devices: int, seconds: float) -> Measure
         place.mkdir()
     fleet = Fleet(places[0])
     visits: list[Visit] = []
-    loads: list[Load] = []
+    loads: list[tuple[Load, ...]] = []
     with Nginx(places[1], fleet.repository) as nginx:
         for visit in ask(fleet, bundle, folder / "device", nginx.url, nginx.asked):
             visits.append(visit)
-            loads.append(run_load(visit, nginx.port, lambda: nginx.cpu, visits=devices, seconds=seconds))
+            loads.append(
+                tuple(
+                    run_load(visit, nginx.port, lambda: nginx.cpu, visits=devices, seconds=seconds)
+                    for _ in range(rounds)
+                )
+            )
         return Measured(nginx.version, tuple(visits), tuple(loads))
 
 
@@ -145,17 +153,26 @@ def _town_lines(towns: Sequence[Town], requests: int) -> Iterator[str]:
 
 def _queue_lines(towns: Sequence[Town], measured: Measured) -> Iterator[str]:
     """Yield how long devices wait for one core of this machine's nginx behind a link."""
-    yield "One server serves one device after the other; its core takes that CPU time, or its link longer:"
+    yield "One server, one device after the other, as fast as the slowest round and its link allow:"
     yield ""
     yield "| what there is | link | all are due | the last is served after | longest wait | most at once |"
     yield "|---|---:|---|---:|---:|---:|"
-    for visit, load in zip(measured.visits, measured.loads, strict=True):
+    for visit, loads in zip(measured.visits, measured.loads, strict=True):
         for link in _LINKS:
-            seconds = max(load.cpu_per_visit, visit.sent * 8 / link)
+            seconds = max(*map(_cost, loads), visit.sent * 8 / link)
             for town, name in zip(towns[:2], ("without jitter", "with jitter"), strict=True):
                 queue = serve(town.first, seconds)
                 row = f"{_seconds(queue.end)} | {_seconds(queue.longest)} | {queue.most:,}"
                 yield f"| {visit.what} | {link / 1e6:,.0f} Mbit/s | {name} | {row} |"
+
+
+def _cost(load: Load) -> float:
+    return load.cpu_per_visit
+
+
+def _range(ordered: Sequence[str]) -> str:
+    """Return the median, with the least and the greatest."""
+    return f"{ordered[len(ordered) // 2]} ({ordered[0]} to {ordered[-1]})"
 
 
 def _seconds(value: float) -> str:
@@ -183,7 +200,10 @@ def _parser() -> argparse.ArgumentParser:
         "--bundle", type=Path, metavar="DIR", help="what is released (default: the embedded one)"
     )
     parser.add_argument(
-        "--load-seconds", type=float, default=5.0, metavar="S", help="for each of three loads (default 5)"
+        "--load-seconds", type=float, default=1.0, metavar="S", help="for a round of a load (default 1)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=5, metavar="N", help="of each of three loads (default 5)"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the fleet (default 0)")
     return parser
@@ -194,14 +214,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         every = parse_duration(options.every, "--every")
-        for name, value in (("--devices", options.devices), ("--load-seconds", options.load_seconds)):
+        numbers = {
+            "--devices": options.devices,
+            "--load-seconds": options.load_seconds,
+            "--rounds": options.rounds,
+            "--every": every,
+        }
+        for name, value in numbers.items():
             if value <= 0:
                 raise OptionError(name, expected="above 0", found=value)
-        if every <= 0:
-            raise OptionError("--every", expected="above 0", found=options.every)
         with tempfile.TemporaryDirectory(prefix="ecovision-fleet-") as folder:
             bundle = options.bundle or embedded_bundle_path()
-            measured = measure(Path(folder), bundle, options.devices, options.load_seconds)
+            seconds, rounds = options.load_seconds, options.rounds
+            measured = measure(Path(folder), bundle, options.devices, seconds, rounds)
     except EcovisionError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_status
