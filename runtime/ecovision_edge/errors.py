@@ -42,6 +42,7 @@ Each leaf is also the standard exception that it is, so `except ValueError` and 
     │   ├── FetchError (OSError)               the repository cannot be reached, or breaks off; try later
     │   ├── UntrustedError (ValueError)        what it says is not signed as it should be, or is too old
     │   ├── GateError (ValueError)             the new bundle did not prove itself on this device
+    │   ├── RestartError (RuntimeError)        what is current cannot replace what runs: start again
     │   └── TryLaterError (OSError)            the device cannot do it now: memory is short, for instance
     ├── ReleaseError (ValueError)              releases cannot be published as asked
     ├── SigningKeyError (OSError)              a publisher's key cannot be used: read, opened, written
@@ -99,6 +100,7 @@ __all__ = [
     "PushError",
     "RecordError",
     "ReleaseError",
+    "RestartError",
     "RulesError",
     "SchemaVersionError",
     "ServeError",
@@ -344,6 +346,12 @@ class SigningKeyError(EcovisionError, OSError):
 
 class TryLaterError(UpdateError, OSError):
     """The device cannot update now: another update is running, or memory is short; trying later may help."""
+
+    exit_status = 75
+
+
+class RestartError(UpdateError, RuntimeError):
+    """What is to run now cannot take the place of what runs: the program has to start again."""
 
     exit_status = 75
 

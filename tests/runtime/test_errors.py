@@ -94,6 +94,7 @@ def test_misuse_is_what_the_caller_can_mend_by_asking_otherwise():
     assert {n for n, c in CLASSES.items() if c.exit_status == 75} == {
         "StoreError",
         "FetchError",
+        "RestartError",
         "TryLaterError",
     }
 

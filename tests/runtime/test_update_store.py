@@ -128,7 +128,7 @@ def test_probation_counts_starts_and_ends(store, add, clock):
     store.activate(two, probation=60.0)
     assert store.started().starts == 1
     assert store.started().starts == 2
-    store.watch({"unknown": 3, "items": 40})
+    store.watch(two, {"unknown": 3, "items": 40})
     probation = store.state().probation
     assert (probation.bundle, probation.until - probation.since) == (two, 60.0)
     assert probation.figures == {"unknown": 3, "items": 40}
@@ -241,7 +241,7 @@ def test_a_changed_manifest_is_another_bundle(store, three):
 def test_the_state_comes_back_as_it_was_written(store, three):
     store.refuse("e" * 64, "no", name="n")
     store.activate(three[0], probation=9)
-    store.watch({"a": [1, {"b": None}]})
+    store.watch(three[0], {"a": [1, {"b": None}]})
     store.checked("nothing new", seen=1.9e9)
     store.pin(three[1])
     state = store.state()

@@ -10,10 +10,11 @@ from ecovision_edge.cli.groups import takes_options
 from ecovision_edge.cli.output import tell
 from ecovision_edge.cli.run_end import check_apart, check_end, summed_up
 from ecovision_edge.cli.run_options import KeepOptions, PageOptions, RunOptions
+from ecovision_edge.cli.run_updates import check_updates, open_follower
 from ecovision_edge.cli.running import Consumers, learns_by_signal, log_to_stderr, stopped_by_signals
 from ecovision_edge.cli.screens import Preview, make_screen
 from ecovision_edge.decision.settings import DecisionSettings
-from ecovision_edge.errors import OptionError
+from ecovision_edge.errors import OptionError, RestartError
 from ecovision_edge.loop import CameraLoop, LoopOptions
 from ecovision_edge.rules import Rules
 from ecovision_edge.smart_bin import SmartBin
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ecovision_edge.camera import FrameSource
     from ecovision_edge.classifier import Classifier
     from ecovision_edge.triggers import Trigger
+    from ecovision_edge.updates.running import Follower
 
 __all__ = ["run"]
 
@@ -58,7 +60,8 @@ def run(options: RunOptions) -> int:
         # What may be refused comes first: a model takes its time to load.
         _keep(consumers, options.keep, wait=not frames.live)
         rules = None if options.bin.bin is None else Rules.load(options.bin.bin)
-        classifier = options.model.load()
+        follower = open_follower(options)
+        classifier = _load(options, follower, stack)
         _serve(consumers, classifier, frames.name, 3 * (pace.every or 0), options.page)
         smart_bin = None if rules is None else _bin(consumers, classifier, frames, pace, rules, options)
         machine = _loop(consumers, classifier, frames, pace) if smart_bin is None else smart_bin
@@ -66,6 +69,7 @@ def run(options: RunOptions) -> int:
         sinks = () if smart_bin is None else smart_bin.sinks
         check_apart(options.screen.summary, sinks)
         if options.check:
+            check_updates(options)
             tell("ecovision-edge: nothing is wrong that could be told without the camera\n")
             return 0
         if options.screen.preview:
@@ -77,9 +81,22 @@ def run(options: RunOptions) -> int:
         asked = stack.enter_context(stopped_by_signals(loop))
         # They end in reverse order: a live screen is gone before the summary comes.
         with summed_up(loop, options.screen.summary, quiet=screen == "none"), stack, machine:
+            if follower is not None:
+                consumers.follow(follower, machine, sinks)
             machine.run()
+    if follower is not None and follower.restart is not None and not asked():
+        raise RestartError(follower.restart)
     check_end(loop.summary(), None if asked() else pace.duration, sinks)
     return 0
+
+
+def _load(options: RunOptions, follower: Follower | None, stack: contextlib.ExitStack) -> Classifier:
+    """Load what classifies: what is current, where updates are followed, who then notes how it ends."""
+    if follower is None:
+        return options.model.load()
+    classifier = follower.load(count=not options.check)
+    stack.enter_context(follower)
+    return classifier
 
 
 def _loop(consumers: Consumers, classifier: Classifier, frames: FrameSource, pace: LoopOptions) -> CameraLoop:

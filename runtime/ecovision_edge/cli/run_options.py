@@ -22,6 +22,7 @@ from ecovision_edge.cli.options import (
     Threads,
 )
 from ecovision_edge.cli.output import check_target, is_stdout
+from ecovision_edge.cli.run_updates import FollowOptions
 from ecovision_edge.cli.screens import SCREENS
 from ecovision_edge.decision.settings import SETTINGS, DecisionSettings
 from ecovision_edge.errors import OptionError
@@ -72,12 +73,12 @@ class ModelOptions:
         ),
     ] = False
 
-    def load(self) -> Classifier:
-        """Load it; raises as `Classifier.load`."""
+    def load(self, bundle: Path | None = None) -> Classifier:
+        """Load it, or in its place `bundle`, a folder; raises as `Classifier.load`."""
         from ecovision_edge.classifier import Classifier
 
         return Classifier.load(
-            self.bundle,
+            bundle or self.bundle,
             artifact=self.artifact,
             threads=self.threads,
             spinning=self.spinning,
@@ -273,6 +274,7 @@ class RunOptions:
     keep: KeepOptions = field(default_factory=KeepOptions)
     bin: BinOptions = field(default_factory=BinOptions)
     decision: DecisionSettings = field(default_factory=DecisionSettings)
+    updates: FollowOptions = field(default_factory=FollowOptions)
     check: Annotated[
         bool,
         typer.Option("--check", help="Check what can be checked without the camera, then end."),

@@ -20,10 +20,14 @@ from ecovision_edge.service import sd_notify, watchdog_interval
 
 if TYPE_CHECKING:
     from ecovision_edge.camera import Health
+    from ecovision_edge.classifier import Classifier
     from ecovision_edge.cli.screens import Screen
     from ecovision_edge.events import BinEvent
-    from ecovision_edge.loop import LoopResult
+    from ecovision_edge.loop import CameraLoop, LoopResult
+    from ecovision_edge.sinks import Sink
+    from ecovision_edge.sinks.update_report import UpdateReport
     from ecovision_edge.smart_bin import SmartBin
+    from ecovision_edge.updates.running import Follower
     from ecovision_edge.web import Board, PageServer
 
 __all__ = ["Consumers", "Stoppable", "learns_by_signal", "log_to_stderr", "stopped_by_signals"]
@@ -91,6 +95,27 @@ class Consumers:
         """Have the pages show the bin too."""
         for board in self._boards:
             board.set_bin(lambda: smart_bin.report)
+
+    def follow(self, follower: Follower, machine: SmartBin | CameraLoop, sinks: Sequence[Sink]) -> None:
+        """Have the store followed, its pages and sinks told of it, and an update started when one asks."""
+        from ecovision_edge.sinks.update_report import TellsUpdates
+
+        telling = [sink for sink in sinks if isinstance(sink, TellsUpdates)]
+        for board in self._boards:
+            board.set_update(lambda: follower.report)
+        for sink in telling:
+            sink.offer_updates(follower.report, follower.install)
+        self.on_event.append(follower.event)
+
+        def tell_report(report: UpdateReport) -> None:
+            for sink in telling:
+                sink.show_update(report)
+
+        def changed(classifier: Classifier) -> None:
+            for board in self._boards:
+                board.set_bundle(classifier.identity)
+
+        follower.follow(machine, tell_report, changed)
 
     def result(self, result: LoopResult) -> None:
         """Hand on a result."""

@@ -20,7 +20,7 @@ from ecovision_edge.decision.states import BinStates
 from ecovision_edge.decision.status import BinStatus
 from ecovision_edge.decision.tray_watch import TrayWatch
 from ecovision_edge.decision.verdict import EveryLabel, Judge, Sorting
-from ecovision_edge.errors import FrameTypeError
+from ecovision_edge.errors import FrameTypeError, OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.observation import Look, Observation, Picture, Reduces, View, pixels_of, size_of
 from ecovision_edge.photographs.jpeg_picture import JpegPicture
@@ -89,15 +89,14 @@ class BinDecider:
         bundle: BundleIdentity | None = None,
         run: str | None = None,
     ) -> None:
-        self._options = options = options or DeciderOptions()
-        self._judge = Judge(labels, rules or EveryLabel(), options, thresholds, views)
+        options = options or DeciderOptions()
+        self._rules = rules or EveryLabel()
+        self._judge = Judge(labels, self._rules, options, thresholds, views)
         self._classify = classify
         self._gate: Gate = gate or PresenceGate(options.presence)
         self._look_bgr = for_checked(self._gate.look)
         self._reduce = self._gate.reduction if isinstance(self._gate, Reduces) else None
-        self._regions = Regions(
-            options.margin, options.aspect, crop=options.crop, straighten=options.straighten
-        )
+        self._regions = _regions(options)
         self._by_trigger = options.gate == "trigger"
         if self._by_trigger:
             first = BinStatus(BinState.EMPTY, 0.0, "nothing was triggered")
@@ -159,6 +158,42 @@ class BinDecider:
         self._tray.relearn()
         self._states.leave("the empty tray is learnt again, as was asked", BinState.STARTING)
         return True
+
+    @property
+    def between_items(self) -> bool:
+        """Whether no item is in hand, nor on the tray as far as is known: what decides may change now."""
+        if self._by_trigger:
+            return not self._states.in_hand
+        return self._states.state in (BinState.EMPTY, BinState.STARTING)
+
+    def exchange(
+        self,
+        labels: Sequence[str],
+        options: DeciderOptions | None = None,
+        *,
+        thresholds: Sequence[float] | None = None,
+        views: ViewPlan | None = None,
+        bundle: BundleIdentity | None = None,
+    ) -> None:
+        """Judge by another model from the next item on; what is known of the tray stays.
+
+        Args:
+            labels: As at the beginning, of the other model.
+            options: Likewise; how presence is told, and by what an item comes, stays as it is.
+            thresholds: Likewise.
+            views: Likewise.
+            bundle: Likewise.
+
+        Raises:
+            OptionError: an item is in hand, which one model alone may judge (`between_items`); or thresholds
+                that are not one per label.
+        """
+        if not self.between_items:
+            raise OptionError("another model", expected="an empty tray", found=self._states.status.reason)
+        options = options or DeciderOptions()
+        judge = Judge(labels, self._rules, options, thresholds, views)
+        self._states.judge_by(judge, bundle)
+        self._judge, self._regions = judge, _regions(options)
 
     def expected(self, height: int, width: int) -> Region | None:
         """Return what of a frame of that size is classified if the item still lies as it did.
@@ -281,3 +316,7 @@ class BinDecider:
             region = self._regions.region(look, size_of(seen.picture), self._states.next_view)
             seen = replace(seen, region=region)
         return seen.classified(self._classify(seen.part()).probabilities)
+
+
+def _regions(options: DeciderOptions) -> Regions:
+    return Regions(options.margin, options.aspect, crop=options.crop, straighten=options.straighten)

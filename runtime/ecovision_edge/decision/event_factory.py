@@ -25,7 +25,9 @@ class EventFactory:
 
     def __init__(self, device: str, bundle: BundleIdentity | None, run: str | None) -> None:
         """Before the first event."""
-        self._device, self._bundle = device, bundle
+        self._device = device
+        self.bundle = bundle
+        """Which one decides, from now on; put into events."""
         self._run = run or uuid.uuid4().hex[:12]
         self._numbers = itertools.count()
 
@@ -57,13 +59,13 @@ class EventFactory:
             reason=_reason(item, verdict),
             frame_age_ms=seen.age_ms,
             timings_ms=_milliseconds(seen.timings),
-            bundle=None if self._bundle is None else self._bundle.id,
+            bundle=None if self.bundle is None else self.bundle.id,
             device=self._device,
             box=item.place if counted else None,
             best_label=verdict.label if counted else None,
             best_probability=verdict.probability if counted else None,
-            bundle_name=None if self._bundle is None else self._bundle.name,
-            bundle_version=None if self._bundle is None else self._bundle.version,
+            bundle_name=None if self.bundle is None else self.bundle.name,
+            bundle_version=None if self.bundle is None else self.bundle.version,
         )
 
 

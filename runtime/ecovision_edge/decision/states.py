@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.decision.blockers import Blockers
 from ecovision_edge.decision.event_factory import EventFactory
@@ -79,6 +80,11 @@ class BinStates:
             return status
         since = told.since if status.state.ready else status.since
         return BinStatus(BinState.FAULT, since, told.reason, status.item)
+
+    def judge_by(self, judge: Judge, bundle: BundleIdentity | None) -> None:
+        """Have another judge weigh the next item, and its bundle in its event; there is none in hand."""
+        assert not self.in_hand
+        self._judge, self._events.bundle = judge, bundle
 
     def advance(self, now: float) -> None:
         """Let time pass; an earlier time counts as the latest one."""

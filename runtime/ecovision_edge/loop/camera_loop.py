@@ -75,13 +75,13 @@ class CameraLoop(ClosedAtEnd):
         region: Callable[[CapturedFrame], Region | None] | None = None,
         reduce: Reduce | None = None,
     ) -> None:
-        self._reduce = classifier.reduction if isinstance(classifier, Reduces) else None
-        if reduce is None and observe is None and region is None:
-            reduce = self._reduce
-        self._classifier, self._source = classifier, source
+        self._next: tuple[Classifies, Callable[[], object] | None] | None = None
+        self._take(classifier)
+        if reduce is None and observe is None and region is None and self._reduce is not None:
+            reduce = self._reduction
+        self._source = source
         self._options = options or LoopOptions()
         self._on_result, self._on_wait = on_result, on_wait
-        self._classify_part = for_checked(classifier.classify)
         self._observe = _observer(observe, region)
         self._frames = LatestFrame(source, self._options.watch, on_health=on_health, reduce=reduce)
         self._stop = threading.Event()
@@ -133,6 +133,19 @@ class CameraLoop(ClosedAtEnd):
         """Ask it to end after the frame in hand; returns at once. From any thread, from any state."""
         self._stop.set()
         self._frames.stop()
+
+    def exchange(self, classifier: Classifies, done: Callable[[], object] | None = None) -> None:
+        """Have the next frame that is observed classified by another one; from any thread.
+
+        The source goes on as it is, and no frame is lost. What was asked for before, and has not begun, is
+        forgotten.
+
+        Args:
+            classifier: The other one.
+            done: Called on the loop's thread when the change is made; must be quick.
+        """
+        with self._lock:
+            self._next = classifier, done
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait for a loop that was started to end, `timeout` seconds at most; whether it did.
@@ -251,6 +264,8 @@ class CameraLoop(ClosedAtEnd):
     def _look_at(self, frame: CapturedFrame) -> LoopResult:
         """Classify what is worth it of a frame."""
         seen = self._observe(frame)
+        if self._next is not None:
+            self._exchange()
         prediction = None
         if seen.wanted:
             part = seen.part(self._reduce)
@@ -273,6 +288,27 @@ class CameraLoop(ClosedAtEnd):
         self._results_given += 1
         self._count(result, age)
         return result
+
+    def _exchange(self) -> None:
+        """Take the classifier that was asked for."""
+        with self._lock:
+            asked, self._next = self._next, None
+        if asked is not None:
+            classifier, done = asked
+            self._take(classifier)
+            if done is not None:
+                done()
+
+    def _take(self, classifier: Classifies) -> None:
+        """Classify by this one from now on."""
+        self._classifier = classifier
+        self._classify_part = for_checked(classifier.classify)
+        self._reduce = classifier.reduction if isinstance(classifier, Reduces) else None
+
+    def _reduction(self, height: int, width: int) -> int:
+        """Return how small the classifier of now may have a JPEG decoded."""
+        reduce = self._reduce
+        return 1 if reduce is None else reduce(height, width)
 
     def _count(self, result: LoopResult, age: float) -> None:
         """Count a result for the summary."""

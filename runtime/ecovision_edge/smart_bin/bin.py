@@ -18,6 +18,7 @@ from ecovision_edge.decision.presence import PresenceGate
 from ecovision_edge.decision.status import BinStatus
 from ecovision_edge.decision.tray_file import TrayFile
 from ecovision_edge.decision.verdict import EveryLabel, Sorting
+from ecovision_edge.errors import OptionError
 from ecovision_edge.events import BinEvent, BinState
 from ecovision_edge.loop.camera_loop import CameraLoop
 from ecovision_edge.loop.options import LoopOptions
@@ -105,8 +106,10 @@ class SmartBin(ClosedAtEnd):
         options, self._trigger = choose_decision(rules, options, trigger, device)
         if self._trigger is not None:
             check_trigger(self._trigger, self._sinks)
+        self._options = options
         options = fit_options(options, classifier)
         identity = identity_of(classifier)
+        self._other: tuple[Classifier, Callable[[], object] | None] | None = None
         self._tray = None if tray is None else TrayFile(tray)
         self._gate = PresenceGate(options.presence, None if self._tray is None else self._tray.load())
         self._learn_asked = False
@@ -192,6 +195,29 @@ class SmartBin(ClosedAtEnd):
         """Wait for a bin that was started to end; as `CameraLoop.wait`."""
         return self._loop.wait(timeout)
 
+    def exchange(self, classifier: Classifier, done: Callable[[], object] | None = None) -> None:
+        """Judge by another classifier as soon as the tray is empty; from any thread, returns at once.
+
+        Each item is judged by one classifier alone, no frame is lost, and the camera goes on as it is. What
+        was asked for before, and has not begun, is forgotten.
+
+        Args:
+            classifier: The other one, of the same labels.
+            done: Called on the loop's thread when the change is made; must be quick.
+
+        Raises:
+            OptionError: its labels are others: sinks and rules were checked for those of before.
+        """
+        if classifier.labels != self._classifier.labels:
+            raise OptionError(
+                "labels of another classifier",
+                expected=", ".join(self._classifier.labels),
+                found=", ".join(classifier.labels),
+                fix="start again with it",
+            )
+        with self._lock:
+            self._other = classifier, done
+
     def trigger(self) -> bool:
         """A sensor says that an item came; see `BinDecider.trigger`. From any thread."""
         with self._lock:
@@ -252,6 +278,7 @@ class SmartBin(ClosedAtEnd):
         with self._lock:
             at = self._clock.time_of(frame)
             self._learn_if_asked(at)
+            self._exchange_between_items()
             return self._decider.observe_bgr(frame.picture, at)
 
     def _result(self, result: LoopResult) -> None:
@@ -271,12 +298,33 @@ class SmartBin(ClosedAtEnd):
             self._learn_asked = False
             self._decider.learn(now)
 
+    def _exchange_between_items(self) -> None:
+        """Change to the classifier that was asked for, if no item is in hand; whoever calls has the lock."""
+        if self._other is None or not self._decider.between_items:
+            return
+        (classifier, done), self._other = self._other, None
+        identity = identity_of(classifier)
+        self._decider.exchange(
+            classifier.labels,
+            fit_options(self._options, classifier),
+            thresholds=classifier.contract.thresholds,
+            views=classifier.contract.views,
+            bundle=identity,
+        )
+        self._classifier = classifier
+        self._loop.exchange(classifier)
+        for sink in self._sinks:
+            sink.announce(identity)
+        if done is not None:
+            done()
+
     def _wait(self) -> None:
         if self._on_wait is not None:
             self._on_wait()
         if not self._clock.runs:
             return
         with self._lock:
+            self._exchange_between_items()
             event = self._decider.step(None, self._clock.now())
             self._board.tell_status()
         self._emit(event)

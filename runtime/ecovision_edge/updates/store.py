@@ -239,9 +239,9 @@ class BundleStore:
         """
         return self._on_probation(lambda p: dataclasses.replace(p, starts=p.starts + 1))
 
-    def watch(self, figures: Mapping[str, JsonValue]) -> None:
-        """Keep figures of the probation, JSON values; nothing if there is none. Raises StoreError."""
-        self._on_probation(lambda probation: dataclasses.replace(probation, figures=figures))
+    def watch(self, bundle: str, figures: Mapping[str, JsonValue]) -> None:
+        """Keep figures of a bundle's probation, JSON values; nothing if it is on none. Raises StoreError."""
+        self._on_probation(lambda p: dataclasses.replace(p, figures=figures) if p.bundle == bundle else p)
 
     def proved(self, bundle: str) -> None:
         """End the probation of a bundle well; nothing if it is on none. Raises StoreError."""

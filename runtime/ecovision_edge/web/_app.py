@@ -235,6 +235,8 @@ class App:
         if report is not None:
             found["bin"] = report.to_json(now)
             found["reason"] = status.reason or report.problem
+        if (update := self._board.update()) is not None:
+            found["update"] = update.to_json()
         ok = status.live and not (report and report.problem)
         text = json.dumps({"ok": ok, **found})
         return web.Response(status=200 if ok else 503, text=f"{text}\n", content_type="application/json")

@@ -18,6 +18,7 @@ from ecovision_edge.loop.result import LoopResult
 if TYPE_CHECKING:
     from ecovision_edge.bundle.identity import BundleIdentity
     from ecovision_edge.sinks.bin_report import BinReport
+    from ecovision_edge.sinks.update_report import UpdateReport
 
 __all__ = ["AGE_BOUNDS", "STAGE_BOUNDS", "Board", "Counters", "Distribution", "Past", "Status", "View"]
 
@@ -214,6 +215,7 @@ class Board:
         self._bundle = bundle
         self._health = Health(HealthState.STARTING, time.monotonic())
         self._bin: Callable[[], BinReport] | None = None
+        self._update: Callable[[], UpdateReport] | None = None
         self._history: deque[_Past] = deque(maxlen=history)
         self._classified: dict[str, int] = dict.fromkeys(self._labels, 0)
         self._unclassified: dict[str, int] = {}
@@ -266,6 +268,17 @@ class Board:
         with self._lock:
             self._bin = report
             self._version += 1
+
+    def set_update(self, report: Callable[[], UpdateReport]) -> None:
+        """Have it shown how updates are doing; `report` is called by whoever shows it."""
+        with self._lock:
+            self._update = report
+            self._version += 1
+
+    def update(self) -> UpdateReport | None:
+        """Return how updates are doing now; None if there are none."""
+        report = self._update
+        return None if report is None else report()  # without the lock, as `bin`
 
     def bin(self) -> BinReport | None:
         """Return how the bin is doing now; None if there is none."""

@@ -1,0 +1,97 @@
+"""Which bundle of a store this process runs: the current one, unless it cannot."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
+from ecovision_edge.errors import EcovisionError, StoreError
+from ecovision_edge.updates.probation import begin
+from ecovision_edge.updates.store import BundleStore
+
+if TYPE_CHECKING:
+    from ecovision_edge.classifier import Classifier
+
+__all__ = ["Choice", "short"]
+
+_LOGGER = logging.getLogger("ecovision_edge")
+
+
+class Choice:
+    """Chooses, loads, passes over and refuses bundles. A bundle is told by its id; None is the base.
+
+    Args:
+        store: Of the device.
+        base: Folder of what runs where nothing of the store does; None for the embedded reference.
+        open_bundle: Loads a bundle's folder, or the embedded reference of None.
+    """
+
+    def __init__(
+        self, store: BundleStore, base: Path | None, open_bundle: Callable[[Path | None], Classifier]
+    ) -> None:
+        self._store, self._base, self.open_bundle = store, base, open_bundle
+        self._passed: set[str] = set()  # which this process cannot run
+
+    def first(self, *, count: bool) -> tuple[str | None, Classifier]:
+        """Count the start, and load what is to run; of a bundle that cannot be loaded the one before.
+
+        Raises:
+            EcovisionError: as `open_bundle`, of the base; of any bundle if nothing is to be counted.
+        """
+        bundle = begin(self._store) if count else self._store.current()
+        while True:
+            try:
+                return bundle, self.open_bundle(self.folder(bundle))
+            except EcovisionError as e:
+                if bundle is None or not count:
+                    raise
+                self.pass_over(bundle, e)
+                bundle = self.wanted()
+
+    def wanted(self) -> str | None:
+        """Return what is to run of what this process can run."""
+        current = self._store.current()
+        if current is None or current not in self._passed:
+            return current
+        before = self._store.previous()
+        return None if before in self._passed else before
+
+    def before(self) -> str | None:
+        """Return the whole id of the bundle to go back to, the base's too; None if it cannot be read."""
+        previous = self._store.previous()
+        if previous is not None:
+            return previous
+        try:
+            return Bundle.open(self._base or embedded_bundle_path()).identity.id
+        except EcovisionError:
+            return None
+
+    def pass_over(self, bundle: str, error: EcovisionError) -> None:
+        """Run another bundle; one on probation that can never be loaded is refused, too."""
+        self._passed.add(bundle)
+        _LOGGER.warning("bundle %s cannot be loaded, another one runs: %s", bundle[:12], error)
+        probation = self._store.state().probation
+        if probation is not None and probation.bundle == bundle and not isinstance(error, OSError):
+            self.refuse(bundle, f"cannot be loaded: {error.message}")
+
+    def refuse(self, bundle: str, reason: str) -> None:
+        """Refuse a bundle; where that cannot be written this process goes back all the same."""
+        self._passed.add(bundle)
+        try:
+            self._store.refuse(bundle, reason)
+        except StoreError as e:
+            _LOGGER.warning("%s: bundle %s is not refused for the next start", e, bundle[:12])
+        else:
+            self._passed.discard(bundle)  # whoever activates it by hand wants it
+
+    def folder(self, bundle: str | None) -> Path | None:
+        """Return the folder of a bundle; None for the embedded reference."""
+        return self._base if bundle is None else self._store.folder(bundle)
+
+
+def short(bundle: str | None) -> str:
+    """Return a bundle's id for people."""
+    return "of the installation" if bundle is None else bundle[:12]
