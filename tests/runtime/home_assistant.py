@@ -1,10 +1,10 @@
 """Home Assistant's documentation of MQTT discovery, as JSON Schema.
 
 Sources: the pages "MQTT" (Discovery messages; Single component discovery payload; Discovery payload), "MQTT
-Sensor" and "MQTT binary sensor" of www.home-assistant.io/integrations, in their state of 2025, which have
-the key `platform` and device-based discovery; the rules between keys also from `validate_sensor_...` in
-homeassistant/components/mqtt/sensor.py and from schemas.py beside it. Home Assistant passes over unknown
-keys, so a misspelt one would do nothing: here they are errors.
+Sensor", "MQTT binary sensor" and "MQTT Update" of www.home-assistant.io/integrations, in their state of 2025,
+which have the key `platform` and device-based discovery; the rules between keys also from
+`validate_sensor_...` in homeassistant/components/mqtt/sensor.py and from schemas.py beside it. Home Assistant
+passes over unknown keys, so a misspelt one would do nothing: here they are errors.
 
 A message sets up one component, as its topic says; `platform` belongs into messages of a whole device alone.
 """
@@ -136,8 +136,36 @@ BINARY_SENSOR = _map(
     allOf=RULES,
 )
 
-SCHEMAS = {"sensor": SENSOR, "binary_sensor": BINARY_SENSOR}
-TOPIC = r"[^+#]+/(sensor|binary_sensor)/(?:([a-zA-Z0-9_-]+)/)?([a-zA-Z0-9_-]+)/config"
+UPDATE = _map(
+    {
+        **{key: kind for key, kind in COMMON.items() if key not in ("expire_after", "force_update")},
+        "command_topic": SUBSCRIBED,
+        "device_class": {"enum": ["firmware", None]},
+        "display_precision": COUNT,
+        "entity_category": {"enum": ["config", "diagnostic"]},
+        "latest_version_template": STRING,
+        "latest_version_topic": SUBSCRIBED,
+        "payload_install": STRING,
+        "release_summary": STRING,
+        "release_url": URL,
+        "retain": BOOLEAN,
+        "title": STRING,
+    },
+    allOf=RULES,
+)
+UPDATE_STATE = _map(
+    {
+        **dict.fromkeys(("installed_version", "latest_version", "title"), STRING),
+        "release_summary": {"type": "string", "maxLength": 255},
+        **dict.fromkeys(("release_url", "entity_picture"), URL),
+        "in_progress": BOOLEAN,
+        "update_percentage": {"type": ["number", "null"], "minimum": 0, "maximum": 100},
+    }
+)
+"""JSON of an update entity's state topic: of a key more, or null for a text, the whole message is dropped."""
+
+SCHEMAS = {"sensor": SENSOR, "binary_sensor": BINARY_SENSOR, "update": UPDATE}
+TOPIC = r"[^+#]+/(sensor|binary_sensor|update)/(?:([a-zA-Z0-9_-]+)/)?([a-zA-Z0-9_-]+)/config"
 """`<discovery_prefix>/<component>/[<node_id>/]<object_id>/config`."""
 
 LONGEST_STATE = 255

@@ -16,7 +16,8 @@ import jsonschema
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.runtime.home_assistant import SCHEMAS, TOPIC, UNKNOWN
+from paho.mqtt.publish import single
+from tests.runtime.home_assistant import SCHEMAS, TOPIC, UNKNOWN, UPDATE, UPDATE_STATE
 from tests.runtime.sink_servers import (
     PROMPT,
     Subscriber,
@@ -38,6 +39,7 @@ from ecovision_edge.sinks._spool import Spool
 from ecovision_edge.sinks._spool_files import SpoolFiles
 from ecovision_edge.sinks.homeassistant import MOST_OPTIONS, discovery_messages
 from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
+from ecovision_edge.sinks.update_report import UpdateReport
 from ecovision_edge_bench.power_cut.broker import SAVED_AT_ONCE
 from ecovision_edge_bench.power_cut.forgetting import SAVINGS, ForgetReport, forget
 from ecovision_edge_bench.power_cut.restarts import RestartReport, restart_broker
@@ -233,6 +235,7 @@ import sys, threading
 port, spool, first, root = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
 sys.path.insert(0, root)
 from ecovision_edge.sinks.mqtt import MqttOptions, MqttSink
+from ecovision_edge.sinks.update_report import UpdateReport
 from tests.runtime.test_sink_base import event
 free = threading.Semaphore(5)
 def safe(e):
@@ -893,6 +896,74 @@ def test_home_assistant_is_told_of_the_bin(tmp_path, folder):
     assert found["label"]["options"] == ["paper", "glass"]
     assert found["state"]["expire_after"] == found["problem"]["expire_after"] == 60
     assert "expire_after" not in found["label"]  # the last item stays the last one, however long ago
+
+
+def publish(topic, payload, **given):
+    """What Home Assistant does at a press."""
+    single(topic, payload, qos=1, hostname="127.0.0.1", **given)
+
+
+REPORT = UpdateReport("bins", "1.9", "2.0", outcome="gate latency: too slow", checked=1.8e9)
+
+
+def test_home_assistant_shows_updates_and_has_one_installed(tmp_path, folder):
+    """On a topic of its own; what is retained there, or other than the word, starts nothing."""
+    asked = threading.Event()
+    with mosquitto(folder) as broker:
+        publish("b/7/update/install", b"INSTALL", retain=True, port=broker.port)
+        sink = sink_at(broker.port, tmp_path / "spool", discovery=True)
+        sink.offer_updates(REPORT, asked.set)
+        with sink:
+            until(lambda: sink._sender._connected)
+            sink.show_update(replace(REPORT, busy=True))
+            assert sink.flush(PROMPT)
+            with Subscriber(broker.port, "#", persistent=False) as listener:
+                listener.wait(lambda: len({t for t, *_ in listener.messages if "update" in t}) == 3)
+            told = {topic: payload for topic, payload, _ in listener.messages}
+            publish("b/7/update/install", b"no", port=broker.port)
+            assert not asked.is_set()
+            publish("b/7/update/install", b"INSTALL", port=broker.port)
+            assert asked.wait(PROMPT)
+    state = json.loads(told["b/7/update"])
+    jsonschema.validate(state, UPDATE_STATE, jsonschema.Draft202012Validator)
+    assert state["in_progress"] is True
+    assert (state["installed_version"], state["latest_version"]) == ("1.9", "2.0")
+    [config] = [json.loads(p) for t, p in told.items() if re.fullmatch(TOPIC, t) and "/update/" in t and p]
+    jsonschema.validate(config, UPDATE, jsonschema.Draft202012Validator)
+    assert (config["command_topic"], config["payload_install"]) == ("b/7/update/install", "INSTALL")
+
+
+def test_a_run_without_updates_takes_back_what_a_former_one_told_of_them(tmp_path, folder):
+    with mosquitto(folder) as broker:
+        first = sink_at(broker.port, tmp_path / "spool", discovery=True)
+        first.offer_updates(REPORT, list)
+        for sink in (first, sink_at(broker.port, tmp_path / "spool", discovery=True)):
+            with sink:
+                until(lambda sink=sink: sink._sender._connected)
+                assert sink.flush(PROMPT)
+        with Subscriber(broker.port, "#", persistent=False) as listener:
+            listener.wait(lambda: any("availability" in topic for topic, _, _ in listener.messages))
+    assert not [topic for topic, _, _ in listener.messages if "/update" in topic]
+
+
+def test_events_go_on_where_nobody_may_ask_for_an_update(tmp_path, caplog):
+    """A broker that refuses the subscription: told once."""
+    refused = b"\x90\x04\x00\x01\x00\x87"
+    with scripted([V5_ACCEPTS + refused, V5_ACCEPTS]) as (port, got):
+        sink = sink_at(port, tmp_path / "spool")
+        sink.offer_updates(REPORT, list)
+        with sink:
+            for number in range(2):
+                sink.put(event(number))
+                until(lambda number=number: sink.stats.delivered == number + 1)
+                if number == 0:
+                    got.hang_up()
+    assert caplog.text.count("lets nobody ask for an update: Not authorized") == 1
+
+
+@pytest.mark.parametrize("report", [UpdateReport("", "", ""), replace(REPORT, outcome="x" * 1000)])
+def test_whatever_is_known_of_updates_home_assistant_takes_it(report):
+    jsonschema.validate(json.loads(report.payload()), UPDATE_STATE, jsonschema.Draft202012Validator)
 
 
 def test_two_bins_are_two_devices():

@@ -544,8 +544,8 @@ def test_a_bin_takes_what_the_rules_say_unless_it_is_told_otherwise(classifier):
     """Its trigger too."""
     rules = Rules(**ONE_BIN, decision=DecisionSettings(settle=1.5, trigger="gpio:4"))
     told = SmartBin(classifier, FakeCamera(), rules)
-    assert (told._decider._options.settle, told._decider._options.gate) == (1.5, "trigger")
+    assert (told._options.settle, told._options.gate) == (1.5, "trigger")
     assert told._trigger.name == "gpio:4"
     other = SmartBin(classifier, FakeCamera(), rules, options=QUICK)
-    assert (other._decider._options.settle, other._decider._options.gate) == (0, "picture")
+    assert (other._options.settle, other._options.gate) == (0, "picture")
     assert other._trigger is None

@@ -30,6 +30,7 @@ from ecovision_edge.events import BinState
 from ecovision_edge.loop.result import LoopResult
 from ecovision_edge.prediction import Prediction, Timings
 from ecovision_edge.simulation.synthetic import draw_frame
+from ecovision_edge.sinks.update_report import ProbationReport, UpdateReport
 from ecovision_edge.web import Board, Limits, PageServer, _pictures
 
 LABELS = ("glass", "metal", "paper")
@@ -267,6 +268,22 @@ def health_of(page, report, board):
     board.set_bin(lambda: report)
     status, _, body = get(page, "/healthz")
     return status, json.loads(body)
+
+
+def test_healthz_says_how_updates_are_doing(page, board):
+    """Only where they are followed."""
+    assert "update" not in json.loads(get(page, "/healthz")[2])
+    probation = ProbationReport(3600.2, 86400.0, 2, 40, 3)
+    report = UpdateReport("bins", "2.0", "2.1", True, 1.8e9, "refused", probation)
+    board.set_update(lambda: report)
+    assert json.loads(get(page, "/healthz")[2])["update"] == {
+        "installed": "2.0",
+        "latest": "2.1",
+        "busy": True,
+        "checked": "2027-01-15T08:00:00+00:00",
+        "outcome": "refused",
+        "probation": {"seconds": 3600, "of_seconds": 86400, "starts": 2, "items": 40, "unknowns": 3},
+    }
 
 
 @pytest.mark.parametrize("state", [s for s in BinState if s is not BinState.FAULT])

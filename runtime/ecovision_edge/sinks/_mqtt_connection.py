@@ -222,13 +222,22 @@ class Connection:
             raise self._gone()
         return info.mid
 
-    def subscribe(self, topic: str, wake: socket.socket) -> None:
-        """Have what is published there come to `messages`, with QoS 1; raises SinkError if it is refused."""
+    def listen(self, topic: str) -> None:
+        """Ask for what is published there, with QoS 1, without waiting for the answer; raises SinkError."""
         self._granted = []
         self._guard.subscribed()
         code, _ = self._client.subscribe(topic, qos=1)
         if code != 0:
             raise self._gone()
+
+    @property
+    def deaf(self) -> str:
+        """Why the broker refused what was asked for last; empty while it has not."""
+        return str(self._granted[0]) if self._granted and self._granted[0].is_failure else ""
+
+    def subscribe(self, topic: str, wake: socket.socket) -> None:
+        """Have what is published there come to `messages`, with QoS 1; raises SinkError if it is refused."""
+        self.listen(topic)
         deadline = time.monotonic() + self._broker.timeout
         while not self._granted:
             left = deadline - time.monotonic()
@@ -238,8 +247,8 @@ class Connection:
                     found=f"no answer within {self._broker.timeout:g} s",
                 )
             self.pump(left, wake)
-        if (granted := self._granted[0]).is_failure:
-            raise SinkError(f"{self._broker.shown} refuses the subscription", found=str(granted))
+        if self.deaf:
+            raise SinkError(f"{self._broker.shown} refuses the subscription", found=self.deaf)
 
     def messages(self) -> list[Message]:
         """Return the messages since the last call."""

@@ -7,7 +7,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ecovision_edge.base.backoff import Backoff
@@ -17,6 +17,7 @@ from ecovision_edge.events import BinState, bundle_fields
 from ecovision_edge.sinks._mqtt_connection import Ack, Broker, Connection, Will
 from ecovision_edge.sinks._mqtt_session import Session
 from ecovision_edge.sinks._spool import Spool, Spooled
+from ecovision_edge.sinks.update_report import INSTALL
 
 __all__ = ["Sender", "SenderStats", "state_payload"]
 
@@ -88,6 +89,8 @@ class Sender:
             self._state: state_payload(None, "starting"),
             self._availability: b"online",
         }
+        self._update, self._install = f"{prefix}/update", f"{prefix}/update/install"
+        self._on_install: Callable[[], object] | None = None
         self._due: dict[str, None] = {}
         self._in_flight: _InFlight | None = None
         self._refused: set[str] = set()
@@ -125,6 +128,24 @@ class Sender:
         """Publish a new state, and which bundle decides."""
         self._post(self._state, state_payload(state, reason, bundle))
 
+    def offer_updates(
+        self, retained: Mapping[str, bytes], update: bytes, install: Callable[[], object]
+    ) -> None:
+        """Publish how updates are doing, and call `install` when one is asked for; before `start`.
+
+        Args:
+            retained: What else is published retained, and goes before.
+            update: How they are doing now.
+            install: Called in the session's thread; must be quick.
+        """
+        self._on_install = install
+        told = {**retained, self._update: update}
+        self._board = {**told, **self._board, **told}  # before the bin counts as available
+
+    def show_update(self, update: bytes) -> None:
+        """Publish how updates are doing."""
+        self._post(self._update, update)
+
     def wait_empty(self, timeout: float) -> bool:
         """Wait until the broker has acknowledged each event of the spool, and what is retained."""
         with self._changed:
@@ -155,10 +176,13 @@ class Sender:
         with self._changed:
             self._due = {topic: None for topic in self._board if topic not in self._refused}
             self._connected = True
+        if self._on_install is not None and self._install not in self._refused:
+            connection.listen(self._install)
         while not self._over():
             self._send_next(connection)
             for ack in connection.pump(self._patience(), wake):
                 self._settle(ack)
+            self._hear(connection)
         # Without this the availability would stay `online`: a goodbye takes the will back.
         until = time.monotonic() + _LAST_WORD
         self._send(connection, self._availability, b"offline")
@@ -166,6 +190,16 @@ class Sender:
             for ack in connection.pump(left, wake):
                 self._settle(ack)
         connection.close()
+
+    def _hear(self, connection: Connection) -> None:
+        """Start an update that is asked for; what was asked for once, retained, is not asked for now."""
+        for message in connection.messages():
+            if self._on_install is not None and not message.retained and message.payload == INSTALL:
+                _log.info("%s: an update is asked for", self._name)
+                self._on_install()
+        if connection.deaf and self._install not in self._refused:  # events go on
+            self._refused.add(self._install)
+            _log.warning("%s: it lets nobody ask for an update: %s", self._name, connection.deaf)
 
     def _over(self) -> bool:
         with self._changed:

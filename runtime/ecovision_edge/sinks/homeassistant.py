@@ -1,7 +1,7 @@
 """What tells Home Assistant of a bin: retained MQTT discovery messages, one an entity.
 
-Topics and keys: Home Assistant's documentation of "MQTT", "MQTT Sensor" and "MQTT Binary Sensor". One
-message an entity, not one a device: versions before 2024.12 know no other.
+Topics and keys: Home Assistant's documentation of "MQTT", "MQTT Sensor", "MQTT Binary Sensor" and "MQTT
+Update". One message an entity, not one a device: versions before 2024.12 know no other.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.version import __version__
 from ecovision_edge.events import BinState
+from ecovision_edge.sinks.update_report import INSTALL
 
-__all__ = ["MOST_OPTIONS", "discovery_messages"]
+__all__ = ["MOST_OPTIONS", "discovery_messages", "update_messages"]
 
 MOST_OPTIONS = 100
 """Names that an entity lists as its possible states; one with more is plain text."""
@@ -46,21 +47,6 @@ def discovery_messages(
         expire_after: Seconds after which a state that nobody repeats counts as unavailable; at least 1.
         discovery_prefix: Where Home Assistant listens.
     """
-    node = _node(device, prefix)
-    shared: dict[str, JsonValue] = {
-        "availability_topic": f"{prefix}/availability",
-        "payload_available": "online",
-        "payload_not_available": "offline",
-        "qos": 1,
-        "device": {
-            "identifiers": [node],
-            "name": device or prefix,
-            "manufacturer": "ecovision-edge",
-            "model": "smart bin",
-            "sw_version": __version__,
-        },
-        "origin": {"name": "ecovision-edge", "sw_version": __version__},
-    }
     last: dict[str, JsonValue] = {"state_topic": f"{prefix}/last"}
     state: dict[str, JsonValue] = {
         "state_topic": f"{prefix}/state",
@@ -113,6 +99,52 @@ def discovery_messages(
             "icon": "mdi:tag-outline",
             "entity_category": "diagnostic",
         },
+    }
+    return _messages(device, prefix, discovery_prefix, entities)
+
+
+def update_messages(*, device: str, prefix: str, discovery_prefix: str = "homeassistant") -> dict[str, bytes]:
+    """Topic and JSON, to be published retained, of an entity that shows updates and has one installed.
+
+    Its state topic carries JSON of which Home Assistant takes documented keys alone (`UpdateReport.payload`):
+    no template could pick them.
+
+    Args:
+        device: As of `discovery_messages`.
+        prefix: Likewise.
+        discovery_prefix: Likewise.
+    """
+    entity: dict[str, JsonValue] = {
+        "name": "Model",
+        "state_topic": f"{prefix}/update",
+        "command_topic": f"{prefix}/update/install",
+        "payload_install": INSTALL.decode(),
+        "entity_category": "config",
+    }
+    return _messages(device, prefix, discovery_prefix, {("update", "update"): entity})
+
+
+def _messages(
+    device: str,
+    prefix: str,
+    discovery_prefix: str,
+    entities: Mapping[tuple[str, str], Mapping[str, JsonValue]],
+) -> dict[str, bytes]:
+    """Return topics and JSON of entities, by component and name."""
+    node = _node(device, prefix)
+    shared: dict[str, JsonValue] = {
+        "availability_topic": f"{prefix}/availability",
+        "payload_available": "online",
+        "payload_not_available": "offline",
+        "qos": 1,
+        "device": {
+            "identifiers": [node],
+            "name": device or prefix,
+            "manufacturer": "ecovision-edge",
+            "model": "smart bin",
+            "sw_version": __version__,
+        },
+        "origin": {"name": "ecovision-edge", "sw_version": __version__},
     }
     return {
         f"{discovery_prefix}/{component}/{node}/{name}/config": json.dumps(

@@ -21,7 +21,9 @@ What is guaranteed:
 
 Topics below the prefix: `event` (each one, not retained), `last` (the newest one, retained), `state`
 (retained JSON: `state`, `reason`, and `bundle`, `bundle_name`, `bundle_version`, as of events; what is not
-known yet is null) and `availability` (retained, `online` or `offline`, the will).
+known yet is null) and `availability` (retained, `online` or `offline`, the will). Where updates are followed,
+also `update` (retained JSON, `UpdateReport.payload`), and `INSTALL` that somebody publishes at
+`update/install` starts one.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ from ecovision_edge.sinks._mqtt_sender import Sender
 from ecovision_edge.sinks._spool import Spool
 from ecovision_edge.sinks._spool_delivery import SpoolDelivery
 from ecovision_edge.sinks.base import Sink, SinkStats
-from ecovision_edge.sinks.homeassistant import discovery_messages
+from ecovision_edge.sinks.homeassistant import discovery_messages, update_messages
+from ecovision_edge.sinks.update_report import UpdateReport
 
 __all__ = ["MqttOptions", "MqttSink", "MqttStats", "broker_of", "default_spool", "mqtt_sink"]
 
@@ -91,6 +94,7 @@ class MqttSink(Sink):
         most_delay: float = 30.0,
     ) -> None:
         check_library()
+        self._options = options
         self._spool = Spool(Path(spool), max_events=max_events, max_bytes=max_bytes)
         name = f"{options.shown}/{options.topics}"
         self._sender = Sender(
@@ -111,6 +115,15 @@ class MqttSink(Sink):
             backoff=Backoff(first_delay, most_delay),
         )
         super().__init__(name, self._delivery, first_delay=first_delay, most_delay=most_delay)
+
+    def offer_updates(self, report: UpdateReport, install: Callable[[], object]) -> None:
+        """Tell of updates at PREFIX/update from the start on, and listen at PREFIX/update/install."""
+        told = _update_entity(self._options) if self._options.discovery else {}
+        self._sender.offer_updates(told, report.payload(), install)
+
+    def show_update(self, report: UpdateReport) -> None:
+        """Publish how updates are doing now; never waits."""
+        self._sender.show_update(report.payload())
 
     @property
     def stats(self) -> MqttStats:
@@ -149,13 +162,21 @@ def _discovery(options: MqttOptions, labels: Sequence[str], bins: Sequence[str])
     """Return what Home Assistant is told, by topic; nothing if it is not to be told."""
     if not options.discovery:
         return {}
-    return discovery_messages(
+    told = discovery_messages(
         device=options.device,
         prefix=options.topics,
         labels=labels,
         bins=bins,
         expire_after=options.expire_after,
         discovery_prefix=options.discovery_prefix,
+    )
+    # Updates that a former run told of, and this one may not: an empty message takes one back.
+    return {**told, **dict.fromkeys((*_update_entity(options), f"{options.topics}/update"), b"")}
+
+
+def _update_entity(options: MqttOptions) -> dict[str, bytes]:
+    return update_messages(
+        device=options.device, prefix=options.topics, discovery_prefix=options.discovery_prefix
     )
 
 

@@ -10,7 +10,10 @@ from typing import Protocol, runtime_checkable
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.records import dataclass
 
-__all__ = ["ProbationReport", "TellsUpdates", "UpdateReport"]
+__all__ = ["INSTALL", "ProbationReport", "TellsUpdates", "UpdateReport"]
+
+INSTALL = b"INSTALL"
+"""What is published at PREFIX/update/install to have an update started."""
 
 _MOST_SUMMARY = 255  # characters, of Home Assistant's
 
