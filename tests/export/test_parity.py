@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,9 +14,10 @@ from ecovision_edge import Classifier
 from ecovision_edge.bundle.contract import Contract
 from ecovision_edge.errors import CheckpointError, ImageReadError, OptionError
 from ecovision_edge.simulation.synthetic import draw_frame
+from ecovision_edge_export.card.measured import parity_lines
 from ecovision_edge_export.parity.baseline import TorchBaseline
 from ecovision_edge_export.parity.figures import Accuracy, Budget, Parity, budget_for
-from ecovision_edge_export.parity.measure import measure_parity
+from ecovision_edge_export.parity.measure import Half, measure_parity
 from ecovision_edge_export.parity.recheck import recheck_parity
 from ecovision_edge_export.parity.tables import parity_rows
 from ecovision_edge_export.photographs.dataset import list_photographs
@@ -102,6 +104,35 @@ def test_a_shift_of_logits_that_flips_nothing_is_found(
     assert parity.agreement == 1
     assert parity.max_dlogit == pytest.approx(0.01, rel=0.01)
     assert [f.split(":")[0] for f in parity.failures()] == ["max |dlogit| on identical inputs"]
+
+
+@pytest.mark.parametrize("gated", [True, False])
+def test_fp16_is_measured_beside_the_artifact(
+    baseline: TorchBaseline, fp32: Classifier, labelled: Path, gated: bool
+) -> None:
+    """How far it moves a logit, and its own agreement; a budget that it misses counts where it is gated."""
+
+    def turned(logits: np.ndarray, number: int) -> np.ndarray:
+        return logits + 0.25 if number else np.flip(logits, 1)
+
+    photographs = list_photographs(labelled, fp32.labels, "--val")
+    half = Half(Classifier(Distorted(fp32, turned), artifact="x"), budget_for("int8"), "somehow", gated)
+    judged = {"fp32": (fp32, budget_for("fp32"))}
+    (parity,) = measure_parity(baseline, judged, photographs, halves={"fp32": half})
+    assert parity.half is not None
+    assert parity.flips == ()
+    assert (parity.half.parity.artifact, parity.half.parity.agreed) == ("fp32 in fp16", 9)
+    assert parity.half.moved > 0.25
+    assert parity.ok == (not gated)
+    assert [f.startswith("in fp16, agreement") for f in parity.failures()][:1] == [True] * gated
+    told = parity.summary()["fp16"]
+    assert isinstance(told, dict)
+    assert (told["how"], told["agreed"]) == ("somehow", 9)
+    rows = {row[0]: row[2] for row in parity_rows((parity,))}
+    assert rows["in fp16: top-1 agreement"] == "90.00 % of 10"
+    assert "In fp16: what the model computes in fp32" in "\n".join(parity_lines((parity,)))
+    bare = dataclasses.replace(parity, half=None)
+    assert not any("fp16" in row[0] for row in parity_rows((bare,)))
 
 
 def test_generated_images_are_weak_evidence_and_say_so(

@@ -16,10 +16,12 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from tests.runtime.conftest import Forge
 
 from ecovision_edge import Classifier, read_image
 from ecovision_edge.backends.onnx import OnnxBackend
 from ecovision_edge.base.device import read_cpu
+from ecovision_edge.base.homes import PROFILE_DIR_VARIABLE
 from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_bench.arm64.counting import MOST_DIFFERENCE, count, find_models
@@ -36,6 +38,7 @@ Tensors = dict[str, np.ndarray]
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 FRAMES = 4
 PHOTOGRAPHS = 12
+TUNE_S = 120
 
 pytestmark = [pytest.mark.packaging, pytest.mark.slow]
 
@@ -133,6 +136,37 @@ def test_elementwise_operators_give_the_same_bits_for_every_input(
     there = run_there(pi, cpu, model, {"a": a, "b": b}, tmp_path)
     assert here.keys() == there.keys()
     assert [name for name in here if not np.array_equal(here[name], there[name])] == []
+
+
+ROWS = """
+import sys
+from pathlib import Path
+from ecovision_edge_bench.measure.choose import choose_subjects
+print(*(spec.key for spec in choose_subjects(Path(sys.argv[1]), against=("none",)).specs), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(("cpu", "half"), [("cortex-a72", False), ("cortex-a76", True)])
+def test_tune_and_bench_take_fp16_where_the_kernel_lists_it(
+    pi: PiRoot, cpu: str, half: bool, tmp_path: Path
+) -> None:
+    """Each model is tried in fp16 too, and agrees; elsewhere `tune` says why not, and nothing dies."""
+    bundle = Forge().bundle(tmp_path / "bundle", precisions=("fp32-tflite", "int8-tflite"))
+    own = {PROFILE_DIR_VARIABLE: str(tmp_path / "profiles")}
+    tuned = tmp_path / "tuned.json"
+    options = ["--threads", "1", "--parity-images", "4", "--budget", f"{TUNE_S}s", "--json", str(tuned)]
+    command = ["-m", "ecovision_edge", "tune", str(bundle), *options, "--anyway", "--dry-run"]
+    done = pi.python(cpu, *command, environment=own, timeout=4 * TUNE_S)
+    document = json.loads(tuned.read_text())
+    assert (document["fp16"] is None) == half, done.stderr
+    rows = {key: row["golden"] for key, row in document["rows"].items() if row["fp16"]}
+    names = {"fp32-tflite fp16 1t", "int8-tflite fp16 1t"} if half else set()
+    assert {key for key in rows if key.endswith(" 1t")} == names
+    assert all(row["fault"] is None or row["out_of_time"] for row in document["rows"].values()), done.stdout
+    if half:
+        assert "vectors" in str(rows["fp32-tflite fp16 1t"])
+    listed = pi.python(cpu, "-c", ROWS, str(bundle), environment=own).stdout.splitlines()
+    assert {key for key in listed if "fp16" in key} == names
 
 
 def test_an_inference_takes_as_many_instructions_again_and_fewer_with_dot_products(pi: PiRoot) -> None:

@@ -58,9 +58,19 @@ def calibration_section(parity: Sequence[Parity]) -> list[str]:
 def parity_lines(parity: Sequence[Parity]) -> list[str]:
     """Return the parity gate's table, and what was waived."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in parity_rows(parity)]
-    lines = [_evidence(parity), "", *table(rows)]
+    lines = [_evidence(parity), *_in_fp16(parity), "", *table(rows)]
     waived = [f"- Waived: {p.artifact} {failure}." for p in parity for failure in p.failures()]
     return [*lines, *(["", *waived] if waived else [])]
+
+
+def _in_fp16(parity: Sequence[Parity]) -> list[str]:
+    """Say how fp16 was measured, if it was."""
+    hows = dict.fromkeys(p.half.how for p in parity if p.half is not None)
+    return [
+        f"In fp16: what the model computes in fp32 was computed in half precision, {how}; the difference by "
+        "it is from the same model's own logits."
+        for how in hows
+    ]
 
 
 def latency_lines(speeds: Sequence[Speed]) -> list[str]:

@@ -17,6 +17,7 @@ __all__ = [
     "Budget",
     "Flip",
     "GateClosedError",
+    "HalfParity",
     "Parity",
     "budget_for",
 ]
@@ -93,6 +94,33 @@ class Accuracy:
 
 
 @dataclass(frozen=True, slots=True)
+class HalfParity:
+    """The same artifact, computed in fp16 where it computes in fp32.
+
+    Args:
+        how: By whose arithmetic that was measured.
+        parity: Against PyTorch.
+        moved: Largest difference of a logit from the artifact's own, on all images.
+        gated: Whether its budget counts; else it is told alone.
+    """
+
+    how: str
+    parity: Parity
+    moved: float
+    gated: bool
+
+    @property
+    def text(self) -> str:
+        """Agreement, and how far logits move, in a few words."""
+        agreement = f"{100 * self.parity.agreement:.2f} %"
+        return f"{self.parity.artifact} on {agreement}, its logits within {self.moved:.2g} of its own"
+
+    def to_json(self) -> dict[str, JsonValue]:
+        """Return what a manifest says of it."""
+        return {"how": self.how, "max_dlogit_by_fp16": _round(self.moved), **self.parity.summary()}
+
+
+@dataclass(frozen=True, slots=True)
 class Parity:
     """One artifact against PyTorch.
 
@@ -112,6 +140,7 @@ class Parity:
         torch_outcome: PyTorch's answers by class, where all images have labels.
         outcome: Likewise the artifact's.
         turns: The artifact's answers to the photographs turned, where that was measured.
+        half: The same in fp16, where that was measured.
     """
 
     artifact: str
@@ -129,6 +158,7 @@ class Parity:
     torch_outcome: Outcome | None = None
     outcome: Outcome | None = None
     turns: TurnReport | None = None
+    half: HalfParity | None = None
 
     @property
     def agreement(self) -> float:
@@ -166,6 +196,8 @@ class Parity:
             wrong.append(
                 f"max |dlogit| on identical inputs: expected <= {b.max_dlogit:g}, found {self.max_dlogit:.2g}"
             )
+        if self.half is not None and self.half.gated:
+            wrong += [f"in fp16, {failure}" for failure in self.half.parity.failures()]
         return tuple(wrong)
 
     @property
@@ -214,6 +246,8 @@ class Parity:
             }
         if self.turns is not None:
             result["turns"] = self.turns.to_json()
+        if self.half is not None:
+            result["fp16"] = self.half.to_json()
         return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,11 +18,11 @@ from ecovision_edge.classifier import Classifier
 from ecovision_edge.photographs.images import read_image
 from ecovision_edge.simulation.synthetic import draw_frame
 from ecovision_edge_export.parity.baseline import TorchBaseline
-from ecovision_edge_export.parity.figures import Accuracy, Budget, Flip, Parity
+from ecovision_edge_export.parity.figures import Accuracy, Budget, Flip, HalfParity, Parity
 from ecovision_edge_export.parity.outcomes import measure_outcome
 from ecovision_edge_export.photographs.dataset import PhotographSet
 
-__all__ = ["generated_cases", "measure_parity", "photograph_cases", "torch_logits"]
+__all__ = ["Half", "generated_cases", "measure_parity", "photograph_cases", "torch_logits"]
 
 GENERATED_IMAGES = 128
 FIRM_MARGIN = 0.2
@@ -41,6 +41,16 @@ class Case:
     label: int | None
     frame: Callable[[], npt.NDArray[np.uint8]]
     prepare: Callable[[TorchBaseline], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """An artifact in fp16, to be measured beside itself; `how` and `gated` as of `HalfParity`."""
+
+    classifier: Classifier
+    budget: Budget
+    how: str
+    gated: bool
 
 
 def photograph_cases(photographs: PhotographSet) -> Sequence[Case]:
@@ -92,6 +102,7 @@ def measure_parity(
     artifacts: Mapping[str, tuple[Classifier, Budget]],
     photographs: PhotographSet | None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    halves: Mapping[str, Half] | None = None,
 ) -> tuple[Parity, ...]:
     """Compare each artifact with PyTorch on the photographs, or on synthetic frames where there are none.
 
@@ -100,22 +111,25 @@ def measure_parity(
         artifacts: By name, the runtime's classifier and the budget.
         photographs: With or without labels; None for synthetic frames.
         progress: Called with the images done and their number.
+        halves: For the names of some artifacts the same in fp16.
 
     Raises:
         ImageReadError: a file that is no image, on either side.
         InferenceError: an engine failed.
     """
+    halves = halves or {}
+    asked = {**artifacts, **{_in_fp16(name): (h.classifier, h.budget) for name, h in halves.items()}}
     cases = photograph_cases(photographs) if photographs is not None else generated_cases(GENERATED_IMAGES)
     every = max(1, math.ceil(len(cases) / TENSOR_CHECKS))
     torch_rows: list[npt.NDArray[np.float32]] = []
-    rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in artifacts}
-    dlogit = dict.fromkeys(artifacts, 0.0)
+    rows: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in asked}
+    dlogit = dict.fromkeys(asked, 0.0)
     done = 0
     for group in _groups(cases, _BATCH):
         torch_rows.append(_torch_logits(baseline, group))
         for position, case in enumerate(group):
             frame = case.frame()
-            for name, (classifier, _) in artifacts.items():
+            for name, (classifier, _) in asked.items():
                 network_input = classifier.prepare(frame)
                 logits = classifier.run(network_input)
                 rows[name].append(logits)
@@ -126,20 +140,30 @@ def measure_parity(
         progress(done, len(cases))
     expected = np.concatenate(torch_rows)
     evidence: Literal["photographs", "generated"] = "generated" if photographs is None else "photographs"
-    return tuple(
-        _compare(
+    found = {name: np.concatenate(rows[name]) for name in asked}
+    compared = {
+        name: _compare(
             name,
             evidence,
             cases,
             expected,
-            np.concatenate(rows[name]),
+            found[name],
             classifier,
             budget,
             dlogit[name],
             len(range(0, len(cases), every)),
         )
-        for name, (classifier, budget) in artifacts.items()
-    )
+        for name, (classifier, budget) in asked.items()
+    }
+    for name, half in halves.items():
+        moved = float(np.abs(found[_in_fp16(name)] - found[name]).max())
+        there = HalfParity(half.how, compared[_in_fp16(name)], moved, half.gated)
+        compared[name] = replace(compared[name], half=there)
+    return tuple(compared[name] for name in artifacts)
+
+
+def _in_fp16(name: str) -> str:
+    return f"{name} in fp16"
 
 
 def _compare(

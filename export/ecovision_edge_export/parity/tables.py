@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge.photographs.turns import TurnReport
-from ecovision_edge_export.parity.figures import Accuracy, Parity
+from ecovision_edge_export.parity.figures import Accuracy, HalfParity, Parity
 
 __all__ = ["parity_rows"]
 
@@ -26,8 +26,33 @@ def parity_rows(parity: Sequence[Parity]) -> list[list[str]]:
         row("max |dlogit|, same input", lambda p: f"{p.max_dlogit:.2g}"),
         *_accuracy_rows([p.accuracy for p in parity if p.accuracy is not None]),
         *_turn_rows([p.turns for p in parity if p.turns is not None]),
+        *_half_rows(parity),
         row("within budget", lambda p: "yes" if p.ok else "NO"),
     ]
+
+
+def _half_rows(parity: Sequence[Parity]) -> list[list[str]]:
+    """Tabulate what fp16 does; nothing where it was not measured."""
+    if all(p.half is None for p in parity):
+        return []
+
+    def row(name: str, figure: Callable[[HalfParity], str]) -> list[str]:
+        return [name, "", *("" if p.half is None else figure(p.half) for p in parity)]
+
+    return [
+        row("in fp16: top-1 agreement", lambda h: f"{100 * h.parity.agreement:.2f} % of {h.parity.judged}"),
+        row("in fp16: max |dlogit| by it", lambda h: f"{h.moved:.2g}"),
+        *(
+            [row("in fp16: accuracy drop, points", _drop)]
+            if any(p.half is not None and p.half.parity.accuracy is not None for p in parity)
+            else []
+        ),
+    ]
+
+
+def _drop(half: HalfParity) -> str:
+    accuracy = half.parity.accuracy
+    return "" if accuracy is None else f"{accuracy.drop_points:.2f}"
 
 
 def _accuracy_rows(accuracies: Sequence[Accuracy]) -> list[list[str]]:
