@@ -233,7 +233,8 @@ def _other_sizes(
         try:
             made = work.make(there, theirs, graph, TorchBaseline(work.checkpoint, theirs))
         except GateClosedError as e:
-            work.script.warn(f"size {figure.side} is left out: {e.message}")
+            why = "; ".join(f"{p.artifact} {failure}" for p in e.parity for failure in p.failures())
+            work.script.warn(f"size {figure.side} is left out, the gate refuses it: {why or e.message}")
             continue
         found[figure.side] = work.assemble(there, theirs, made, unproved)[1]
     return found

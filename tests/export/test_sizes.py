@@ -309,7 +309,10 @@ def test_other_sizes_are_kept_in_the_bundle(
     assert [(size.side, size.sha256 is None) for size in bundle.manifest.sizes] == [(64, False), (224, True)]
     rows = bundle.manifest.provenance["sizes"]["sizes"]  # type: ignore[index,call-overload]
     assert [size.loss for size in bundle.manifest.sizes] == [rows[0]["loss"], rows[2]["loss"]]  # type: ignore[index,call-overload]
-    assert any("size 96 is left out: parity failed" in str(w) for w in result.transcript["warnings"])  # type: ignore[union-attr]
+    assert any(
+        "size 96 is left out, the gate refuses it: parity failed" in str(w)
+        for w in result.transcript["warnings"]
+    )  # type: ignore[union-attr]
     inner = bundle.at_size(64)
     assert (inner.contract.input.height, inner.manifest.schema_version) == (64, 1)
     assert "In `sizes/64` is the same network" in (out / "MODEL_CARD.md").read_text("utf-8")

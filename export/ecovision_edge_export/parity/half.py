@@ -1,9 +1,10 @@
 """A TFLite model as a device computes it in fp16, for parity: in a process of its own, if this machine can.
 
-XNNPACK, which LiteRT computes with, does fp16 on an Arm CPU that has such arithmetic, and does what that does
-on an x86 with F16C: it holds weights and values in fp16 there too. Whether sums come out the same is for a
-comparison with the other machine to say: docs/figures/arm.md has it. Slower on x86, but no other way to see
-what a Pi 5 answers to a thousand photographs is as near.
+XNNPACK, which LiteRT computes with, does fp16 on an Arm CPU that has such arithmetic; on an x86 with F16C it
+holds weights and values in fp16 too, and adds up otherwise. Logits move as far there as on an emulated
+Cortex-A76, or farther, and not each by the same (docs/figures/arm.md): so what x86 says of agreement, and of
+how far fp16 moves a logit, is an estimate of what a Pi 5 does, and no proof of any one answer. That a device
+gives itself, by `verify --fp16` and `tune`.
 
 A process of its own since `CompiledModel` writes some twenty lines about accelerators to standard error, and
 since a CPU may lack an instruction that nobody knew of: then fp16 is not measured, and the export goes on.
@@ -56,7 +57,7 @@ def how_in_fp16(cpu: Cpu) -> str | None:
     if fp16_fault(cpu) is None:
         return "by this Arm CPU's own arithmetic"
     if cpu.arch.lower() in ("x86_64", "amd64") and cpu.features >= _X86:
-        return "by XNNPACK on x86, which computes it as on Arm but for the order of some sums"
+        return "by XNNPACK on x86, which moves logits as far as on Arm or farther, not each by the same"
     return None
 
 
