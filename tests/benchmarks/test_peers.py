@@ -42,7 +42,7 @@ from ecovision_edge_export.weights.checkpoint import Checkpoint, load_checkpoint
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:read_text is deprecated:DeprecationWarning"),  # executorch 1.5
+    pytest.mark.filterwarnings("ignore:(open|read)_text is deprecated:DeprecationWarning"),  # executorch 1.5
 ]
 
 DISTRIBUTIONS = {

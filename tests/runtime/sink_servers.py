@@ -45,7 +45,8 @@ def authority(folder: Path) -> Authority:
         subprocess.run([*new, *arguments], check=True, capture_output=True)
 
     ca_key = folder / "ca.key"
-    run("-subj", "/CN=throwaway", "-keyout", f"{ca_key}", "-out", f"{made.ca}")
+    usage = ("-addext", "keyUsage=critical,keyCertSign,cRLSign")  # which Python 3.13 insists on
+    run("-subj", "/CN=throwaway", *usage, "-keyout", f"{ca_key}", "-out", f"{made.ca}")
     run(
         *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
         *("-addext", "basicConstraints=critical,CA:FALSE"),

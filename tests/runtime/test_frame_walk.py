@@ -17,7 +17,7 @@ from ecovision_edge.observation import Look, Observation
 from ecovision_edge.smart_bin import SmartBin
 
 ROOT = Path(ecovision_edge.__file__).parent
-PAGE = ROOT.parents[1] / "docs" / "architecture.md"
+PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 HEAD = "asks        whom        which                    is given"
 CARRIERS = (np.ndarray, CapturedFrame, Look, Observation, Prediction, BinEvent)
 """What carries a frame, or what is known of it."""

@@ -48,6 +48,8 @@ def _make(cls: type[T]) -> type[T]:
     made.__init__ = _initializer(made, fields)
     parameters = made.__dataclass_params__
     parameters.init = parameters.repr = parameters.eq = parameters.frozen = True
+    if hasattr(parameters, "slots"):  # since Python 3.12
+        parameters.slots = True
     return made  # type: ignore[no-any-return]
 
 
