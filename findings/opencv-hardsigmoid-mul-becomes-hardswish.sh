@@ -2,9 +2,9 @@
 # OpenCV's DNN takes `Mul(HardSigmoid(a), b)` for the hard-swish of a when the attribute beta is written out: b is
 # dropped. That is each squeeze-and-excitation of a MobileNetV3 as PyTorch exports it.
 #
-# Ground: a graph of these two nodes with two inputs, alpha 1/6, with beta 0.5 named and without it, which means the same
-# (0.5 is ONNX's default); and two blocks: a scale for each channel of x, made of x by a mean and a 1x1 convolution. The
-# torch.onnx.export of PyTorch 2.14.1 (dynamo=True) names beta; with dynamo=False it does not.
+# Ground: a graph of these two nodes with two inputs, alpha 1/6, with beta 0.5 named and without it, which means the
+# same (0.5 is ONNX's default); and such blocks: a factor for each channel of x, made of x by a mean and a 1x1
+# convolution. torch.onnx.export of PyTorch 2.14.1 (dynamo=True) names beta; with dynamo=False it does not.
 # Guess before running: an attribute with its default value changes nothing; a pattern of a fusion wants both inputs of
 # the Mul to come from the same tensor.
 # Seen (onnx 1.23.2, onnxruntime 1.32.0; OpenCV 5.0.0.93, both of its engines, and 4.14.0.94):

@@ -97,7 +97,8 @@ mean = operators.MEAN, schema.ReducerOptionsT(), (1, 6), np.int32([1, 2])
 swish = operators.HARD_SWISH, schema.HardSwishOptionsT(), (1, 5)
 CASES = [("bias", build(row.shape, dense(weights, bias)), row, row @ weights.T),
          ("no bias", build(row.shape, dense(weights)), row, row @ weights.T),
-         ("bias and ReLU", build(row.shape, dense(weights, small, activation=RELU)), row, np.maximum(row @ weights.T, 0)),
+         ("bias and ReLU", build(row.shape, dense(weights, small, activation=RELU)), row,
+          np.maximum(row @ weights.T, 0)),
          ("a head", build(image.shape, mean, dense(weights, small), swish, dense(more, last)), image, None)]
 so = True
 for name, model, x, without in CASES:

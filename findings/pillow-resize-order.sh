@@ -1,19 +1,18 @@
 #!/usr/bin/env bash
-# Pillow 13 resizes a narrow, tall picture down before it resizes it across; Pillow 12 did it the other way round. Pixels
-# differ between the versions, by a level or by dozens, for some sizes and not for others.
+# Pillow 13 resizes a narrow, tall picture down before it resizes it across; Pillow 12 did it the other way round.
+# Pixels differ between the versions, by a level or by dozens, for some sizes and not for others.
 #
 # Ground: crops of noise, and of thin black lines on white, resized to a network's input; each version against itself in
 # two explicit steps, and against the other.
-# Guess before running: a resize with the same filter gives the same bytes in each version; the order (rows first, rounded
-# to 8 bits, then columns) is part of what it computes, since training and the golden vectors hang on it.
+# Guess before running: a resize with the same filter gives the same bytes in each version; the order (rows first,
+# rounded to 8 bits, then columns) is part of what it computes, since trainings and golden vectors hang on it.
 # Seen (Pillow 12.3.0 and 13.0.0, Python 3.11):
 #   12.3 goes across first in every case here; 13.0 goes down first where the picture grows across and shrinks down
-#   300x100 (height x width) of noise to 224x224: BILINEAR differs in 25 % of values, by 1; BICUBIC in 30 %, by up to 21;
-#     LANCZOS in 38 %, by up to 40, for what is between the two steps is cut to 0 and 255
+#   300x100 (height x width) of noise to 224x224: BILINEAR differs in 25 % of values, by 1; BICUBIC in 30 %, by up to
+#     21; LANCZOS in 38 %, by up to 40, for what is between the two steps is cut to 0 and 255
 #   lines: BILINEAR by 1, BICUBIC by up to 24, LANCZOS by up to 38
 #   480x640, 1080x1920, 1920x1080 and 100x100 to 224x224, 50x300 to 96x112: not one value differs; BOX never
-# So whole frames of a camera pass every test of an upgrade, and crops of bottles that stand, of people or of lines of text
-# do not.
+# So whole frames of a camera pass every test of an upgrade, and crops of standing bottles or of people do not.
 # What to do: pin Pillow where bytes count (a training, its calibration and the device alike), or resize in two steps of
 # one's own, across and then down: these are the same in both.
 #

@@ -11,8 +11,8 @@
 #   killed before os.symlink: FileNotFoundError for root.json, at this start and at each that follows, while
 #     root_history/1.root.json is there, whole; so neither a RepositoryError nor a DownloadError
 #   with bootstrap=bytes it starts again, and root.json is back
-# root.json is a link that is removed and then made anew: at each start, and at the end of each refresh(), whether or not
-# there is a new root. So each check for an update has this moment twice.
+# root.json is a link that is removed and then made anew: at each start, and at the end of each refresh(), with or
+# without a new root. So each check for an update has this moment twice.
 # What to do: never start with bootstrap=None: give the root that the program was built with, and let the client walk on
 # from it (it reads root_history before it asks the server); remove tmp* before a start.
 #

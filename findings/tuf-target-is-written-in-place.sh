@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# python-tuf: download_target() writes into the file that is there; a program that has it mapped, and a hard link kept to
-# go back to, have the new content. Metadata beside it is replaced.
+# python-tuf: download_target() writes into the file that is there; a program that has it mapped, and a hard link kept
+# to go back to, have the new content. Metadata beside it is replaced.
 #
 # Ground: a repository on this machine publishes a target of 100,000 bytes "1", then one of as many "2". The client
 # fetches both to the same name, as `download_target(info)` does of itself. Between them the first is mapped, as engines
@@ -11,8 +11,8 @@
 #   timestamp.json: another inode, and who had it open still reads the old one
 #   the target: the same inode; the mapping's bytes are "2", the file kept to go back to is the new one
 #   in between it is cut to nothing and filled: at the first byte of the copy its size is 0
-# So the network that runs changes its weights below an inference, and is gone for a moment (reading a map beyond the end
-# of its file ends a process); a disk that fills up or a plug that is pulled then leaves no good file, old or new.
+# So the network that runs changes its weights below an inference, and is gone for a moment (reading a map beyond the
+# end of its file ends a process); a disk that is full or a plug that is pulled then leaves no good file, old or new.
 # What to do: download to a new name (`download_target(info, filepath=...)`), bring it to the disk, os.replace() it.
 #
 # usage: bash findings/tuf-target-is-written-in-place.sh   (exit 0: still so; 1: it has changed)
