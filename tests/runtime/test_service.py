@@ -245,6 +245,7 @@ def verified(text, folder):
         ("rpicam://", {"user": "root"}),
         ("gst:a ! b", {}),
         ("rtsp://host/x", {"user_unit": True}),
+        ("rtsp://host/x", {"updates": True}),
     ],
 )
 def test_systemd_takes_the_unit(tmp_path, source, options):
@@ -323,6 +324,14 @@ def test_a_secret_in_the_address_of_a_trigger_does_not_come_into_a_unit_either()
     """As in a sink's."""
     with pytest.raises(OptionError, match=r"password in --trigger: .*ECOVISION_EDGE_MQTT_PASSWORD") as caught:
         refuse_credentials("demo:", (), ENV, "mqtt://me:geheim@host/x")
+    assert "geheim" not in caught.value.message
+
+
+@pytest.mark.parametrize("update", ["https://me:geheim@host/bins", "https://host/bins?token=geheim"])
+def test_a_secret_in_the_address_of_updates_does_not_come_into_a_unit(update):
+    """There is none that the program would take: what is fetched is signed."""
+    with pytest.raises(OptionError, match="more than a place in --update") as caught:
+        refuse_credentials("demo:", (), ENV, update=update)
     assert "geheim" not in caught.value.message
 
 
@@ -518,6 +527,55 @@ def test_the_paths_of_the_arguments_can_be_reached(command):
     assert wanted == set(found["BindReadOnlyPaths"])
     assert found["BindPaths"] == ["/home/pi/spool"]
     assert found["ReadWritePaths"] == ["/var/rec", "/srv/out", "/var/log/bin", '"/srv/spool 1"']
+
+
+UPDATES = ("--source", "/dev/video0", "--output", "none", "--update", "https://updates.local/bins")
+
+
+def test_a_service_that_takes_updates_is_as_confined_and_starts_again_for_another_bundle(command):
+    """It may speak TCP; the store is in its state folder; an update's process that is killed ends it not."""
+    _, without = command("--", *UPDATES[:4])
+    status, printed = command("--", *UPDATES)
+    assert status == 0
+    plain, updating = settings_of(without), settings_of(printed)
+    assert updating["StateDirectory"] == ["ecovision-edge"]
+    assert updating["RestartForceExitStatus"] == ["75"]
+    assert updating["OOMPolicy"] == ["continue"]
+    assert updating["Restart"] == plain["Restart"]
+    assert "--update https://updates.local/bins" in updating["ExecStart"][0]
+    assert "AF_INET" in updating["RestrictAddressFamilies"][0]
+    assert "network-online.target" in updating["After"]
+    differ = {"RestartForceExitStatus", "OOMPolicy", "ExecStart", "RestrictAddressFamilies", "After", "Wants"}
+    assert {n: v for n, v in updating.items() if n not in differ} == {
+        n: v for n, v in plain.items() if n not in {*differ, "IPAddressDeny"}
+    }
+
+
+def test_the_folders_of_updates_can_be_reached(command):
+    """A store elsewhere is written to; the root and frames of one's own are read."""
+    paths = (
+        "--store",
+        "/srv/bundles",
+        "--update-root",
+        "/home/pi/root.json",
+        "--labelled",
+        "/home/pi/frames",
+    )
+    _, printed = command("--", *UPDATES, *paths)
+    settings = settings_of(printed)
+    assert "/srv/bundles" in settings["ReadWritePaths"]
+    assert {"/home/pi/root.json", "/home/pi/frames"} <= set(settings["BindReadOnlyPaths"])
+
+
+@pytest.mark.parametrize("command", ["checked"], indirect=True)
+def test_the_check_looks_at_the_service_s_store_and_changes_nothing(command, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "ecovision_edge.updates.store.state_folder",
+        lambda env: asked.append(env["STATE_DIRECTORY"]) or Path("/no"),
+    )
+    assert command("--", *UPDATES)[0] == 0
+    assert set(asked) == {"/var/lib/ecovision-edge"}
 
 
 def test_another_provider_than_the_cpu_gets_its_devices_and_its_folders(command):

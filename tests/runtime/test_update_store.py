@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ecovision_edge.base import files
-from ecovision_edge.errors import ContractError, OptionError, StoreError
+from ecovision_edge.errors import ContractError, OptionError, StoreError, TryLaterError
 from ecovision_edge.updates.state import Activation, Refusal, State
 from ecovision_edge.updates.store import BundleStore
 
@@ -119,6 +119,24 @@ def test_a_bundle_can_be_refused_before_it_is_here(store, three):
     assert (last.bundle, last.name, last.version, last.path) == ("f" * 64, "four", "4", None)
     assert last.refused == "too slow \\x1b[2J"
     assert store.current() == three[2]
+
+
+def test_a_lock_that_somebody_else_made_is_a_lock_too(store, add, monkeypatch):
+    """Root at a shell, before the service did."""
+    one = add(store, "one")
+    open_file = Path.open
+
+    def refuse(path, mode="r", *more, **options):
+        if mode == "ab" and "lock" in path.name and path.exists():
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return open_file(path, mode, *more, **options)
+
+    with store.alone("update"):
+        pass
+    monkeypatch.setattr(Path, "open", refuse)
+    store.activate(one)
+    with store.alone("update"), pytest.raises(TryLaterError), store.alone("update"):
+        pass
 
 
 def test_probation_counts_starts_and_ends(store, add, clock):

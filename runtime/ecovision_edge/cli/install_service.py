@@ -60,7 +60,7 @@ def install_service(
 
     given, secrets = list(arguments or []), environment_path(user)
     options = _options(given, secrets, user=user, run_as=run_as)
-    refusal = _refusal(given, secrets, options.profiles)
+    refusal = _refusal(given, secrets, options)
     if refusal is not None and write:
         raise refusal
     unit = service_unit(options)
@@ -90,7 +90,7 @@ def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None)
 
     parameters = _parameters(given, secrets)
     source, sinks = str(parameters["source"]), [str(s) for s in parameters.get("sink") or ()]
-    refuse_credentials(source, sinks, secrets, parameters["trigger"])
+    refuse_credentials(source, sinks, secrets, parameters["trigger"], parameters["update"])
     addresses = [*sinks, *_triggers(parameters)]
     if any(address.partition(":")[0].lower() == "keyboard" for address in addresses):
         raise OptionError("trigger of a service", expected="gpio:PIN or mqtt://HOST/TOPIC", found="keyboard:")
@@ -99,7 +99,7 @@ def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None)
         needs=service_needs(
             source,
             addresses,
-            serves=parameters["http"] is not None,
+            serves=parameters["http"] is not None or parameters["update"] is not None,
             delegate=parameters["delegate"] is not None,
             providers=any(word != "cpu" for word in _short_providers(parameters)),
         ),
@@ -108,6 +108,7 @@ def _options(given: list[str], secrets: Path, *, user: bool, run_as: str | None)
         reads=tuple(dict.fromkeys((*_own_folders(), *_reads(parameters, source, addresses)))),
         writes=tuple(dict.fromkeys(_writes(parameters, sinks))),
         profiles=_profiles(),
+        updates=parameters["update"] is not None,
     )
 
 
@@ -163,13 +164,16 @@ def _parameters(arguments: Sequence[str], secrets: Path) -> dict[str, Any]:
     return parameters
 
 
-def _refusal(arguments: Sequence[str], secrets: Path, profiles: str | None) -> EcovisionError | None:
+def _refusal(arguments: Sequence[str], secrets: Path, options: ServiceOptions) -> EcovisionError | None:
     """Return what `run --check` refuses in the environment that the service will have; None for nothing."""
     from ecovision_edge.profile import PROFILE_DIR_VARIABLE
-    from ecovision_edge.service import service_environment
+    from ecovision_edge.service import STATE_FOLDER, service_environment
 
+    given = {} if options.profiles is None else {PROFILE_DIR_VARIABLE: options.profiles}
+    if options.updates and not options.user_unit:  # there its bundles are
+        given["STATE_DIRECTORY"] = STATE_FOLDER
     try:
-        with service_environment(secrets, {} if profiles is None else {PROFILE_DIR_VARIABLE: profiles}):
+        with service_environment(secrets, given):
             command = _run_command()
             with command.make_context("ecovision-edge run", ["--check", *arguments]) as context:
                 command.invoke(context)
@@ -202,7 +206,7 @@ def _reads(parameters: dict[str, Any], source: str, sinks: Sequence[str]) -> Ite
     from ecovision_edge.base.addresses import split_options
     from ecovision_edge.sinks.addresses import sink_paths
 
-    for name in ("bundle", "bin"):
+    for name in ("bundle", "bin", "update_root", "labelled", "recorded"):
         if parameters.get(name) is not None:
             yield str(parameters[name])
     if "/" in (library := parameters.get("delegate") or ""):  # without one it is looked for in the system
@@ -242,7 +246,7 @@ def _fixed_part(path: str) -> str:
 def _writes(parameters: dict[str, Any], sinks: Sequence[str]) -> Iterator[str]:
     from ecovision_edge.sinks.addresses import sink_paths
 
-    for name in ("record", "capture_hard"):
+    for name in ("record", "capture_hard", "store"):
         if parameters.get(name) is not None:
             yield str(parameters[name])
     summary = parameters.get("summary")

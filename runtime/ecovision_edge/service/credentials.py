@@ -25,7 +25,9 @@ _OWN = ("file", "gpio", "mqtt", "mqtts", "serial", "stdout")  # their options ar
 _EXPECTED = "none in a unit: every user can read it"
 
 
-def refuse_credentials(source: str, sinks: Sequence[str], file: Path, trigger: str | None = None) -> None:
+def refuse_credentials(
+    source: str, sinks: Sequence[str], file: Path, trigger: str | None = None, update: str | None = None
+) -> None:
     """Refuse an address with a password, a token or a key written out in it.
 
     Args:
@@ -33,6 +35,7 @@ def refuse_credentials(source: str, sinks: Sequence[str], file: Path, trigger: s
         sinks: Addresses that `open_sink` takes.
         file: Where secrets belong.
         trigger: Address that `open_trigger` takes, or None.
+        update: Address of a repository of releases, or None.
 
     Raises:
         OptionError: there is one; it names the variable and the file to write in its place, and shows nothing
@@ -51,6 +54,9 @@ def refuse_credentials(source: str, sinks: Sequence[str], file: Path, trigger: s
         _refuse_in_sink(sink, "--sink", where)
     if trigger is not None:
         _refuse_in_sink(trigger, "--trigger", where)
+    if update is not None and any(mark in update for mark in "@?#"):
+        fix = "what is fetched is signed: let the server give it to everyone, or to this network"
+        raise OptionError("more than a place in --update", expected="no user, no password, no query", fix=fix)
 
 
 def _refuse_in_sink(sink: str, option: str, where: str) -> None:

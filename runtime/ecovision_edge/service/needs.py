@@ -49,7 +49,7 @@ def service_needs(
     Args:
         source: Address that `open_source` takes.
         sinks: Addresses that `open_sink` takes, and the trigger's, which `open_trigger` takes.
-        serves: Whether it serves the live page.
+        serves: Whether it speaks TCP besides: it serves the live page, or takes updates.
         delegate: Whether an accelerator is used, at USB or PCIe.
         providers: Whether another provider of onnxruntime than the CPU is, whose devices are its vendor's.
     """

@@ -29,6 +29,12 @@ UNIT_NAME = "ecovision-edge.service"
 STATE_FOLDER = "/var/lib/ecovision-edge"
 """Which systemd makes for the service before it starts (`StateDirectory`)."""
 
+_UPDATES = (
+    "# Each start is counted in the store before a bundle is loaded: a new one that dies goes back.",
+    "RestartForceExitStatus=75",  # another bundle is to run, which cannot take over in this process
+    "OOMPolicy=continue",  # an update that runs out of memory is a process of its own
+)
+
 _PLAIN = re.compile(r"[A-Za-z0-9_./,:=@+-]+")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 # systemd takes a line with a surrogate or a noncharacter for no valid UTF-8; NUL ends any text.
@@ -53,6 +59,7 @@ class ServiceOptions:
         reads: Absolute paths that have to be seen, though they may be in somebody's home.
         writes: Absolute paths of folders that have to be written.
         profiles: The folder of device profiles, or None.
+        updates: It takes updates while it runs.
     """
 
     command: tuple[str, ...]
@@ -62,6 +69,7 @@ class ServiceOptions:
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
     profiles: str | None = None
+    updates: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work.
@@ -133,6 +141,7 @@ def service_unit(options: ServiceOptions) -> str:
         "TimeoutStopSec=20",
         "Restart=on-failure",
         "RestartSec=10",
+        *(_UPDATES if o.updates else ()),
         "StateDirectory=ecovision-edge",
         "WorkingDirectory=%S/ecovision-edge",
         "Environment=PYTHONUNBUFFERED=1",

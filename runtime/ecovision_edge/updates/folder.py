@@ -12,6 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from ecovision_edge.base.files import (
     is_folder,
@@ -169,7 +170,7 @@ class StoreFolder:
         """
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with (self.root / "lock").open("ab") as lock:
+            with _open_lock(self.root / "lock") as lock:
                 for left in reversed(range(_LOCK_TRIES)):
                     if try_lock(lock.fileno()):
                         break
@@ -191,7 +192,7 @@ class StoreFolder:
             StoreError: the disk refuses.
         """
         try:
-            lock = (self.root / f"{what}.lock").open("ab")
+            lock = _open_lock(self.root / f"{what}.lock")
         except OSError as e:
             raise StoreError(f"cannot change {self.root}", found=reason_of(e)) from e
         with lock:
@@ -238,6 +239,14 @@ class StoreFolder:
                 sync_folder(self.root)
         except OSError as e:
             _LOGGER.warning("cannot renew %s (%s): it follows at the next start", self.link, reason_of(e))
+
+
+def _open_lock(path: Path) -> IO[bytes]:
+    """Open a file to be locked; one that root made, at a shell, is not a service's to write, but to read."""
+    try:
+        return path.open("ab")
+    except PermissionError:
+        return path.open("rb")
 
 
 def _wanted(bundle: str | None) -> str | None:
