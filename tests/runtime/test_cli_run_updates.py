@@ -6,7 +6,7 @@ import sys
 import textwrap
 
 import pytest
-from tests.runtime.test_cli_run import run
+from tests.runtime.test_cli_run import run, running
 
 from ecovision_edge.updates.process import UpdateProcess
 from ecovision_edge.updates.store import BundleStore
@@ -165,3 +165,21 @@ def test_the_loop_s_process_loads_nothing_of_an_update_and_is_hardly_larger(here
         assert (status, loaded) == ("0", []), done.stderr.decode()
         kilobytes.append(int(size))
     assert kilobytes[1] - kilobytes[0] < 3072, kilobytes
+
+
+@pytest.mark.slow
+def test_a_bundle_whose_process_is_killed_three_times_in_a_row_goes_back(capsys, here, installed):
+    """While it runs, by whatever kills it; nobody but the next start has to see it."""
+    store, new = installed
+    endless = [*here[2:], "--source", "demo:", "--output", "jsonl", "--max-frames", 10**6]
+    for starts in (1, 2, 3):
+        with running(*endless) as process:
+            assert b"label" in process.stdout.readline()
+            process.kill()
+            process.wait()
+        assert (store.current(), store.state().probation.starts) == (new, starts)
+    status, _, err = run(capsys, *here)
+    assert status == 0
+    assert "died within 10 minutes of 3 starts in a row: going back" in err
+    assert store.current() is None
+    assert store.state().refusal(new) is not None

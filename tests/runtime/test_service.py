@@ -329,7 +329,7 @@ def test_a_secret_in_the_address_of_a_trigger_does_not_come_into_a_unit_either()
 
 @pytest.mark.parametrize("update", ["https://me:geheim@host/bins", "https://host/bins?token=geheim"])
 def test_a_secret_in_the_address_of_updates_does_not_come_into_a_unit(update):
-    """There is none that the program would take: what is fetched is signed."""
+    """The program takes no such address: what is fetched is signed."""
     with pytest.raises(OptionError, match="more than a place in --update") as caught:
         refuse_credentials("demo:", (), ENV, update=update)
     assert "geheim" not in caught.value.message
