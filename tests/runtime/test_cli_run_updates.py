@@ -1,6 +1,7 @@
 """Facts about `ecovision-edge run --update`, as somebody at a shell sees it."""
 
 import importlib.util
+import json
 import shutil
 import sys
 import textwrap
@@ -8,6 +9,7 @@ import textwrap
 import pytest
 from tests.runtime.test_cli_run import run, running
 
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.updates.process import UpdateProcess
 from ecovision_edge.updates.store import BundleStore
 
@@ -43,6 +45,12 @@ def installed(forge, pristine, tmp_path):
         (["--store", "x"], "--store: expected --update URL beside it"),
         (["--update-every", "6h"], "--update-every: expected --update URL beside it"),
         (["--update", "updates.local"], "--update: expected an address"),
+        (["--update", "https://me:secret@x"], "--update: expected an address without user, password"),
+        (["--update", "ftp://me:secret@x"], "--update: expected an address such as"),
+        (["--update", f"{URL}?x=1"], "--update: expected an address without"),
+        (["--update", URL, "--channel", "No!"], "--channel: expected lower-case letters"),
+        (["--update", URL, "--device-id", "\x1b[2J"], "--device-id: expected 1 to 4096 printable"),
+        (["--update", URL, "--store", "two\nlines"], "--store: expected 1 to 4096 printable"),
         (["--update", URL, "--update-every", "0"], "--update-every: expected above 0"),
         (["--update", URL, "--update-every", "soon"], "--update-every: expected seconds"),
         (["--update", URL, "--probation", "soon"], "--probation: expected seconds"),
@@ -55,6 +63,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_loaded(capsys, 
     status, _, err = run(capsys, *SOURCE, *given)
     assert status == 2
     assert told in err
+    assert "secret" not in err
 
 
 def test_without_the_extra_it_says_which_one(capsys, here, monkeypatch):
@@ -85,9 +94,9 @@ def test_a_check_counts_nothing(capsys, here, installed):
     before = (store.root / "state.json").read_bytes()
     assert run(capsys, *here, "--check")[0] == 0
     assert (store.root / "state.json").read_bytes() == before
-    status, _, err = run(capsys, *here[:-4], "--update", "https://user:secret@updates.invalid", "--check")
+    status, _, err = run(capsys, *here, "--update-root", store.root / "no", "--check")
     assert status == 2
-    assert "secret" not in err
+    assert "--update-root: expected the repository's root.json" in err
 
 
 def test_what_is_wrong_with_the_arguments_is_no_fault_of_the_bundle(capsys, here, installed, tmp_path):
@@ -97,6 +106,24 @@ def test_what_is_wrong_with_the_arguments_is_no_fault_of_the_bundle(capsys, here
     for _ in range(5):
         assert run(capsys, *here, "--bin", tmp_path / "rules.toml")[0] == 2
     assert store.current() == new
+
+
+def test_labels_that_do_not_fit_the_rules_are_the_fault_of_the_bundle_if_those_before_do(
+    capsys, here, forge, pristine, tmp_path
+):
+    """The bin goes on with the one before; without it nothing would run until somebody comes."""
+    store, labels = BundleStore(tmp_path / "store"), Bundle.open(pristine).contract.labels
+    folder = forge.bundle(store.root / "incoming" / "other", forge.contract(labels=("x", "y", "z")))
+    other = store.install(folder)
+    store.activate(other, probation=60.0)
+    (tmp_path / "rules.toml").write_text(
+        f'schema = 1\nname = "n"\ndefault = "a"\n[bins]\na = {json.dumps(labels)}\n'
+    )
+    status, _, err = run(capsys, *here, "--bin", tmp_path / "rules.toml")
+    assert status == 0
+    assert f"bundle {other[:12]} cannot be loaded, another one runs" in err
+    assert store.current() is None
+    assert "labels of the model: x, y, z" in store.state().refusal(other).reason
 
 
 def test_a_store_that_cannot_change_to_what_is_current_ends_for_another_start(

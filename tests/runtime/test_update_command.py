@@ -297,7 +297,8 @@ def test_the_commands_of_the_store(fleet, capsys):
     status, _, err = run(capsys, "bundles", "activate", three[:6], *at)
     assert (status, err) == (
         2,
-        f"ecovision-edge: bundle {three[:12]}: expected one not refused, found smells\n",
+        f"ecovision-edge: bundle {three[:12]}: expected one not refused, found smells;"
+        f" take it all the same: ecovision-edge bundles activate {three[:12]} --anyway\n",
     )
     assert run(capsys, "bundles", "activate", three[:6], *at, "--anyway")[0] == 0
     assert run(capsys, "bundles", "pin", two[:6], *at)[1].endswith("current, pinned\n")
@@ -328,6 +329,14 @@ def test_an_empty_store_is_no_error_to_look_at(tmp_path, capsys):
         ("--max-size", "much"),
         ("--time-limit", "soon"),
         ("--probation", "1d"),
+        ("--probation", "9" * 400),
+        ("--max-size", "9" * 400),
+        ("--time-limit", "0"),
+        ("--channel", "\x1b[31m"),
+        ("--device-id", "a\x1bb"),
+        ("--device-id", "\udcff"),
+        ("--store", "two\nlines"),
+        ("--labelled", "two\nlines"),
     ],
 )
 def test_an_option_that_is_none_is_misuse(tmp_path, capsys, option, value):

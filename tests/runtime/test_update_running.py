@@ -15,7 +15,7 @@ from tests.runtime.test_smart_bin import PROMPT, Tray
 
 from ecovision_edge import Classifier
 from ecovision_edge.camera import FakeCamera
-from ecovision_edge.errors import BundleReadError, InferenceError, ModelError, StoreError
+from ecovision_edge.errors import BundleReadError, InferenceError, ModelError, RulesError, StoreError
 from ecovision_edge.loop import CameraLoop
 from ecovision_edge.smart_bin import SmartBin
 from ecovision_edge.updates import memory, running
@@ -87,15 +87,21 @@ def follow(pristine, store, monkeypatch):
     monkeypatch.setattr(running, "_LOOK", 0.01)
     monkeypatch.setattr(running, "_LOOK_BUSY", 0.01)
 
-    def make(work=lambda: OK, open_bundle=lambda folder: Classifier.load(folder, threads=1)):
+    def make(work=lambda: OK, open_bundle=lambda folder: Classifier.load(folder, threads=1), fits=no_changes):
         questions = Questions(lambda: Process(work), Timetable(DAY, "bin", None), store)
-        return Follower(store, pristine, open_bundle, questions)
+        return Follower(store, pristine, open_bundle, questions, fits)
 
     return make
 
 
 def no_changes(_):
     """For whoever is not asked."""
+
+
+def fits_the_base(labels):
+    """Rules that know nothing of a label c."""
+    if "c" in labels:
+        raise RulesError("the label c")
 
 
 def wait_for(check):
@@ -197,6 +203,20 @@ def test_other_labels_are_for_the_next_start(follow, forge, store, add):
         assert machine.stopped.wait(PROMPT)
     assert follower.restart == f"it has other labels: starting again with bundle {store.current()[:12]}"
     assert not machine.asked
+
+
+def test_other_labels_that_do_not_fit_the_rules_are_refused_and_the_old_bundle_runs_on(
+    follow, forge, store, add
+):
+    machine, follower = Machine(), follow(fits=fits_the_base)
+    follower.load()
+    bad = add(store, "new", forge.contract(labels=("a", "b", "c")))
+    with follower:
+        follower.follow(machine, no_changes, no_changes)
+        store.activate(bad, probation=DAY)
+        wait_for(lambda: store.current() is None)
+    assert follower.restart is None
+    assert "the label c" in store.state().refusal(bad).reason
 
 
 def test_without_memory_for_both_it_starts_again(follow, store, add, monkeypatch):
@@ -430,3 +450,13 @@ def test_what_an_update_refused_is_the_latest_that_is_known(store, add):
     assert not questions.turn()
     questions.close()
     assert not questions.busy
+
+
+def test_what_was_refused_long_ago_is_not_the_latest_where_nothing_is_to_be_trusted(store, add):
+    store.refuse(add(store, "bad"), "gate latency: slow", name="bins", version="2.0")
+    ended = Answer(1, {}, "ecovision-edge: it has expired, or the clock is wrong")
+    questions = Questions(lambda: Process(lambda: ended), Timetable(DAY, "bin", None), store)
+    questions.hurry()
+    assert not questions.turn()
+    assert questions.turn()
+    assert questions.latest is None

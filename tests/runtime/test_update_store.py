@@ -250,6 +250,40 @@ def test_where_the_current_folder_is_gone_the_one_before_runs(store, three):
     assert link(store) == f"bundles/{three[1]}"
 
 
+def test_what_gave_way_unproved_has_to_prove_itself_after_the_way_back(store, three, add):
+    """Else a bundle that dies would run for good, because the next release was bad, too."""
+    four, five = add(store, "four"), add(store, "five")
+    store.activate(four, probation=60.0)
+    store.activate(five, probation=90.0)
+    assert store.state().unproved == {four: 60.0}
+    assert store.rollback("bad") == four
+    probation = store.state().probation
+    assert (probation.bundle, probation.starts) == (four, 0)
+    assert probation.until - probation.since == 60.0
+    assert store.rollback("bad as well") == three[2]
+    assert (store.state().probation, store.state().unproved) == (None, {})
+
+
+def test_what_is_activated_by_hand_has_nothing_to_prove(store, three, add):
+    four = add(store, "four")
+    store.activate(four, probation=60.0)
+    store.activate(three[0])
+    store.activate(four)
+    store.activate(three[1])
+    assert store.rollback("bad") == four
+    assert store.state().probation is None
+
+
+def test_a_probation_ends_with_the_folder_of_its_bundle(store, three, add):
+    """Starts of the bundle that takes its place are not counted against it."""
+    four = add(store, "four")
+    store.activate(four, probation=60.0)
+    shutil.rmtree(store.folder(four))
+    assert store.repair() == three[2]
+    assert store.started() is None
+    assert store.state().probation is None
+
+
 def test_a_changed_manifest_is_another_bundle(store, three):
     (store.folder(three[2]) / "bundle.json").write_text("{}")
     assert store.current() == three[1]

@@ -17,7 +17,7 @@ def parse_duration(text: str, option: str = "a duration") -> float:
     Raises:
         OptionError: none of these; `option` is what it calls it.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|min|)", text.strip().lower())
+    match = re.fullmatch(r"(\d{1,12}(?:\.\d{1,12})?)\s*(ms|s|m|h|min|)", text.strip().lower())
     if match is None:
         raise OptionError(option, expected="seconds, or like 200ms, 90s, 30m, 2h", found=text)
     return float(match[1]) * _UNITS[match[2]]

@@ -17,7 +17,7 @@ def parse_size(text: str, option: str = "a size") -> int:
     Raises:
         OptionError: none of these; `option` is what it calls it.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?B|B|)", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([KMG]I?B|B|)", text.strip().upper())
     size = int(float(match[1]) * _UNITS[match[2]]) if match else 0
     if size <= 0:
         raise OptionError(option, expected="bytes, or like 500MB, 2GB, 512MiB", found=text)

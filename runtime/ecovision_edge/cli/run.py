@@ -60,7 +60,7 @@ def run(options: RunOptions) -> int:
         # What may be refused comes first: a model takes its time to load.
         _keep(consumers, options.keep, wait=not frames.live)
         rules = None if options.bin.bin is None else Rules.load(options.bin.bin)
-        follower = open_follower(options)
+        follower = open_follower(options, rules)
         classifier = _load(options, follower, stack)
         _serve(consumers, classifier, frames.name, 3 * (pace.every or 0), options.page)
         smart_bin = None if rules is None else _bin(consumers, classifier, frames, pace, rules, options)

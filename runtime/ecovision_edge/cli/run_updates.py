@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ecovision_edge.base.durations import parse_duration
-from ecovision_edge.base.files import is_folder
+from ecovision_edge.base.files import is_file, is_folder
 from ecovision_edge.base.installation import extra_fix
-from ecovision_edge.base.shares import parse_share
-from ecovision_edge.base.sizes import parse_size
 from ecovision_edge.cli.options import StoreFolder
+from ecovision_edge.cli.update import UpdateOptions
 from ecovision_edge.errors import MissingDependencyError, OptionError
 
 if TYPE_CHECKING:
     from ecovision_edge.cli.run_options import RunOptions
+    from ecovision_edge.rules.sorting import Rules
     from ecovision_edge.updates.running import Follower
 
 __all__ = ["FollowOptions", "check_updates", "open_follower"]
 
 _EVERY = 6 * 3600.0
+_OF_COMMAND = ("channel", "probation", "max_slower", "labelled", "recorded", "min_agree", "max_rate")
 _LONGEST = (
     2 * 3600.0
 )  # seconds of a whole update: half an hour to fetch, and each gate has a limit of its own
@@ -72,17 +73,15 @@ class FollowOptions:
             if self.update is None and getattr(self, one.name) is not None:
                 option = f"--{one.name.replace('_', '-')}"
                 raise OptionError(option, expected="--update URL beside it", found="no --update")
-        if self.update is not None and not self.update.lower().startswith(("https://", "http://")):
-            raise OptionError("--update", expected="an address: https://HOST/PATH", found=self.update)
         if self.every <= 0:
             raise OptionError("--update-every", expected="above 0", found=self.update_every)
-        for text, option in ((self.max_slower, "--max-slower"), (self.min_agree, "--min-agree")):
-            if text is not None:
-                parse_share(text, option, 100.0 if option == "--max-slower" else 1.0)
-        if self.probation is not None:
-            parse_duration(self.probation, "--probation")
-        if self.max_rate is not None:
-            parse_size(self.max_rate, "--max-rate")
+        if self.update is not None:
+            self._of_command(self.update).settings("--update")
+
+    def _of_command(self, url: str) -> UpdateOptions:
+        """Return them as options of the command `update`, which knows what each may be."""
+        given = {name: value for name in _OF_COMMAND if (value := getattr(self, name)) is not None}
+        return UpdateOptions(url=url, root=self.update_root, store=self.store, **given)
 
     @property
     def every(self) -> float:
@@ -90,8 +89,12 @@ class FollowOptions:
         return _EVERY if self.update_every is None else parse_duration(self.update_every, "--update-every")
 
 
-def open_follower(options: RunOptions) -> Follower | None:
+def open_follower(options: RunOptions, rules: Rules | None = None) -> Follower | None:
     """Make who follows the store; None if no updates are asked for.
+
+    Args:
+        options: Of the run.
+        rules: Of its bin, which have to fit the labels of what is taken from the store.
 
     Raises:
         OptionError: what would run before the first update is no bundle; the store's folder is not to be had.
@@ -105,33 +108,39 @@ def open_follower(options: RunOptions) -> Follower | None:
     base = options.model.bundle
     if base is not None and not is_folder(base):
         raise OptionError("--bundle", expected="a bundle's folder beside --update", found=base)
+    from ecovision_edge.updates.address import check_text
     from ecovision_edge.updates.process import UpdateProcess
     from ecovision_edge.updates.questions import Questions
     from ecovision_edge.updates.running import Follower
     from ecovision_edge.updates.store import BundleStore, default_store
     from ecovision_edge.updates.timetable import Timetable
 
+    check_text(options.bin.device or "localhost", "--device-id")
     store = BundleStore((options.updates.store or default_store()).absolute())
     checked = store.state().checked
     timetable = Timetable(options.updates.every, options.bin.device, None if checked is None else checked.at)
     arguments = list(_arguments(options, url, store.root))
     questions = Questions(lambda: UpdateProcess(arguments, _LONGEST), timetable, store)
-    return Follower(store, base, options.model.load, questions)
+    if rules is None:
+        return Follower(store, base, options.model.load, questions)
+    return Follower(store, base, options.model.load, questions, rules.check)
 
 
 def check_updates(options: RunOptions) -> None:
     """Check what only the update's own process would find wrong; loads its libraries.
 
     Raises:
-        OptionError: an option of it is wrong.
+        OptionError: there is no such file of a root.
         MissingDependencyError: its extra is not installed.
     """
-    if options.updates.update is not None:
-        from ecovision_edge.base.extras import require
-        from ecovision_edge.updates.web import check_url
+    if options.updates.update is None:
+        return
+    from ecovision_edge.base.extras import require
 
-        require("tuf", "update")
-        check_url(options.updates.update, "--update")
+    require("tuf", "update")
+    root = options.updates.update_root
+    if root is not None and not is_file(root):
+        raise OptionError("--update-root", expected="the repository's root.json", found=root)
 
 
 def _arguments(options: RunOptions, url: str, store: Path) -> Iterator[str]:

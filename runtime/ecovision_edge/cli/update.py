@@ -24,11 +24,14 @@ from ecovision_edge.cli.options import (
     Threads,
 )
 from ecovision_edge.cli.output import printable, write_json
+from ecovision_edge.errors import OptionError
 
 if TYPE_CHECKING:
     from ecovision_edge.updates.updating import Result, Settings
 
 __all__ = ["UpdateOptions", "update"]
+
+_MOST_DEVICE = 1000  # characters of its id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,26 +82,38 @@ class UpdateOptions:
     fp16: Half = False
     json: Annotated[Path | None, typer.Option(help="Write what was done here; - is stdout.")] = None
 
-    def settings(self) -> Settings:
+    def settings(self, address: str = "--from") -> Settings:
         """Return them as the library takes them.
+
+        Args:
+            address: The option that names the repository, for messages.
 
         Raises:
             OptionError: one is not what it has to be.
         """
+        from ecovision_edge.releases.channel import check_channel_name
+        from ecovision_edge.updates.address import check_text, check_url
         from ecovision_edge.updates.asking import Limits
         from ecovision_edge.updates.gates import Loading
         from ecovision_edge.updates.updating import Settings
 
+        check_url(self.url, address)
+        check_channel_name(self.channel)
+        _absolute(self.store, "--store")
+        seconds = parse_duration(self.time_limit, "--time-limit")
+        if seconds <= 0:
+            raise OptionError("--time-limit", expected="above 0", found=self.time_limit)
         engine = provider_arguments(self.providers, self.provider_option)
+        device = self.device_id or platform.node() or "localhost"
         return Settings(
             url=self.url,
-            device=self.device_id or platform.node() or "localhost",
+            device=check_text(device, "--device-id", _MOST_DEVICE),
             channel=self.channel,
-            root=_absolute(self.root),
-            base=_absolute(self.bundle),
+            root=_absolute(self.root, "--root"),
+            base=_absolute(self.bundle, "--bundle"),
             limits=Limits(
                 bytes=parse_size(self.max_size, "--max-size"),
-                seconds=parse_duration(self.time_limit, "--time-limit"),
+                seconds=seconds,
                 rate=None if self.max_rate is None else float(parse_size(self.max_rate, "--max-rate")),
             ),
             loading=Loading(
@@ -109,10 +124,10 @@ class UpdateOptions:
                 delegate=self.delegate,
                 fp16=self.fp16,
             ),
-            rules=_absolute(self.bin),
+            rules=_absolute(self.bin, "--bin"),
             max_slower=parse_share(self.max_slower, "--max-slower", 100.0),
-            labelled=_absolute(self.labelled),
-            recorded=_absolute(self.recorded),
+            labelled=_absolute(self.labelled, "--labelled"),
+            recorded=_absolute(self.recorded, "--recorded"),
             min_agree=parse_share(self.min_agree, "--min-agree"),
             probation=parse_duration(self.probation, "--probation"),
             keep=self.keep,
@@ -154,5 +169,7 @@ def _show(result: Result) -> None:
     print(printable(result.words))
 
 
-def _absolute(path: Path | None) -> str | None:
-    return None if path is None else str(path.absolute())
+def _absolute(path: Path | None, option: str) -> str | None:
+    from ecovision_edge.updates.address import check_text
+
+    return None if path is None else check_text(str(path.absolute()), option)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,12 +27,18 @@ class Choice:
         store: Of the device.
         base: Folder of what runs where nothing of the store does; None for the embedded reference.
         open_bundle: Loads a bundle's folder, or the embedded reference of None.
+        fits: Raises EcovisionError over labels that the bin's rules do not fit.
     """
 
     def __init__(
-        self, store: BundleStore, base: Path | None, open_bundle: Callable[[Path | None], Classifier]
+        self,
+        store: BundleStore,
+        base: Path | None,
+        open_bundle: Callable[[Path | None], Classifier],
+        fits: Callable[[Sequence[str]], object] = lambda labels: None,
     ) -> None:
         self._store, self._base, self.open_bundle = store, base, open_bundle
+        self._fits = fits
         self._passed: set[str] = set()  # which this process cannot run
 
     def first(self, *, count: bool) -> tuple[str | None, Classifier]:
@@ -44,12 +50,39 @@ class Choice:
         bundle = begin(self._store) if count else self._store.current()
         while True:
             try:
-                return bundle, self.open_bundle(self.folder(bundle))
+                return bundle, self._open(bundle, checked=count)
             except EcovisionError as e:
                 if bundle is None or not count:
                     raise
                 self.pass_over(bundle, e)
                 bundle = self.wanted()
+
+    def _open(self, bundle: str | None, *, checked: bool) -> Classifier:
+        classifier = self.open_bundle(self.folder(bundle))
+        if bundle is not None and checked:
+            self.check_labels(bundle, classifier.labels)
+        return classifier
+
+    def check_labels(self, bundle: str, labels: Sequence[str]) -> None:
+        """Refuse labels that do not fit, if those of the bundle before do: else it is no fault of this one.
+
+        Raises:
+            EcovisionError: of `fits`.
+        """
+        try:
+            self._fits(labels)
+        except EcovisionError:
+            if self._fits_before(bundle):
+                raise
+
+    def _fits_before(self, bundle: str) -> bool:
+        previous = self._store.previous()
+        folder = self.folder(None if previous == bundle else previous) or embedded_bundle_path()
+        try:
+            self._fits(Bundle.open(folder).contract.labels)
+        except EcovisionError:
+            return False
+        return True
 
     def wanted(self) -> str | None:
         """Return what is to run of what this process can run."""

@@ -18,6 +18,7 @@ from ecovision_edge.base.files import read_regular_file
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.errors import FetchError, OptionError, UntrustedError, UpdateError
 from ecovision_edge.releases.channel import Channel, Release
+from ecovision_edge.updates.address import check_url
 from ecovision_edge.updates.asking import WITHDRAWN, Found, Outcome, Question
 from ecovision_edge.updates.children import answer, work
 from ecovision_edge.updates.clock import floor_of, wrong_clock
@@ -66,7 +67,7 @@ def _fetch(
 ) -> Found:
     from ecovision_edge.updates.download import Incoming
     from ecovision_edge.updates.trust import Repository
-    from ecovision_edge.updates.web import Web, check_url
+    from ecovision_edge.updates.web import Web
 
     store = BundleStore(question.store)
     state, web = store.state(), Web(question.limits, sleep=sleep)

@@ -6,6 +6,7 @@ import logging
 
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.updates.process import Answer, Asking, UpdateProcess
+from ecovision_edge.updates.state import Refusal
 from ecovision_edge.updates.store import BundleStore
 from ecovision_edge.updates.timetable import Timetable
 
@@ -28,6 +29,7 @@ class Questions:
     def __init__(self, ask: Asking, timetable: Timetable, store: BundleStore) -> None:
         self._ask, self._timetable, self._store = ask, timetable, store
         self._process: UpdateProcess | None = None
+        self._refused: tuple[Refusal, ...] = ()  # the last one, as it was asked
         self.latest: tuple[str, str] | None = None
         """Id and version, which may be empty, of the release that was told last; None if none is known."""
 
@@ -55,6 +57,7 @@ class Questions:
                 return True
         elif not self._timetable.left:
             self._timetable.asked(again=True)
+            self._refused = self._store.state().refused[-1:]
             try:
                 self._process = self._ask()
             except OSError as e:
@@ -75,6 +78,6 @@ class Questions:
             self.latest = (bundle, known) if isinstance(bundle, str) else None
             return
         _LOGGER.warning("update: %s", answer.words or f"it ended with status {answer.status}")
-        refused = self._store.state().refused
-        if answer.status == _REFUSED and refused:
+        refused = self._store.state().refused[-1:]
+        if answer.status == _REFUSED and refused and refused != self._refused:
             self.latest = refused[-1].bundle, refused[-1].version

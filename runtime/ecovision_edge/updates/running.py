@@ -10,7 +10,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol
@@ -63,6 +63,7 @@ class Follower:
         base: What runs where nothing of the store does; None for the embedded reference.
         open_bundle: Loads a bundle's folder, or the embedded reference of None.
         questions: To the repository.
+        fits: Raises EcovisionError over labels that the bin's rules do not fit.
     """
 
     def __init__(
@@ -71,9 +72,10 @@ class Follower:
         base: Path | None,
         open_bundle: Callable[[Path | None], Classifier],
         questions: Questions,
+        fits: Callable[[Sequence[str]], object] = lambda labels: None,
     ) -> None:
         self._store, self._questions = store, questions
-        self._choice = Choice(store, base, open_bundle)
+        self._choice = Choice(store, base, open_bundle, fits)
         self._rates = Rates(store.root)
         self._kept_at = time.monotonic()
         self._running: str | None = None  # of the store; None is the base
@@ -272,7 +274,11 @@ class Follower:
         except MemoryError:
             return "there is no memory for a second model"
         assert self._classifier is not None
-        return classifier if classifier.labels == self._classifier.labels else "it has other labels"
+        if classifier.labels == self._classifier.labels:
+            return classifier
+        if wanted is not None:
+            self._choice.check_labels(wanted, classifier.labels)
+        return "it has other labels"
 
     def _exchanged(self, bundle: str | None, classifier: Classifier) -> None:
         """On the loop's thread: it decides by another bundle from now on."""

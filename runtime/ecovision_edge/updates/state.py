@@ -26,6 +26,7 @@ MAX_STATE_BYTES = 2**20
 _MOST_HISTORY = 32
 _MOST_REFUSED = 256
 _MOST_REASON = 500  # characters
+_LONGEST = 1e12  # seconds of a probation
 _SHA256, _SHA256_WORDS = "[0-9a-f]{64}", "64 hexadecimal digits"
 _T = TypeVar("_T")
 
@@ -164,6 +165,8 @@ class State:
         pinned: Id of the bundle that stays active whatever is released.
         checked: The last question to the repository.
         seen: The latest time that was certain: no clock before it is right.
+        unproved: Seconds that each bundle has to prove itself which gave way to another one on probation; of
+            at most 32.
     """
 
     active: str | None = None
@@ -173,6 +176,7 @@ class State:
     pinned: str | None = None
     checked: LastCheck | None = None
     seen: float = 0.0
+    unproved: Mapping[str, float] = field(default_factory=dict)
 
     def refusal(self, bundle: str) -> Refusal | None:
         """Return why a bundle is not taken; None if it may be."""
@@ -191,6 +195,7 @@ class State:
                 "pinned": self.pinned,
                 "checked": None if self.checked is None else self.checked.to_json(),
                 "seen": as_date(self.seen),
+                "unproved": dict(list(self.unproved.items())[-_MOST_HISTORY:]),
             }
         )
 
@@ -212,6 +217,7 @@ class State:
             pinned=_bundle(f, "pinned") if f.has("pinned") else None,
             checked=LastCheck.from_fields(f.sub("checked")) if f.has("checked") else None,
             seen=_time(f, "seen"),
+            unproved=_unproved(f) if f.has("unproved") else {},
         )
         f.done()
         return state
@@ -241,6 +247,11 @@ def _bundle(f: Fields, key: str = "bundle") -> str:
 def _list(f: Fields, key: str, most: int, read: Callable[[Fields], _T]) -> tuple[_T, ...]:
     values = f.items(key, most=most)
     return tuple(read(Fields.of(value, f"{f.at(key)}[{i}]")) for i, value in enumerate(values))
+
+
+def _unproved(f: Fields) -> dict[str, float]:
+    seconds = f.sub("unproved")
+    return {bundle: seconds.number(bundle, 0, _LONGEST) for bundle in f.free("unproved")}
 
 
 def _one_line(text: str) -> str:

@@ -30,7 +30,16 @@ from ecovision_edge.errors import OptionError, StoreError
 from ecovision_edge.updates.entries import Entry, list_entries
 from ecovision_edge.updates.folder import StoreFolder
 from ecovision_edge.updates.state import LastCheck, Probation, Refusal, State
-from ecovision_edge.updates.transitions import back, before, forward, refuse, staying, usable, without
+from ecovision_edge.updates.transitions import (
+    back,
+    before,
+    forward,
+    refuse,
+    settled,
+    staying,
+    usable,
+    without,
+)
 
 __all__ = ["BundleStore", "Entry", "default_store"]
 
@@ -302,6 +311,6 @@ class BundleStore:
         active = usable(self._files, state)
         if active != state.active or not self._files.is_settled(active):
             with contextlib.suppress(StoreError):
-                self._files.change(lambda s: dataclasses.replace(s, active=usable(self._files, s)))
+                self._files.change(lambda s: settled(self._files, s))
                 self._files.clean()
         return self.current()

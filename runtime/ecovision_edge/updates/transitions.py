@@ -10,7 +10,17 @@ from ecovision_edge.errors import EcovisionError, OptionError
 from ecovision_edge.updates.folder import StoreFolder
 from ecovision_edge.updates.state import Activation, Probation, Refusal, State
 
-__all__ = ["back", "before", "forward", "identity", "refuse", "staying", "usable", "without"]
+__all__ = [
+    "back",
+    "before",
+    "forward",
+    "identity",
+    "refuse",
+    "settled",
+    "staying",
+    "usable",
+    "without",
+]
 
 
 def usable(files: StoreFolder, state: State) -> str | None:
@@ -43,7 +53,12 @@ def forward(
     """
     refusal = state.refusal(bundle)
     if refusal is not None and not anyway:
-        raise OptionError(f"bundle {bundle[:12]}", expected="one not refused", found=refusal.reason)
+        raise OptionError(
+            f"bundle {bundle[:12]}",
+            expected="one not refused",
+            found=refusal.reason,
+            fix=f"take it all the same: ecovision-edge bundles activate {bundle[:12]} --anyway",
+        )
     if not files.has(bundle):
         raise OptionError(f"bundle {bundle[:12]}", expected="a bundle that is here", found="none")
     if state.active == bundle:
@@ -55,18 +70,41 @@ def forward(
         probation=Probation(bundle, now, now + probation) if probation > 0 else None,
         refused=without(state, bundle),
         pinned=None,
+        unproved=_unproved(state, bundle),
     )
 
 
+def _unproved(state: State, bundle: str) -> dict[str, float]:
+    """Return the probations that are left to be made up for as `bundle` becomes active; its own is not."""
+    left, probation = dict(state.unproved), state.probation
+    if probation is not None and probation.bundle == state.active:
+        left[probation.bundle] = probation.until - probation.since
+    left.pop(bundle, None)
+    return left
+
+
+def settled(files: StoreFolder, state: State) -> State:
+    """Return the state in which what can run is active; what is not active is on no probation."""
+    active, probation = usable(files, state), state.probation
+    if probation is not None and probation.bundle != active:
+        probation = None
+    return dataclasses.replace(state, active=active, probation=probation)
+
+
 def back(files: StoreFolder, state: State, bundle: str, reason: str, now: float) -> State:
-    """Return the state in which the active `bundle` was refused, and the one before it is active."""
+    """Return the state in which the active `bundle` was refused, and the one before it is active.
+
+    If that one was still on probation when this one took its place, it begins that again.
+    """
     refused = refuse(files, state, Refusal(bundle, reason, now))
     last = before(files, refused)
+    seconds = state.unproved.get(last or "")
     return dataclasses.replace(
         refused,
         active=last,
         history=state.history if last is None else (*state.history, Activation(last, now)),
-        probation=None,
+        probation=None if last is None or seconds is None else Probation(last, now, now + seconds),
+        unproved={other: s for other, s in state.unproved.items() if other not in (bundle, last)},
         pinned=None if state.pinned == bundle else state.pinned,
     )
 

@@ -12,37 +12,18 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 
-from ecovision_edge.base.names import quoted
 from ecovision_edge.base.reasons import reason_of
 from ecovision_edge.base.records import dataclass
 from ecovision_edge.base.version import __version__
-from ecovision_edge.errors import FetchError, OptionError
+from ecovision_edge.errors import FetchError
 from ecovision_edge.updates.asking import Limits
 
-__all__ = ["Answer", "Web", "check_url"]
+__all__ = ["Answer", "Web"]
 
 _CHUNK = 65_536
 _LITTLE = 4096  # bytes, of a page that says that there is no such file
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d{1,15})-(\d{1,15})/(\d{1,15})")
-
-
-def check_url(url: str, option: str = "--from") -> str:
-    """Return the address of a repository with a slash at its end.
-
-    Raises:
-        OptionError: not of `http` or `https`, or one with a password, a query or a fragment.
-    """
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        good = False
-    if not good or not url.isprintable() or " " in url:
-        raise OptionError(option, expected="an address such as https://updates.local/bins", found=quoted(url))
-    if parts.username is not None or parts.query or parts.fragment:
-        raise OptionError(option, expected="an address without user, password, query and fragment")
-    return url if url.endswith("/") else f"{url}/"
 
 
 @dataclass(frozen=True, slots=True)
