@@ -43,6 +43,7 @@ from ecovision_edge_export.weights.checkpoint import Checkpoint, load_checkpoint
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:(open|read)_text is deprecated:DeprecationWarning"),  # executorch 1.5
+    pytest.mark.filterwarnings("ignore:This API is experimental:Warning"),  # its runtime too
 ]
 
 DISTRIBUTIONS = {

@@ -57,3 +57,10 @@ def test_every_library_of_the_pins_has_a_wheel_for_a_board(tmp_path, python):
     )
     assert done.returncode == 0, done.stderr
     assert {p.name.partition("-")[0] for p in tmp_path.iterdir()} == {*requirements("gpio", python)}
+
+
+def test_what_pins_other_libraries_is_in_no_other_extra():
+    """`.[all]` has to go with whatever PyTorch is newest; ExecuTorch is linked with one."""
+    text = (REPOSITORY / "pyproject.toml").read_text("utf-8")
+    naming = [line for line in text.splitlines() if '"executorch>=' in line or "bench-executorch" in line]
+    assert [line.partition(" = ")[0] for line in naming] == ["bench-executorch"]
