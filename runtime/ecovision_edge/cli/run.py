@@ -34,7 +34,8 @@ def run(options: RunOptions) -> int:
 
     A camera that stalls, freezes or is unplugged is connected to again, for as long as it takes. At the end
     a summary goes to standard error. Exit status 0 after Ctrl-C, SIGTERM, SIGHUP, a limit or the end of the
-    files; 1 when the source was lost for good, gave no frame within --duration, or every event was dropped.
+    files; 1 when the source was lost for good, gave no frame within --duration, or every event was dropped;
+    75 when it has to start again, as --update has brought a bundle that cannot take over while it runs.
 
     Examples:
 

@@ -44,12 +44,12 @@ class Rates:
 
     def add(self, bundle: str, *, unknown: bool) -> None:
         """Count an item."""
-        counts = self._counts.pop(bundle, Counts()).plus(unknown=unknown)
+        counts = self.of(bundle).plus(unknown=unknown)
         if counts.items > _MOST_ITEMS:
             counts = Counts(counts.items // 2, counts.unknowns // 2)
-        self._counts[bundle] = counts  # at the end: the one that decided last
-        while len(self._counts) > _MOST_BUNDLES:
-            del self._counts[next(iter(self._counts))]
+        others = [(name, known) for name, known in self._counts.items() if name != bundle]
+        # At once, as another thread may read it; the one that decided last is at the end.
+        self._counts = {**dict(others[1 - _MOST_BUNDLES :]), bundle: counts}
 
     def keep(self) -> None:
         """Write them, if there is something new; what the disk refuses is told in the log at DEBUG."""

@@ -200,8 +200,14 @@ class Follower:
             if (told := report.payload()) != self._told:
                 self._told = told
                 self._tell(report)
-            self._woken.wait(_LOOK_BUSY if self._questions.busy else min(_LOOK, self._questions.left))
+            self._woken.wait(self._pause())
             self._woken.clear()
+
+    def _pause(self) -> float:
+        """Return the seconds until the next look."""
+        if self._questions.busy:
+            return _LOOK_BUSY
+        return _LOOK if self.restart is not None else min(_LOOK, self._questions.left)
 
     def _turn(self) -> None:
         """Look at everything once."""
