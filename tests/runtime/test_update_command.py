@@ -1,5 +1,6 @@
 """Facts about an update as a whole, and about its commands: what changes, and what is told."""
 
+import errno
 import json
 import shutil
 import signal
@@ -213,6 +214,52 @@ def test_a_pinned_bundle_stays(fleet):
     assert fleet.update().outcome == "pinned"
     assert fleet.store.current() == two
     fleet.store.unpin()
+    assert fleet.update().bundle == three
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda store, two, three: store.pin(two), "was changed during the update"),
+        (lambda store, two, three: store.rollback("by hand"), "was changed during the update"),
+        (lambda store, two, three: store.refuse(three, "by hand"), "was changed during the update"),
+        (lambda store, two, three: store.prune(0), "gate files"),
+    ],
+)
+def test_what_somebody_does_during_an_update_holds(fleet, change, words):
+    """A pin above all; and what was pruned is fetched the next time, not refused for good."""
+    two = fleet.release("two")
+    fleet.update()
+    three = fleet.release("three")
+    decided = []
+
+    def meanwhile(module, request, seconds):
+        if module.endswith("trial"):
+            change(fleet.store, two, three)
+            decided.append(fleet.store.state())
+        return in_this_process(module, request, seconds)
+
+    with pytest.raises(TryLaterError, match=words):
+        fleet.update(child=meanwhile)
+    state, (before,) = fleet.store.state(), decided
+    assert (state.active, state.pinned, state.refused) == (before.active, before.pinned, before.refused)
+
+
+def test_a_disk_that_does_not_give_a_file_is_no_fault_of_the_release(fleet, monkeypatch):
+    three = fleet.release("three")
+
+    def fails(path, most, **_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    def meanwhile(module, request, seconds):
+        with monkeypatch.context() as patch:
+            if module.endswith("trial"):
+                patch.setattr("ecovision_edge.bundle.folder.read_regular_file", fails)
+            return in_this_process(module, request, seconds)
+
+    with pytest.raises(TryLaterError, match=r"gate files: .*Input/output error"):
+        fleet.update(child=meanwhile)
+    assert fleet.store.state().refused == ()
     assert fleet.update().bundle == three
 
 

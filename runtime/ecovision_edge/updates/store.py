@@ -26,7 +26,7 @@ from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.base.homes import state_folder
 from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.folder import Bundle
-from ecovision_edge.errors import OptionError, StoreError
+from ecovision_edge.errors import OptionError, StoreError, TryLaterError
 from ecovision_edge.updates.entries import Entry, list_entries
 from ecovision_edge.updates.folder import StoreFolder
 from ecovision_edge.updates.state import LastCheck, Probation, Refusal, State
@@ -180,6 +180,30 @@ class BundleStore:
         self._files.change(
             lambda state: forward(self._files, state, bundle, self._clock(), probation, anyway=anyway)
         )
+
+    def succeed(self, bundle: str, running: str | None, *, probation: float = 0.0) -> None:
+        """Make a bundle that proved itself against `running` the one to run, if that is still so.
+
+        Args:
+            bundle: Its id.
+            running: Id of the bundle that was to run as the work began; None for that of the installation.
+            probation: As of `activate`.
+
+        Raises:
+            TryLaterError: meanwhile another one was activated, one was pinned, or `bundle` was refused.
+            OptionError: it is not here.
+            StoreError: nothing can be changed now.
+        """
+
+        def edit(state: State) -> State:
+            changed = usable(self._files, state) != running or state.pinned is not None
+            if changed or state.refusal(bundle) is not None:
+                raise TryLaterError(
+                    "the store was changed during the update", fix="see `ecovision-edge bundles list`"
+                )
+            return forward(self._files, state, bundle, self._clock(), probation)
+
+        self._files.change(edit)
 
     def rollback(self, reason: str) -> str | None:
         """Go back to the bundle before, and do not take the current one again.

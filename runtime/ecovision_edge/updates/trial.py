@@ -17,11 +17,14 @@ from ecovision_edge.comparison.answers import compare_frames, compare_labelled, 
 from ecovision_edge.comparison.latency import compare_latency
 from ecovision_edge.errors import (
     BundleError,
+    BundleNotFoundError,
+    BundleReadError,
     ContractError,
     InferenceError,
     ModelError,
     RulesError,
     SchemaVersionError,
+    TryLaterError,
 )
 from ecovision_edge.photographs.images import find_images, read_image
 from ecovision_edge.photographs.labelled import find_labelled, read_folder, spread
@@ -197,6 +200,7 @@ def run_gates(
     """Let a bundle pass the gates, and say what came of each; the first that it does not pass is the last.
 
     Raises:
+        TryLaterError: the disk does not give a file, or somebody has removed it meanwhile.
         EcovisionError: what was asked cannot be done, whatever the bundle.
     """
     passing = _Passing(trial, clock)
@@ -207,10 +211,18 @@ def run_gates(
         except SchemaVersionError:  # a newer program would take it
             raise
         except (BundleError, ContractError, ModelError, InferenceError) as e:
+            if _is_of_the_disk(e):
+                raise TryLaterError(f"gate {gate}", found=e.message) from e
             result = GateResult(gate, False, e.message)
         say(result)
         if not result.ok:
             return
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Return whether a file is gone, which somebody has pruned, or the system does not give it."""
+    of_system = isinstance(error, BundleReadError) and isinstance(error.__cause__, OSError)
+    return of_system or isinstance(error, BundleNotFoundError)
 
 
 def _has_pictures(folder: Path) -> bool:

@@ -160,7 +160,7 @@ def _update(store: BundleStore, settings: Settings, child: Child) -> Result:
     away = _heed(store, found, active)
     if found.outcome == "fetched":
         gates = _prove(store, settings, child, found, current, compared=not away)
-        store.activate(found.bundle, probation=settings.probation)
+        store.succeed(found.bundle, active, probation=settings.probation)
         _heed(store, found, None)
         result = _result("updated", found, gates)
     elif found.outcome == "withdrawn":
