@@ -15,6 +15,7 @@ from ecovision_edge.bundle.sizes import SizeEntry
 from ecovision_edge.bundle.writing import TargetError, write_folder
 from ecovision_edge.calibration.rewrite import check_place
 from ecovision_edge.cli import main
+from ecovision_edge.doctor.bundle import check_profile
 from ecovision_edge.errors import (
     ArtifactNotFoundError,
     BundleNotFoundError,
@@ -163,6 +164,7 @@ def test_the_profile_says_which_size_is_taken(sized, tmp_path, monkeypatch):
     assert chosen.logits(np.zeros((9, 9, 3), np.uint8)).shape == (3,)
     for asked in ({"artifact": "fp32"}, {"threads": 1}, {"profile": False}):
         assert Classifier.load(sized, **asked).contract.input.height == 8
+    assert check_profile(sized).found.startswith("fp32-onnx at 4 pixels, 1 thread, of 2")
     save_profile(profile_of(sized, size=None))
     assert Classifier.load(sized).contract.input.height == 8
 

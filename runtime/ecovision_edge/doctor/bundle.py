@@ -126,7 +126,6 @@ def check_profile(path: Path | None) -> Check:
     if found.profile is None:
         return ok("profile", "none; `ecovision-edge tune` finds the fastest way to run the bundle here")
     p = found.profile
-    half = ", fp16" if p.fp16 else ""
-    return ok(
-        "profile", f"{p.artifact}, {p.threads} thread{'s' * (p.threads > 1)}{half}, of {p.created[:10]}"
-    )
+    half, size = ", fp16" if p.fp16 else "", f" at {p.size} pixels" if p.size is not None else ""
+    how = f"{p.artifact}{size}, {p.threads} thread{'s' * (p.threads > 1)}{half}"
+    return ok("profile", f"{how}, of {p.created[:10]}")
