@@ -168,7 +168,10 @@ def _line(entry: Entry) -> str:
             ("current", entry.current),
             ("the one before", entry.previous),
             ("pinned", entry.pinned),
-            (f"on probation until {as_date(entry.probation or 0)}", entry.probation is not None),
+            (
+                f"on probation until {as_date(entry.probation or 0)} at the earliest",
+                entry.probation is not None,
+            ),
             ("not here", entry.path is None),
             (f"refused: {entry.refused}", entry.refused is not None),
         )

@@ -63,7 +63,7 @@ def _found(current: Entry | None, state: State) -> str:
     if state.pinned is not None:
         words.append("pinned")
     if state.probation is not None:
-        words.append(f"on probation until {as_date(state.probation.until)}")
+        words.append(f"on probation until {as_date(state.probation.until)} at the earliest")
     if state.checked is not None:
         words.append(f"asked on {as_date(state.checked.at)}: {state.checked.outcome}")
     return ", ".join(words)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Follower", "Machine"]
 
 _LOOK, _LOOK_BUSY = 5.0, 0.5  # seconds between looks at the store; while an update runs
+_LAST = 5.0  # seconds that it has to end: a model that it loads is of no use any more
 _KEEP_RATES = 300.0  # seconds between two writes of them
 
 _LOGGER = logging.getLogger("ecovision_edge")
@@ -150,7 +151,7 @@ class Follower:
         """Follow it no more; an update that runs is ended. Idempotent."""
         self._closing.set()
         self._woken.set()
-        self._worker.join()
+        self._worker.join(_LAST)
         self._questions.close()
         self._rates.keep()
 
