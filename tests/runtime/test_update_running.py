@@ -222,7 +222,7 @@ def test_other_labels_that_do_not_fit_the_rules_are_refused_and_the_old_bundle_r
 def test_without_memory_for_both_it_starts_again(follow, store, add, monkeypatch):
     machine, follower = Machine(), follow()
     follower.load()
-    monkeypatch.setattr(running, "shortage", lambda folder: "12 MB are free, and a second model takes 47 MB")
+    monkeypatch.setattr(running, "shortage", lambda *_: "12 MB are free, and a second model takes 47 MB")
     with follower:
         follower.follow(machine, no_changes, no_changes)
         store.activate(add(store, "new"))
@@ -230,14 +230,17 @@ def test_without_memory_for_both_it_starts_again(follow, store, add, monkeypatch
     assert follower.restart.startswith("12 MB are free")
 
 
-def test_memory_is_held_against_the_size_of_the_largest_model(bundle, tmp_path):
+@pytest.mark.parametrize("artifact", ["int8-onnx", "int8-tflite", None])
+def test_memory_is_held_against_the_size_of_the_model(bundle, forge, tmp_path, artifact):
+    """Of the artifact that runs now; where the other bundle has no such one, of its largest."""
     (tmp_path / "proc").mkdir()
-    assert shortage(bundle, root=tmp_path) is None  # a kernel that does not tell
-    largest = max(path.stat().st_size for path in bundle.glob("*.onnx"))
-    needed = memory.PER_BYTE * largest + memory.ENGINE_BYTES
+    assert shortage(bundle, artifact, root=tmp_path) is None  # a kernel that does not tell
+    forge.put(bundle, "model.fp32.onnx", b"x" * 10_000)
+    size = (bundle / "model.int8.onnx").stat().st_size if artifact == "int8-onnx" else 10_000
+    needed = memory.PER_BYTE * size + memory.ENGINE_BYTES
     for kilobytes, short in ((needed // 1024 + 1, False), (needed // 1024 - 1, True)):
         (tmp_path / "proc/meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {kilobytes} kB\n")
-        assert (shortage(bundle, root=tmp_path) is not None) is short
+        assert (shortage(bundle, artifact, root=tmp_path) is not None) is short
 
 
 def test_a_bundle_that_cannot_be_loaded_is_refused_and_the_old_one_runs_on(follow, forge, store, add, caplog):

@@ -22,15 +22,15 @@ def shortage(folder: Path, artifact: str | None = None, *, root: Path = Path("/"
 
     Args:
         folder: Of the bundle.
-        artifact: Name of the artifact; None for the largest one.
+        artifact: Name of the artifact that is likely loaded; of a bundle without it the largest one counts.
         root: Of the system, for tests.
 
     Raises:
         EcovisionError: as `Bundle.open`.
     """
-    sizes = [a.file.bytes for a in Bundle.open(folder).manifest.artifacts if artifact in (None, a.name)]
+    sizes = {a.name: a.file.bytes for a in Bundle.open(folder).manifest.artifacts}
     available = _available(root)
-    needed = PER_BYTE * max(sizes, default=0) + ENGINE_BYTES
+    needed = PER_BYTE * sizes.get(artifact or "", max(sizes.values())) + ENGINE_BYTES
     if available is None or available >= needed:
         return None
     return f"{available / 1e6:.0f} MB are free, and a second model takes {needed / 1e6:.0f} MB"

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from ecovision_edge.base.threads import Worker
+from ecovision_edge.bundle.folder import embedded_bundle_path
 from ecovision_edge.errors import EcovisionError, InferenceError, OptionError, StoreError
 from ecovision_edge.sinks.update_report import ProbationReport, UpdateReport
 from ecovision_edge.updates.choice import Choice, short
@@ -270,8 +271,10 @@ class Follower:
 
     def _load_beside(self, wanted: str | None) -> Classifier | str:
         """Load a bundle, and ask it once; return in a few words why that cannot be done beside another."""
+        assert self._classifier is not None
         folder = self._choice.folder(wanted)
-        if folder is not None and (why := shortage(folder)) is not None:
+        why = shortage(folder or embedded_bundle_path(), self._classifier.artifact)
+        if why is not None:
             return why
         with contextlib.suppress(StoreError):  # one that ends this process is found by the next start
             self._store.started()
@@ -280,7 +283,6 @@ class Follower:
             classifier.classify(np.zeros((64, 64, 3), np.uint8))
         except MemoryError:
             return "there is no memory for a second model"
-        assert self._classifier is not None
         if classifier.labels == self._classifier.labels:
             return classifier
         if wanted is not None:
