@@ -83,11 +83,11 @@ class World:
         question = Question(self.url, str(self.store), "stable", "bin", running, "/nonesuch", root, Limits())
         found = fetch(question, sleep=lambda _: None)
         if found.outcome == "fetched":
-            store.activate(found.bundle, probation=60.0)
+            store.succeed(found.bundle, running or None, probation=60.0)
             store.prune()
         if self.goes_back and store.current() != self.old:
             store.started()
-            store.watch({"items": 1, "unknown": 1})
+            store.watch(found.bundle, {"items": 1, "unknown": 1})
             store.refuse(store.current() or "", "it calls all unknown")
 
     def in_a_child(self, before: Callable[[], None]) -> int:

@@ -393,6 +393,22 @@ def test_an_option_that_is_none_is_misuse(tmp_path, capsys, option, value):
     assert err.startswith(f"ecovision-edge: {option}")
 
 
+def test_a_file_that_cannot_be_written_is_found_before_anything_is_asked(tmp_path, capsys):
+    """Else it would be updated, and the exit status says that nothing changed."""
+    arguments = ["update", "--from", "http://127.0.0.1:1/", "--store", tmp_path / "store"]
+    status, _, err = run(capsys, *arguments, "--json", tmp_path / "no" / "x.json")
+    assert (status, "no such folder" in err) == (2, True)
+    assert not (tmp_path / "store").exists()
+
+
+def test_what_went_wrong_is_json_too(tmp_path, capsys):
+    arguments = ["update", "--from", "http://127.0.0.1:1/", "--store", tmp_path / "store"]
+    status, out, err = run(capsys, *arguments, "--json", "-")
+    said = json.loads(out)
+    assert (status, said["outcome"], said["exit_status"]) == (1, "failed", 1)
+    assert said["error"] in err
+
+
 def test_the_address_has_to_be_given(capsys):
     status, _, err = run(capsys, "update")
     assert status == 2

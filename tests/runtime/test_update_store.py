@@ -274,6 +274,20 @@ def test_what_is_activated_by_hand_has_nothing_to_prove(store, three, add):
     assert store.state().probation is None
 
 
+@pytest.mark.parametrize("active", [True, False])
+def test_a_store_whose_links_were_copied_as_folders_has_a_link_again(store, three, active):
+    """By `scp -r`, or from a backup: else `current` would be the old bundle for good."""
+    bundle = three[2] if active else None
+    store.link.unlink()
+    shutil.copytree(store.folder(three[0]), store.link)
+    if not active:
+        for one in three:
+            store.refuse(one, "no")
+    assert store.repair() == bundle
+    assert link(store) == (f"bundles/{bundle}" if active else None)
+    assert not list(store.root.glob(".removed-*"))
+
+
 def test_a_probation_ends_with_the_folder_of_its_bundle(store, three, add):
     """Starts of the bundle that takes its place are not counted against it."""
     four = add(store, "four")
@@ -300,6 +314,17 @@ def test_the_state_comes_back_as_it_was_written(store, three):
     assert State.loads(state.dumps()) == state
     assert state.seen == 1.9e9
     assert state.checked.outcome == "nothing new"
+
+
+@pytest.mark.parametrize(
+    "date", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-11-30T00:00:00", "soon"]
+)
+def test_a_date_that_nothing_can_show_is_damage(date):
+    """It would end whoever writes it to a page."""
+    text = State(seen=1.8e9).dumps().decode().replace("2027-01-15T08:00:00+00:00", date)
+    assert date in text
+    with pytest.raises(ContractError, match="a date and a time"):
+        State.loads(text.encode())
 
 
 def test_a_clock_beyond_all_bounds_is_written_as_a_date(store, add, clock):

@@ -23,8 +23,8 @@ from ecovision_edge.cli.options import (
     StoreFolder,
     Threads,
 )
-from ecovision_edge.cli.output import printable, write_json
-from ecovision_edge.errors import OptionError
+from ecovision_edge.cli.output import check_target, printable, write_json
+from ecovision_edge.errors import EcovisionError, OptionError
 
 if TYPE_CHECKING:
     from ecovision_edge.updates.updating import Result, Settings
@@ -155,7 +155,14 @@ def update(options: UpdateOptions) -> int:
     from ecovision_edge.updates.updating import update as take
 
     settings = options.settings()
-    result = take(BundleStore(options.store or default_store()), settings)
+    if options.json is not None:
+        check_target(options.json, "--json")
+    try:
+        result = take(BundleStore(options.store or default_store()), settings)
+    except EcovisionError as e:
+        if options.json is not None:
+            write_json({"outcome": "failed", "error": e.message, "exit_status": e.exit_status}, options.json)
+        raise
     if options.json is not None:
         write_json(result.to_json(), options.json)
     if str(options.json) != "-":

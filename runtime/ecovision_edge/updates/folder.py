@@ -228,9 +228,17 @@ class StoreFolder:
             ) from e
         return beside
 
+    def _put_folder_away(self) -> None:
+        """Remove a folder in the link's place: of a store that was copied by `scp -r`, say."""
+        if is_folder(self.link) and not self.link.is_symlink():
+            beside = self.root / f".removed-{os.urandom(8).hex()}"
+            self.link.rename(beside)
+            _delete(beside)
+
     def _point(self, beside: Path | None, active: str | None) -> None:
         """Let the link follow the state, which holds by now: what cannot be done is left to `repair`."""
         try:
+            self._put_folder_away()
             if beside is not None:
                 beside.replace(self.link)
                 sync_folder(self.root)

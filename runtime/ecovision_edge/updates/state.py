@@ -26,6 +26,7 @@ MAX_STATE_BYTES = 2**20
 _MOST_HISTORY = 32
 _MOST_REFUSED = 256
 _MOST_REASON = 500  # characters
+_LAST = 253402300799.0  # Unix seconds, the end of 9999
 _LONGEST = 1e12  # seconds of a probation
 _SHA256, _SHA256_WORDS = "[0-9a-f]{64}", "64 hexadecimal digits"
 _T = TypeVar("_T")
@@ -225,7 +226,7 @@ class State:
 
 def as_date(time: float) -> str:
     """Write Unix seconds, from 1970 to 9999, as a date in UTC to the second."""
-    bounded = min(max(time, 0.0), 253402300799.0)  # what a wrong clock says must not end a program
+    bounded = min(max(time, 0.0), _LAST)  # what a wrong clock says must not end a program
     return datetime.fromtimestamp(bounded, timezone.utc).isoformat(timespec="seconds")
 
 
@@ -237,6 +238,8 @@ def _time(f: Fields, key: str) -> float:
         raise f.wrong(key, "a date and a time") from e
     if time.tzinfo is None:
         raise f.wrong(key, "a date and a time with its offset from UTC")
+    if not 0 <= time.timestamp() <= _LAST:
+        raise f.wrong(key, "a date and a time from 1970 to 9999")
     return time.timestamp()
 
 
