@@ -10,6 +10,7 @@ import pytest
 from tests.runtime.test_cli_run import run, running
 
 from ecovision_edge.bundle.folder import Bundle
+from ecovision_edge.cli import main
 from ecovision_edge.updates.process import UpdateProcess
 from ecovision_edge.updates.store import BundleStore
 
@@ -64,6 +65,21 @@ def test_what_does_not_go_together_is_refused_before_anything_is_loaded(capsys, 
     assert status == 2
     assert told in err
     assert "secret" not in err
+
+
+@pytest.mark.parametrize("command", ["run", "update"])
+def test_the_bundle_to_go_back_to_is_none_of_the_store(capsys, installed, tmp_path, command):
+    """With the last way back `current` would be gone, and nothing could run."""
+    store, new = installed
+    for base in (store.link, store.folder(new)):
+        given = ("--bundle", base, "--store", store.root)
+        if command == "run":
+            status, _, err = run(capsys, *SOURCE, *given, "--update", URL)
+        else:
+            status = main(["update", "--from", URL, *map(str, given)])
+            err = capsys.readouterr().err
+        assert status == 2
+        assert "--bundle: expected a bundle outside the store" in err
 
 
 def test_without_the_extra_it_says_which_one(capsys, here, monkeypatch):

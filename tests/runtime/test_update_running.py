@@ -219,6 +219,20 @@ def test_other_labels_that_do_not_fit_the_rules_are_refused_and_the_old_bundle_r
     assert "the label c" in store.state().refusal(bad).reason
 
 
+def test_whoever_cannot_be_told_does_not_end_the_watch(follow, store, add, caplog):
+    machine, follower = Machine(), follow()
+    follower.load()
+
+    def tell(report):
+        raise ZeroDivisionError("a sink of somebody else")
+
+    with follower:
+        follower.follow(machine, tell, no_changes)
+        wait_for(lambda: "a sink of somebody else" in caplog.text)
+        store.activate(add(store, "new"))
+        assert machine.called.wait(PROMPT)
+
+
 def test_without_memory_for_both_it_starts_again(follow, store, add, monkeypatch):
     machine, follower = Machine(), follow()
     follower.load()

@@ -112,11 +112,13 @@ def open_follower(options: RunOptions, rules: Rules | None = None) -> Follower |
     from ecovision_edge.updates.process import UpdateProcess
     from ecovision_edge.updates.questions import Questions
     from ecovision_edge.updates.running import Follower
-    from ecovision_edge.updates.store import BundleStore, default_store
+    from ecovision_edge.updates.store import BundleStore, check_base, default_store
     from ecovision_edge.updates.timetable import Timetable
 
     check_text(options.bin.device or "localhost", "--device-id")
     store = BundleStore((options.updates.store or default_store()).absolute())
+    if base is not None:
+        check_base(base, store.root)
     checked = store.state().checked
     timetable = Timetable(options.updates.every, options.bin.device, None if checked is None else checked.at)
     arguments = list(_arguments(options, url, store.root))

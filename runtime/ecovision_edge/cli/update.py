@@ -151,14 +151,17 @@ def update(options: UpdateOptions) -> int:
 
       ecovision-edge update --from https://updates.local/bins --channel beta --max-rate 200KB
     """
-    from ecovision_edge.updates.store import BundleStore, default_store
+    from ecovision_edge.updates.store import BundleStore, check_base, default_store
     from ecovision_edge.updates.updating import update as take
 
     settings = options.settings()
     if options.json is not None:
         check_target(options.json, "--json")
+    store = options.store or default_store()
+    if options.bundle is not None:
+        check_base(options.bundle, store)
     try:
-        result = take(BundleStore(options.store or default_store()), settings)
+        result = take(BundleStore(store), settings)
     except EcovisionError as e:
         if options.json is not None:
             write_json({"outcome": "failed", "error": e.message, "exit_status": e.exit_status}, options.json)

@@ -192,18 +192,22 @@ class Follower:
 
     def _run(self) -> None:
         while not self._closing.is_set():
-            try:
-                self._turn()
-            except EcovisionError as e:  # a disk that is full or read-only, for now
-                _LOGGER.warning("updates: %s", e)
-            except Exception as e:  # noqa: BLE001 - whatever it is, the bin goes on
-                _LOGGER.error("updates: %s: %s", type(e).__name__, e)  # noqa: TRY400
-            report = self.report
-            if (told := report.payload()) != self._told:
-                self._told = told
-                self._tell(report)
+            for step in (self._turn, self._tell_news):
+                try:
+                    step()
+                except EcovisionError as e:  # a disk that is full or read-only, for now
+                    _LOGGER.warning("updates: %s", e)
+                except Exception as e:  # noqa: BLE001 - whatever it is, the bin goes on
+                    _LOGGER.error("updates: %s: %s", type(e).__name__, e)  # noqa: TRY400
             self._woken.wait(self._pause())
             self._woken.clear()
+
+    def _tell_news(self) -> None:
+        """Hand on how updates are doing, if that is another than at the last look."""
+        report = self.report
+        if (told := report.payload()) != self._told:
+            self._told = told
+            self._tell(report)
 
     def _pause(self) -> float:
         """Return the seconds until the next look."""

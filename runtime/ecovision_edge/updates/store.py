@@ -41,7 +41,7 @@ from ecovision_edge.updates.transitions import (
     without,
 )
 
-__all__ = ["BundleStore", "Entry", "default_store"]
+__all__ = ["BundleStore", "Entry", "check_base", "default_store"]
 
 
 def default_store() -> Path:
@@ -54,6 +54,22 @@ def default_store() -> Path:
     if not folder.is_absolute():  # what is left of ~ where the system knows no home folder
         raise StoreError("this user has no home folder", fix="name a folder: --store DIR")
     return folder
+
+
+def check_base(base: Path, store: Path, option: str = "--bundle") -> None:
+    """Refuse what is to run where nothing of the store does, if it is of the store itself: the way back ends.
+
+    Raises:
+        OptionError: it lies in the store; `option` is what it calls it.
+    """
+    root = store.absolute()
+    if root in base.absolute().parents or root.resolve() in base.resolve().parents:
+        raise OptionError(
+            option,
+            expected="a bundle outside the store, whose current one runs anyway",
+            found=base,
+            fix="leave it away",
+        )
 
 
 class BundleStore:
