@@ -597,11 +597,11 @@ def test_frames_alone_are_cut_in_their_views():
     assert seen[:4] == [(False, False), (False, True), (True, True), (False, False)]
 
 
-def looked_at(says, plan, options=OPTIONS, **given):
+def looked_at(says, plan, **given):
     """The event of an item that lies still, and of which each view says the same."""
     gate, events = ScriptedGate(), []
     gate.now = Seen(View.ITEM)
-    decider = BinDecider(LABELS, options=options, gate=gate, views=plan, **given)
+    decider = BinDecider(LABELS, options=OPTIONS, gate=gate, views=plan, **given)
     for n in range(20):
         frame = np.zeros((4, 4, 3), np.uint8)
         seen = result_of(decider.observe(frame, n / 10), says, n / 10)
@@ -627,17 +627,6 @@ def test_thresholds_of_views_are_of_what_they_say_together():
         event = looked_at(says, plan, thresholds=(1.0,) * 3)
         assert event.label == label
     assert "is its threshold" in event.reason
-
-
-@pytest.mark.parametrize(
-    ("thresholds", "error", "label"),
-    [((0.7,) * 3, None, "paper"), ((0.7,) * 3, 0.1, None), (None, None, None), (None, 0.25, "paper")],
-)
-def test_thresholds_that_were_fitted_for_all_views_need_no_error(thresholds, error, label):
-    """An error that is given counts all the same; where nothing was fitted, one in ten is the default."""
-    plan = ViewPlan(PLAN.views, (1.0, 1.0, 1.0), thresholds)  # copies: together they say 0.8
-    event = looked_at((0.8, 0.15, 0.05), plan, replace(OPTIONS, error=error))
-    assert event.label == label
 
 
 def test_a_triggered_item_is_looked_at_in_views_too():

@@ -9,7 +9,7 @@ import pytest
 
 from ecovision_edge.cli.run import run
 from ecovision_edge.decision import DeciderOptions, DecisionSettings
-from ecovision_edge.decision.options import RANGES, UNCALIBRATED
+from ecovision_edge.decision.options import RANGES
 from ecovision_edge.decision.settings import PICTURE, SETTINGS, settings_table
 from ecovision_edge.errors import OptionError, RulesError
 from ecovision_edge.rules import Rules
@@ -43,25 +43,12 @@ def test_each_is_an_option_of_run_and_a_field_and_a_line_of_the_readme():
     assert "\n".join(settings_table()) in (REPOSITORY / "docs" / "bin.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["settle", "decide_within", "cooldown"])
+@pytest.mark.parametrize("name", ["settle", "decide_within", "error", "cooldown"])
 def test_the_default_that_is_documented_is_the_decider_s(name):
     """And what a decider refuses, the setting refuses."""
     setting, default = SETTINGS[name], getattr(DeciderOptions(), name)
     assert setting.read(default) == default
     assert setting.default.removesuffix("s") == f"{default:g}"
-
-
-def test_without_an_error_the_calibration_decides():
-    """Which is said where the default stands."""
-    assert DeciderOptions().error is None
-    assert SETTINGS["error"].default == f"as calibrated, else {UNCALIBRATED:g}"
-    assert DecisionSettings(error=0.2).options().error == 0.2
-
-
-@pytest.mark.parametrize("name", ["settle", "decide_within", "error", "cooldown"])
-def test_what_a_decider_refuses_its_setting_refuses(name):
-    """Whatever it is."""
-    setting = SETTINGS[name]
     for value in (-1, math.nan, math.inf, True, None, [], "soon", 10**400, -(10**400)):
         assert setting.read(value) is None
     assert setting.range.high <= RANGES[name].high

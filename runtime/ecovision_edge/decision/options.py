@@ -9,10 +9,7 @@ from typing import Literal, get_args
 from ecovision_edge.decision.presence_options import PresenceOptions
 from ecovision_edge.errors import OptionError
 
-__all__ = ["RANGES", "UNCALIBRATED", "DeciderOptions", "GateKind", "Range"]
-
-UNCALIBRATED = 0.1
-"""The probability of being wrong at which an item is still decided, where nothing was fitted."""
+__all__ = ["RANGES", "DeciderOptions", "GateKind", "Range"]
 
 GateKind = Literal["picture", "trigger"]
 """What tells that there is an item: the picture, or `BinDecider.trigger`."""
@@ -69,9 +66,8 @@ class DeciderOptions:
             unknown.
         min_frames: Frames of an item before it may be decided, at least 1.
         agree: Share of the last `2 * min_frames` frames that have to name the label, 0 to 1.
-        error: An item is decided only where the probability that this is wrong, as far as probabilities are
-            right (see `Evidence`), is at most this, above 0, to 0.5. None: by the costs and the thresholds
-            that `calibrate` fitted for the views together, where there are such; else `UNCALIBRATED`.
+        error: Maximum share of the decided items that may be wrong, 0 to 0.5, as far as the probabilities are
+            right (see `Evidence`).
         correlation: The correlation of two frames of one item, 0 to 1; see `Evidence`.
         rearm: Time that the tray has to be empty before another item can come.
         cooldown: Time after an event in which nothing happens.
@@ -102,7 +98,7 @@ class DeciderOptions:
     decide_within: float = 2.0
     min_frames: int = 5
     agree: float = 0.8
-    error: float | None = None
+    error: float = 0.1
     correlation: float = 0.5
     rearm: float = 0.5
     cooldown: float = 1.0
@@ -126,7 +122,7 @@ class DeciderOptions:
             raise OptionError("min_frames", expected="1 or more", found=repr(self.min_frames))
         for name, range in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not range.holds(value):
+            if not range.holds(value):
                 raise OptionError(name, expected=range, found=repr(value))
         if self.settle_within < self.settle:
             raise OptionError(

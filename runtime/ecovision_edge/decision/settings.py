@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ecovision_edge.base.durations import parse_duration
 from ecovision_edge.base.markdown import table
-from ecovision_edge.decision.options import RANGES, UNCALIBRATED, DeciderOptions, Range
+from ecovision_edge.decision.options import RANGES, DeciderOptions, Range
 from ecovision_edge.errors import OptionError
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ class Setting:
         """The default, as a user would write it."""
         if self.range is None:
             return PICTURE
-        if (value := getattr(_DEFAULTS, self.name)) is None:
-            return f"as calibrated, else {UNCALIBRATED:g}"
-        return f"{value:g}{'s' if self.in_seconds else ''}"
+        return f"{getattr(_DEFAULTS, self.name):g}{'s' if self.in_seconds else ''}"
 
     @property
     def help(self) -> str:
@@ -138,8 +136,8 @@ class DecisionSettings:
     error: float | None = field(
         default=None,
         metadata=_setting(
-            "Probability of being wrong at which an item is still decided; less makes more of them unknown.",
-            "above 0, at most 0.5",
+            "At most this share of the decided items may be wrong; less makes more of them unknown.",
+            "share above 0, at most 0.5",
             RANGES["error"],
         ),
     )

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ecovision_edge.bundle.views import PLAIN, RegionView, ViewPlan
 from ecovision_edge.decision.evidence import Evidence
-from ecovision_edge.decision.options import UNCALIBRATED, DeciderOptions
+from ecovision_edge.decision.options import DeciderOptions
 from ecovision_edge.errors import OptionError
 
 __all__ = ["EveryLabel", "Judge", "Sorting", "Verdict"]
@@ -88,10 +88,6 @@ class Judge:
         self._correlation = options.correlation if views is None else views.correlation
         together = None if views is None else views.thresholds
         self._of_all = together is not None
-        error = options.error
-        if error is None and not self._of_all:
-            error = UNCALIBRATED
-        self._sure = 0.0 if error is None else 1 - error
         self._thresholds = _checked(thresholds if together is None else together, len(self._labels))
 
     @property
@@ -137,8 +133,8 @@ class Judge:
         says = probability if self._of_all else evidence.typical()[label]
         if says < self._thresholds[label]:
             return f"{name} at {says:.2f}, {self._thresholds[label]:.2f} is its threshold"
-        if probability < self._sure:
-            return f"{name} at {probability:.2f}; {self._sure:.2f} is sure"
+        if probability < 1 - options.error:
+            return f"{name} at {probability:.2f}; {1 - options.error:.2f} is sure"
         if not cost <= self._rules.unknown_cost:  # NaN, of a `Sorting` of one's own, is no low cost
             return f"{name} costs {cost:.2f} in {bin}, {self._rules.unknown_cost:.2f} as unknown"
         return None
