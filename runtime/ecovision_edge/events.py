@@ -76,7 +76,7 @@ class BinEvent:
         bundle: SHA-256 of the manifest of the bundle that decided it; None for a lone model file.
         device: What the device calls itself.
         health: Health of the camera: `RUNNING`, or what it was.
-        box: What of the last frame was classified, in its pixels; None is the whole frame.
+        box: Upright box around what of the last frame was classified, in its pixels; None is the whole frame.
         best_label: The likeliest class, also of an item that is unknown; None where no frame counted.
         best_probability: Its probability after all frames, 0 to 1; None where no frame counted.
         bundle_name: Name of that bundle; None for a lone model file.

@@ -85,8 +85,8 @@ class Look:
         box: Where the item is; None if there is none, or if that is not known.
         edge: Whether the item reaches out of the view, over one side or two: like a hand.
         content: What lies there, if it lies still; None if that is not known.
-        turned: The smallest rectangle around it, whichever way its sides point, where that is not the box;
-            all of its lengths are shares of the view's width. None if it is the box, or not known.
+        turned: The rectangle that it fills, where its sides are not those of the view; all of its lengths
+            are shares of the view's width. None if it fills none, or if that is not known.
     """
 
     view: View
@@ -139,11 +139,12 @@ class Observation:
 
     @property
     def place(self) -> Region | None:
-        """The rectangle that is classified, in pixels of the frame; None is the whole frame."""
+        """Upright box around what is classified, in pixels of the frame; None is the whole frame."""
         region = self.region
-        if region is None or (self.picture is not None and region.covers(*reversed(size_of(self.picture)))):
+        if region is None:
             return None
-        return region.place
+        whole = self.picture is not None and region.covers(*reversed(size_of(self.picture)))
+        return None if whole and region.turned is None else region.place
 
     def part(self, reduce: Reduce | None = None) -> Bgr:
         """Return the pixels to classify, in their view; they may share memory with `image`.

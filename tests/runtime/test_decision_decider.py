@@ -23,7 +23,7 @@ from ecovision_edge.preprocess.region import Region, TurnedBox
 LABELS = ("paper", "glass", "battery")
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 OPTIONS = DeciderOptions(
-    settle=0.3, settle_within=2, decide_within=1, min_frames=3, rearm=0.3, cooldown=0.5, error=0.1, aspect=0.6
+    settle=0.3, settle_within=2, decide_within=1, min_frames=3, rearm=0.3, cooldown=0.5, error=0.1
 )
 
 SURE = {"paper": (0.97, 0.02, 0.01), "glass": (0.02, 0.97, 0.01), "battery": (0.01, 0.02, 0.97)}

@@ -253,7 +253,7 @@ def laid(world, wide, high, degrees, middle=(160, 120)):
 
 @pytest.mark.parametrize("degrees", [-40, -20, 12, 30, 45, 70, 100])
 def test_a_look_says_how_an_item_lies(world, degrees):
-    """The smallest rectangle around it, turned by 45 degrees at most, in shares of the view's width."""
+    """The rectangle that it fills, turned by 45 degrees at most, in shares of the view's width."""
     turned = laid(world, 120, 50, degrees).turned
     assert -45 <= turned.degrees <= 45
     along = turned.degrees if turned.width > turned.height else turned.degrees + 90
@@ -261,6 +261,20 @@ def test_a_look_says_how_an_item_lies(world, degrees):
     assert (turned.x * WIDTH, turned.y * WIDTH) == pytest.approx((160, 120), abs=3)
     sides = sorted((turned.width * WIDTH, turned.height * WIDTH))
     assert sides == pytest.approx((50, 120), abs=8)
+
+
+def test_what_fills_no_rectangle_is_not_called_turned(world):
+    """A ball of paper, a bottle; a sheet is, though a corner of it is folded."""
+    cv2.ellipse(world.tray, (160, 120), (60, 35), 30, 0, 360, (40, 60, 200), -1)
+    look = world.look(6)
+    assert look.box is not None
+    assert look.turned is None
+    other = World()
+    other.look(15)
+    corners = cv2.boxPoints(((160, 120), (120, 70), 30))
+    corners[0] = 0.9 * corners[0] + 0.1 * corners[2]
+    cv2.fillPoly(other.tray, [np.rint(corners).astype(np.int32)], (40, 60, 200))
+    assert other.look(6).turned is not None
 
 
 @pytest.mark.parametrize("degrees", [0, 90, 2])

@@ -239,6 +239,14 @@ def test_the_part_of_the_frame_that_was_classified_comes_back(tmp_path):
     frames_aslant = list(read_recording(tmp_path / "aslant"))
     assert frames_aslant[0].result.region == lying
     assert compare(frames_aslant, [aslant]).ok
+    sidecar = tmp_path / "aslant" / "000000000.json"
+    for wrong in ([5.5, 4.25, 6.0, 3.1], [5.5, 4.25, 0, 3.1, 9], [5.5, 4.25, 6.0, 3.1, 90]):
+        said = json.loads((tmp_path / "aslant" / "000000000.json").read_text()) | {"turned": wrong}
+        (tmp_path / "wrong").mkdir(exist_ok=True)
+        shutil.copytree(tmp_path / "aslant", tmp_path / "wrong", dirs_exist_ok=True)
+        (tmp_path / "wrong" / sidecar.name).write_text(json.dumps(said, indent=2) + "\n")
+        with pytest.raises(RecordError, match="turned"):
+            list(read_recording(tmp_path / "wrong"))
     for other in (whole, turned, dataclasses.replace(whole, region=Region(2, 1, 9, 9))):
         with pytest.raises(RecordError, match=r"cannot be compared: expected only .*top=1.*found.*region"):
             compare(frames, [other])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ecovision_edge.bundle.views import RegionView
 from ecovision_edge.decision.regions import LEAST, STEADY, WHOLE, Regions
-from ecovision_edge.errors import OptionError
+from ecovision_edge.errors import FrameValueError, OptionError
 from ecovision_edge.preprocess.region import Region, TurnedBox
 
 SIDES = st.integers(16, 2000)
@@ -149,11 +149,34 @@ def test_an_item_that_lies_aslant_has_a_turned_region():
     assert Regions(0.25, 0.0).of((0.4, 0.4, 0.6, 0.6), 640, 480, LYING).turned.width == 240
 
 
+def test_a_long_item_that_is_turned_in_the_same_box_is_cut_out_anew():
+    """Pushed from one diagonal to the other; a square one may be told either way."""
+    box, long = (0.3, 0.3, 0.7, 0.7), TurnedBox(0.5, 0.375, 0.4, 0.1, 35.0)
+    regions = Regions(0.0, 0.1)
+    assert regions.of(box, 640, 480, long).turned.degrees == 35
+    assert regions.of(box, 640, 480, replace(long, degrees=28.0)).turned.degrees == 35
+    assert regions.of(box, 640, 480, replace(long, degrees=-35.0)).turned.degrees == -35
+    upright = TurnedBox(0.5, 0.375, 0.1, 0.4, -40.0)  # the same as 50 degrees of a lying one
+    assert regions.of(box, 640, 480, upright).turned.degrees == -40
+    square = TurnedBox(0.5, 0.375, 0.3, 0.29, 44.0)
+    regions.forget()
+    first = regions.of(box, 640, 480, square)
+    assert regions.of(box, 640, 480, replace(square, degrees=-44.0)) == first
+
+
+@pytest.mark.parametrize("box", [(-1, 5, 9, 9, 5), (5, 41, 9, 9, 5), (5, 5, 9000, 9, 5)])
+def test_a_turned_box_beyond_its_frame_is_refused(box):
+    """As a damaged recording may have it: nothing of that size is made."""
+    with pytest.raises(FrameValueError, match=r"turned box.*within 60x40"):
+        Region(0, 0, 1, 1, turned=TurnedBox(*box)).cut(np.zeros((40, 60, 3), np.uint8))
+
+
 def test_a_long_thing_across_the_whole_view_is_cut_out_straight_too():
     """Though the box around it is the frame."""
     box = (0.0, 0.0, 1.0, 1.0)
     thin = TurnedBox(0.5, 0.375, 1.1, 0.2, 37.0)
     assert Regions(0.0, 0.1).of(box, 640, 480, thin) == Region(0, 0, 640, 480, turned=thin.scaled(640))
+    assert Regions(0.0, 1.0).of(box, 640, 480, thin).turned.height == 704
     assert Regions(0.0, 0.1).of(box, 640, 480, replace(thin, height=0.9)) is None
 
 

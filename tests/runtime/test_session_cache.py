@@ -16,7 +16,7 @@ from ecovision_edge.backends import _session, session_cache
 from ecovision_edge.backends._session import Opener
 from ecovision_edge.base.files import is_ours, read_regular_file
 from ecovision_edge.cli import main
-from ecovision_edge.errors import BundleNotFoundError, IntegrityError, ModelError
+from ecovision_edge.errors import BundleNotFoundError, IntegrityError, ModelError, UnsafePathError
 from ecovision_edge.profile import PROFILE_DIR_VARIABLE, session_folder
 
 FRAME = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
@@ -329,7 +329,24 @@ def test_a_start_with_a_kept_graph_does_not_read_the_model(folder, bundle, monke
     assert len(read) == 1
 
 
-@pytest.mark.parametrize(("change", "error"), [("gone", BundleNotFoundError), ("longer", IntegrityError)])
+def test_a_model_that_changed_in_place_is_found_by_verify_alone(folder, bundle, tmp_path, capsys):
+    """A start with a kept graph does not read it, and runs what was hashed."""
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    expected = load(copy).logits(FRAME)
+    model = copy / Bundle.open(copy).artifact().file.file
+    data = model.read_bytes()
+    model.write_bytes(bytes([data[0] ^ 1]) + data[1:])
+    assert load(copy).logits(FRAME).tobytes() == expected.tobytes()
+    assert main(["verify", str(copy), "--threads", "1"]) == 1
+    with pytest.raises(IntegrityError):
+        load(copy, profile=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [("gone", BundleNotFoundError), ("longer", IntegrityError), ("link", UnsafePathError)],
+)
 def test_a_model_that_is_gone_or_of_another_size_is_told_all_the_same(
     folder, bundle, tmp_path, change, error
 ):
@@ -340,6 +357,9 @@ def test_a_model_that_is_gone_or_of_another_size_is_told_all_the_same(
     model = copy / Bundle.open(copy).artifact().file.file
     if change == "gone":
         model.unlink()
+    elif change == "link":
+        model.rename(tmp_path / "elsewhere.onnx")
+        model.symlink_to(tmp_path / "elsewhere.onnx")
     else:
         model.write_bytes(model.read_bytes() + b"\0")
     with pytest.raises(error, match=model.name):

@@ -33,6 +33,7 @@ from ecovision_edge.photographs.images import read_image
 from ecovision_edge.photographs.letterbox import strip_bars
 from ecovision_edge.preprocess.region import Region
 from ecovision_edge.simulation.pictures import choose_photographs
+from ecovision_edge.smart_bin.defaults import fit_options
 from ecovision_edge_bench.evaluate.text import plain_table
 from ecovision_edge_bench.score.measuring import consoles, run_tool
 
@@ -107,7 +108,7 @@ def measure(classifier: Classifier, laid: Sequence[Laid], *, straighten: bool) -
 def _log_probabilities(
     classifier: Classifier, laid: Laid, views: Sequence[RegionView], straighten: bool
 ) -> npt.NDArray[np.float64]:
-    options = DeciderOptions()
+    options = fit_options(DeciderOptions(), classifier)
     gate = PresenceGate(options.presence)
     gate.learn_from(laid.empty)
     look = gate.look(laid.frame, 0.0)

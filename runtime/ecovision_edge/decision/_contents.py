@@ -17,6 +17,7 @@ __all__ = ["GridContent", "Outline", "outline"]
 CRUMB = 0.02  # of the largest part's cells: what is smaller is no part of the item
 CHANGED_LEVELS = 28.0  # twice what a cell has to differ by from the empty tray
 CHANGED_SLOPE = 0.4  # cells that an item may tremble, as of motion
+FILLED = 0.85  # of its smallest rectangle: what fills less of it is no sheet, box or card
 ASLANT = 5.0  # degrees: a rectangle turned by less is taken for upright, for cells tell no better
 AT_EDGE = 2  # cells along a side of the view: less is noise
 
@@ -51,7 +52,7 @@ def outline(mask: Mask, aspect: float) -> Outline | None:
 
 
 def _turned_box(item: Mask, aspect: float) -> TurnedBox | None:
-    """Find the smallest rectangle around some cells, by their middles; None if its sides are the view's."""
+    """Find the rectangle that cells fill, aslant; None if they fill none, or one along the view's sides."""
     wide, high = 1 / COLUMNS, aspect / ROWS
     rows = np.flatnonzero(item.any(axis=1))
     ends = np.concatenate([item[rows].argmax(axis=1), COLUMNS - 1 - item[rows, ::-1].argmax(axis=1)])
@@ -67,8 +68,12 @@ def _turned_box(item: Mask, aspect: float) -> TurnedBox | None:
     if abs(degrees) < ASLANT or not max(sides):
         return None
     cell = math.sqrt(wide * high)  # half a one at each end
+    width, height = width + cell, height + cell
+    if np.count_nonzero(item) * wide * high < FILLED * width * height:
+        return None
     x, y = map(float, corners.mean(axis=0))
-    return TurnedBox(x, y, width + cell, height + cell, degrees)
+    # No finer than cells tell: the last digits differ from one OpenCV to the next.
+    return TurnedBox(round(x, 4), round(y, 4), round(width, 4), round(height, 4), round(degrees, 1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from ecovision_edge.preprocess.region import Region, TurnedBox
 
 __all__ = ["Regions"]
 
+STEADY_DEGREES = 15.0  # of a long item; its upright box may stay the same as it is turned
+LONG = 1.2  # times its other side: what is shorter lies one way as well as another
 STEADY = 0.02  # of the view: an item whose outline trembles by a cell or so is still looked at as before
 LEAST = 0.2  # of the frame's shorter side: less is a blur when it is made as large as the network's input
 WHOLE = 0.9  # of the frame's area: from there on it is looked at whole
@@ -59,7 +61,8 @@ class Regions:
     def of(self, box: Box, width: int, height: int, turned: TurnedBox | None = None) -> Region | None:
         """The region of a frame of that size in pixels; None is the whole frame."""
         held = self._box
-        if held is None or max(abs(a - b) for a, b in zip(held, box, strict=True)) > STEADY:
+        moved = held is None or max(abs(a - b) for a, b in zip(held, box, strict=True)) > STEADY
+        if held is None or moved or _lies_otherwise(self._turned, turned):
             held = self._box = box
             self._turned = turned if self._straighten else None
         left, right = held[0] * width, held[2] * width
@@ -68,9 +71,11 @@ class Regions:
         wide, high = self._grown(right - left, bottom - top, least)
         x0, x1 = _around((left + right) / 2, wide, width)
         y0, y1 = _around((top + bottom) / 2, high, height)
-        laid = self._laid(width, least)
-        area = (x1 - x0) * (y1 - y0) if laid is None else laid.width * laid.height
-        return None if area >= WHOLE * width * height else Region(x0, y0, x1, y1, turned=laid)
+        found = None if self._turned is None else self._turned.scaled(width)
+        area = (x1 - x0) * (y1 - y0) if found is None else found.width * found.height
+        if area >= WHOLE * width * height:
+            return None
+        return Region(x0, y0, x1, y1, turned=None if found is None else self._laid(found, least))
 
     def _grown(self, wide: float, high: float, least: float) -> tuple[float, float]:
         """Return the sides with their margins, none too short."""
@@ -78,13 +83,20 @@ class Regions:
         wide, high = max(wide * grown, least), max(high * grown, least)
         return max(wide, high * self._aspect), max(high, wide * self._aspect)
 
-    def _laid(self, width: int, least: float) -> TurnedBox | None:
-        """Return the turned box in pixels of a frame of that width."""
-        if self._turned is None:
-            return None
-        box = self._turned.scaled(width)
+    def _laid(self, box: TurnedBox, least: float) -> TurnedBox:
+        """Return a turned box in pixels with its sides grown."""
         wide, high = self._grown(box.width, box.height, least)
         return replace(box, width=wide, height=high)
+
+
+def _lies_otherwise(held: TurnedBox | None, now: TurnedBox | None) -> bool:
+    """Return whether a long item lies another way than it did, in pixels or shares alike."""
+    if held is None or now is None:
+        return False  # its outline may tremble about what is called aslant
+    if min(max(t.width, t.height) / min(t.width, t.height) for t in (held, now)) < LONG:
+        return False
+    ways = [t.degrees + 90 * (t.height > t.width) for t in (held, now)]
+    return abs((ways[0] - ways[1] + 90) % 180 - 90) > STEADY_DEGREES
 
 
 def _around(middle: float, length: float, most: int) -> tuple[int, int]:

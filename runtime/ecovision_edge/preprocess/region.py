@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.bundle.views import PLAIN, RegionView
-from ecovision_edge.errors import OptionError
+from ecovision_edge.errors import FrameValueError, OptionError
 
 __all__ = ["Region", "TurnedBox"]
 
@@ -21,13 +21,15 @@ _Pixel = TypeVar("_Pixel", bound=np.generic)
 
 @dataclass(frozen=True, slots=True)
 class TurnedBox:
-    """A rectangle whose sides are not those of the frame: the smallest around an item that lies aslant.
+    """A rectangle whose sides are not those of the frame: what an item that lies aslant fills.
+
+    Lengths are in pixels of the frame, or in shares of its width where a gate gives it (`Look.turned`).
 
     Args:
-        x: Of its middle, in pixels of the frame from the left; a pixel's own middle is at a half.
-        y: Of its middle, from the top.
-        width: Of the sides that would be across without the turn, pixels, above 0.
-        height: Of the other sides.
+        x: The middle, from the left; a pixel's own middle is at a half.
+        y: The middle, from the top.
+        width: Length of the sides that would be across without the turn, above 0.
+        height: Length of the other sides, above 0.
         degrees: By which it is turned about its middle, from the x axis towards the y axis, so clockwise as
             it is seen; -45 to 45.
     """
@@ -39,7 +41,7 @@ class TurnedBox:
     degrees: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no rectangle; raises OptionError."""
+        """Refuse an invalid rectangle; raises OptionError."""
         values = (self.x, self.y, self.width, self.height, self.degrees)
         sides = 0 < self.width <= MOST_PIXELS and 0 < self.height <= MOST_PIXELS
         if not (sides and -45 <= self.degrees <= 45 and all(abs(v) <= MOST_PIXELS for v in values)):
@@ -102,19 +104,29 @@ class Region:
         return (size[1], size[0]) if self.view.quarters % 2 else size
 
     def cut(self, image: npt.NDArray[_Pixel], whole: tuple[int, int] | None = None) -> npt.NDArray[_Pixel]:
-        """Cut this part out of `(height, width, ...)`, in its view, without what lies beyond the frame.
+        """Cut this part out of `(height, width, ...)`, in its view.
 
-        It shares its memory with the frame where it is neither turned nor mirrored. What a turned box has
-        beyond the frame is the frame mirrored, and its pixels lie between those of the frame.
+        It is without what lies beyond the frame, and shares its memory with the frame where it is neither
+        turned nor mirrored. A turned box shows the frame mirrored there, and its pixels lie between those of
+        the frame.
 
         Args:
             image: The frame.
             whole: Height and width of the frame whose pixels the region counts, where `image` is that frame
                 made smaller; the sides are then rounded to its pixels. None: they are those of `image`.
+
+        Raises:
+            FrameValueError: a turned box whose middle is beyond the frame, or far larger than it.
         """
         height, width = image.shape[:2]
         if self.turned is not None:
-            by = 1.0 if whole is None else math.sqrt(height * width / (whole[0] * whole[1]))
+            rows, columns = whole or (height, width)
+            box = self.turned
+            within = 0 <= box.x <= columns and 0 <= box.y <= rows
+            if not within or max(box.width, box.height) > 2 * (rows + columns):
+                expected = f"one within {columns}x{rows} pixels"
+                raise FrameValueError("a turned box of a frame", expected=expected, found=str(box))
+            by = math.sqrt(height * width / (rows * columns))
             return _turned(self._straightened(image, self.turned.scaled(by)), self.view)
         if whole is None or whole == (height, width):
             left, top, right, bottom = self._scaled(width, height)

@@ -192,6 +192,9 @@ def _region(f: Fields) -> Region | None:
     view = RegionView.parse(f.text("view", most=40), f.at("view")) if f.has("view") else PLAIN
     try:
         turned = TurnedBox(*f.numbers("turned", 5, -_MOST, _MOST)) if f.has("turned") else None
+    except OptionError as e:
+        raise f.wrong("turned", "x, y, width, height in pixels, and -45 to 45 degrees") from e
+    try:
         return Region(left, top, right, bottom, view, turned)
     except OptionError as e:
         raise wrong from e
