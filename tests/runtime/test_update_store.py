@@ -184,6 +184,18 @@ def test_pruning_keeps_the_current_the_previous_and_the_pinned(store, three, add
     assert not list(store.root.glob("bundles/.*"))
 
 
+def test_pruning_keeps_the_last_bundle_that_proved_itself(store, add):
+    """The one before may fail its probation, too: the way back must not end at the installation's."""
+    one, two, three = (add(store, name) for name in ("one", "two", "three"))
+    store.activate(one)
+    store.activate(two, probation=100)
+    store.activate(three, probation=100)
+    assert store.prune(2) == ()
+    store.discard(one)
+    assert store.rollback("dead") == two
+    assert store.rollback("dead") == one
+
+
 def test_pruning_keeps_as_many_as_asked(store, three):
     assert store.prune(keep=3) == ()
     assert store.prune(keep=2) == (three[0],)

@@ -318,7 +318,8 @@ class BundleStore:
     def prune(self, keep: int = 2) -> tuple[str, ...]:
         """Remove bundles beyond the `keep` that were active last; returns the ids of what was removed.
 
-        The current one, the one to go back to, and the pinned one stay in any case.
+        The current one, the one to go back to, the last one that proved itself, and the pinned one stay in
+        any case.
 
         Raises:
             StoreError: one cannot be removed.
@@ -332,7 +333,7 @@ class BundleStore:
         return tuple(going)
 
     def discard(self, bundle: str) -> None:
-        """Remove a bundle, unless it is the current one, pinned, or the one to go back to.
+        """Remove a bundle, unless it is one that `prune` never removes.
 
         Raises:
             StoreError: it cannot be removed.

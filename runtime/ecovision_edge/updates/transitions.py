@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 from ecovision_edge.bundle.folder import Bundle
@@ -15,6 +16,8 @@ __all__ = [
     "before",
     "forward",
     "identity",
+    "line",
+    "proved_before",
     "refuse",
     "settled",
     "staying",
@@ -31,16 +34,35 @@ def usable(files: StoreFolder, state: State) -> str | None:
 
 def before(files: StoreFolder, state: State) -> str | None:
     """Return what to go back to from the active one: what was active last, is here, and was not refused."""
-    for activation in reversed(state.history):
-        bundle = activation.bundle
+    return next(_line_before(files, state), None)
+
+
+def proved_before(files: StoreFolder, state: State) -> str | None:
+    """Return where the way back ends: as `before`, but it has nothing left to prove."""
+    return next((bundle for bundle in _line_before(files, state) if bundle not in state.unproved), None)
+
+
+def line(files: StoreFolder, state: State) -> tuple[str, ...]:
+    """Return what is to run, and then what to go back to, one after the other."""
+    first = usable(files, state)
+    if first is None:
+        return ()
+    return (first, *(bundle for bundle in _line_before(files, state) if bundle != first))
+
+
+def _line_before(files: StoreFolder, state: State) -> Iterator[str]:
+    """Yield what can be gone back to from the active one, each once."""
+    for bundle in dict.fromkeys(activation.bundle for activation in reversed(state.history)):
         if bundle != state.active and state.refusal(bundle) is None and files.has(bundle):
-            return bundle
-    return None
+            yield bundle
 
 
 def staying(files: StoreFolder, state: State) -> set[str | None]:
-    """Return what must not be removed: what is to run, what to go back to, and what is pinned."""
-    return {usable(files, state), before(files, state), state.pinned}
+    """Return what must not be removed: what is to run, what to go back to, what is pinned.
+
+    And where the way back ends: what it leads to first may fail its probation, too.
+    """
+    return {usable(files, state), before(files, state), proved_before(files, state), state.pinned}
 
 
 def forward(
