@@ -276,6 +276,18 @@ def test_what_gave_way_unproved_has_to_prove_itself_after_the_way_back(store, th
     assert (store.state().probation, store.state().unproved) == (None, {})
 
 
+def test_what_takes_the_place_of_a_folder_that_is_gone_has_to_prove_itself(store, three, add):
+    four, five = add(store, "four"), add(store, "five")
+    store.activate(four, probation=60.0)
+    store.activate(five, probation=90.0)
+    shutil.rmtree(store.folder(five))
+    assert store.repair() == four
+    probation = store.state().probation
+    assert (probation.bundle, probation.until - probation.since) == (four, 60.0)
+    assert store.state().unproved == {}
+    assert store.started().starts == 1
+
+
 def test_what_is_activated_by_hand_has_nothing_to_prove(store, three, add):
     four = add(store, "four")
     store.activate(four, probation=60.0)

@@ -352,6 +352,6 @@ class BundleStore:
         active = usable(self._files, state)
         if active != state.active or not self._files.is_settled(active):
             with contextlib.suppress(StoreError):
-                self._files.change(lambda s: settled(self._files, s))
+                self._files.change(lambda s: settled(self._files, s, self._clock()))
                 self._files.clean()
         return self.current()

@@ -105,12 +105,28 @@ def _unproved(state: State, bundle: str) -> dict[str, float]:
     return left
 
 
-def settled(files: StoreFolder, state: State) -> State:
-    """Return the state in which what can run is active; what is not active is on no probation."""
+def settled(files: StoreFolder, state: State, now: float) -> State:
+    """Return the state in which what can run is active; what is not active is on no probation.
+
+    What takes the place of a bundle whose folder is gone has to prove itself, if it has not done so yet.
+    """
     active, probation = usable(files, state), state.probation
+    if active != state.active:
+        return _resumed(state, active, now)
     if probation is not None and probation.bundle != active:
-        probation = None
-    return dataclasses.replace(state, active=active, probation=probation)
+        return dataclasses.replace(state, probation=None)
+    return state
+
+
+def _resumed(state: State, bundle: str | None, now: float) -> State:
+    """Return the state in which a bundle is active again: on probation, if it gave way before it was over."""
+    seconds = state.unproved.get(bundle or "")
+    return dataclasses.replace(
+        state,
+        active=bundle,
+        probation=None if bundle is None or seconds is None else Probation(bundle, now, now + seconds),
+        unproved={other: left for other, left in state.unproved.items() if other != bundle},
+    )
 
 
 def back(files: StoreFolder, state: State, bundle: str, reason: str, now: float) -> State:
@@ -120,13 +136,9 @@ def back(files: StoreFolder, state: State, bundle: str, reason: str, now: float)
     """
     refused = refuse(files, state, Refusal(bundle, reason, now))
     last = before(files, refused)
-    seconds = state.unproved.get(last or "")
     return dataclasses.replace(
-        refused,
-        active=last,
+        _resumed(refused, last, now),
         history=state.history if last is None else (*state.history, Activation(last, now)),
-        probation=None if last is None or seconds is None else Probation(last, now, now + seconds),
-        unproved={other: s for other, s in state.unproved.items() if other not in (bundle, last)},
         pinned=None if state.pinned == bundle else state.pinned,
     )
 
