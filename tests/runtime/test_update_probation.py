@@ -173,15 +173,22 @@ def test_ten_deaths_in_all_are_too_many_however_long_each_lasted(on_probation):
     assert "died in 10 of 10 starts" in store.state().refused[0].reason
 
 
-def test_where_nothing_can_be_counted_the_current_bundle_runs(on_probation, monkeypatch, caplog):
-    store, _, two = on_probation
+@pytest.mark.parametrize("method", ["started", "refuse"])
+def test_what_cannot_be_counted_is_not_tried(on_probation, monkeypatch, caplog, method):
+    """On a full disk one that dies would be started for ever; what has proved itself runs."""
+    store, one, two = on_probation
 
     def full(*_):
         raise StoreError("cannot change", found="no space left")
 
-    monkeypatch.setattr(store, "started", full)
-    assert [begin(store) for _ in range(5)] == [two] * 5
+    if method == "refuse":
+        assert [begin(store) for _ in range(3)] == [two] * 3
+    monkeypatch.setattr(store, method, full)
+    assert [begin(store) for _ in range(5)] == [one] * 5
     assert "starts are not counted" in caplog.text
+    assert store.current() == two
+    store.proved(two)
+    assert begin(store) == two
 
 
 # While it runs.

@@ -418,6 +418,22 @@ def test_a_store_that_cannot_be_written_goes_back_all_the_same(follow, store, ad
     assert "is not refused for the next start" in caplog.text
 
 
+def test_what_could_not_be_counted_is_not_changed_to_either(follow, store, add, monkeypatch):
+    """What the last probation ended with runs, and not what has still to prove itself."""
+    good, worse, bad = add(store, "good"), add(store, "worse"), add(store, "bad")
+    store.activate(good)
+    store.activate(worse, probation=DAY)
+    store.activate(bad, probation=DAY)
+
+    def full(*_, **__):
+        raise StoreError("cannot change", found="no space left")
+
+    monkeypatch.setattr(store, "started", full)
+    follower = follow()
+    assert follower.load().identity.id == good
+    assert follower._choice.wanted() == good
+
+
 # The process of an update.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ class Choice:
             EcovisionError: as `open_bundle`, of the base; of any bundle if nothing is to be counted.
         """
         bundle = begin(self._store) if count else self._store.current()
+        self._passed.update(itertools.takewhile(lambda other: other != bundle, self._store.line()))
         while True:
             try:
                 return bundle, self._open(bundle, checked=count)
@@ -86,11 +88,7 @@ class Choice:
 
     def wanted(self) -> str | None:
         """Return what is to run of what this process can run."""
-        current = self._store.current()
-        if current is None or current not in self._passed:
-            return current
-        before = self._store.previous()
-        return None if before in self._passed else before
+        return next((bundle for bundle in self._store.line() if bundle not in self._passed), None)
 
     def before(self) -> str | None:
         """Return the whole id of the bundle to go back to, the base's too; None if it cannot be read."""

@@ -77,8 +77,9 @@ class Figures:
 def begin(store: BundleStore) -> str | None:
     """Count a start, and return the bundle to load; None for the one that the program was installed with.
 
-    If the starts before this one say that the bundle on probation cannot run, it is the one before. Raises
-    nothing: what cannot be counted is told in the log.
+    If the starts before this one say that the bundle on probation cannot run, it is the one before. What
+    cannot be counted cannot be tried: where the store cannot be written it is the last one that proved
+    itself, as one that dies would be started for ever. Raises nothing: the log tells it.
     """
     current = store.repair()
     try:
@@ -88,7 +89,10 @@ def begin(store: BundleStore) -> str | None:
             store.refuse(probation.bundle, reason)
             return store.current()
     except StoreError as e:
-        _LOGGER.warning("%s: starts are not counted", e)
+        _LOGGER.warning("%s: starts are not counted, so no bundle on probation runs", e)
+        probation = store.state().probation
+        if probation is not None and probation.bundle == current:
+            return store.proved_before()
     return current
 
 

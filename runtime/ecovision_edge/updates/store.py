@@ -34,6 +34,8 @@ from ecovision_edge.updates.transitions import (
     back,
     before,
     forward,
+    line,
+    proved_before,
     refuse,
     settled,
     staying,
@@ -123,6 +125,14 @@ class BundleStore:
     def previous(self) -> str | None:
         """Return the id of the bundle to go back to; None for the one that the program was installed with."""
         return before(self._files, self.state())
+
+    def proved_before(self) -> str | None:
+        """Return the id where the way back ends: what was active last and has nothing left to prove."""
+        return proved_before(self._files, self.state())
+
+    def line(self) -> tuple[str, ...]:
+        """Return the ids of what is to run, and of what to go back to, one after the other."""
+        return line(self._files, self.state())
 
     def installed(self) -> tuple[str, ...]:
         """Return the ids of the bundles that are here, sorted."""
