@@ -219,6 +219,62 @@ def test_other_labels_that_do_not_fit_the_rules_are_refused_and_the_old_bundle_r
     assert "the label c" in store.state().refusal(bad).reason
 
 
+def starts(store):
+    return store.state().probation.starts
+
+
+def test_a_start_that_nobody_died_of_is_not_counted(follow, forge, store, add, monkeypatch):
+    """The process ends in order before the new bundle decides anything: as often as it likes."""
+    other, same = add(store, "other", forge.contract(labels=("a", "b", "c"))), add(store, "same")
+    for bundle in (other, same):
+        machine, follower = Machine(), follow()
+        store.activate(bundle, probation=DAY)
+        follower._running, follower._classifier = (
+            None,
+            follower._choice.open_bundle(follower._choice.folder(None)),
+        )
+        with follower:
+            follower.follow(machine, no_changes, no_changes)
+            wait_for(lambda machine=machine: machine.stopped.is_set() or machine.asked)
+            if bundle == same:
+                assert starts(store) == 1  # while it waits for an empty tray
+        assert starts(store) == 0
+
+
+def test_a_start_counts_that_ends_the_process(follow, store, add):
+    new, counted = add(store, "new"), []
+
+    def load(folder):
+        if folder.name == new:
+            counted.append(starts(store))
+            raise MemoryError
+        return Classifier.load(folder, threads=1)
+
+    machine, follower = Machine(), follow(open_bundle=load)
+    follower.load()
+    with follower:
+        follower.follow(machine, no_changes, no_changes)
+        store.activate(new, probation=DAY)
+        assert machine.stopped.wait(PROMPT)
+    assert (counted, starts(store)) == ([1], 0)
+
+
+def test_a_change_that_cannot_be_counted_is_not_made(follow, store, add, monkeypatch, caplog):
+    machine, follower, new = Machine(), follow(), add(store, "new")
+    follower.load()
+
+    def full(*_):
+        raise StoreError("cannot change", found="no space left")
+
+    monkeypatch.setattr(store, "started", full)
+    with follower:
+        follower.follow(machine, no_changes, no_changes)
+        store.activate(new, probation=DAY)
+        wait_for(lambda: "no space left" in caplog.text)
+    assert not machine.asked
+    assert store.state().refusal(new) is None
+
+
 def test_whoever_cannot_be_told_does_not_end_the_watch(follow, store, add, caplog):
     machine, follower = Machine(), follow()
     follower.load()

@@ -6,7 +6,6 @@ python-tuf is ever loaded in this process.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -120,6 +119,8 @@ class Follower:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if self._waiting is not None:  # it ended before the tray was empty
+            self._take_back(self._waiting[0])
         watch = self._watch
         if watch is None:
             return
@@ -250,9 +251,12 @@ class Follower:
         wanted, waiting = self._choice.wanted(), self._waiting
         if wanted == (self._running if waiting is None else waiting[0]):
             self._look_at_probation()
-        elif wanted == self._running:  # before a change was made that is not wanted any more
+        elif (
+            waiting is not None and wanted == self._running
+        ):  # before a change was made that is not wanted any more
             self._waiting = None
             self._machine.exchange(self._classifier)
+            self._take_back(waiting[0])
         else:
             self._change(self._machine, wanted)
 
@@ -280,18 +284,32 @@ class Follower:
         why = shortage(folder or embedded_bundle_path(), self._classifier.artifact)
         if why is not None:
             return why
-        with contextlib.suppress(StoreError):  # one that ends this process is found by the next start
-            self._store.started()
+        if wanted is not None:
+            self._store.started(wanted)  # one that ends this process is found by the next start
+        starts = False
         try:
             classifier = self._choice.open_bundle(folder)
             classifier.classify(np.zeros((64, 64, 3), np.uint8))
+            if classifier.labels == self._classifier.labels:
+                starts = True
+                return classifier
+            if wanted is not None:
+                self._choice.check_labels(wanted, classifier.labels)
         except MemoryError:
             return "there is no memory for a second model"
-        if classifier.labels == self._classifier.labels:
-            return classifier
-        if wanted is not None:
-            self._choice.check_labels(wanted, classifier.labels)
+        finally:
+            if not starts:
+                self._take_back(wanted)
         return "it has other labels"
+
+    def _take_back(self, bundle: str | None) -> None:
+        """Take back the start of a bundle that was counted, and that this process did not die of."""
+        if bundle is None:
+            return
+        try:
+            self._store.not_started(bundle)
+        except StoreError as e:
+            _LOGGER.warning("%s: a start of bundle %s counts that was none", e, bundle[:12])
 
     def _exchanged(self, bundle: str | None, classifier: Classifier) -> None:
         """On the loop's thread: it decides by another bundle from now on."""

@@ -290,13 +290,27 @@ class BundleStore:
         """Let releases decide again; raises StoreError."""
         self._files.change(lambda state: dataclasses.replace(state, pinned=None))
 
-    def started(self) -> Probation | None:
-        """Count a start of the current bundle; returns its probation, None if it is on none.
+    def started(self, bundle: str | None = None) -> Probation | None:
+        """Count a start of a bundle, the current one by default; returns what is known of the probation.
+
+        Nothing is counted, and None returned, if no bundle is on probation; nor is one of another bundle.
 
         Raises:
             StoreError: it cannot be counted.
         """
-        return self._on_probation(lambda p: dataclasses.replace(p, starts=p.starts + 1))
+        return self._count(bundle, 1)
+
+    def not_started(self, bundle: str) -> None:
+        """Take back the last start of a bundle, which did not come about; raises StoreError."""
+        self._count(bundle, -1)
+
+    def _count(self, bundle: str | None, more: int) -> Probation | None:
+        def counted(probation: Probation) -> Probation:
+            if bundle not in (None, probation.bundle):
+                return probation
+            return dataclasses.replace(probation, starts=max(0, probation.starts + more))
+
+        return self._on_probation(counted)
 
     def watch(self, bundle: str, figures: Mapping[str, JsonValue]) -> None:
         """Keep figures of a bundle's probation, JSON values; nothing if it is on none. Raises StoreError."""
