@@ -15,7 +15,17 @@ from tests.runtime.test_smart_bin import PROMPT, Tray
 
 from ecovision_edge import Classifier
 from ecovision_edge.camera import FakeCamera
-from ecovision_edge.errors import BundleReadError, InferenceError, ModelError, RulesError, StoreError
+from ecovision_edge.errors import (
+    ArtifactNotFoundError,
+    BundleReadError,
+    DeadlyEngineError,
+    InferenceError,
+    MissingDependencyError,
+    ModelError,
+    OptionError,
+    RulesError,
+    StoreError,
+)
 from ecovision_edge.loop import CameraLoop
 from ecovision_edge.smart_bin import SmartBin
 from ecovision_edge.updates import memory, running
@@ -275,6 +285,27 @@ def test_a_change_that_cannot_be_counted_is_not_made(follow, store, add, monkeyp
     assert store.state().refusal(new) is None
 
 
+def test_a_change_that_failed_is_tried_again(follow, store, add, monkeypatch):
+    """Back to what the installation has, say, which the disk did not give the first time."""
+    monkeypatch.setattr(running, "_AGAIN", 0.0)
+    store.activate(add(store, "new"))
+    failures = [BundleReadError("a bad sector"), ZeroDivisionError()]
+
+    def load(folder):
+        if folder.parent != store.root / "bundles" and failures:
+            raise failures.pop()
+        return Classifier.load(folder, threads=1)
+
+    machine, follower = Machine(), follow(open_bundle=load)
+    follower.load()
+    with follower:
+        follower.follow(machine, no_changes, no_changes)
+        store.rollback("by hand")
+        assert machine.called.wait(PROMPT)
+    assert [classifier.identity.name for classifier, _ in machine.asked] == ["tiny"]
+    assert not failures
+
+
 def test_whoever_cannot_be_told_does_not_end_the_watch(follow, store, add, caplog):
     machine, follower = Machine(), follow()
     follower.load()
@@ -408,9 +439,17 @@ def test_a_bundle_that_cannot_be_loaded_at_the_start_gives_way_at_once(follow, s
 
 
 @pytest.mark.parametrize(
-    ("error", "refused"), [(ModelError("no"), True), (BundleReadError("a bad sector"), False)]
+    ("error", "refused"),
+    [
+        (ModelError("no"), True),
+        (ArtifactNotFoundError("no"), True),
+        (BundleReadError("a bad sector"), False),
+        (OptionError("--threads"), False),
+        (MissingDependencyError("no engine"), False),
+        (DeadlyEngineError("an engine"), False),
+    ],
 )
-def test_a_disk_that_fails_refuses_nothing_for_ever(follow, store, add, error, refused):
+def test_what_is_no_fault_of_a_bundle_refuses_nothing_for_ever(follow, store, add, error, refused):
     bad = add(store, "bad")
     store.activate(bad, probation=DAY)
 
@@ -423,12 +462,19 @@ def test_a_disk_that_fails_refuses_nothing_for_ever(follow, store, add, error, r
     assert (store.state().refusal(bad) is not None) is refused
 
 
-def test_a_base_that_cannot_be_loaded_is_an_error(follow):
-    def load(folder):
-        raise ModelError("no")
+@pytest.mark.parametrize("error", [ModelError("no"), ArtifactNotFoundError("--artifact int8-onxn")])
+def test_where_nothing_can_be_loaded_it_is_an_error_and_nobody_is_refused(follow, store, add, error):
+    """A mistyped option, which no bundle fits."""
+    new = add(store, "new")
+    store.activate(new, probation=DAY)
 
-    with pytest.raises(ModelError):
+    def load(folder):
+        raise error
+
+    with pytest.raises(type(error)):
         follow(open_bundle=load).load()
+    assert store.state().refused == ()
+    assert follow().load().identity.id == new
 
 
 @pytest.mark.parametrize(

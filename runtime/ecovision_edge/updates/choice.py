@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ecovision_edge.bundle.folder import Bundle, embedded_bundle_path
-from ecovision_edge.errors import EcovisionError, StoreError
+from ecovision_edge.errors import EcovisionError, MissingDependencyError, OptionError, StoreError
 from ecovision_edge.updates.probation import begin
 from ecovision_edge.updates.store import BundleStore
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from ecovision_edge.classifier import Classifier
 
 __all__ = ["Choice", "short"]
+
+_NO_FAULT = (OptionError, MissingDependencyError, OSError)  # of a bundle that cannot be loaded
 
 _LOGGER = logging.getLogger("ecovision_edge")
 
@@ -50,14 +52,20 @@ class Choice:
         """
         bundle = begin(self._store) if count else self._store.current()
         self._passed.update(itertools.takewhile(lambda other: other != bundle, self._store.line()))
+        failed: list[tuple[str, EcovisionError]] = []
         while True:
             try:
-                return bundle, self._open(bundle, checked=count)
+                classifier = self._open(bundle, checked=count)
+                break
             except EcovisionError as e:
                 if bundle is None or not count:
                     raise
-                self.pass_over(bundle, e)
+                self._passed.add(bundle)
+                failed.append((bundle, e))
                 bundle = self.wanted()
+        for other, error in failed:  # another one can be loaded so: it is no fault of how it is done
+            self.pass_over(other, error)
+        return bundle, classifier
 
     def _open(self, bundle: str | None, *, checked: bool) -> Classifier:
         classifier = self.open_bundle(self.folder(bundle))
@@ -101,11 +109,14 @@ class Choice:
             return None
 
     def pass_over(self, bundle: str, error: EcovisionError) -> None:
-        """Run another bundle; one on probation that can never be loaded is refused, too."""
+        """Run another bundle, which can be loaded; one on probation that never can is refused, too.
+
+        Not for what is no fault of its own: an option, an engine that is not installed, the disk.
+        """
         self._passed.add(bundle)
         _LOGGER.warning("bundle %s cannot be loaded, another one runs: %s", bundle[:12], error)
         probation = self._store.state().probation
-        if probation is not None and probation.bundle == bundle and not isinstance(error, OSError):
+        if probation is not None and probation.bundle == bundle and not isinstance(error, _NO_FAULT):
             self.refuse(bundle, f"cannot be loaded: {error.message}")
 
     def refuse(self, bundle: str, reason: str) -> None:

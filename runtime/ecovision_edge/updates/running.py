@@ -7,6 +7,7 @@ python-tuf is ever loaded in this process.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Follower", "Machine"]
 
 _LOOK, _LOOK_BUSY = 5.0, 0.5  # seconds between looks at the store; while an update runs
+_AGAIN = 60.0  # until a change that failed is tried again
 _LAST = 5.0  # seconds that it has to end: a model that it loads is of no use any more
 _KEEP_RATES = 300.0  # seconds between two writes of them
 
@@ -88,6 +90,7 @@ class Follower:
         self._changed: Callable[[Classifier], object] = lambda classifier: None
         self._told = b""
         self._file: object = None  # of the store, as it was at the last look
+        self._again_at = math.inf  # when a change that failed is tried again
         self.restart: str | None = None
         """Why the process has to start again; None if it has not to."""
         self._closing, self._woken, self._look = threading.Event(), threading.Event(), threading.Event()
@@ -224,7 +227,7 @@ class Follower:
             self._look.set()
         self._judge()
         if self._is_new():
-            self._look_at_store()
+            self._try_to_change()
         if time.monotonic() - self._kept_at >= _KEEP_RATES:
             self._kept_at = time.monotonic()
             self._rates.keep()
@@ -242,7 +245,16 @@ class Follower:
         else:
             file = found.st_mtime_ns, found.st_ino, found.st_size
         before, self._file = self._file, file
-        return asked or file != before
+        return asked or file != before or time.monotonic() >= self._again_at
+
+    def _try_to_change(self) -> None:
+        """Look at the store; what fails is tried again, but not at once."""
+        self._again_at = math.inf
+        try:
+            self._look_at_store()
+        except BaseException:
+            self._again_at = time.monotonic() + _AGAIN
+            raise
 
     def _look_at_store(self) -> None:
         """Change to what is current, if that is another bundle; else see whether it is on probation."""
