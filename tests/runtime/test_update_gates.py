@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from ecovision_edge import Classifier
 from ecovision_edge.errors import (
     DatasetError,
     EcovisionError,
@@ -156,6 +157,29 @@ def test_a_slower_bundle_is_refused(bundle, pristine):
     detail = refused(bundle, pristine, "latency", pace=1.5, max_slower=0.4)
     assert detail.endswith("1.50 times as long (1.50 to 1.50), and 1.40 is allowed")
     assert pass_gates(bundle, pristine, pace=1.5, max_slower=0.5)["latency"].ok
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_picture_that_cannot_be_read_keeps_no_bundle_out(bundle, pristine, tmp_path, damaged):
+    """One that a power cut cut off; and where no other one is left."""
+    for i in range(2):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((16, 16, 3), RED, np.uint8))
+    for i in range(damaged):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    said = pass_gates(bundle, pristine, recorded=str(tmp_path))
+    assert said["latency"].ok
+    assert not said["latency"].skipped
+    assert list(said) == list(GATES)
+
+
+def test_both_are_timed_alike_whatever_tune_found_for_the_old_one(bundle, pristine, monkeypatch):
+    """A profile is of one bundle: the new one has none yet. `run` lets no threads spin."""
+    given, load = [], Classifier.load
+    monkeypatch.setattr(
+        Classifier, "load", lambda *args, **named: given.append(named) or load(*args, **named)
+    )
+    pass_gates(bundle, pristine)
+    assert [(named["profile"], named["spinning"]) for named in given] == [(False, False)] * 2
 
 
 def test_a_bundle_that_is_worse_on_labelled_frames_is_refused(swapped, pristine, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from ecovision_edge.errors import (
     BundleNotFoundError,
     BundleReadError,
     ContractError,
+    ImageReadError,
     InferenceError,
     ModelError,
     RulesError,
@@ -183,14 +185,18 @@ class _Passing:
             provider_options=dict(loading.provider_options) or None,
             delegate=loading.delegate,
             fp16=loading.fp16,
+            spinning=False,  # one's threads must not take the cores while the other is timed
+            profile=False,  # which the new one cannot have yet
         )
 
     def _frames(self) -> Iterator[npt.NDArray[np.uint8]]:
-        """Yield the device's own pictures that it is timed with; synthetic ones where there are none."""
-        own = [] if self._trial.recorded is None else list(find_images(self._trial.recorded))[-_PICTURES:]
-        if own:
-            yield from map(read_image, own)
-        else:
+        """Yield the device's own pictures that it is timed with; synthetic ones where none can be read."""
+        recorded, read = self._trial.recorded, 0
+        for path in [] if recorded is None else list(find_images(recorded))[-_PICTURES:]:
+            with contextlib.suppress(ImageReadError):  # cut off by a power cut, say
+                yield read_image(path)
+                read += 1
+        if not read:
             yield from map(draw_frame, range(_PICTURES))
 
 
