@@ -1,5 +1,6 @@
 """Facts about fetching a release, by a real web server on loopback, and about what goes wrong there."""
 
+import base64
 import contextlib
 import datetime as dates
 import http.server
@@ -640,6 +641,23 @@ def test_a_proxy_of_the_environment_is_used(world, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     with pytest.raises(FetchError, match="HTTP status 400"):
         world.fetch()
+
+
+@pytest.mark.parametrize(
+    ("user", "sent"), [("bin:caf%C3%A9%40home@", "bin:caf\u00e9@home"), ("bin@", "bin:"), ("", None)]
+)
+def test_a_proxy_is_told_the_password_of_its_address(world, monkeypatch, user, sent):
+    host, told = world.server.url.removeprefix("http://").rstrip("/"), set()
+
+    def forward(handler):
+        told.add(handler.headers.get("Proxy-Authorization"))
+        handler.path = handler.path.removeprefix("http://updates.invalid")
+        return False
+
+    world.server.trouble = forward
+    monkeypatch.setenv("http_proxy", f"http://{user}{host}")
+    assert world.fetch(url="http://updates.invalid").outcome == "fetched"
+    assert told == {sent and f"Basic {base64.b64encode(sent.encode()).decode()}"}
 
 
 def test_over_https_the_server_is_verified(world, tmp_path, monkeypatch):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import re
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -152,8 +153,18 @@ class Web:
         if proxy and urllib.request.proxy_bypass(parts.netloc):
             proxy = None
         if proxy not in self._pools:
-            self._pools[proxy] = urllib3.ProxyManager(proxy) if proxy else urllib3.PoolManager()
+            self._pools[proxy] = _through(proxy) if proxy else urllib3.PoolManager()
         return self._pools[proxy]
+
+
+def _through(proxy: str) -> urllib3.PoolManager:
+    """Return connections through a proxy, with the user and the password of its address if it has them."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return urllib3.ProxyManager(proxy)
+    both = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    headers = {"Proxy-Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+    return urllib3.ProxyManager(proxy, proxy_headers=headers)
 
 
 def _place(response: urllib3.BaseHTTPResponse, start: int) -> tuple[int, int | None]:
