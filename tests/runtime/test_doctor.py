@@ -30,6 +30,7 @@ from ecovision_edge.doctor.bundle import check_bundle, check_engines, check_prof
 from ecovision_edge.doctor.libraries import check_extras, check_libraries, version_fault
 from ecovision_edge.doctor.store import check_store, latest_certain_time
 from ecovision_edge.errors import MissingDependencyError
+from ecovision_edge.updates.asking import WITHDRAWN
 from ecovision_edge.updates.store import BundleStore
 
 GOOD = Check("board", "ok", "Raspberry Pi 5 Model B Rev 1.0, aarch64, 4 cores")
@@ -367,13 +368,21 @@ def test_the_store_of_updates_says_what_was_refused_and_what_is_missing(store):
     assert "refused three 7 (ffffffffffff): golden int8-onnx: 3 flips" in check.found
     store.rollback("calls all glass metal")
     [check] = check_store(store.root, 1_900_000_000.0)
+    assert check.state == "warn"
     assert "runs one" in check.found
+    assert ": calls all glass metal" in check.found
     active = store.current()
     store.activate(store.current())
     shutil.rmtree(store.folder(active))
     [check] = check_store(store.root, 1_900_000_000.0)
     assert check.state == "warn"
     assert "is not there" in check.found
+
+
+def test_a_release_that_was_withdrawn_is_nobodys_fault(store):
+    store.refuse(store.current(), WITHDRAWN)
+    [check] = check_store(store.root, 1_900_000_000.0)
+    assert (check.state, check.found[:9]) == ("ok", "runs one ")
 
 
 def test_a_store_that_nobody_asks_for_any_more(store):

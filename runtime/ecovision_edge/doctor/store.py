@@ -8,6 +8,7 @@ from pathlib import Path
 from ecovision_edge.base.names import quoted
 from ecovision_edge.bundle.identity import BundleIdentity
 from ecovision_edge.doctor.check import Check, ok, warn
+from ecovision_edge.updates.asking import WITHDRAWN
 from ecovision_edge.updates.state import State, as_date
 from ecovision_edge.updates.store import BundleStore, Entry
 
@@ -42,7 +43,7 @@ def check_store(root: Path, now: float) -> Iterator[Check]:
         return
     activated = state.history[-1].at if state.history else 0.0
     newest = state.refused[-1] if state.refused else None
-    if newest is not None and newest.at > activated:
+    if newest is not None and newest.at >= activated and newest.reason != WITHDRAWN:
         which = BundleIdentity(newest.name or "a bundle", newest.version or newest.bundle[:12], newest.bundle)
         yield warn(
             "store", f"{found}; refused {which}: {newest.reason}", f"mend it and release again; {_LIST}"
