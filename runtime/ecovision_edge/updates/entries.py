@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from pathlib import Path
 
 from ecovision_edge.base.records import dataclass
@@ -27,7 +26,8 @@ class Entry:
         current: It is the one to run.
         previous: It is the one to go back to.
         pinned: It stays the one to run, whatever is released.
-        probation: Until when it has to prove itself, Unix seconds; None if it has not to, or has.
+        probation: Until when it has to prove itself at the earliest, Unix seconds, as only the time counts
+            in which it runs; None if it has not to, or has.
         refused: Why it is not taken (again); None if it may be.
     """
 
@@ -43,18 +43,13 @@ class Entry:
     refused: str | None
 
 
-def list_entries(files: StoreFolder, state: State, now: float) -> tuple[Entry, ...]:
-    """Return what is here, what was active last first, and then what was refused and is gone.
-
-    A probation whose time is over at `now`, in Unix seconds, is over, whoever should have ended it.
-    """
+def list_entries(files: StoreFolder, state: State) -> tuple[Entry, ...]:
+    """Return what is here, what was active last first, and then what was refused and is gone."""
     here = files.installed()
     recent = list(dict.fromkeys(a.bundle for a in reversed(state.history) if a.bundle in here))
     others = sorted(set(here).difference(recent))
     gone = [refusal.bundle for refusal in reversed(state.refused) if refusal.bundle not in here]
     ends = usable(files, state), before(files, state)
-    if state.probation is not None and state.probation.until <= now:
-        state = dataclasses.replace(state, probation=None)
     return tuple(_entry(files, state, bundle, *ends) for bundle in (*recent, *others, *gone))
 
 

@@ -140,7 +140,7 @@ class BundleStore:
 
     def entries(self) -> tuple[Entry, ...]:
         """Return what is here, what was active last first, and then what was refused and is gone."""
-        return list_entries(self._files, self.state(), self._clock())
+        return list_entries(self._files, self.state())
 
     def find(self, text: str) -> str:
         """Return the id that begins with `text`, at least four digits, of what is here or was refused.
