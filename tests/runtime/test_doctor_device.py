@@ -79,7 +79,9 @@ def test_systems_without_glibc_and_pythons_that_nobody_tried_are_told():
 def test_memory_that_is_left(tmp_path, free, swap, state):
     """Swap counts before the kernel ends programs."""
     meminfo(tmp_path, 948, free, swap)
-    assert check_memory(system_of(tmp_path)).state == state
+    check = check_memory(system_of(tmp_path))
+    assert check.state == state
+    assert state == "ok" or "`run` needs up to 150 MB" in check.advice
 
 
 def test_memory_that_nobody_tells_of(tmp_path):

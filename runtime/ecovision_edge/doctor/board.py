@@ -15,9 +15,11 @@ from ecovision_edge.wheels.boards import BOARDS, PYTHONS
 
 __all__ = ["check_all", "check_board", "check_memory", "check_python", "check_system"]
 
+RUN_MEMORY = 150e6
+"""Bytes that `run` with the reference needs at most: its maximum resident set on x86."""
 LOW_MEMORY, NO_MEMORY = 200e6, 64e6
-"""Bytes: `run` with the reference needs some 150 MB at most (its maximum resident set on x86); with less than
-the second the kernel ends programs."""
+"""Bytes: with less than the first little is left beside `run`; with less than the second the kernel ends
+programs."""
 
 _MB = 1e6
 
@@ -80,7 +82,7 @@ def check_memory(system: System) -> Check:
     and_swap = f", {swap / _MB:,.0f} MB of swap free" if kilobytes.get("SwapTotal") else ", no swap"
     total, free = total * 1024, free * 1024
     found = f"{free / _MB:,.0f} of {total / _MB:,.0f} MB available{and_swap}"
-    advice = f"end other programs, or take a board with more: `run` needs up to {LOW_MEMORY / _MB:.0f} MB"
+    advice = f"end other programs, or take a board with more: `run` needs up to {RUN_MEMORY / _MB:.0f} MB"
     if free + swap < NO_MEMORY:
         return fail("memory", found, advice)
     return warn("memory", found, advice) if free < LOW_MEMORY else ok("memory", found)

@@ -80,7 +80,7 @@ def run_child(module: str, request: Mapping[str, JsonValue], seconds: float) -> 
 
 
 def _objects(said: bytes) -> Iterator[Mapping[str, JsonValue]]:
-    """Yield the JSON objects that are whole; what a library prints is none."""
+    """Yield the JSON objects that are whole; lines that are not JSON objects are skipped."""
     for line in said.splitlines():
         try:
             value = json.loads(line)
