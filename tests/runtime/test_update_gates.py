@@ -11,11 +11,13 @@ import pytest
 from onnx import numpy_helper
 
 from ecovision_edge import Classifier
+from ecovision_edge.bundle.folder import Bundle
 from ecovision_edge.errors import (
     DatasetError,
     EcovisionError,
     GateError,
     MissingDependencyError,
+    OptionError,
     RulesError,
     SchemaVersionError,
     TryLaterError,
@@ -129,9 +131,17 @@ def test_a_file_that_is_not_the_manifests_is_refused(bundle, pristine, name):
     assert name in refused(bundle, pristine, "files")
 
 
-def test_a_bundle_without_what_is_to_run_is_refused(bundle, pristine):
-    loading = Loading("int8-tflite", 1)
-    assert "no artifact 'int8-tflite'" in refused(bundle, pristine, "contract", loading=loading)
+def test_a_bundle_without_what_is_to_run_is_refused(forge, bundle, pristine):
+    forge.edit(bundle, lambda manifest: manifest.update(artifacts=manifest["artifacts"][:1]))
+    [left] = Bundle.open(bundle).manifest.artifacts
+    gone = next(entry.name for entry in Bundle.open(pristine).manifest.artifacts if entry.name != left.name)
+    assert f"no artifact '{gone}'" in refused(bundle, pristine, "contract", loading=Loading(gone, 1))
+
+
+def test_an_artifact_that_the_bundle_that_runs_has_not_either_is_misuse_and_no_refusal(bundle, pristine):
+    """A mistyped option would refuse each release for ever."""
+    with pytest.raises(OptionError, match=r"--artifact: no artifact 'int8-onxn'.* has none either"):
+        pass_gates(bundle, pristine, loading=Loading("int8-onxn", 1))
 
 
 def test_rules_that_do_not_fit_its_labels_refuse_it(bundle, pristine, tmp_path):

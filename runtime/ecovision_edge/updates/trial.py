@@ -17,6 +17,7 @@ from ecovision_edge.classifier import Classifier
 from ecovision_edge.comparison.answers import compare_frames, compare_labelled, every_label
 from ecovision_edge.comparison.latency import compare_latency
 from ecovision_edge.errors import (
+    ArtifactNotFoundError,
     BundleError,
     BundleNotFoundError,
     BundleReadError,
@@ -24,6 +25,7 @@ from ecovision_edge.errors import (
     ImageReadError,
     InferenceError,
     ModelError,
+    OptionError,
     RulesError,
     SchemaVersionError,
     TryLaterError,
@@ -74,9 +76,22 @@ class _Passing:
         return GateResult("files", True, f"{len(entries)} models, {len(golden.inputs)} golden vectors")
 
     def contract(self) -> GateResult:
-        bundle = Bundle.open(self._candidate)
-        entry = bundle.artifact(self._trial.loading.artifact)
+        bundle, name = Bundle.open(self._candidate), self._trial.loading.artifact
+        try:
+            entry = bundle.artifact(name)
+        except ArtifactNotFoundError as e:
+            if name == "auto" or self._runs_with(name):
+                raise
+            raise OptionError("--artifact", found=f"{e.message}; the one that runs has none either") from e
         return GateResult("contract", True, f"{entry.name}, {len(bundle.contract.labels)} labels")
+
+    def _runs_with(self, artifact: str) -> bool:
+        """Return whether the bundle that runs has such an artifact: else it is a mistake, and no fault."""
+        try:
+            Bundle.open(self._current).artifact(artifact)
+        except (BundleError, ContractError):
+            return False
+        return True
 
     def rules(self) -> GateResult:
         if self._trial.rules is None:
