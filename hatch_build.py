@@ -2,8 +2,8 @@
 
 `pyproject.toml` excludes from every wheel what no device needs: the fp16 reference weights and the ranges
 recorded with them, and the tools that need a checkout. This hook puts them back for the ordinary wheel, from
-which `--weights reference` and `--init reference` read. The wheel for devices is two fifths of its size; its
-version ends in `+device`, so that pip never takes one for the other.
+which `--weights reference` and `--init reference` read. The wheel for devices is less than half of its size;
+its version ends in `+device`, so that pip never takes one for the other.
 """
 
 from __future__ import annotations

@@ -267,9 +267,9 @@ def test_it_decides_as_the_rules_say(cli, recorded, rules, monkeypatch):
     cli("--recording", recorded, "--bin", rules, "--decide-within", "2s")
     [judge] = judges
     told = make_decider(judge.classifier, judge.rules, judge.options)
-    assert told._options == DeciderOptions(settle=1, decide_within=2)
+    assert told._judge._options == DeciderOptions(settle=1, decide_within=2)
     alone = make_decider(judge.classifier, judge.rules)
-    assert alone._options == DeciderOptions(settle=1, decide_within=9)
+    assert alone._judge._options == DeciderOptions(settle=1, decide_within=9)
 
 
 @pytest.mark.parametrize(

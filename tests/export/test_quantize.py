@@ -338,7 +338,9 @@ def test_default_recipes_differ_in_blocks_and_share_their_ranges(
     monkeypatch.setattr(stage, "LAYER_INPUTS", 1)
     script = Transcript(Reporter())
     options, preprocessor = ExportOptions("reference"), Preprocessor(contract)
-    recipes = stage._default_recipes(options, Measured(), preprocessor, "arm64", script)  # type: ignore[arg-type]
+    found = stage._default_recipes(options, Measured(), preprocessor, ["arm64", "x86-vnni"], script)  # type: ignore[arg-type]
+    recipes = found["arm64"].tables
+    assert set(found) == {"arm64", "x86-vnni"}
     assert [t.recipe.fp32_blocks for t in recipes] == list(stage.DEFAULT_FP32_BLOCKS)
     assert all(t.ranges is recipes[0].ranges for t in recipes)
     assert len(asked) == 1

@@ -208,7 +208,7 @@ def test_a_broker_has_its_options():
     assert (broker.timeout, broker.keepalive, sender._heartbeat) == (3, 9, 10)
     assert (broker.username, broker.password) == ("bin", "s3cret")
     assert broker.tls.check_hostname
-    assert sum(topic.startswith("ha/") for topic in sender._board) == 6
+    assert sum(topic.startswith("ha/") for topic in sender._board) == 7
     assert (str(sink._spool._folder), sink._spool._max_events, sink._spool._max_bytes) == (
         "/nowhere/x",
         5,
