@@ -20,7 +20,7 @@ from ecovision_edge.cli.options import (
     Providers,
     Threads,
 )
-from ecovision_edge.cli.output import check_target, printable, progress_bar, text_console, write_file
+from ecovision_edge.cli.output import check_targets, printable, progress_bar, text_console, write_file
 from ecovision_edge.errors import OptionError
 from ecovision_edge.photographs.turns import MOST_TURNS
 
@@ -80,7 +80,7 @@ def evaluate(
 
     if limit is not None and limit < 1:
         raise OptionError("--limit", expected="at least 1", found=limit)
-    _check_targets(json, html)
+    check_targets(json, html)
     classifier = Classifier.load(
         bundle,
         artifact=artifact,
@@ -123,18 +123,6 @@ def evaluate(
     return 1 if evaluation.answers.failures else 0
 
 
-def _check_targets(json: Path | None, html: Path | None) -> None:
-    """Before the photographs are classified, which may take long."""
-    if json is not None:
-        check_target(json, "--json")
-    if html is not None:
-        if str(html) == "-":
-            raise OptionError("--html -", expected="a file to write to", found="standard output")
-        check_target(html, "--html")
-        if json is not None and json.absolute() == html.absolute():
-            raise OptionError("--json and --html", expected="two files", found=f"{html} for both")
-
-
 def _show(console: Console, evaluation: Evaluation) -> None:
     """Title, table, figures, notes: a drawn table on a terminal, else the same plain text every time."""
     from ecovision_edge_bench.evaluate.text import class_rows, figure_lines, note_lines, title, turn_rows
@@ -151,7 +139,7 @@ def _show(console: Console, evaluation: Evaluation) -> None:
 
 def _show_table(console: Console, rows: Sequence[Sequence[str]], totals: int) -> None:
     """Drawn on a terminal, the last `totals` rows apart; else aligned lines with an empty one around."""
-    from ecovision_edge_bench.evaluate.text import plain_table
+    from ecovision_edge.base.columns import plain_table
 
     if not console.is_terminal:
         for line in ("", *plain_table(rows), ""):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ecovision_edge.cli.output import printable
 from ecovision_edge.photographs.turns import TurnReport
 from ecovision_edge_bench.evaluate.metrics import CALIBRATION_BINS, Metrics
@@ -15,7 +13,6 @@ __all__ = [
     "figure_lines",
     "note_lines",
     "percent",
-    "plain_table",
     "title",
     "turn_rows",
 ]
@@ -42,18 +39,6 @@ def class_rows(metrics: Metrics) -> list[tuple[str, str, str, str]]:
         ("class", "correct", "incorrect", "accuracy"),
         *((c.label, str(c.correct), str(c.incorrect), percent(c.accuracy)) for c in metrics.classes),
         ("all", str(metrics.correct), str(metrics.incorrect), percent(metrics.accuracy)),
-    ]
-
-
-def plain_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as aligned lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
     ]
 
 

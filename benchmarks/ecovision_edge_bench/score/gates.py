@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ecovision_edge.base.columns import plain_table
 from ecovision_edge.base.fields import JsonValue
 from ecovision_edge.cli.output import progress_bar, write_json
 from ecovision_edge.errors import OptionError
@@ -30,7 +31,6 @@ from ecovision_edge.simulation.script import (
     Script,
     Step,
 )
-from ecovision_edge_bench.evaluate.text import plain_table
 from ecovision_edge_bench.score.compose import ordinary_things
 from ecovision_edge_bench.score.document import document
 from ecovision_edge_bench.score.match import Score

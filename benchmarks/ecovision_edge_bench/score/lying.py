@@ -22,6 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ecovision_edge.base.columns import plain_table
 from ecovision_edge.bundle.views import PLAIN, RegionView
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli.output import progress_bar
@@ -34,7 +35,6 @@ from ecovision_edge.photographs.letterbox import strip_bars
 from ecovision_edge.preprocess.region import Region
 from ecovision_edge.simulation.pictures import choose_photographs
 from ecovision_edge.smart_bin.defaults import fit_options
-from ecovision_edge_bench.evaluate.text import plain_table
 from ecovision_edge_bench.score.measuring import consoles, run_tool
 
 __all__ = ["Laid", "covered", "lay_down", "main", "measure"]

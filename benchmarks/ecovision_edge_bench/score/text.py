@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ecovision_edge.base.columns import plain_table
 from ecovision_edge.base.stats import wilson_interval
 from ecovision_edge.cli.output import printable
-from ecovision_edge_bench.evaluate.text import plain_table
 from ecovision_edge_bench.measure.percentiles import percentile, percentile_name, supported
 from ecovision_edge_bench.score.match import ItemScore, Score, Verdict
 

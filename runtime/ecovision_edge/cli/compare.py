@@ -19,7 +19,7 @@ from ecovision_edge.cli.options import (
     Threads,
 )
 from ecovision_edge.cli.output import (
-    check_target,
+    check_targets,
     printable,
     progress_bar,
     text_console,
@@ -97,7 +97,7 @@ def compare(
     from ecovision_edge.comparison.text import report_lines
     from ecovision_edge.photographs.labelled import find_labelled, parse_map
 
-    _check_targets(json, html)
+    check_targets(json, html)
     if data is None and frames is None:
         raise OptionError("--data", expected="photographs, or frames by --frames", found="neither")
     if max_worse is not None and not 0 <= max_worse <= 100:
@@ -143,18 +143,6 @@ def compare(
             print(printable(line))
     verdict = report.verdict
     return 1 if report.failures or (verdict is not None and not verdict.ok) else 0
-
-
-def _check_targets(json: Path | None, html: Path | None) -> None:
-    """Before the pictures are classified, which may take long."""
-    if json is not None:
-        check_target(json, "--json")
-    if html is not None:
-        if str(html) == "-":
-            raise OptionError("--html -", expected="a file to write to", found="standard output")
-        check_target(html, "--html")
-        if json is not None and json.absolute() == html.absolute():
-            raise OptionError("--json and --html", expected="two files", found=f"{html} for both")
 
 
 def _is_loose(data: Path) -> bool:

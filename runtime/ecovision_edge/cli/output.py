@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_target",
+    "check_targets",
     "is_stdout",
     "printable",
     "progress_bar",
@@ -64,6 +65,22 @@ def check_target(target: Path, option: str) -> None:
         )
     if is_folder(target):
         raise OptionError(f"{option} {target}", expected="a file to write to", found="a folder")
+
+
+def check_targets(json: Path | None, html: Path | None) -> None:
+    """Refuse what `--json` and `--html` name, before the work whose results they are to hold.
+
+    Raises:
+        OptionError: as `check_target`; a page for standard output; or one file for both.
+    """
+    if json is not None:
+        check_target(json, "--json")
+    if html is not None:
+        if str(html) == "-":
+            raise OptionError("--html -", expected="a file to write to", found="standard output")
+        check_target(html, "--html")
+        if json is not None and json.absolute() == html.absolute():
+            raise OptionError("--json and --html", expected="two files", found=f"{html} for both")
 
 
 def is_stdout(target: Path, descriptor: int = 1) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ecovision_edge.base.columns import plain_table
 from ecovision_edge.base.names import short
 from ecovision_edge.comparison.answers import FrameComparison
 from ecovision_edge.comparison.contracts import ContractDifference, LabelChanges
@@ -35,7 +36,7 @@ def report_lines(report: ComparisonReport) -> Iterator[str]:
     yield label_line(report.labels)
     yield from contract_lines(report.contract)
     if report.labelled is not None:
-        yield from ("", *_table(class_rows(report.labelled)), "")
+        yield from ("", *plain_table(class_rows(report.labelled)), "")
         yield from count_lines(report.labelled)
     if report.frames is not None:
         yield from frame_lines(report.frames)
@@ -171,18 +172,6 @@ def _row(name: str, counts: Counts) -> tuple[str, ...]:
         for count in (counts.old_right, counts.new_right)
     ]
     return (name, str(counts.photographs), *right, str(counts.worse), str(counts.better), _p(counts.p))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as aligned lines: the first column to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
 
 
 def _percent(share: float) -> str:
