@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from ecovision_edge.base.columns import plain_table
 from ecovision_edge.bundle.views import PLAIN, RegionView
+from ecovision_edge.calibration.fit import least_threshold
 from ecovision_edge.classifier import Classifier
 from ecovision_edge.cli.output import progress_bar
 from ecovision_edge.decision.options import DeciderOptions
@@ -86,10 +87,8 @@ def lay_down(
 
 def covered(right: npt.NDArray[np.bool_], sure: npt.NDArray[np.float64], risk: float = RISK) -> float:
     """Return the largest share, 0 to 1, that can be decided, the surest first, with at most `risk` wrong."""
-    order = np.argsort(-sure, kind="stable")
-    count = np.arange(1, len(order) + 1)
-    good = np.flatnonzero(np.cumsum(~right[order]) <= risk * count)
-    return 0.0 if not len(good) else float(good[-1] + 1) / len(order)
+    least = least_threshold(sure, ~right, risk, None)
+    return 0.0 if least is None else float((sure >= least).mean())
 
 
 def measure(classifier: Classifier, laid: Sequence[Laid], *, straighten: bool) -> tuple[float, float, float]:
